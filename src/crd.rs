@@ -1,0 +1,53 @@
+//! The four kinds that users declare, as Rust types, and the CRDs derived from them.
+
+mod customertokenttl;
+mod konaserver;
+mod reference;
+mod rules;
+mod schema;
+mod tokenpolicy;
+mod x2gateway;
+
+pub use customertokenttl::{
+    CustomerTokenTtl, CustomerTokenTtlSpec, CustomerTokenTtlStatus, ServerRef, TtlChange, TtlSeconds,
+};
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+pub use konaserver::{CustomerCounts, KonaServer, KonaServerSpec, KonaServerStatus, Limits};
+pub use reference::{CaRef, Connection, CredentialsRef, RefusedLogin, Tls};
+pub use schema::manifests;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+pub use tokenpolicy::{
+    Failure, GatewayCounts, GatewaySelector, Operator, Requirement, TokenPolicy, TokenPolicySpec, TokenPolicyStatus,
+};
+pub use x2gateway::{Change, X2Gateway, X2GatewaySpec, X2GatewayStatus};
+
+/// Asks for a look now, by any new value.
+pub const RECONCILE_REQUESTED_AT: &str = "tenure.dev/reconcile-requested-at";
+/// Flux's annotation of the same meaning; ours wins over it.
+pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// On a Secret: the only origins its password may be sent to.
+pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
+
+/// Whether a difference is put right or only reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Put right.
+    #[default]
+    Enforce,
+    /// Only reported.
+    Observe,
+}
+
+/// Why a remote value was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Cause {
+    /// The declared value is new.
+    Policy,
+    /// Somebody else had changed the remote value.
+    Drift,
+}
+
+fn default_interval() -> String {
+    "10m".to_owned()
+}

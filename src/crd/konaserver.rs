@@ -1,0 +1,115 @@
+//! `KonaServer`: one TEKTELIC Kona Core Network Server.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Time, reference::{Connection, RefusedLogin}};
+
+/// One TEKTELIC Kona Core Network Server: how to reach it, and how hard it may be asked.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tenure.dev",
+    version = "v1alpha1",
+    kind = "KonaServer",
+    plural = "konaservers",
+    shortname = "kona",
+    category = "tenure",
+    namespaced,
+    status = "KonaServerStatus",
+    doc = "One TEKTELIC Kona Core Network Server: how to reach it, and how hard it may be asked. The token lifetimes of its customers are set by CustomerTokenTtls that refer to it.",
+    printcolumn = r#"{"name":"URL","type":"string","jsonPath":".spec.url"}"#,
+    printcolumn = r#"{"name":"CUSTOMERS","type":"string","jsonPath":".status.customers.summary"}"#,
+    printcolumn = r#"{"name":"READY","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"REASON","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KonaServerSpec {
+    /// How to reach the server and as whom. The user must be allowed to read and write the customers.
+    #[serde(flatten)]
+    pub connection: Connection,
+    /// How hard the server may be asked, all its customers together. Where several `KonaServers` have the same URL the
+    /// smallest limits count.
+    #[serde(default)]
+    #[schemars(extend("default" = {}))]
+    pub limits: Limits,
+}
+
+/// How hard a server may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Requests begun per second, 1 to 1000.
+    #[serde(default = "default_rate")]
+    #[schemars(with = "i64", extend("minimum" = 1, "maximum" = 1000, "default" = 20))]
+    pub requests_per_second: u32,
+    /// Requests under way at once, 1 to 256.
+    #[serde(default = "default_in_flight")]
+    #[schemars(with = "i64", extend("minimum" = 1, "maximum" = 256, "default" = 8))]
+    pub max_concurrent: u32,
+}
+
+fn default_rate() -> u32 {
+    20
+}
+
+fn default_in_flight() -> u32 {
+    8
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests_per_second: default_rate(), max_concurrent: default_in_flight() }
+    }
+}
+
+/// What was last seen of a server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KonaServerStatus {
+    /// Generation of the spec that this status speaks of; -1 until the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and beside it Reconciling or Stalled; Suspended and Insecure inform.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// The URL that was last used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_url: Option<String>,
+    /// Logins that were refused and are not repeated while the Secret stays as it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub refused_login: Vec<RefusedLogin>,
+    /// When the server was last asked; refreshed at most once an hour unless something else is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_checked_time: Option<Time>,
+    /// Value of the annotation tenure.dev/reconcile-requested-at that was last carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// How many `CustomerTokenTtls` are in which state; each is in exactly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customers: Option<CustomerCounts>,
+}
+
+/// `CustomerTokenTtls` by state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerCounts {
+    /// All that refer to this server.
+    pub managed: i64,
+    /// Seen with the lifetimes wanted.
+    pub in_sync: i64,
+    /// Not there yet.
+    pub pending: i64,
+    /// Seen with other lifetimes than wanted.
+    pub drifted: i64,
+    /// Could not be read or changed.
+    pub failed: i64,
+    /// Suspended.
+    pub suspended: i64,
+    /// In sync of all, such as "3/3".
+    pub summary: String,
+}

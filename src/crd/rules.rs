@@ -1,0 +1,114 @@
+//! CEL rules of the schemas. Each comes with the sentence that a refused manifest is answered with.
+//!
+//! Only `matches`, `size`, `has`, `duration` and comparisons are used, so that any CEL implementation agrees.
+
+use serde_json::{Value, json};
+
+const HOST: &str = r"([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?[.]?|\\[[0-9a-fA-F:.]+\\])";
+const PORT: &str = "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?";
+
+fn rule(rule: &str, message: &str) -> Value {
+    json!({"rule": rule, "message": message})
+}
+
+fn matches(regex: &str, message: &str) -> Value {
+    json!([rule(&format!("self.matches('{regex}')"), message)])
+}
+
+pub(super) fn url() -> Value {
+    matches(
+        &format!(r"^https?://{HOST}{PORT}(/[a-zA-Z0-9._~%!$&()*+,;=:/-]*)?$"),
+        "must be scheme and host, such as https://10.20.0.11; a port and a path prefix may follow, a user name, a query \
+         or a fragment may not",
+    )
+}
+
+pub(super) fn proxy_url() -> Value {
+    matches(
+        &format!("^https?://{HOST}{PORT}/?$"),
+        "must be scheme, host and port of a proxy, such as http://proxy.example:3128, without a user name",
+    )
+}
+
+pub(super) fn object_name() -> Value {
+    matches(
+        "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'",
+    )
+}
+
+pub(super) fn data_key() -> Value {
+    matches("^[-._a-zA-Z0-9]+$", "must be a key of the object's data: letters, digits, '-', '_' and '.'")
+}
+
+pub(super) fn server_name() -> Value {
+    matches(
+        "^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?$",
+        "must be a host name as it stands in the certificate, such as x2.example.net",
+    )
+}
+
+pub(super) fn one_ca() -> Value {
+    json!([rule(
+        "!(has(self.caSecretRef) && has(self.caConfigMapRef))",
+        "set either caSecretRef or caConfigMapRef, not both"
+    )])
+}
+
+/// A duration such as `90s` or `1h30m` between `least` and `most`, both included.
+pub(super) fn duration(least: &str, most: &str) -> Value {
+    json!([rule(
+        &format!(
+            "size(self) > 0 && self.matches('^([0-9]{{1,5}}h)?([0-9]{{1,5}}m)?([0-9]{{1,5}}s)?$') && duration(self) >= \
+             duration('{least}') && duration(self) <= duration('{most}')"
+        ),
+        &format!("must be a duration between {least} and {most} in hours, minutes and seconds, such as 10m or 1h30m")
+    )])
+}
+
+pub(super) fn selector() -> Value {
+    json!([rule(
+        "!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && \
+         size(e.values) > 0 : !has(e.values) || size(e.values) == 0)",
+        "In and NotIn need at least one entry in values; Exists and DoesNotExist take none"
+    )])
+}
+
+pub(super) fn exact_or_range() -> Value {
+    json!([
+        rule(
+            "has(self.timeoutSeconds) ? !has(self.minTimeoutSeconds) && !has(self.maxTimeoutSeconds) : \
+             has(self.minTimeoutSeconds) || has(self.maxTimeoutSeconds)",
+            "set either timeoutSeconds (exactly this lifetime), or minTimeoutSeconds, maxTimeoutSeconds or both (a range)"
+        ),
+        rule(
+            "!has(self.minTimeoutSeconds) || !has(self.maxTimeoutSeconds) || self.minTimeoutSeconds <= \
+             self.maxTimeoutSeconds",
+            "minTimeoutSeconds must not be greater than maxTimeoutSeconds"
+        )
+    ])
+}
+
+pub(super) fn access_within_refresh() -> Value {
+    json!([rule(
+        "self.accessTokenTtlSeconds <= self.refreshTokenTtlSeconds",
+        "accessTokenTtlSeconds must not be greater than refreshTokenTtlSeconds"
+    )])
+}
+
+pub(super) fn immutable(what: &str) -> Value {
+    json!([rule(
+        "self == oldSelf",
+        &format!("{what} cannot be changed: delete this resource and create another in its place")
+    )])
+}
+
+pub(super) fn customer_id() -> Value {
+    let form = matches(
+        "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+        "must be the customer's id, a lower-case UUID such as 1d2b7a10-0f2c-11ee-be56-0242ac120002",
+    );
+    let mut rules = immutable("customerId").as_array().cloned().unwrap_or_default();
+    rules.extend(form.as_array().cloned().unwrap_or_default());
+    Value::Array(rules)
+}

@@ -1,0 +1,178 @@
+//! `TokenPolicy`: the lifetime that a set of appliances must have.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, LabelSelectorRequirement};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Mode, rules};
+
+/// The token lifetime that the selected gateways of this namespace must have.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tenure.dev",
+    version = "v1alpha1",
+    kind = "TokenPolicy",
+    plural = "tokenpolicies",
+    shortname = "tp",
+    category = "tenure",
+    namespaced,
+    status = "TokenPolicyStatus",
+    doc = "The token lifetime that the selected X2Gateways of this namespace must have: an exact value or a range.",
+    printcolumn = r#"{"name":"TARGET","type":"string","jsonPath":".status.target"}"#,
+    printcolumn = r#"{"name":"GATEWAYS","type":"string","jsonPath":".status.gateways.summary"}"#,
+    printcolumn = r#"{"name":"MODE","type":"string","jsonPath":".spec.mode"}"#,
+    printcolumn = r#"{"name":"READY","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"REASON","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::exact_or_range()))]
+pub struct TokenPolicySpec {
+    /// Which `X2Gateways` of this namespace the policy is for, by their labels. {} selects every one.
+    pub gateway_selector: GatewaySelector,
+    /// Exactly this token lifetime, in seconds: 600 (10 minutes) to 2592000 (30 days).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>", extend("minimum" = 600, "maximum" = 2_592_000))]
+    pub timeout_seconds: Option<u32>,
+    /// Shortest token lifetime allowed, in seconds. A shorter one is raised to this; one in the range is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>", extend("minimum" = 600, "maximum" = 2_592_000))]
+    pub min_timeout_seconds: Option<u32>,
+    /// Longest token lifetime allowed, in seconds. A longer one is cut to this; one in the range is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>", extend("minimum" = 600, "maximum" = 2_592_000))]
+    pub max_timeout_seconds: Option<u32>,
+    /// Where several Enforce policies select a gateway, the highest priority wins, then the name that sorts first.
+    #[serde(default)]
+    #[schemars(with = "i64", extend("minimum" = -1000, "maximum" = 1000, "default" = 0))]
+    pub priority: i32,
+    /// Enforce changes gateways; Observe only reports what it would change, and displaces no other policy.
+    #[serde(default)]
+    #[schemars(extend("default" = "Enforce"))]
+    pub mode: Mode,
+    /// Set to true to change nothing for now. The policy keeps its claim to its gateways.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub suspend: bool,
+    /// Time between two checks of a gateway, 30s to 24h.
+    #[serde(default = "super::default_interval")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h"), "default" = "10m"))]
+    pub interval: String,
+}
+
+/// A selection by labels, as in other Kubernetes resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::selector()))]
+pub struct GatewaySelector {
+    /// Labels that a gateway must carry, each with this value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub match_labels: Option<BTreeMap<String, String>>,
+    /// Further requirements, all of which must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub match_expressions: Option<Vec<Requirement>>,
+}
+
+/// One requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Requirement {
+    /// The label's key.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// In or `NotIn` the values; Exists or `DoesNotExist`.
+    pub operator: Operator,
+    /// Values for In and `NotIn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    pub values: Option<Vec<String>>,
+}
+
+/// How a requirement compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl From<&GatewaySelector> for LabelSelector {
+    fn from(selector: &GatewaySelector) -> Self {
+        let requirement = |r: &Requirement| LabelSelectorRequirement {
+            key: r.key.clone(),
+            operator: format!("{:?}", r.operator),
+            values: r.values.clone(),
+        };
+        Self {
+            match_labels: selector.match_labels.clone(),
+            match_expressions: selector.match_expressions.as_ref().map(|list| list.iter().map(requirement).collect()),
+        }
+    }
+}
+
+/// How far a policy has got.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenPolicyStatus {
+    /// Generation of the spec that this status speaks of; -1 until the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and beside it Reconciling or Stalled; Suspended informs.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// The lifetime wanted, in seconds: "28800", or "600-43200" for a range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// How many gateways are in which state; each selected one is in exactly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<GatewayCounts>,
+    /// The gateways that failed, sorted by name, twenty at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub failures: Vec<Failure>,
+    /// Value of the annotation tenure.dev/reconcile-requested-at that was last carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// Gateways by state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayCounts {
+    /// All that the selector selects.
+    pub matched: i64,
+    /// Proven to have the lifetime that this policy wants.
+    pub in_sync: i64,
+    /// Not there yet.
+    pub pending: i64,
+    /// Seen with another lifetime than wanted.
+    pub drifted: i64,
+    /// Could not be read or changed.
+    pub failed: i64,
+    /// Obey another policy.
+    pub overridden: i64,
+    /// Suspended themselves.
+    pub suspended: i64,
+    /// In sync of those not overridden, such as "38/40".
+    pub summary: String,
+}
+
+/// Why a gateway failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Name of the `X2Gateway`.
+    pub gateway: String,
+    /// Reason of its Ready condition.
+    pub reason: String,
+    /// Message of its Ready condition.
+    pub message: String,
+}

@@ -1,0 +1,108 @@
+//! `X2Gateway`: one Profitap X2 appliance.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Time, reference::{Connection, RefusedLogin}};
+
+/// One Profitap X2 appliance: how to reach it. The lifetime of its login tokens is set by a `TokenPolicy` that selects
+/// it by labels; without one it is only read.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "tenure.dev",
+    version = "v1alpha1",
+    kind = "X2Gateway",
+    plural = "x2gateways",
+    shortname = "x2",
+    category = "tenure",
+    namespaced,
+    status = "X2GatewayStatus",
+    doc = "One Profitap X2 appliance: how to reach it. The lifetime of its login tokens is set by a TokenPolicy that selects it by labels; without one it is only read.",
+    printcolumn = r#"{"name":"URL","type":"string","jsonPath":".spec.url","priority":1}"#,
+    printcolumn = r#"{"name":"DESIRED","type":"integer","jsonPath":".status.desiredTimeoutSeconds"}"#,
+    printcolumn = r#"{"name":"TIMEOUT","type":"integer","jsonPath":".status.timeoutSeconds"}"#,
+    printcolumn = r#"{"name":"POLICY","type":"string","jsonPath":".status.policy"}"#,
+    printcolumn = r#"{"name":"READY","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"REASON","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct X2GatewaySpec {
+    /// How to reach the appliance and as whom. The user needs the role admin.
+    #[serde(flatten)]
+    pub connection: Connection,
+}
+
+/// What was last seen of an appliance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct X2GatewayStatus {
+    /// Generation of the spec that this status speaks of; -1 until the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and beside it Reconciling or Stalled; Suspended and Insecure inform.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// Where the values below were read. When it changes they are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_url: Option<String>,
+    /// Token lifetime last read from the appliance, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub timeout_seconds: Option<u32>,
+    /// Token lifetime that the policy in force wants, in seconds. Absent when none does, or when the value is within the
+    /// policy's range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub desired_timeout_seconds: Option<u32>,
+    /// Name of the `TokenPolicy` in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Lifetime of the last fresh token (its exp - nbf), in seconds: the proof that the setting is in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub proven_timeout_seconds: Option<u32>,
+    /// When a fresh token last proved its lifetime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_proven_time: Option<Time>,
+    /// Value found before the operator's first write, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub original_timeout_seconds: Option<u32>,
+    /// Logins that were refused and are not repeated while the Secret stays as it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub refused_login: Vec<RefusedLogin>,
+    /// When the appliance was last read; refreshed at most once an hour unless something else is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_checked_time: Option<Time>,
+    /// Value of the annotation tenure.dev/reconcile-requested-at that was last carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// What the operator changed, newest first, ten at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub history: Vec<Change>,
+}
+
+/// One change of an appliance's setting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// When the change was recorded.
+    pub time: Time,
+    /// Value before, in seconds; absent when it was never read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub from: Option<u32>,
+    /// Value after, in seconds.
+    #[schemars(with = "i64")]
+    pub to: u32,
+    /// The policy that wanted it.
+    pub policy: String,
+    /// Policy: the policy asked for another value than before. Drift: somebody else had changed it.
+    pub cause: super::Cause,
+}

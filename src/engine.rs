@@ -1,0 +1,11 @@
+//! The pure rules: desired + observed + time in, a decision out. No I/O, no clock, no randomness, no failure.
+
+pub mod contest;
+pub mod customer;
+pub mod gateway;
+pub mod lifetime;
+pub mod ownership;
+pub mod precedence;
+pub mod schedule;
+pub mod tally;
+pub mod verdict;

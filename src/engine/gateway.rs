@@ -1,0 +1,194 @@
+//! What to do with an X2 gateway.
+
+use std::time::Duration;
+
+use super::contest::Contest;
+use super::lifetime::{InvalidTarget, Target, proves};
+use super::verdict::{Reason, Verdict};
+use crate::crd::Cause;
+
+/// Logins that may be spent on proving a change before it counts as failed.
+pub const PROOFS: u8 = 3;
+
+/// Who governs a gateway, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Regime {
+    /// No policy selects it.
+    Unmanaged,
+    /// Only policies of mode Observe select it: each with what it wants.
+    Observed(Vec<(String, Target)>),
+    /// An Enforce policy governs it.
+    Enforced {
+        /// The policy's name.
+        policy: String,
+        /// What it wants.
+        target: Result<Target, InvalidTarget>,
+        /// Nothing is changed for now.
+        suspended: bool,
+    },
+}
+
+impl Regime {
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Option<&str> {
+        match self {
+            Self::Enforced { policy, .. } => Some(policy),
+            Self::Unmanaged | Self::Observed(_) => None,
+        }
+    }
+
+    /// What the policy in force wants, if it is to be had.
+    #[must_use]
+    pub fn target(&self) -> Option<Target> {
+        match self {
+            Self::Enforced { target, .. } => target.ok(),
+            Self::Unmanaged | Self::Observed(_) => None,
+        }
+    }
+
+    /// `desiredTimeoutSeconds` of the status, in seconds: absent where the value is within the policy's range.
+    #[must_use]
+    pub fn desired(&self, observed: Option<u32>) -> Option<u32> {
+        match (self.target()?, observed) {
+            (Target::Exact(exact), _) => Some(exact),
+            (target, Some(observed)) => Some(target.nearest(observed)).filter(|wanted| *wanted != observed),
+            (Target::Range { .. }, None) => None,
+        }
+    }
+}
+
+/// What the status remembers of the last look, as far as it still speaks of the same appliance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prior {
+    /// Value last read, in seconds.
+    pub timeout: Option<u32>,
+    /// Lifetime last proven by a fresh token, in seconds.
+    pub proven: Option<u32>,
+    /// Policy that was in force.
+    pub policy: Option<String>,
+    /// The last look ended in `VerificationFailed`.
+    pub unverified: bool,
+}
+
+/// What this look has found out so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Value of the setting, in seconds.
+    pub timeout: u32,
+    /// Lifetime of a token issued during this look, after the last change, in seconds.
+    pub token: Option<u32>,
+    /// Proving logins spent in this look.
+    pub proofs: u8,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Set the value, in seconds.
+    Write {
+        /// To this.
+        to: u32,
+        /// Because of this.
+        cause: Cause,
+    },
+    /// Log in afresh to see which lifetime is in effect.
+    Prove,
+    /// Nothing more: report.
+    Report(Verdict),
+}
+
+/// Decides the next step. Total: asked again after its answer was carried out, it comes to a report.
+#[must_use]
+pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now: Duration) -> Step {
+    let (policy, target, suspended) = match regime {
+        Regime::Unmanaged => return report(Reason::Unmanaged, unmanaged(seen.timeout)),
+        Regime::Observed(wants) => return report(Reason::Observed, observed(wants, seen.timeout)),
+        Regime::Enforced { policy, target: Err(why), .. } => {
+            return report(Reason::InvalidSpec, format!("TokenPolicy {policy} is refused: {why}. Correct it."));
+        }
+        Regime::Enforced { policy, target: Ok(target), suspended } => (policy, *target, *suspended),
+    };
+    let wanted = target.nearest(seen.timeout);
+    if wanted == seen.timeout {
+        return confirm(policy, target, prior, seen);
+    }
+    if suspended {
+        let message = format!("The token lifetime differs from TokenPolicy {policy}, which is suspended: nothing is changed.");
+        return report(Reason::Drifted, message);
+    }
+    if !contest.may_correct(now) {
+        return report(Reason::Contested, contested(policy));
+    }
+    Step::Write { to: wanted, cause: cause(policy, target, prior) }
+}
+
+/// Why a difference from the target exists: drift where the present target was once proven to hold.
+#[must_use]
+pub fn cause(policy: &str, target: Target, prior: &Prior) -> Cause {
+    let held = prior.policy.as_deref() == Some(policy) && prior.proven.is_some_and(|proven| target.holds(proven));
+    if held { Cause::Drift } else { Cause::Policy }
+}
+
+/// Whether a look found that somebody had changed a value which was in order.
+#[must_use]
+pub fn has_drifted(regime: &Regime, prior: &Prior, seen: u32) -> bool {
+    regime.policy().zip(regime.target()).is_some_and(|(policy, target)| {
+        !target.holds(seen) && cause(policy, target, prior) == Cause::Drift
+    })
+}
+
+/// The setting is as wanted: is that proven?
+fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
+    let remembered = prior.timeout == Some(seen.timeout) && prior.proven.is_some_and(|p| proves(p, seen.timeout));
+    let allowed = if prior.unverified { 1 } else { PROOFS };
+    match seen.token {
+        Some(token) if proves(token, seen.timeout) => report(Reason::InSync, in_sync(policy, target)),
+        None if remembered => report(Reason::InSync, in_sync(policy, target)),
+        _ if seen.proofs < allowed => Step::Prove,
+        _ => report(
+            Reason::VerificationFailed,
+            format!(
+                "The appliance reports the token lifetime that TokenPolicy {policy} wants, but fresh tokens have another: \
+                 check the appliance."
+            ),
+        ),
+    }
+}
+
+fn report(reason: Reason, message: String) -> Step {
+    Step::Report(Verdict { reason, message })
+}
+
+fn in_sync(policy: &str, target: Target) -> String {
+    match target {
+        Target::Exact(exact) => format!("Tokens live {exact} s, as TokenPolicy {policy} wants; a fresh login proved it."),
+        Target::Range { least, most } => {
+            format!("Tokens live between {least} s and {most} s, as TokenPolicy {policy} wants; a fresh login proved it.")
+        }
+    }
+}
+
+fn unmanaged(timeout: u32) -> String {
+    format!("No TokenPolicy selects this gateway. Tokens live {timeout} s.")
+}
+
+fn contested(policy: &str) -> String {
+    format!(
+        "Somebody keeps changing the token lifetime away from what TokenPolicy {policy} wants. It is put back once an hour \
+         until it stays: find out who changes it."
+    )
+}
+
+fn observed(wants: &[(String, Target)], timeout: u32) -> String {
+    let differing: Vec<String> = wants
+        .iter()
+        .filter(|(_, target)| !target.holds(timeout))
+        .map(|(policy, target)| format!("TokenPolicy {policy} would set {} s", target.nearest(timeout)))
+        .collect();
+    if differing.is_empty() {
+        format!("Tokens live {timeout} s, as the observing policies want.")
+    } else {
+        format!("Tokens live {timeout} s; {}. Only observed: nothing is changed.", differing.join(", "))
+    }
+}

@@ -1,0 +1,138 @@
+//! How the parts of a whole stand: the gateways of a policy, the customers of a server.
+
+use super::verdict::{Reason, Standing, Verdict};
+
+/// The state of one part. Each part is in exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "as_str is the list of the words")]
+pub enum State {
+    InSync,
+    Pending,
+    Drifted,
+    Failed,
+    Overridden,
+    Suspended,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::InSync, Self::Pending, Self::Drifted, Self::Failed, Self::Overridden, Self::Suspended];
+
+    /// The word as it stands in statuses and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InSync => "inSync",
+            Self::Pending => "pending",
+            Self::Drifted => "drifted",
+            Self::Failed => "failed",
+            Self::Overridden => "overridden",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// One part: its name, its state, and its own verdict as far as it has reported one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Name of the resource.
+    pub name: String,
+    /// Its state with regard to the whole.
+    pub state: State,
+    /// What it reports itself.
+    pub verdict: Option<Verdict>,
+}
+
+/// The state of a part that was looked at, by what it reports: `fits` tells whether the remote value is as wanted.
+#[must_use]
+pub fn state_of(reason: Option<Reason>, fits: bool) -> State {
+    match reason {
+        Some(reason) if reason.standing() == Standing::Current && fits => State::InSync,
+        Some(Reason::Observed | Reason::Unmanaged | Reason::Drifted) => State::Drifted,
+        None | Some(Reason::Progressing) => State::Pending,
+        Some(reason) if reason.standing() == Standing::Current => State::Pending,
+        Some(_) => State::Failed,
+    }
+}
+
+/// Parts by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally([i64; 6]);
+
+impl Tally {
+    /// Counts parts.
+    #[must_use]
+    pub fn of(parts: &[Part]) -> Self {
+        Self(State::ALL.map(|state| i64::try_from(parts.iter().filter(|p| p.state == state).count()).unwrap_or(i64::MAX)))
+    }
+
+    /// How many are in a state.
+    #[must_use]
+    pub fn count(&self, state: State) -> i64 {
+        State::ALL.iter().zip(self.0).find(|(s, _)| **s == state).map_or(0, |(_, count)| count)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        self.0.iter().sum()
+    }
+
+    /// In sync of those not overridden, such as `38/40`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!("{}/{}", self.count(State::InSync), self.total() - self.count(State::Overridden))
+    }
+}
+
+/// What a policy reports of its gateways.
+#[must_use]
+pub fn policy_verdict(parts: &[Part], observes: bool) -> Verdict {
+    let tally = Tally::of(parts);
+    let open: Vec<&Part> = parts.iter().filter(|p| is_open(p, observes)).collect();
+    if parts.is_empty() {
+        let message = "No X2Gateway of this namespace carries the labels of gatewaySelector: label the gateways, or correct the selector.";
+        return Verdict::new(Reason::NoGatewaysMatch, message);
+    }
+    if open.is_empty() {
+        return settled(&tally, observes);
+    }
+    let reason = shared_reason(&open);
+    let names: Vec<&str> = open.iter().take(3).map(|p| p.name.as_str()).collect();
+    let more = if open.len() > names.len() { ", …" } else { "" };
+    let (count, noun) = (open.len(), if open.len() == 1 { "gateway is" } else { "gateways are" });
+    Verdict::new(reason, format!("{count} {noun} not in sync: {}{more}. Each X2Gateway's own conditions say why.", names.join(", ")))
+}
+
+fn is_open(part: &Part, observes: bool) -> bool {
+    match part.state {
+        State::InSync | State::Overridden | State::Suspended => false,
+        State::Drifted => !observes,
+        State::Pending | State::Failed => true,
+    }
+}
+
+fn settled(tally: &Tally, observes: bool) -> Verdict {
+    let total = tally.total();
+    if observes {
+        let drifted = tally.count(State::Drifted);
+        let message = format!("{drifted} of {total} gateways differ from what this policy would set. Only observed: nothing is changed.");
+        Verdict::new(Reason::Observed, message)
+    } else if tally.count(State::Overridden) == total {
+        Verdict::new(Reason::Overridden, "Every gateway it selects obeys another policy, of higher priority or earlier name.")
+    } else {
+        let summary = tally.summary();
+        Verdict::new(Reason::InSync, format!("{summary} gateways are proven to have the lifetime this policy wants."))
+    }
+}
+
+fn shared_reason(open: &[&Part]) -> Reason {
+    let reason = |part: &Part| match part.state {
+        State::Pending => Reason::Progressing,
+        _ => part.verdict.as_ref().map_or(Reason::Progressing, |v| v.reason),
+    };
+    let mut reasons = open.iter().map(|part| reason(part));
+    let first = reasons.next().unwrap_or(Reason::GatewaysNotReady);
+    if reasons.all(|r| r == first) { first } else { Reason::GatewaysNotReady }
+}

@@ -1,0 +1,4 @@
+//! Token lifetimes of network equipment as Kubernetes resources.
+
+pub mod crd;
+pub mod engine;

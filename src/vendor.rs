@@ -1,0 +1,14 @@
+//! The remote systems: HTTP, sessions, and the two vendors' calls.
+
+pub mod address;
+pub mod admission;
+pub mod credentials;
+pub mod endpoint;
+pub mod fault;
+pub mod http;
+pub mod jwt;
+pub mod kona;
+pub mod lanes;
+pub mod sessions;
+pub mod slots;
+pub mod x2;

@@ -1,0 +1,112 @@
+//! Which addresses may be dialled. Checked on the address itself, after names were resolved.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// A block of addresses such as `10.20.0.0/16`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u8,
+}
+
+/// A text that is no block of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a block of addresses such as 10.20.0.0/16 or fd00::/8")]
+pub struct InvalidCidr;
+
+impl FromStr for Cidr {
+    type Err = InvalidCidr;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCidr> {
+        let (address, prefix) = text.split_once('/').ok_or(InvalidCidr)?;
+        let network: IpAddr = address.parse().map_err(|_| InvalidCidr)?;
+        let prefix: u8 = prefix.parse().map_err(|_| InvalidCidr)?;
+        let longest = if network.is_ipv4() { 32 } else { 128 };
+        if prefix > longest { Err(InvalidCidr) } else { Ok(Self { network, prefix }) }
+    }
+}
+
+impl Cidr {
+    /// Whether the block holds an address.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Which addresses the operator dials.
+#[derive(Clone, Debug, Default)]
+pub struct DialPolicy {
+    /// Allowed although they are refused otherwise.
+    pub allow: Vec<Cidr>,
+    /// Refused in any case.
+    pub deny: Vec<Cidr>,
+}
+
+/// Addresses of cloud metadata services outside the link-local range.
+const METADATA: [IpAddr; 3] = [
+    IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(std::net::Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(std::net::Ipv4Addr::new(168, 63, 129, 16)),
+];
+
+impl DialPolicy {
+    /// Whether an address may be dialled. `--deny-cidr` counts before `--allow-cidr`.
+    #[must_use]
+    pub fn allows(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let listed = |list: &[Cidr]| list.iter().any(|cidr| cidr.contains(address));
+        !listed(&self.deny) && (listed(&self.allow) || !is_special(address))
+    }
+}
+
+fn is_special(address: IpAddr) -> bool {
+    let local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.octets().starts_with(&[0]),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    local || address.is_loopback() || address.is_multicast() || address.is_unspecified() || METADATA.contains(&address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_special_addresses_unless_allowed() {
+        let policy = DialPolicy::default();
+        for refused in [
+            "127.0.0.1", "::1", "169.254.169.254", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "0.1.2.3", "::",
+            "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "::ffff:127.0.0.1", "255.255.255.255",
+        ] {
+            assert!(!policy.allows(refused.parse().unwrap()), "{refused}");
+        }
+        for allowed in ["10.20.0.11", "192.168.1.1", "8.8.8.8", "2001:db8::1", "fd12::1"] {
+            assert!(policy.allows(allowed.parse().unwrap()), "{allowed}");
+        }
+    }
+
+    #[test]
+    fn lists_count() {
+        let policy = DialPolicy {
+            allow: vec!["127.0.0.0/8".parse().unwrap()],
+            deny: vec!["127.0.0.9/32".parse().unwrap(), "10.0.0.0/8".parse().unwrap(), "::/0".parse().unwrap()],
+        };
+        assert!(policy.allows("127.0.0.1".parse().unwrap()));
+        assert!(!policy.allows("127.0.0.9".parse().unwrap()));
+        assert!(!policy.allows("10.1.2.3".parse().unwrap()));
+        assert!(!policy.allows("2001:db8::1".parse().unwrap()));
+        assert_eq!("10.0.0.0/33".parse::<Cidr>(), Err(InvalidCidr));
+    }
+}

@@ -1,0 +1,144 @@
+//! Why an exchange with a remote system failed. Errors name method, path template and what was seen; never a body, a
+//! header, a token or a password.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::engine::verdict::Reason;
+
+/// What a failed exchange means for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// May go away by itself.
+    Transient,
+    /// Asked too often; not before this time has passed, where the other side named one.
+    RateLimited(Option<Duration>),
+    /// Token or password refused.
+    Unauthorized,
+    /// Known, but not allowed.
+    Forbidden,
+    /// No such thing, or no such path.
+    NotFound,
+    /// Written on the basis of an old read.
+    StaleVersion,
+    /// The request itself is refused.
+    Rejected,
+    /// The answer makes no sense.
+    Protocol,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No connection: the sentence says how far it got.
+    Unreachable(&'static str),
+    /// No answer in time.
+    TimedOut,
+    /// The certificate or the handshake: the sentence says what to do.
+    Tls(&'static str),
+    /// The address may not be dialled.
+    AddressRefused(IpAddr),
+    /// An answer other than success.
+    Status {
+        /// HTTP status, or the status that the body names.
+        code: u16,
+        /// `Retry-After`, ten minutes at most.
+        retry_after: Option<Duration>,
+    },
+    /// A success whose content makes no sense: the sentence says why.
+    Malformed(&'static str),
+    /// The operator is ending: the request was not sent.
+    Ending,
+}
+
+/// A failed exchange.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct RemoteError {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path with placeholders in place of ids.
+    pub path: &'static str,
+    /// What went wrong.
+    pub fault: Fault,
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, path, fault } = self;
+        match fault {
+            Fault::Unreachable(how) | Fault::Tls(how) => f.write_str(how),
+            Fault::TimedOut => write!(f, "{method} {path} got no answer within requestTimeout"),
+            Fault::AddressRefused(address) => {
+                write!(f, "the address {address} may not be dialled; the operator's --allow-cidr can permit it")
+            }
+            Fault::Status { code: 300..=399, .. } => {
+                write!(f, "{method} {path} was answered with a redirect, which is never followed: correct the URL")
+            }
+            Fault::Status { code: 404, .. } => {
+                write!(f, "{method} {path} was answered with status 404: check that the URL is the API's base")
+            }
+            Fault::Status { code, .. } => write!(f, "{method} {path} was answered with status {code}"),
+            Fault::Malformed(why) => write!(f, "{method} {path} was answered with something unexpected: {why}"),
+            Fault::Ending => f.write_str("the operator is ending"),
+        }
+    }
+}
+
+impl RemoteError {
+    /// What this means for the next exchange.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match &self.fault {
+            Fault::Unreachable(_) | Fault::TimedOut | Fault::Ending => Class::Transient,
+            Fault::Tls(_) | Fault::AddressRefused(_) => Class::Rejected,
+            Fault::Malformed(_) => Class::Protocol,
+            Fault::Status { code, retry_after } => match code {
+                401 => Class::Unauthorized,
+                403 => Class::Forbidden,
+                404 => Class::NotFound,
+                409 => Class::StaleVersion,
+                429 => Class::RateLimited(*retry_after),
+                300..=399 => Class::Protocol,
+                500..=599 => retry_after.map_or(Class::Transient, |after| Class::RateLimited(Some(after))),
+                _ => Class::Rejected,
+            },
+        }
+    }
+
+    /// The reason that a condition gives.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match &self.fault {
+            Fault::Unreachable(_) | Fault::Ending => Reason::Unreachable,
+            Fault::TimedOut => Reason::TimedOut,
+            Fault::Tls(_) => Reason::TlsFailed,
+            Fault::AddressRefused(_) => Reason::AddressRefused,
+            Fault::Status { code: 401, .. } => Reason::AuthenticationFailed,
+            Fault::Status { code: 403, .. } => Reason::Forbidden,
+            Fault::Status { code: 429, .. } => Reason::RateLimited,
+            Fault::Status { .. } | Fault::Malformed(_) => Reason::UnexpectedAnswer,
+        }
+    }
+
+    /// How the metrics count it: the HTTP status, or one of four words.
+    #[must_use]
+    pub fn code(&self) -> String {
+        match &self.fault {
+            Fault::Status { code, .. } => code.to_string(),
+            Fault::TimedOut => "timeout".to_owned(),
+            Fault::Tls(_) => "tls".to_owned(),
+            Fault::Unreachable(_) | Fault::AddressRefused(_) | Fault::Ending => "connect".to_owned(),
+            Fault::Malformed(_) => "protocol".to_owned(),
+        }
+    }
+
+    /// Whether a write may have been carried out although it failed.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self.fault {
+            Fault::Status { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}

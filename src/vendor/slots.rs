@@ -1,0 +1,127 @@
+//! How many exchanges move at once, shared fairly among namespaces.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// The operator's slots. Each namespace queues for itself; a slot that becomes free goes to the namespaces in turn.
+#[derive(Clone, Debug)]
+pub struct Slots(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    queues: HashMap<String, VecDeque<oneshot::Sender<Slot>>>,
+    turns: VecDeque<String>,
+}
+
+/// One slot, given back when dropped.
+#[derive(Debug)]
+pub struct Slot(Option<Slots>);
+
+impl Slots {
+    /// As many slots as `--concurrency` says.
+    #[must_use]
+    pub fn new(count: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { free: count.max(1), queues: HashMap::new(), turns: VecDeque::new() })))
+    }
+
+    /// Waits for a slot.
+    pub async fn acquire(&self, namespace: &str) -> Slot {
+        let waiting = {
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return Slot(Some(self.clone()));
+            }
+            let (sender, receiver) = oneshot::channel();
+            let queue = state.queues.entry(namespace.to_owned()).or_default();
+            queue.push_back(sender);
+            if queue.len() == 1 {
+                state.turns.push_back(namespace.to_owned());
+            }
+            receiver
+        };
+        // A sender is dropped only together with the whole queue, which lives as long as `self`.
+        waiting.await.unwrap_or(Slot(None))
+    }
+
+    /// Passes a slot on to whoever's turn it is.
+    fn give_back(&self) {
+        let mut state = self.state();
+        while let Some(namespace) = state.turns.pop_front() {
+            let Some(queue) = state.queues.get_mut(&namespace) else { continue };
+            let next = queue.pop_front();
+            if queue.is_empty() {
+                state.queues.remove(&namespace);
+            } else {
+                state.turns.push_back(namespace);
+            }
+            match next.map(|waiting| waiting.send(Slot(Some(self.clone())))) {
+                Some(Ok(())) => return,
+                // It has stopped waiting: the slot that came back must not give itself back while we hold the lock.
+                Some(Err(mut slot)) => slot.0 = None,
+                None => {}
+            }
+        }
+        state.free += 1;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(slots) = self.0.take() {
+            slots.give_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn namespaces_take_turns() {
+        let slots = Slots::new(1);
+        let first = slots.acquire("a").await;
+        let mut waiting: Vec<_> =
+            ["a", "a", "a", "b", "c"].map(|ns| (ns, Box::pin(slots.acquire(ns)))).into_iter().collect();
+        for (_, future) in &mut waiting {
+            assert!(poll!(future).is_pending());
+        }
+        drop(first);
+        let mut order = Vec::new();
+        while !waiting.is_empty() {
+            for index in 0..waiting.len() {
+                if let Poll::Ready(slot) = poll!(&mut waiting[index].1) {
+                    order.push(waiting.remove(index).0);
+                    drop(slot);
+                    break;
+                }
+            }
+        }
+        assert_eq!(order, ["a", "b", "c", "a", "a"]);
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_takes_no_slot() {
+        let slots = Slots::new(1);
+        let first = slots.acquire("a").await;
+        let mut gives_up = Box::pin(slots.acquire("a"));
+        assert!(poll!(&mut gives_up).is_pending());
+        drop(gives_up);
+        drop(first);
+        let again = slots.acquire("b").await;
+        drop(again);
+        assert_eq!(slots.state().free, 1);
+    }
+}

@@ -1,0 +1,11 @@
+//! What tenure's tests and demo need.
+
+#![allow(clippy::expect_used, reason = "a failure here is a bug of the test equipment, never an input")]
+pub mod canary;
+mod clock;
+pub mod faults;
+mod jwt;
+pub mod pki;
+pub mod requests;
+pub mod server;
+pub mod x2;

@@ -1,0 +1,119 @@
+//! Certificates for simulated servers: good ones, and the three bad ones people meet.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
+};
+use rustls::{
+    ServerConfig,
+    crypto::ring::{default_provider, sign::any_ecdsa_type},
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::NoServerSessionStorage,
+    sign::{CertifiedKey, SigningKey, SingleCertAndKey},
+};
+
+/// The certificate a simulated server shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Certificate {
+    /// Signed by the simulator's CA, for its address and its DNS name.
+    #[default]
+    Good,
+    /// Signed by a CA nobody was told of.
+    UnknownCa,
+    /// Signed by the simulator's CA, for another address and another name.
+    WrongName,
+    /// Signed by the simulator's CA, and out of date since 2021.
+    Expired,
+}
+
+/// Who a certificate is for.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) dns_name: String,
+}
+
+/// A CA, a CA of strangers, and one key pair for all servers: ten thousand certificates then cost ten thousand
+/// signatures, but not as many keys.
+pub(crate) struct Pki {
+    authority: CertifiedIssuer<'static, KeyPair>,
+    stranger: CertifiedIssuer<'static, KeyPair>,
+    leaf: KeyPair,
+    leaf_key: Arc<dyn SigningKey>,
+    base: ServerConfig,
+}
+
+impl Pki {
+    pub(crate) fn new() -> Self {
+        let leaf = KeyPair::generate().expect("ring makes P-256 keys");
+        let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf.serialize_der()));
+        let leaf_key = any_ecdsa_type(&der).expect("a P-256 key that was just made");
+        let authority = authority("tenure kit CA");
+        let base = base_config(&authority, &leaf_key);
+        Self { authority, stranger: authority_of_strangers(), leaf, leaf_key, base }
+    }
+
+    /// The CA's certificate, for `ca.crt` in a Secret or ConfigMap.
+    pub(crate) fn ca_pem(&self) -> String {
+        self.authority.pem()
+    }
+
+    /// The TLS settings of one server with this certificate.
+    pub(crate) fn server_config(&self, certificate: Certificate, subject: &Subject) -> Arc<ServerConfig> {
+        let mut config = self.base.clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(self.issue(certificate, subject)));
+        Arc::new(config)
+    }
+
+    fn issue(&self, certificate: Certificate, subject: &Subject) -> CertifiedKey {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, subject.dns_name.as_str());
+        let (address, dns_name) = match certificate {
+            // TEST-NET-1: an address no simulator has.
+            Certificate::WrongName => (Ipv4Addr::new(192, 0, 2, 1), "other.example.net"),
+            _ => (subject.address, subject.dns_name.as_str()),
+        };
+        let dns_name = dns_name.try_into().expect("a DNS name is ASCII");
+        params.subject_alt_names = vec![SanType::IpAddress(address.into()), SanType::DnsName(dns_name)];
+        if certificate == Certificate::Expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        let issuer = if certificate == Certificate::UnknownCa { &self.stranger } else { &self.authority };
+        let signed = params.signed_by(&self.leaf, issuer).expect("valid parameters");
+        CertifiedKey::new(vec![signed.der().clone()], Arc::clone(&self.leaf_key))
+    }
+}
+
+/// What all servers share. Sessions are never resumed: a resumed session skips the certificate, and a test that
+/// changes the certificate must see the change.
+fn base_config(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    leaf_key: &Arc<dyn SigningKey>,
+) -> ServerConfig {
+    let placeholder = CertifiedKey::new(vec![authority.der().clone()], Arc::clone(leaf_key));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(placeholder)));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().expect("ring makes P-256 keys");
+    CertifiedIssuer::self_signed(params, key).expect("valid parameters")
+}
+
+/// Same name as the real one, so that only the signature tells them apart.
+fn authority_of_strangers() -> CertifiedIssuer<'static, KeyPair> {
+    authority("tenure kit CA")
+}
