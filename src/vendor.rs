@@ -9,6 +9,7 @@ pub mod http;
 pub mod jwt;
 pub mod kona;
 pub mod lanes;
+pub mod login;
 pub mod sessions;
 pub mod slots;
 pub mod x2;

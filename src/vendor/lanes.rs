@@ -67,8 +67,10 @@ impl Lanes {
         match lanes.get(url) {
             Some(lane) if lane.bounds == bounds => Arc::clone(lane),
             _ => {
-                // Whoever travels on the old one keeps it until it is done; unused ones go.
-                lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+                // Unused ones go, now and then: looking at all of them at each new one would be quadratic.
+                if lanes.len().is_power_of_two() {
+                    lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+                }
                 let lane = Arc::new(Lane::new(bounds));
                 lanes.insert(url.to_owned(), Arc::clone(&lane));
                 lane

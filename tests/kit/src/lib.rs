@@ -1,10 +1,15 @@
 //! What tenure's tests and demo need.
 
 #![allow(clippy::expect_used, reason = "a failure here is a bug of the test equipment, never an input")]
+
+pub mod access;
 pub mod canary;
 mod clock;
+pub mod control_plane;
 pub mod faults;
 mod jwt;
+pub mod kona;
+pub mod namespace;
 pub mod pki;
 pub mod requests;
 pub mod server;

@@ -55,7 +55,7 @@ impl Pki {
         Self { authority, stranger: authority_of_strangers(), leaf, leaf_key, base }
     }
 
-    /// The CA's certificate, for `ca.crt` in a Secret or ConfigMap.
+    /// The CA's certificate, for `ca.crt` in a Secret or `ConfigMap`.
     pub(crate) fn ca_pem(&self) -> String {
         self.authority.pem()
     }

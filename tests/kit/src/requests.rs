@@ -151,6 +151,7 @@ pub(crate) struct Tally {
     in_flight: AtomicU64,
     peak: AtomicU64,
     connections: AtomicU64,
+    open_connections: AtomicU64,
 }
 
 impl Tally {
@@ -195,18 +196,17 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            total: Arc::default(),
-            log: Mutex::default(),
-            changed: watch::Sender::new(()),
-        })
+        Arc::new(Self { total: Arc::default(), log: Mutex::default(), changed: watch::Sender::new(()) })
     }
 
-    /// Counts a connection that was accepted.
-    pub(crate) fn connected(&self, tally: &Tally) {
-        self.total.connections.fetch_add(1, Relaxed);
-        tally.connections.fetch_add(1, Relaxed);
+    /// Counts a connection that was accepted; it is open until the answer is dropped.
+    pub(crate) fn connected(self: &Arc<Self>, tally: &Arc<Tally>) -> OpenConnection {
+        for tally in [&self.total, tally] {
+            tally.connections.fetch_add(1, Relaxed);
+            tally.open_connections.fetch_add(1, Relaxed);
+        }
         self.changed.send_replace(());
+        OpenConnection { log: Arc::clone(self), tally: Arc::clone(tally) }
     }
 
     /// Enters a request; the ticket is held for as long as it is under way.
@@ -223,13 +223,27 @@ impl RequestLog {
             if log.entries.len() == LOG_LENGTH {
                 log.entries.pop_front();
             }
-            let entry =
-                Entry { sequence, at, object, kind, line, host, server_name, status: None, written };
+            let entry = Entry { sequence, at, object, kind, line, host, server_name, status: None, written };
             log.entries.push_back(entry);
             sequence
         };
         self.changed.send_replace(());
         Ticket { log: Arc::clone(self), tally, kind, sequence }
+    }
+}
+
+/// One connection that is open.
+pub(crate) struct OpenConnection {
+    log: Arc<RequestLog>,
+    tally: Arc<Tally>,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        for tally in [&self.log.total, &self.tally] {
+            tally.open_connections.fetch_sub(1, Relaxed);
+        }
+        self.log.changed.send_replace(());
     }
 }
 
@@ -312,6 +326,12 @@ impl Requests {
         self.tally.connections.load(Relaxed)
     }
 
+    /// Connections open now.
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        self.tally.open_connections.load(Relaxed)
+    }
+
     /// The log in order of arrival: the last 100 000 requests of the simulator, of them those of this object.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
@@ -336,7 +356,8 @@ impl Requests {
         self.wait_until(|requests| requests.counts().of(kind) >= count).await;
     }
 
-    /// Waits until `reached` holds; asked again after every arrival, answer and new connection.
+    /// Waits until `reached` holds; asked again after every arrival and answer, and every connection opened
+    /// or closed.
     pub async fn wait_until(&self, reached: impl Fn(&Self) -> bool) {
         let mut changed = self.log.changed.subscribe();
         while !reached(self) {

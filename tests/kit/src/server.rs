@@ -25,8 +25,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use self::socket::Socket;
 pub(crate) use self::exchange::{Call, Reply};
+use self::socket::Socket;
 use crate::{
     faults::Drawn,
     pki::{Certificate, Pki, Subject},
@@ -243,22 +243,47 @@ async fn receive<S: Site>(site: Arc<S>, stream: TcpStream) {
     let Some(address) = loopback(&stream) else { return };
     let Some(door) = site.door(address) else { return };
     let premises = site.premises();
-    premises.log.connected(&door.tally);
+    let _open = premises.log.connected(&door.tally);
     let mut hang_ups = premises.hang_ups.subscribe();
-    let epoch = door.epoch.load(Acquire);
+    let line = Line { site: site.as_ref(), door, address, epoch: door.epoch.load(Acquire) };
     let hung_up = async {
         // Fails only once the premises are gone, which this task keeps.
-        let _ = hang_ups
-            .wait_for(|()| premises.closed.load(Acquire) || door.epoch.load(Acquire) != epoch)
-            .await;
+        let _ = hang_ups.wait_for(|()| line.is_cut()).await;
     };
     tokio::select! {
         () = hung_up => {}
-        () = converse(&site, address, door, stream) => {}
+        () = converse(line, stream) => {}
     }
 }
 
-async fn converse<S: Site>(site: &Arc<S>, address: Ipv4Addr, door: &Door, stream: TcpStream) {
+/// One connection.
+struct Line<'a, S> {
+    site: &'a S,
+    door: &'a Door,
+    address: Ipv4Addr,
+    /// The door's when the connection was made.
+    epoch: u64,
+}
+
+impl<S> Clone for Line<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Line<'_, S> {}
+
+impl<S: Site> Line<'_, S> {
+    /// Whether the connection was cut since it was made. Asked before every answer too, since the task that cuts it
+    /// may run later than the one that answers.
+    fn is_cut(&self) -> bool {
+        let closed = self.site.premises().closed.load(Acquire);
+        closed || self.door.epoch.load(Acquire) != self.epoch
+    }
+}
+
+async fn converse<S: Site>(line: Line<'_, S>, stream: TcpStream) {
+    let Line { site, door, .. } = line;
     let socket = Socket::new(stream);
     let reception = *door.reception.lock();
     match reception {
@@ -268,11 +293,11 @@ async fn converse<S: Site>(site: &Arc<S>, address: Ipv4Addr, door: &Door, stream
     }
     let reset = socket.reset_switch();
     let Some(pki) = &site.premises().pki else {
-        return exchange::serve(site, address, None, reset, socket).await;
+        return exchange::serve(line, None, reset, socket).await;
     };
     let acceptor = TlsAcceptor::from(door.server_config(pki));
     // A client that does not like the certificate goes away here.
     let Ok(stream) = acceptor.accept(socket).await else { return };
     let server_name = stream.get_ref().1.server_name().map(Arc::from);
-    exchange::serve(site, address, server_name, reset, stream).await;
+    exchange::serve(line, server_name, reset, stream).await;
 }

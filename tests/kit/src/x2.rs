@@ -7,18 +7,13 @@ mod answers;
 mod appliance;
 mod device;
 
-use std::{
-    io,
-    net::Ipv4Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
+use self::{answers::kind_of, device::Device};
 pub use self::{
     appliance::Appliance,
     device::{PutEffect, Role, TokenShape, X2User},
 };
-use self::{answers::kind_of, device::Device};
 use crate::{
     faults::{Drawn, Fault, Faults},
     jwt,
@@ -75,13 +70,10 @@ impl X2Fleet {
     /// Starts a fleet on a port of its own. Must be called within a tokio runtime.
     pub fn start(options: FleetOptions) -> io::Result<Self> {
         let seed = jwt::random_secret();
-        let devices = (0..options.appliances).map(|index| Device::new(index, &seed, &options)).collect();
-        let site = Arc::new(Fleet {
-            premises: Premises::new(options.tls),
-            devices,
-            faults: Faults::default(),
-            latency: options.latency,
-        });
+        let FleetOptions { appliances, tls, latency, .. } = options;
+        let devices = (0..appliances).map(move |index| Device::new(index, &seed, &options)).collect();
+        let (premises, faults) = (Premises::new(tls), Faults::default());
+        let site = Arc::new(Fleet { premises, devices, faults, latency });
         let listener = Arc::new(Listener::start(Ipv4Addr::UNSPECIFIED, Arc::clone(&site))?);
         Ok(Self { site, listener })
     }

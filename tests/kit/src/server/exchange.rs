@@ -1,6 +1,6 @@
 //! One request and its answer, with whatever is ordered to go wrong.
 
-use std::{convert::Infallible, fmt, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
@@ -15,9 +15,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Site, socket::ResetSwitch};
+use super::{Line, Site, socket::ResetSwitch};
 use crate::{
-    faults::{Delay, Outcome},
+    faults::{Delay, Drawn, Outcome},
     requests::{Arrival, Kind},
 };
 
@@ -82,8 +82,7 @@ type Payload = UnsyncBoxBody<Bytes, Cut>;
 
 /// Serves one connection to its end.
 pub(super) async fn serve<S: Site>(
-    site: &Arc<S>,
-    address: Ipv4Addr,
+    line: Line<'_, S>,
     server_name: Option<Arc<str>>,
     reset: ResetSwitch,
     stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -91,7 +90,7 @@ pub(super) async fn serve<S: Site>(
     let service = service_fn(|request| {
         let (server_name, reset) = (server_name.clone(), reset.clone());
         async move {
-            let reply = handle(site.as_ref(), address, server_name, request).await;
+            let reply = handle(line, server_name, request).await;
             if reply.is_err() {
                 reset.pull();
             }
@@ -103,14 +102,17 @@ pub(super) async fn serve<S: Site>(
 }
 
 async fn handle<S: Site>(
-    site: &S,
-    address: Ipv4Addr,
+    line: Line<'_, S>,
     server_name: Option<Arc<str>>,
     request: Request<Incoming>,
 ) -> Result<Response<Payload>, Cut> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
-    let line = format!("{} {}", head.method, head.uri);
+    if line.is_cut() {
+        return Err(Cut);
+    }
+    let (site, address) = (line.site, line.address);
+    let first_line = format!("{} {}", head.method, head.uri);
     let path = head.uri.path().to_owned();
     let call = Call { method: head.method, path, headers: head.headers, body };
     let topic = site.topic(address, &call);
@@ -120,7 +122,7 @@ async fn handle<S: Site>(
         kind: topic.kind,
         object: topic.object,
         tally: topic.tally,
-        line,
+        line: first_line,
         host,
         server_name,
         written,
@@ -128,17 +130,17 @@ async fn handle<S: Site>(
     if !topic.latency.is_zero() {
         tokio::time::sleep(topic.latency).await;
     }
-    let drawn = topic.drawn;
-    pass(&drawn.before).await;
-    let (reply, outcome) = match drawn.instead {
+    let Drawn { before, instead, after, then } = topic.drawn;
+    pass(&before).await;
+    let (reply, outcome) = match instead {
         Some(Outcome::Answer(reply)) => (reply, None),
         Some(Outcome::Reset) => {
             ticket.served(None);
             return Err(Cut);
         }
-        _ => (site.answer(address, &call), drawn.then),
+        _ => (site.answer(address, &call), then),
     };
-    pass(&drawn.after).await;
+    pass(&after).await;
     let response = finish(reply, outcome);
     ticket.served(response.as_ref().ok().map(|response| response.status().as_u16()));
     response

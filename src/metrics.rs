@@ -1,0 +1,193 @@
+//! The operator's metrics.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Seconds = Family<Labels<1>, Histogram, fn() -> Histogram>;
+type RequestSeconds = Family<Labels<2>, Histogram, fn() -> Histogram>;
+type Timestamps = Family<Object, Gauge<f64, AtomicU64>>;
+
+/// Labels that name one object.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Object {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+}
+
+/// All metrics, and the text they are read as.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Labels<2>, Counter>,
+    reconcile_duration: Seconds,
+    remote_requests: Family<Labels<3>, Counter>,
+    remote_request_duration: RequestSeconds,
+    drift_corrections: Family<Labels<1>, Counter>,
+    gateways: Family<Labels<3>, Gauge>,
+    customers: Family<Labels<3>, Gauge>,
+    last_success: Option<Timestamps>,
+    leader: Gauge,
+    panics: Counter,
+}
+
+/// How a look at an object ended, as `reconciles_total` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Ready.
+    Success,
+    /// Not ready.
+    Failure,
+    /// Broken off by a panic.
+    Panic,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// The two gauges that count the parts of a whole by state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    /// The gateways of a policy.
+    Policy,
+    /// The customers of a server.
+    Server,
+}
+
+fn seconds() -> Histogram {
+    // 5 ms to 20 s: an appliance answers in some 50 ms, requestTimeout is 10 s.
+    Histogram::new(exponential_buckets(0.005, 2.0, 13))
+}
+
+impl Metrics {
+    /// Registers everything. `per_object` adds one series an object.
+    #[must_use]
+    pub fn new(per_object: bool) -> Self {
+        let mut registry = Registry::with_prefix("tenure");
+        let reconcile_duration = Seconds::new_with_constructor(seconds);
+        let remote_request_duration = RequestSeconds::new_with_constructor(seconds);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of the operator", build);
+        let mut metrics = Self {
+            reconciles: Family::default(),
+            reconcile_duration: reconcile_duration.clone(),
+            remote_requests: Family::default(),
+            remote_request_duration: remote_request_duration.clone(),
+            drift_corrections: Family::default(),
+            gateways: Family::default(),
+            customers: Family::default(),
+            last_success: per_object.then(Family::default),
+            leader: Gauge::default(),
+            panics: Counter::default(),
+            registry,
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("reconciles", "Looks at objects, by how they ended", self.reconciles.clone());
+        registry.register("reconcile_duration_seconds", "Length of a look", self.reconcile_duration.clone());
+        registry.register("remote_requests", "Requests to remote systems, by answer", self.remote_requests.clone());
+        registry.register(
+            "remote_request_duration_seconds",
+            "Time until a remote system had answered",
+            self.remote_request_duration.clone(),
+        );
+        registry.register("drift_corrections", "Values put back after somebody changed them", self.drift_corrections.clone());
+        registry.register("gateways", "Gateways of a policy, by state", self.gateways.clone());
+        registry.register("customers", "Customers of a server, by state", self.customers.clone());
+        if let Some(last_success) = &self.last_success {
+            let help = "When an object was last found or made ready, in Unix time";
+            registry.register("last_success_timestamp_seconds", help, last_success.clone());
+        }
+        registry.register("leader", "1 where this process does the work", self.leader.clone());
+        registry.register("panics", "Looks broken off by a panic", self.panics.clone());
+    }
+
+    /// Counts a look.
+    pub fn reconciled(&self, kind: &'static str, outcome: Outcome, took: Duration) {
+        let labels = [("kind", kind.to_owned()), ("result", outcome.as_str().to_owned())];
+        self.reconciles.get_or_create(&labels).inc();
+        self.reconcile_duration.get_or_create(&[("kind", kind.to_owned())]).observe(took.as_secs_f64());
+        if outcome == Outcome::Panic {
+            self.panics.inc();
+        }
+    }
+
+    /// Counts a request to a remote system; `code` is its HTTP status or one of four words.
+    pub fn requested(&self, system: &'static str, operation: &'static str, code: String, took: Duration) {
+        let [system, operation] = [("system", system.to_owned()), ("operation", operation.to_owned())];
+        self.remote_requests.get_or_create(&[system.clone(), operation.clone(), ("code", code)]).inc();
+        self.remote_request_duration.get_or_create(&[system, operation]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a value put back.
+    pub fn drift_corrected(&self, kind: &'static str) {
+        self.drift_corrections.get_or_create(&[("kind", kind.to_owned())]).inc();
+    }
+
+    /// Sets how many parts of a whole are in a state; none removes the series.
+    pub fn counted(&self, whole: Whole, name: &str, namespace: &str, state: &'static str, count: Option<i64>) {
+        let (family, label) = match whole {
+            Whole::Policy => (&self.gateways, "policy"),
+            Whole::Server => (&self.customers, "server"),
+        };
+        let labels = [(label, name.to_owned()), ("namespace", namespace.to_owned()), ("state", state.to_owned())];
+        match count {
+            Some(count) => {
+                family.get_or_create(&labels).set(count);
+            }
+            None => {
+                family.remove(&labels);
+            }
+        }
+    }
+
+    /// Remembers when an object was last ready; none removes the series.
+    pub fn succeeded(&self, kind: &'static str, namespace: &str, name: &str, at: Option<i64>) {
+        let Some(family) = &self.last_success else { return };
+        let labels = Object { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        match at {
+            // Unix time fits a float exactly for the next 285 million years.
+            #[allow(clippy::cast_precision_loss, reason = "see above")]
+            Some(at) => {
+                family.get_or_create(&labels).set(at as f64);
+            }
+            None => {
+                family.remove(&labels);
+            }
+        }
+    }
+
+    /// Says whether this process does the work.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Everything in the text format of Prometheus (`OpenMetrics`).
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

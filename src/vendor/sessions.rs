@@ -1,0 +1,133 @@
+//! Tokens, in memory only: one per remote system and Secret, one login at a time, reused for 90 % of their lifetime.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::credentials::Identity;
+use super::endpoint::{Endpoint, Transport};
+use crate::clock;
+
+/// What a token belongs to: with any other URL, transport or Secret it is not used.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    url: String,
+    transport: Transport,
+    identity: Identity,
+}
+
+impl SessionKey {
+    /// The key of a login at an endpoint.
+    #[must_use]
+    pub fn new(endpoint: &Endpoint, identity: &Identity) -> Self {
+        Self { url: endpoint.base.to_string(), transport: endpoint.transport.clone(), identity: identity.clone() }
+    }
+}
+
+/// A token that was issued to us.
+#[derive(Debug)]
+pub struct Session {
+    /// The token.
+    pub token: SecretString,
+    /// Its whole lifetime, in seconds.
+    pub lifetime: u32,
+    /// What it can be renewed with.
+    pub refresh: Option<SecretString>,
+    /// Which one it is.
+    pub serial: Serial,
+    renew_at: Instant,
+}
+
+/// Tells one session from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serial(u64);
+
+impl Session {
+    /// A token asked for at `asked`, with its lifetime in seconds.
+    #[must_use]
+    pub fn new(token: SecretString, lifetime: u32, refresh: Option<SecretString>, asked: Instant) -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let renew_at = asked + Duration::from_secs(lifetime.into()).mul_f64(0.9);
+        let serial = Serial(SERIAL.fetch_add(1, Ordering::Relaxed));
+        Self { token, lifetime, refresh, serial, renew_at }
+    }
+}
+
+type Place = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
+
+/// All tokens.
+#[derive(Debug, Default)]
+pub struct Sessions(Mutex<HashMap<SessionKey, Place>>);
+
+/// Which session will do.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    /// Any that still lives.
+    Living,
+    /// Any that still lives but this one, which was refused.
+    Not(Serial),
+    /// A new one in any case.
+    Fresh,
+}
+
+impl Sessions {
+    /// The session of a key. `open` is called where there is none that will do, with the one that will not; whoever else
+    /// asks meanwhile waits for its result.
+    pub async fn get<E>(
+        &self,
+        key: &SessionKey,
+        wanted: Wanted,
+        open: impl AsyncFnOnce(Option<Arc<Session>>) -> Result<Session, E>,
+    ) -> Result<Arc<Session>, E> {
+        let place = self.place(key);
+        let mut current = place.lock().await;
+        if let Some(session) = current.as_ref().filter(|session| session.renew_at > clock::instant()) {
+            let will_do = match wanted {
+                Wanted::Living => true,
+                Wanted::Not(refused) => refused != session.serial,
+                Wanted::Fresh => false,
+            };
+            if will_do {
+                return Ok(Arc::clone(session));
+            }
+        }
+        let old = current.clone();
+        // Should this fail or be dropped half-way, an expired or refused session is not tried again.
+        if !matches!(wanted, Wanted::Fresh) {
+            *current = None;
+        }
+        let session = Arc::new(open(old).await?);
+        *current = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Whether there is a session that still lives.
+    pub async fn is_living(&self, key: &SessionKey) -> bool {
+        self.place(key).lock().await.as_ref().is_some_and(|session| session.renew_at > clock::instant())
+    }
+
+    /// Forgets a session, so that the next look logs in again.
+    pub async fn forget(&self, key: &SessionKey) {
+        *self.place(key).lock().await = None;
+    }
+
+    fn place(&self, key: &SessionKey) -> Place {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(key) {
+            return Arc::clone(place);
+        }
+        // Dead sessions go now and then: looking at all of them at each new one would be quadratic.
+        if places.len().is_power_of_two() {
+            let now = clock::instant();
+            places.retain(|_, place| {
+                Arc::strong_count(place) > 1
+                    || place.try_lock().is_ok_and(|s| s.as_ref().is_some_and(|s| s.renew_at > now || s.refresh.is_some()))
+            });
+        }
+        Arc::clone(places.entry(key.clone()).or_default())
+    }
+}

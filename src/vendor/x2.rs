@@ -1,0 +1,198 @@
+//! The calls of a Profitap X2 appliance (its page "API for managing tokens").
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use reqwest::header::AUTHORIZATION;
+use secrecy::zeroize::{Zeroize as _, Zeroizing};
+use serde::Deserialize;
+
+use super::credentials::Credentials;
+use super::endpoint::Endpoint;
+use super::fault::{Fault, RemoteError};
+use super::http::{Content, Request};
+use super::jwt::{Since, lifetime};
+use super::login::{self, AccessError, Remotes};
+use super::sessions::{Serial, Session, SessionKey, Wanted};
+use crate::clock;
+
+const TOKENS: &str = "/api2/tokens";
+const TIMEOUT: &str = "/api2/token/timeout";
+/// Longest answer that is read, in bytes.
+const CAP: usize = 64 * 1024;
+/// Longest setting that can make sense, in seconds.
+const LARGEST: i64 = i32::MAX as i64;
+
+/// One appliance, during one look at it.
+pub struct X2<'a> {
+    remotes: &'a Remotes,
+    endpoint: &'a Endpoint,
+    credentials: &'a Credentials,
+    key: SessionKey,
+    refused: Option<Serial>,
+    fresh: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct LoginAnswer {
+    token: String,
+    role: Option<String>,
+}
+
+impl<'a> X2<'a> {
+    /// An appliance and whom to log in as. `refused` is the session that was found refused earlier in this look.
+    #[must_use]
+    pub fn new(
+        remotes: &'a Remotes,
+        endpoint: &'a Endpoint,
+        credentials: &'a Credentials,
+        refused: Option<Serial>,
+    ) -> Self {
+        let key = SessionKey::new(endpoint, &credentials.identity);
+        Self { remotes, endpoint, credentials, key, refused, fresh: None }
+    }
+
+    /// Lifetime of the token last issued during this look, in seconds.
+    #[must_use]
+    pub fn fresh_lifetime(&self) -> Option<u32> {
+        self.fresh
+    }
+
+    /// Makes sure that there is a session.
+    pub async fn log_in(&mut self) -> Result<(), AccessError> {
+        self.session(self.living(), false).await.map(drop)
+    }
+
+    /// Reads the token lifetime that is set, in seconds.
+    pub async fn read_timeout(&mut self) -> Result<u32, AccessError> {
+        let request = Request { operation: "get_timeout", ..self::request(Method::GET, TIMEOUT, None) };
+        let answer = self.authorized(request, false).await?;
+        timeout_of(&answer).map_err(|why| malformed("GET", TIMEOUT, why).into())
+    }
+
+    /// Sets the token lifetime, in seconds.
+    pub async fn set_timeout(&mut self, seconds: u32) -> Result<(), AccessError> {
+        let body = Some(Zeroizing::new(format!(r#"{{"timeout_seconds":{seconds}}}"#).into_bytes()));
+        let request = Request { operation: "set_timeout", ..self::request(Method::PUT, TIMEOUT, body) };
+        let answer = self.authorized(request, true).await?;
+        self.fresh = None;
+        match stated_status(&answer) {
+            Some(code @ 400..) => Err(refined(status("PUT", code))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Logs in afresh and returns the new token's lifetime, in seconds.
+    pub async fn prove(&mut self) -> Result<u32, AccessError> {
+        self.session(Wanted::Fresh, true).await.map(|session| session.lifetime)
+    }
+
+    fn living(&self) -> Wanted {
+        self.refused.map_or(Wanted::Living, Wanted::Not)
+    }
+
+    /// Makes a request with a token. The first refused token of a look is handed back as stale.
+    async fn authorized(
+        &mut self,
+        request: Request<'static>,
+        under_way: bool,
+    ) -> Result<Content, AccessError> {
+        let session = self.session(self.living(), under_way).await?;
+        let answer = self.send(&session, request, under_way).await;
+        answer.map_err(|error| match error.status() {
+            Some(401) if self.refused.is_none() && self.fresh.is_none() => AccessError::Stale(session.serial),
+            _ => refined(error),
+        })
+    }
+
+    async fn send(&self, session: &Session, request: Request<'_>, under_way: bool) -> Result<Content, RemoteError> {
+        let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
+        self.remotes.http.exchange(self.endpoint, request, under_way).await
+    }
+
+    async fn session(&mut self, wanted: Wanted, under_way: bool) -> Result<Arc<Session>, AccessError> {
+        let mut issued = None;
+        let open = async |_| {
+            let session = log_in(self.remotes, self.endpoint, self.credentials, under_way).await?;
+            issued = Some(session.lifetime);
+            Ok(session)
+        };
+        let session = self.remotes.sessions.get(&self.key, wanted, open).await;
+        self.fresh = issued.or(self.fresh);
+        session
+    }
+}
+
+async fn log_in(
+    remotes: &Remotes,
+    endpoint: &Endpoint,
+    credentials: &Credentials,
+    under_way: bool,
+) -> Result<Session, AccessError> {
+    let asked = clock::instant();
+    let body = login::body(credentials);
+    let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
+    let answer = login::attempt(remotes, endpoint, credentials, async {
+        let answer = remotes.http.exchange(endpoint, request, under_way).await?;
+        match stated_status(&answer) {
+            Some(code @ 400..) => Err(status("POST", code)),
+            _ => Ok(answer),
+        }
+    });
+    let answer = answer.await?;
+    let bad = |why| malformed("POST", TOKENS, why);
+    let LoginAnswer { mut token, role } =
+        serde_json::from_slice(&answer).map_err(|_| bad("it holds no token; check that the URL is an X2 appliance's"))?;
+    let Some(lifetime) = lifetime(&token, Since::NotBefore) else {
+        token.zeroize();
+        return Err(bad("its token shows no lifetime (exp and nbf)").into());
+    };
+    if role.as_deref() == Some("viewer") {
+        token.zeroize();
+        return Err(AccessError::NotAdmin);
+    }
+    Ok(Session::new(login::secret(token), lifetime, None, asked))
+}
+
+fn request(method: Method, path: &'static str, body: Option<Content>) -> Request<'static> {
+    let body = body.map(|body| ("application/json", body));
+    Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP }
+}
+
+fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
+    RemoteError { method, path, fault: Fault::Malformed(why) }
+}
+
+fn status(method: &'static str, code: u16) -> RemoteError {
+    RemoteError { method, path: TIMEOUT, fault: Fault::Status { code, retry_after: None } }
+}
+
+/// Gives a status the meaning it has on an appliance.
+fn refined(error: RemoteError) -> AccessError {
+    match error.status() {
+        Some(401) => AccessError::TokenRefused,
+        Some(403) => AccessError::NotAdmin,
+        _ => AccessError::Remote(error),
+    }
+}
+
+/// The status that an answer's content states: it counts even where HTTP says 200.
+fn stated_status(answer: &[u8]) -> Option<u16> {
+    #[derive(Deserialize)]
+    struct Stated {
+        #[serde(rename = "statusCode")]
+        status_code: u16,
+    }
+    serde_json::from_slice(answer).ok().map(|Stated { status_code }| status_code)
+}
+
+fn timeout_of(answer: &[u8]) -> Result<u32, &'static str> {
+    let value: serde_json::Value =
+        serde_json::from_slice(answer).map_err(|_| "it is not JSON; check that the URL is an X2 appliance's")?;
+    let seconds = value.get("timeout_seconds").ok_or("timeout_seconds is missing")?;
+    match seconds.as_i64() {
+        None => Err("timeout_seconds is not a whole number"),
+        Some(seconds) if !(1..=LARGEST).contains(&seconds) => Err("timeout_seconds is out of range"),
+        Some(seconds) => u32::try_from(seconds).map_err(|_| "timeout_seconds is out of range"),
+    }
+}
