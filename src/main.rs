@@ -1,5 +1,9 @@
-//! The `tenure` program.
-fn main() -> std::process::ExitCode {
-    for (_, t) in tenure::crd::manifests().unwrap_or_default() { print!("---\n{t}"); }
-    std::process::ExitCode::SUCCESS
+//! The `tenure` program: parse, call, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    tenure::cli::Cli::parse().execute()
 }

@@ -35,6 +35,9 @@ pub enum InvalidTarget {
     /// Outside what the appliance accepts.
     #[error("a lifetime must be between 600 and 2592000 seconds")]
     OutOfRange,
+    /// The policy's spec does not fit this version of its schema, so that its numbers are unknown.
+    #[error("its spec does not fit this version")]
+    Undecodable,
     /// Outside what this operator was told to allow.
     #[error("a lifetime is outside the bounds that this operator was started with (--min-timeout, --max-timeout)")]
     OutOfBounds,

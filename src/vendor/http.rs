@@ -13,11 +13,13 @@ use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RE
 use reqwest::{Client, Method, Response};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::address::DialPolicy;
 use super::endpoint::{BaseUrl, Endpoint, Transport};
 use super::fault::{Fault, RemoteError};
 use super::slots::Slots;
+
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -59,6 +61,7 @@ pub struct Http {
     slots: Slots,
     metrics: Arc<Metrics>,
     ending: tokio::sync::watch::Receiver<bool>,
+    heard: Mutex<HashMap<String, Instant>>,
 }
 
 /// Exchanges with the same key share connections.
@@ -73,7 +76,7 @@ impl Http {
     /// Takes the rules for addresses, the slots, and a signal after which no new exchange is begun.
     #[must_use]
     pub fn new(dial: DialPolicy, slots: Slots, metrics: Arc<Metrics>, ending: tokio::sync::watch::Receiver<bool>) -> Self {
-        Self { clients: Mutex::default(), dial: Arc::new(dial), slots, metrics, ending }
+        Self { clients: Mutex::default(), dial: Arc::new(dial), slots, metrics, ending, heard: Mutex::default() }
     }
 
     /// Sends a request and reads the answer. An answer other than 2xx is an error. `under_way` marks the rest of a change
@@ -91,7 +94,17 @@ impl Http {
         let answer = holding(slot, answer).await.unwrap_or(Err(Fault::TimedOut)).map_err(failed);
         let code = answer.as_ref().err().map_or_else(|| "200".to_owned(), RemoteError::code);
         self.metrics.requested(system, operation, code, begun.elapsed());
+        if answer.is_ok() && system == "kona" {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.insert(endpoint.base.to_string(), clock::instant());
+        }
         answer
+    }
+
+    /// When a Kona server last gave a good answer.
+    #[must_use]
+    pub fn last_heard(&self, url: &str) -> Option<Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(url).copied()
     }
 
     async fn unless_ending<T>(&self, wait: impl Future<Output = T>, under_way: bool) -> Result<T, Fault> {

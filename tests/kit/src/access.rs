@@ -112,8 +112,8 @@ async fn grant(client: &Client, namespace: &str, account: &str, rules: &[PolicyR
     let params = PostParams::default();
     Api::all(client.clone()).create(&params, &role).await.context("making a ClusterRole")?;
     Api::all(client.clone()).create(&params, &binding).await.context("making a ClusterRoleBinding")?;
-    let Some(rule) = rules.first() else { return Ok(()) };
-    let question = access_review(format!("system:serviceaccount:{namespace}:{account}"), rule);
+    let Some(first) = rules.first() else { return Ok(()) };
+    let question = access_review(format!("system:serviceaccount:{namespace}:{account}"), first);
     timeout(EFFECT_TIMEOUT, until_allowed(client, question))
         .await
         .context("the rights had no effect in time")?

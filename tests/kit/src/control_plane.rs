@@ -64,27 +64,27 @@ impl ControlPlane {
     /// # Errors
     /// When there is nothing to start (the message says what to install) or it does not become ready.
     pub async fn start(options: Options) -> Result<Self> {
-        let plane =
+        let mut plane =
             spawn_blocking(move || Self::launch(options)).await.context("starting the control plane")??;
         plane.await_ready().await?;
         Ok(plane)
     }
 
     fn launch(options: Options) -> Result<Self> {
-        let source = Source::find()?;
-        let folder = Folder::open(options.data)?;
-        Ok(match source {
+        match Source::find()? {
+            Source::Given(_) if options.audit_log.is_some() => {
+                bail!("a cluster given by TENURE_KUBECONFIG writes no audit log for us")
+            }
             Source::Given(kubeconfig) => {
-                if options.audit_log.is_some() {
-                    bail!("a cluster given by TENURE_KUBECONFIG writes no audit log for us");
-                }
-                Self { kubeconfig, servers: None, folder }
+                let folder = Folder::open(Some(build::cache()?.join("given")))?;
+                Ok(Self { kubeconfig, servers: None, folder })
             }
             Source::Program(program) => {
+                let folder = Folder::open(options.data)?;
                 let servers = Servers::start(program, &folder, options.audit_log)?;
-                Self { kubeconfig: folder.path().join("kubeconfig"), servers: Some(servers), folder }
+                Ok(Self { kubeconfig: folder.path().join("kubeconfig"), servers: Some(servers), folder })
             }
-        })
+        }
     }
 
     /// The administrator's kubeconfig.
@@ -136,19 +136,21 @@ impl ControlPlane {
         self.servers.as_mut().ok_or_else(not_ours)
     }
 
-    async fn await_ready(&self) -> Result<()> {
+    async fn await_ready(&mut self) -> Result<()> {
         let limit = if self.servers.is_some() { START_TIMEOUT } else { GIVEN_TIMEOUT };
-        let problem = match timeout(limit, self.until_ready()).await {
-            Ok(ready) => return ready,
-            Err(_) => anyhow!("not ready after {limit:?}"),
-        };
-        let log = self.servers.as_ref().map(Servers::log_tail).unwrap_or_default();
-        Err(problem.context(format!("the API server of {}\n{log}", self.kubeconfig.display())))
+        let ready = timeout(limit, self.until_ready()).await;
+        ready.unwrap_or_else(|_| Err(anyhow!("not ready after {limit:?}"))).with_context(|| {
+            let log = self.servers.as_ref().map(Servers::log_tail).unwrap_or_default();
+            format!("the API server of {} does not answer\n{log}", self.kubeconfig.display())
+        })
     }
 
-    async fn until_ready(&self) -> Result<()> {
+    async fn until_ready(&mut self) -> Result<()> {
         let client = self.client().await?;
         while !is_ready(&client).await {
+            if self.servers.as_mut().is_some_and(Servers::have_ended) {
+                bail!("it ended before it was ready");
+            }
             sleep(LOOK_AGAIN).await;
         }
         Ok(())

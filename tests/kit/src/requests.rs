@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -18,6 +18,9 @@ use crate::clock;
 
 /// Entries the log keeps; older ones are forgotten, the counts are not.
 const LOG_LENGTH: usize = 100_000;
+
+/// How long a test waits for requests that may never come.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -347,23 +350,35 @@ impl Requests {
     }
 
     /// Waits until at least `count` requests of `kind` were served since the start.
+    ///
+    /// # Panics
+    /// As [`wait_until`](Self::wait_until).
     pub async fn wait_for(&self, kind: Kind, count: u64) {
         self.wait_until(|requests| requests.served().of(kind) >= count).await;
     }
 
     /// Waits until at least `count` requests of `kind` arrived since the start, answered or not.
+    ///
+    /// # Panics
+    /// As [`wait_until`](Self::wait_until).
     pub async fn wait_arrived(&self, kind: Kind, count: u64) {
         self.wait_until(|requests| requests.counts().of(kind) >= count).await;
     }
 
     /// Waits until `reached` holds; asked again after every arrival and answer, and every connection opened
     /// or closed.
+    ///
+    /// # Panics
+    /// After two minutes, with the counts so far: a test that would hang says instead what it has seen.
     pub async fn wait_until(&self, reached: impl Fn(&Self) -> bool) {
         let mut changed = self.log.changed.subscribe();
-        while !reached(self) {
-            if changed.changed().await.is_err() {
-                return;
+        let reaching = async {
+            while !reached(self) {
+                // Fails only once the log is gone, which `self` keeps.
+                let _ = changed.changed().await;
             }
-        }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, reaching).await.is_ok();
+        assert!(in_time, "waited {PATIENCE:?}; arrived: {:?}; served: {:?}", self.counts(), self.served());
     }
 }

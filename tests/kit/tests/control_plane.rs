@@ -26,7 +26,7 @@ kind: ConfigMap
 metadata: {name: owned}
 ";
 
-const CRD: &str = r#"
+const CRD: &str = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: lamps.kit.example.com}
@@ -52,7 +52,7 @@ spec:
             status:
               type: object
               properties: {lit: {type: boolean}}
-"#;
+";
 
 #[tokio::test]
 async fn what_was_written_survives_a_kill() -> Result<()> {

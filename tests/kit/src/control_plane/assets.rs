@@ -16,20 +16,24 @@ use rcgen::{
 };
 use serde_json::json;
 
-/// Neither server ends with its standard input; this shell does it for them.
+/// Neither server ends with its standard input; this shell does it for them. It ends when the API server does. A line on
+/// its standard input ends them too, but then the folder is kept for a restart.
 const SCRIPT: &str = r#"
 binaries=$1 port=$2 ephemeral=$3; shift 3
+exec 3<&0
+rm -f keep
 "$binaries/etcd" --data-dir=etcd --listen-client-urls=unix://etcd.sock --advertise-client-urls=http://localhost:2379 \
     --listen-peer-urls=unix://peer.sock --unsafe-no-fsync --log-level=error & etcd=$!
 "$binaries/kube-apiserver" --etcd-servers=unix://etcd.sock --bind-address=127.0.0.1 --advertise-address=127.0.0.1 \
     --secure-port="$port" --tls-cert-file=pki/server.crt --tls-private-key-file=pki/server.key \
     --client-ca-file=pki/ca.crt --authorization-mode=RBAC --service-account-issuer=https://kubernetes.default.svc \
-    --service-account-key-file=pki/tokens.key --service-account-signing-key-file=pki/tokens.key \
+    --service-account-key-file=pki/tokens.pub --service-account-signing-key-file=pki/tokens.key \
     --service-cluster-ip-range=10.0.0.0/24 --endpoint-reconciler-type=none --profiling=false "$@" & server=$!
-cat > /dev/null
-kill -9 "$etcd" "$server"
-wait
-if [ "$ephemeral" = true ]; then rm -rf "$PWD"; fi
+{ if read -r line <&3; then : > keep; fi; kill -9 "$server"; } & watcher=$!
+wait "$server"
+kill -9 "$etcd" "$watcher"
+wait "$etcd"
+if [ "$ephemeral" = true ] && [ ! -e keep ]; then rm -rf "$PWD"; fi
 "#;
 const AUDIT_POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[{"level":"Metadata"}]}"#;
 const PORT: &str = "port";
@@ -67,7 +71,9 @@ fn initialise(folder: &Path) -> Result<String> {
     let (certificate, key) = issue(&authority, &server())?;
     fs::write(pki.join("server.crt"), certificate)?;
     fs::write(pki.join("server.key"), key)?;
-    fs::write(pki.join("tokens.key"), KeyPair::generate()?.serialize_pem())?;
+    let tokens = KeyPair::generate()?;
+    fs::write(pki.join("tokens.key"), tokens.serialize_pem())?;
+    fs::write(pki.join("tokens.pub"), tokens.public_key_pem())?;
     let administrator = issue(&authority, &administrator())?;
     fs::write(folder.join("kubeconfig"), kubeconfig(port, &authority.pem(), &administrator))?;
     // Written last: a folder with a port is complete.

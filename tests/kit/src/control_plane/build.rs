@@ -12,9 +12,7 @@ use ring::digest::{Context as Digest, SHA256};
 
 use super::source::path_setting;
 
-const WHAT_TO_INSTALL: &str = "A control plane for the tests needs one of these: Go (https://go.dev/dl) besides Rust, to build \
-     tests/control-plane once; or TENURE_KUBECONFIG, the kubeconfig of a cluster; or KUBEBUILDER_ASSETS, a folder with \
-     kube-apiserver and etcd.";
+const KIT: &str = env!("CARGO_MANIFEST_DIR");
 /// A cold build of the control plane compiles about 1,600 packages.
 const PACKAGES_PER_LINE: usize = 250;
 const LINES_OF_AN_ERROR: usize = 30;
@@ -45,10 +43,18 @@ fn program(name: &str, package: &str) -> Result<PathBuf> {
     if !program.is_file() {
         // Under another name first: a build that is interrupted must not look like a program.
         let partial = folder.join(format!("{name}.partial"));
-        module.build(package, &partial)?;
+        module.build(name, package, &partial)?;
         fs::rename(&partial, &program).with_context(|| format!("putting {} in place", program.display()))?;
     }
     Ok(program)
+}
+
+/// The folder of what is kept from one test run to the next.
+pub(super) fn cache() -> Result<PathBuf> {
+    let workspace =
+        Path::new(KIT).ancestors().nth(2).ok_or_else(|| anyhow!("the kit is not in tests/kit"))?;
+    let target = path_setting("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Ok(workspace.join(target).join("control-plane"))
 }
 
 /// The Go module in `tests/control-plane`.
@@ -61,34 +67,31 @@ struct Module {
 
 impl Module {
     fn read() -> Result<Self> {
-        let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = kit.with_file_name("control-plane");
-        let workspace = kit.ancestors().nth(2).ok_or_else(|| anyhow!("the kit is not in tests/kit"))?;
-        let target = path_setting("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        let folder = Path::new(KIT).with_file_name("control-plane");
         let manifest =
             fs::read_to_string(folder.join("go.mod")).context("reading tests/control-plane/go.mod")?;
         let go = go_version(&folder, &manifest)?;
         Ok(Self {
-            cache: workspace.join(target).join("control-plane"),
+            cache: cache()?,
             kubernetes: word_after(&manifest, "k8s.io/kubernetes")?.to_owned(),
             fingerprint: fingerprint(&folder, &go)?,
             folder,
         })
     }
 
-    fn build(&self, package: &str, output: &Path) -> Result<()> {
-        say("building the control plane of the tests by Go (about five minutes, once) …");
+    fn build(&self, name: &str, package: &str, output: &Path) -> Result<()> {
+        say(&format!("building {name} {} by Go (about five minutes, once) …", self.kubernetes));
         let mut build = Command::new("go");
         build.arg("build").args(["-v", "-buildvcs=false", "-ldflags", &self.linker_flags()?, "-o"]);
         build.arg(output).arg(package).current_dir(&self.folder);
         // One C compiler less to install, and the program runs on any Linux.
         build.env("CGO_ENABLED", "0").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut build = build.spawn().context(WHAT_TO_INSTALL)?;
+        let mut build = build.spawn().context("starting go build")?;
         let lines = build.stderr.take().map(follow).unwrap_or_default();
         if !build.wait().context("waiting for Go")?.success() {
-            bail!("go build failed in {}:\n{}", self.folder.display(), lines.join("\n"));
+            bail!("`go build {package}` failed in {}:\n{}", self.folder.display(), lines.join("\n"));
         }
-        say("built; the next start takes three seconds");
+        say(&format!("built {name}"));
         Ok(())
     }
 
@@ -146,17 +149,25 @@ fn fingerprint(folder: &Path, go: &str) -> Result<String> {
 /// Go's version, asked in the module's folder: Go may exchange itself for the one that `go.mod` wants.
 fn go_version(folder: &Path, manifest: &str) -> Result<String> {
     let needed = word_after(manifest, "go")?;
-    let asked = Command::new("go")
-        .args(["env", "GOVERSION"])
-        .current_dir(folder)
-        .output()
-        .context(WHAT_TO_INSTALL)?;
+    let asked = Command::new("go").args(["env", "GOVERSION"]).current_dir(folder).output();
+    let asked =
+        asked.map_err(|error| anyhow!("`go` does not start ({error}). {}", what_to_install(needed)))?;
     let version = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
-    if !asked.status.success() || numbers(version.trim_start_matches("go")) < numbers(needed) {
-        let said = String::from_utf8_lossy(&asked.stderr);
-        bail!("Go {needed} or newer is needed, this is {version:?} {}. {WHAT_TO_INSTALL}", said.trim());
+    if !asked.status.success() {
+        bail!("`go` fails: {} {}", String::from_utf8_lossy(&asked.stderr).trim(), what_to_install(needed));
+    }
+    if numbers(version.trim_start_matches("go")) < numbers(needed) {
+        bail!("{version} is too old. {}", what_to_install(needed));
     }
     Ok(version)
+}
+
+fn what_to_install(go: &str) -> String {
+    format!(
+        "The tests need a Kubernetes API server. Besides Rust, install Go {go} or newer (https://go.dev/dl): it is built \
+         from tests/control-plane, once. Or set TENURE_KUBECONFIG to the kubeconfig of a cluster, or KUBEBUILDER_ASSETS \
+         to a folder with kube-apiserver and etcd."
+    )
 }
 
 fn numbers(version: &str) -> Vec<u32> {

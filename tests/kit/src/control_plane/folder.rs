@@ -22,7 +22,11 @@ impl Folder {
     pub(super) fn open(kept: Option<PathBuf>) -> Result<Self> {
         let Some(path) = kept else { return Self::temporary() };
         let path = absolute(&path).with_context(|| format!("the data folder {}", path.display()))?;
-        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making {}", path.display()))?;
         Ok(Self { path, temporary: false })
     }
 

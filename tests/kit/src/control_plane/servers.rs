@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf, absolute},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc,
@@ -96,9 +96,9 @@ impl Servers {
         let Some(mut running) = self.running.take() else { return Ok(()) };
         match self.program {
             Program::Own(_) => running.child.kill().context("killing the control plane")?,
-            // The child is a shell that kills the two servers when its standard input ends.
+            // The child is a shell; it kills the two servers. It may have ended already, with them.
             Program::Assets(_) => {
-                running.stdin.take();
+                let _ = running.stdin.take().map(|mut stdin| stdin.write_all(b"kill\n"));
             }
         }
         running.child.wait().map(drop).context("waiting for the control plane's end")
@@ -108,6 +108,11 @@ impl Servers {
         let Some(mut running) = self.running.take() else { return Ok(()) };
         running.stdin.take();
         running.child.wait().map(drop).context("waiting for the control plane's end")
+    }
+
+    /// Whether they ended by themselves.
+    pub(super) fn have_ended(&mut self) -> bool {
+        self.running.as_mut().is_none_or(|running| !matches!(running.child.try_wait(), Ok(None)))
     }
 
     pub(super) fn log_tail(&self) -> String {

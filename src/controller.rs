@@ -1,0 +1,20 @@
+//! The controllers: watch, gather, decide, act, report.
+
+pub mod claims;
+pub mod connection;
+pub mod context;
+pub mod customer;
+pub mod events;
+pub mod gateway;
+pub mod origin;
+pub mod pace;
+pub mod policy;
+pub mod references;
+pub mod report;
+pub mod request;
+pub mod seed;
+pub mod server;
+pub mod store;
+pub mod undecodable;
+pub mod watch;
+pub mod workers;

@@ -1,0 +1,105 @@
+//! Which resources declare the same remote object, across namespaces, and who of them owns it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::store::Key;
+use crate::engine::ownership::{Claimant, Standing, Trial, standing};
+
+/// A claimant: sorts by age, then by namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClaimId {
+    /// When the resource was created.
+    pub created: Timestamp,
+    /// Namespace and name.
+    pub key: Key,
+    /// A resource made anew is another claimant.
+    pub uid: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What a resource claims.
+    objects: HashMap<Key, String>,
+    /// Who claims an object.
+    claimants: HashMap<String, Vec<Claimant<ClaimId>>>,
+}
+
+/// All claims of one kind.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<State>);
+
+impl Claims {
+    /// A resource claims `object`, or nothing any more. Returns the rivals that this concerns.
+    pub fn set(&self, id: &ClaimId, object: Option<String>, suspended: bool, got_in: bool) -> Vec<Key> {
+        let mut state = self.state();
+        let before = state.objects.get(&id.key).cloned();
+        let mut concerned = Vec::new();
+        if let Some(before) = before.filter(|before| object.as_ref() != Some(before)) {
+            concerned.extend(state.remove(&before, &id.key));
+        }
+        let Some(object) = object else { return concerned };
+        state.objects.insert(id.key.clone(), object.clone());
+        let claimants = state.claimants.entry(object).or_default();
+        let changed = match claimants.iter_mut().find(|c| c.id == *id) {
+            Some(claimant) => std::mem::replace(&mut claimant.suspended, suspended) != suspended,
+            None => {
+                claimants.retain(|c| c.id.key != id.key);
+                let trial = if got_in { Trial::GotIn } else { Trial::Untried };
+                claimants.push(Claimant { id: id.clone(), suspended, trial });
+                true
+            }
+        };
+        if changed {
+            concerned.extend(others(claimants, &id.key));
+        }
+        concerned
+    }
+
+    /// Where a resource stands.
+    #[must_use]
+    pub fn standing(&self, id: &ClaimId) -> Standing {
+        let state = self.state();
+        let claimants = state.objects.get(&id.key).and_then(|object| state.claimants.get(object));
+        claimants.map_or(Standing::Owner, |claimants| standing(claimants, id))
+    }
+
+    /// Keeps in mind how a resource's try went. Returns the rivals, where that changes anything for them.
+    pub fn record(&self, id: &ClaimId, trial: Trial) -> Vec<Key> {
+        let mut state = self.state();
+        let Some(object) = state.objects.get(&id.key).cloned() else { return Vec::new() };
+        let Some(claimants) = state.claimants.get_mut(&object) else { return Vec::new() };
+        let Some(claimant) = claimants.iter_mut().find(|c| c.id == *id) else { return Vec::new() };
+        // Who once got in does not lose the object because the other side is silent for a while.
+        if claimant.trial == trial || (claimant.trial == Trial::GotIn && trial == Trial::NoAnswer) {
+            return Vec::new();
+        }
+        claimant.trial = trial;
+        others(claimants, &id.key)
+    }
+}
+
+impl Claims {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remove(&mut self, object: &str, key: &Key) -> Vec<Key> {
+        self.objects.remove(key);
+        let Some(claimants) = self.claimants.get_mut(object) else { return Vec::new() };
+        claimants.retain(|c| c.id.key != *key);
+        let rest = others(claimants, key);
+        if rest.is_empty() {
+            self.claimants.remove(object);
+        }
+        rest
+    }
+}
+
+fn others(claimants: &[Claimant<ClaimId>], key: &Key) -> Vec<Key> {
+    claimants.iter().filter(|c| c.id.key != *key).map(|c| c.id.key.clone()).collect()
+}

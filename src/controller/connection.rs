@@ -1,0 +1,159 @@
+//! From a spec's connection to an endpoint: first what can be judged without asking anybody, then the Secrets and
+//! `ConfigMaps` it names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::origin;
+use super::references::{Age, References};
+use crate::crd::{CaRef, Connection, CredentialsRef, Tls};
+use crate::engine::schedule;
+use crate::engine::verdict::{Reason, Verdict};
+use crate::vendor::credentials::Credentials;
+use crate::vendor::endpoint::{BaseUrl, Endpoint, Transport};
+use crate::vendor::lanes::{Bounds, Lanes};
+
+/// What the operator's flags take from tenants.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "three independent switches of the command line")]
+pub struct Restrictions {
+    /// `--forbid-plaintext`
+    pub plaintext: bool,
+    /// `--forbid-insecure-tls`
+    pub insecure_tls: bool,
+    /// `--require-allowed-origins`
+    pub origins_required: bool,
+}
+
+/// A connection that was judged: what it says makes sense and is permitted.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Where to.
+    pub base: BaseUrl,
+    proxy: Option<BaseUrl>,
+    timeout: Duration,
+    tls: Tls,
+    /// What is unprotected about it.
+    pub insecure: Option<String>,
+}
+
+/// Judges a connection. The rules in order:
+///
+/// 1. URL, proxy and timeout are well-formed; `serverName` and `proxyUrl` exclude each other.
+/// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
+/// 3. Certificates may be left unchecked.
+pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judged, Verdict> {
+    let invalid = |message: String| Verdict::new(Reason::InvalidSpec, message);
+    let base = BaseUrl::parse(&connection.url).map_err(|why| invalid(format!("spec.url {why}.")))?;
+    let proxy = connection.proxy_url.as_deref().map(BaseUrl::parse).transpose();
+    let proxy = proxy.map_err(|why| invalid(format!("spec.proxyUrl {why}.")))?;
+    let timeout = schedule::parse(&connection.request_timeout)
+        .filter(|timeout| !timeout.is_zero())
+        .ok_or_else(|| invalid("spec.requestTimeout must be a duration such as 10s.".to_owned()))?;
+    let tls = connection.tls.clone().unwrap_or_default();
+    if proxy.is_some() && tls.server_name.is_some() {
+        let message = "spec.tls.serverName and spec.proxyUrl cannot be used together: remove one of them.";
+        return Err(invalid(message.to_owned()));
+    }
+    if base.is_plaintext() && (!connection.allow_plaintext || restrictions.plaintext) {
+        let message = if restrictions.plaintext {
+            "This operator forbids http:// (--forbid-plaintext): use https:// in spec.url."
+        } else {
+            "spec.url is http://, which would send the password in clear: use https://, or set spec.allowPlaintext."
+        };
+        return Err(Verdict::new(Reason::PlaintextRefused, message));
+    }
+    if tls.insecure_skip_verify && restrictions.insecure_tls {
+        let message = "This operator forbids spec.tls.insecureSkipVerify (--forbid-insecure-tls): name the CA in spec.tls.";
+        return Err(Verdict::new(Reason::InsecureTlsRefused, message));
+    }
+    let insecure = if base.is_plaintext() {
+        Some("The password and the tokens travel in clear, since spec.url is http://.".to_owned())
+    } else {
+        tls.insecure_skip_verify
+            .then(|| "The server's certificate is not checked, since spec.tls.insecureSkipVerify is set.".to_owned())
+    };
+    Ok(Judged { base, proxy, timeout, tls, insecure })
+}
+
+impl Judged {
+    /// Reads the CA, if one is named, and makes the endpoint.
+    pub async fn endpoint(
+        self,
+        references: &References,
+        lanes: &Lanes,
+        bounds: Bounds,
+        namespace: &str,
+        age: Age,
+    ) -> Result<Endpoint, Verdict> {
+        let ca = ca(references, namespace, &self.tls, age).await?;
+        let lane = lanes.lane(&self.base.to_string(), bounds);
+        let transport = Transport {
+            ca,
+            server_name: self.tls.server_name,
+            insecure_skip_verify: self.tls.insecure_skip_verify,
+            proxy: self.proxy,
+        };
+        Ok(Endpoint { base: self.base, transport, timeout: self.timeout, namespace: namespace.to_owned(), lane })
+    }
+}
+
+/// Reads user name and password, and makes sure that they may be sent to an endpoint.
+pub async fn credentials(
+    references: &References,
+    namespace: &str,
+    reference: &CredentialsRef,
+    endpoint: &Endpoint,
+    restrictions: Restrictions,
+    age: Age,
+) -> Result<Credentials, Verdict> {
+    let (credentials, origins) = references.credentials(namespace, reference, age).await?;
+    let name = &reference.name;
+    let allowed = match origins {
+        Some(origins) => origin::allows(&origins, &endpoint.base, endpoint.transport.proxy.as_ref()),
+        None if restrictions.origins_required => {
+            let message = format!(
+                "This operator demands the annotation tenure.dev/allowed-origins on every Secret: add it to Secret {name}."
+            );
+            return Err(Verdict::new(Reason::OriginNotAllowed, message));
+        }
+        None => true,
+    };
+    if allowed {
+        Ok(credentials)
+    } else {
+        let message = format!(
+            "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL (and its proxy): add it there, or \
+             name another Secret."
+        );
+        Err(Verdict::new(Reason::OriginNotAllowed, message))
+    }
+}
+
+async fn ca(references: &References, namespace: &str, tls: &Tls, age: Age) -> Result<Option<Arc<str>>, Verdict> {
+    let (pem, what) = match (&tls.ca_secret_ref, &tls.ca_config_map_ref) {
+        (None, None) => return Ok(None),
+        (Some(CaRef { name, key }), _) => {
+            (references.secret_text(namespace, name, key, age).await?, format!("Key {key} of Secret {name}"))
+        }
+        (None, Some(CaRef { name, key })) => {
+            (references.config_map_text(namespace, name, key, age).await?, format!("Key {key} of ConfigMap {name}"))
+        }
+    };
+    if is_ca(&pem) {
+        Ok(Some(pem))
+    } else {
+        let message = format!("{what} holds no PEM certificate that can be used: put the CA's certificate there.");
+        Err(Verdict::new(Reason::CaUnusable, message))
+    }
+}
+
+fn is_ca(pem: &str) -> bool {
+    let mut roots = RootCertStore::empty();
+    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
+    certificates.peek().is_some() && certificates.all(|der| der.is_ok_and(|der| roots.add(der).is_ok()))
+}

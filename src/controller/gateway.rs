@@ -1,0 +1,347 @@
+//! The controller of `X2Gateway`.
+
+mod examine;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Resource as _, ResourceExt as _};
+
+use super::claims::ClaimId;
+use super::context::{Context, Request, UNDISTURBED};
+use super::events::{Happening, policy_reference, reference};
+use super::pace::Pace;
+use super::policy::{self, Governance, PolicySet};
+use super::report::{self, Reported, Written};
+use super::store::{Entry, Key, Store};
+use super::workers::{Kind, Look, Reconciled, wake};
+use super::{connection, request, server};
+use crate::clock;
+use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
+use crate::engine::contest::Contest;
+use crate::engine::gateway::Regime;
+use crate::engine::lifetime::Target;
+use crate::engine::ownership::Standing;
+use crate::engine::verdict::{self, Notes, Reason, Standing as Kstatus, Verdict};
+
+/// Changes that the status remembers.
+const HISTORY: usize = 10;
+/// Wait after the API server did not take a status.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// What is kept in memory of a gateway between looks.
+#[derive(Debug, Default)]
+pub struct Memory {
+    inputs: Option<Inputs>,
+    pace: Pace,
+    contest: Contest,
+    contested: Option<(String, Target)>,
+    handled: HashSet<Request>,
+    /// Changes made but not yet reported.
+    owed: Vec<Change>,
+    polled: bool,
+}
+
+/// What, when it changes, is a reason to look at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inputs {
+    generation: Option<i64>,
+    regime: Regime,
+    interval: Duration,
+    standing: Standing,
+}
+
+/// What an examination came to.
+#[derive(Debug)]
+struct Findings {
+    verdict: Verdict,
+    insecure: Option<String>,
+    effective_url: Option<String>,
+    /// Value of the setting, in seconds, where this look ended with a trustworthy one.
+    timeout: Option<u32>,
+    /// Lifetime of a token issued during this look, in seconds.
+    token: Option<u32>,
+    change: Option<Change>,
+    refused: Option<crate::crd::RefusedLogin>,
+    retry_after: Option<Duration>,
+}
+
+impl Findings {
+    fn of(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            insecure: None,
+            effective_url: None,
+            timeout: None,
+            token: None,
+            change: None,
+            refused: None,
+            retry_after: None,
+        }
+    }
+}
+
+impl Reported for X2Gateway {
+    type Status = X2GatewayStatus;
+
+    fn status(&self) -> Option<&X2GatewayStatus> {
+        self.status.as_ref()
+    }
+
+    fn times(status: &mut X2GatewayStatus) -> [Option<&mut Option<Time>>; 2] {
+        [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)]
+    }
+
+    fn head(status: &mut X2GatewayStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
+        (&mut status.observed_generation, &mut status.conditions)
+    }
+}
+
+impl Reconciled for X2Gateway {
+    const KIND: Kind = Kind::Gateway;
+    type Memory = Memory;
+
+    fn store(context: &Context) -> &Store<Self> {
+        &context.gateways
+    }
+
+    async fn look(context: &Arc<Context>, gateway: &Arc<Self>, memory: &mut Memory) -> Look {
+        let governance = PolicySet::of(context, &gateway.namespace().unwrap_or_default()).governance(gateway);
+        let id = claim_id(gateway);
+        let standing = context.gateway_claims.standing(&id);
+        let Governance { regime, interval, .. } = governance.clone();
+        let inputs = Inputs { generation: gateway.meta().generation, regime, interval, standing };
+        let requests = requests(gateway, &governance);
+        if let Some(next) = not_due(gateway, memory, &inputs, &requests) {
+            return Look::NotDue(next);
+        }
+        let asked = requests.iter().any(|request| !memory.handled.contains(request));
+        let look = if gateway.spec.connection.suspend {
+            pause(context, gateway, memory).await
+        } else {
+            examine_and_report(context, gateway, memory, &governance, asked).await
+        };
+        // A standing that this look itself has changed is no reason for another.
+        memory.inputs = Some(Inputs { standing: context.gateway_claims.standing(&id), ..inputs });
+        memory.handled.clone_from(&requests);
+        context.handled.set(Key::of(gateway.meta()), requests);
+        if asked {
+            policy::wake_all(context, &gateway.namespace().unwrap_or_default());
+        }
+        look
+    }
+
+    fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
+        let Some(meta) = after.or(before).map(Entry::meta) else { return };
+        let key = Key::of(meta);
+        let claimed = after.and_then(Entry::valid).and_then(|gateway| claim(gateway));
+        let rivals = match after.or(before).and_then(Entry::valid) {
+            Some(gateway) => {
+                let suspended = gateway.spec.connection.suspend;
+                let got_in = claimed.is_some() && has_got_in(gateway, claimed.as_deref());
+                context.gateway_claims.set(&claim_id(gateway), claimed, suspended, got_in)
+            }
+            None => Vec::new(),
+        };
+        rivals.into_iter().for_each(|rival| wake(context, Kind::Gateway, rival));
+        if after.is_none() || !only_times_differ(before, after) {
+            policy::wake_all(context, &key.namespace);
+        }
+        wake(context, Kind::Gateway, key);
+    }
+
+    fn gone(context: &Context, key: &Key) {
+        context.handled.set(key.clone(), HashSet::new());
+        context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
+    }
+}
+
+/// The time of the next look, if nothing that counts has changed since the last one and it is not due yet.
+fn not_due(
+    gateway: &X2Gateway,
+    memory: &mut Memory,
+    inputs: &Inputs,
+    requests: &HashSet<Request>,
+) -> Option<tokio::time::Instant> {
+    let asked = !requests.is_subset(&memory.handled);
+    match &memory.inputs {
+        None => {
+            let reason = current_reason(gateway);
+            memory.contest = resumed_contest(gateway, reason);
+            if reason.is_some_and(Reason::is_remote) && !asked {
+                memory.pace.postpone();
+                memory.inputs = Some(inputs.clone());
+            }
+        }
+        Some(before) if before != inputs || asked => memory.pace.reset(),
+        Some(_) => {}
+    }
+    if asked {
+        memory.contest = Contest::default();
+    }
+    memory.pace.due().filter(|due| *due > clock::instant())
+}
+
+/// Reason of the Ready condition, if it speaks of the present spec.
+fn current_reason(gateway: &X2Gateway) -> Option<Reason> {
+    let status = gateway.status.as_ref().filter(|s| s.observed_generation == gateway.meta().generation)?;
+    verdict::ready_reason(&status.conditions)
+}
+
+fn resumed_contest(gateway: &X2Gateway, reason: Option<Reason>) -> Contest {
+    let last = gateway.status.as_ref().and_then(|status| status.history.first());
+    match (reason, last) {
+        (Some(Reason::Contested), Some(last)) => {
+            let ago = Duration::try_from(clock::now().0.duration_since(last.time.0)).unwrap_or_default();
+            Contest::resumed(clock::elapsed(), ago)
+        }
+        _ => Contest::default(),
+    }
+}
+
+fn requests(gateway: &X2Gateway, governance: &Governance) -> HashSet<Request> {
+    let handled = gateway.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
+    let own = request::open(gateway, handled).map(|asked| (Key::of(gateway.meta()), asked.to_owned()));
+    own.into_iter().chain(governance.requests.iter().cloned()).collect()
+}
+
+async fn pause(context: &Arc<Context>, gateway: &Arc<X2Gateway>, memory: &mut Memory) -> Look {
+    let mut status = gateway.status.clone().unwrap_or_default();
+    report::set_suspended(&mut status, &**gateway, "spec.suspend is true: nothing is read or changed.");
+    let written = report::write(context, &**gateway, status).await;
+    memory.pace.reset();
+    Look::Done { next: next(written, None), ready: true }
+}
+
+fn next(written: Written, due: Option<tokio::time::Instant>) -> tokio::time::Instant {
+    match written {
+        Written::Failed => clock::instant() + AGAIN,
+        _ => due.unwrap_or_else(|| clock::instant() + UNDISTURBED),
+    }
+}
+
+async fn examine_and_report(
+    context: &Arc<Context>,
+    gateway: &Arc<X2Gateway>,
+    memory: &mut Memory,
+    governance: &Governance,
+    asked: bool,
+) -> Look {
+    let Some(findings) = examine::examine(context, gateway, memory, governance, asked).await else {
+        return Look::NotDue(clock::instant() + AGAIN);
+    };
+    // The examination may have written the status itself, where the URL had changed.
+    let gateway = &context.gateways.valid(&Key::of(gateway.meta())).unwrap_or_else(|| Arc::clone(gateway));
+    let was_ready = current_reason(gateway).is_some_and(|reason| reason.standing() == Kstatus::Current);
+    let verdict = findings.verdict.clone();
+    let ready = verdict.reason.standing() == Kstatus::Current;
+    memory.polled = verdict.reason.awaits_reference() || verdict.reason == Reason::AuthenticationFailed;
+    memory.owed.extend(findings.change.clone());
+    let reported = memory.pace.after(&verdict, findings.retry_after, governance.interval, was_ready);
+    if !reported && memory.owed.is_empty() && !asked {
+        return Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready };
+    }
+    let status = new_status(gateway, &findings, governance, &memory.owed);
+    let written = report::write(context, &**gateway, status).await;
+    if matches!(written, Written::Written | Written::Unchanged) {
+        announce(context, gateway, &memory.owed, &verdict, &governance.regime);
+        memory.owed.clear();
+    } else if written == Written::Failed {
+        memory.pace.retry_at(clock::instant() + AGAIN);
+    }
+    Look::Done { next: next(written, memory.pace.due()), ready }
+}
+
+fn new_status(gateway: &X2Gateway, findings: &Findings, governance: &Governance, owed: &[Change]) -> X2GatewayStatus {
+    let mut status = gateway.status.clone().unwrap_or_default();
+    let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
+    report::set_verdict(&mut status, gateway, &findings.verdict, &notes);
+    let now = clock::now();
+    if let Some(url) = &findings.effective_url {
+        status.effective_url = Some(url.clone());
+    }
+    if let Some(timeout) = findings.timeout {
+        status.timeout_seconds = Some(timeout);
+        status.last_checked_time = Some(now.clone());
+        status.refused_login.clear();
+    }
+    if let Some(token) = findings.token {
+        status.proven_timeout_seconds = Some(token);
+        status.last_proven_time = Some(now.clone());
+    }
+    status.policy = governance.regime.policy().map(str::to_owned);
+    status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
+    if let Some(refused) = &findings.refused {
+        server::remember(&mut status.refused_login, refused);
+    }
+    for change in owed {
+        status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
+        status.history.insert(0, change.clone());
+        status.history.truncate(HISTORY);
+    }
+    if let Some(asked) = request::of(gateway) {
+        status.last_handled_reconcile_at = Some(asked.to_owned());
+    }
+    status
+}
+
+fn announce(context: &Context, gateway: &X2Gateway, owed: &[Change], verdict: &Verdict, regime: &Regime) {
+    let object = reference(gateway);
+    let namespace = gateway.namespace().unwrap_or_default();
+    let about = |policy: &str| policy_reference(&Key::new(namespace.clone(), policy), policy::uid(context, &namespace, policy));
+    for change in owed {
+        let Change { from, to, policy, cause, .. } = change;
+        let was = from.map_or_else(String::new, |from| format!(" from {from} s"));
+        let (reason, note) = match cause {
+            Cause::Policy => ("TimeoutChanged", format!("Token lifetime set{was} to {to} s, as TokenPolicy {policy} wants.")),
+            Cause::Drift => {
+                context.metrics.drift_corrected(Kind::Gateway.as_str());
+                ("DriftCorrected", format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."))
+            }
+        };
+        tracing::info!(kind = "X2Gateway", namespace, name = gateway.name_any(), from, to, policy, ?cause, "{note}");
+        let policy = Some(about(policy));
+        context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+    }
+    let before = gateway.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+    context.warn_of(object, regime.policy().map(about), before, verdict);
+}
+
+/// What a gateway claims: its effective URL.
+fn claim(gateway: &X2Gateway) -> Option<String> {
+    let connection = &gateway.spec.connection;
+    crate::vendor::endpoint::BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
+}
+
+fn claim_id(gateway: &X2Gateway) -> ClaimId {
+    ClaimId {
+        created: gateway.creation_timestamp().map(|t| t.0).unwrap_or_default(),
+        key: Key::of(gateway.meta()),
+        uid: gateway.uid().unwrap_or_default(),
+    }
+}
+
+/// Whether the status shows that a gateway's credential was accepted at its URL, and that the URL was its own.
+fn has_got_in(gateway: &X2Gateway, claimed: Option<&str>) -> bool {
+    gateway.status.as_ref().is_some_and(|status| {
+        status.effective_url.as_deref() == claimed
+            && status.timeout_seconds.is_some()
+            && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
+    })
+}
+
+fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) -> bool {
+    let (Some(before), Some(after)) = (before.and_then(Entry::valid), after.and_then(Entry::valid)) else { return false };
+    let timeless = |gateway: &X2Gateway| {
+        let mut status = gateway.status.clone().unwrap_or_default();
+        X2Gateway::times(&mut status).into_iter().flatten().for_each(|time| *time = None);
+        status
+    };
+    before.spec == after.spec && before.metadata.labels == after.metadata.labels && timeless(before) == timeless(after)
+}
+
+/// The connection's faults that keep a gateway from being claimed are found when it is examined.
+fn judged(context: &Context, gateway: &X2Gateway) -> Result<connection::Judged, Verdict> {
+    connection::judge(&gateway.spec.connection, context.settings.restrictions)
+}

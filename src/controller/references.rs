@@ -1,0 +1,207 @@
+//! Secrets and `ConfigMaps`, read by `get` of the one name (the operator has no right to list or watch them), one read
+//! for all that name them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client, ResourceExt};
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::crd::{ALLOWED_ORIGINS, CredentialsRef};
+use crate::engine::schedule::SECRET_POLL;
+use crate::engine::verdict::{Reason, Verdict};
+use crate::vendor::credentials::{Credentials, Identity, SecretVersion};
+
+/// Longest wait for the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Secret types that are somebody else's credentials.
+const REFUSED_TYPES: [&str; 4] = [
+    "kubernetes.io/service-account-token",
+    "kubernetes.io/tls",
+    "kubernetes.io/dockercfg",
+    "kubernetes.io/dockerconfigjson",
+];
+
+/// How old what was read may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// In use: a minute.
+    InUse,
+    /// A refusal stands, or it was missing: half a minute.
+    Polled,
+    /// A login is due, or something has changed: read now, or together with whoever asked a moment ago.
+    Now,
+}
+
+impl Age {
+    fn limit(self) -> Duration {
+        match self {
+            Self::InUse => Duration::from_mins(1),
+            // Looks for the sake of a poll come a little early or late.
+            Self::Polled => SECRET_POLL.mul_f64(0.9),
+            Self::Now => Duration::from_secs(1),
+        }
+    }
+}
+
+type Read<K> = Option<(Instant, Result<Arc<K>, Missing>)>;
+type Place<K> = Arc<tokio::sync::Mutex<Read<K>>>;
+
+/// Why an object could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    NotFound,
+    Forbidden,
+    NoAnswer,
+}
+
+/// Objects of one kind that were read lately.
+#[derive(Debug)]
+struct Cache<K>(Mutex<HashMap<(String, String), Place<K>>>);
+
+impl<K> Default for Cache<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K> Cache<K>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    async fn read(&self, client: &Client, namespace: &str, name: &str, age: Age) -> Result<Arc<K>, Missing> {
+        let place = {
+            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(places.entry((namespace.to_owned(), name.to_owned())).or_default())
+        };
+        let mut last = place.lock().await;
+        if let Some((at, found)) = last.as_ref().filter(|(at, _)| at.elapsed() < age.limit()) {
+            let _ = at;
+            return found.clone();
+        }
+        let asked = clock::instant();
+        let answer = tokio::time::timeout(API_TIMEOUT, Api::<K>::namespaced(client.clone(), namespace).get(name)).await;
+        let found = match answer {
+            Ok(Ok(object)) => Ok(Arc::new(object)),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Missing::NotFound),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Missing::Forbidden),
+            _ => Err(Missing::NoAnswer),
+        };
+        *last = Some((asked, found.clone()));
+        found
+    }
+
+    /// Drops what has not been asked for since a while, so that no password stays in memory for longer than needed.
+    fn purge(&self) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|_, place| {
+            place.try_lock().map_or(true, |read| {
+                read.as_ref().is_some_and(|(at, _)| at.elapsed() < Age::InUse.limit()) || Arc::strong_count(place) > 1
+            })
+        });
+    }
+}
+
+/// Reads Secrets and `ConfigMaps`.
+#[derive(Debug)]
+pub struct References {
+    client: ClientHandle,
+    secrets: Cache<Secret>,
+    config_maps: Cache<ConfigMap>,
+}
+
+struct ClientHandle(Client);
+
+impl std::fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl References {
+    /// Reads through a client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client: ClientHandle(client), secrets: Cache::default(), config_maps: Cache::default() }
+    }
+
+    /// Drops what is not in use any more; to be called now and then.
+    pub fn purge(&self) {
+        self.secrets.purge();
+        self.config_maps.purge();
+    }
+
+    /// User name and password of a Secret, and the origins that it allows, if it says so.
+    pub async fn credentials(
+        &self,
+        namespace: &str,
+        reference: &CredentialsRef,
+        age: Age,
+    ) -> Result<(Credentials, Option<String>), Verdict> {
+        let CredentialsRef { name, username_key, password_key } = reference;
+        let secret = self.secret(namespace, name, age).await?;
+        if let Some(kind) = secret.type_.as_deref().filter(|kind| REFUSED_TYPES.contains(kind)) {
+            let message = format!("Secret {name} is of type {kind}, which is not meant for logins: name a Secret of type Opaque.");
+            return Err(Verdict::new(Reason::SecretTypeRefused, message));
+        }
+        let version = SecretVersion {
+            uid: secret.uid().unwrap_or_default(),
+            resource_version: secret.resource_version().unwrap_or_default(),
+        };
+        let credentials = Credentials {
+            secret: name.clone(),
+            identity: Identity { version, keys: (username_key.clone(), password_key.clone()) },
+            username: SecretString::from(text(&secret, name, username_key)?),
+            password: SecretString::from(text(&secret, name, password_key)?),
+        };
+        Ok((credentials, secret.annotations().get(ALLOWED_ORIGINS).cloned()))
+    }
+
+    /// One key of a Secret as text.
+    pub async fn secret_text(&self, namespace: &str, name: &str, key: &str, age: Age) -> Result<Arc<str>, Verdict> {
+        let secret = self.secret(namespace, name, age).await?;
+        text(&secret, name, key).map(Arc::from)
+    }
+
+    /// One key of a `ConfigMap` as text.
+    pub async fn config_map_text(&self, namespace: &str, name: &str, key: &str, age: Age) -> Result<Arc<str>, Verdict> {
+        let found = self.config_maps.read(&self.client.0, namespace, name, age).await;
+        let map = found.map_err(|missing| unread(missing, "ConfigMap", name, Reason::ConfigMapNotFound))?;
+        let value = map.data.as_ref().and_then(|data| data.get(key));
+        value.map(|value| Arc::from(value.as_str())).ok_or_else(|| {
+            let message = format!("ConfigMap {name} has no key {key}: add the CA's certificate under this key, or correct the key.");
+            Verdict::new(Reason::CaUnusable, message)
+        })
+    }
+
+    async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Verdict> {
+        let found = self.secrets.read(&self.client.0, namespace, name, age).await;
+        found.map_err(|missing| unread(missing, "Secret", name, Reason::SecretNotFound))
+    }
+}
+
+fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Verdict {
+    let message = match missing {
+        Missing::NotFound => format!("{kind} {name} does not exist in this namespace: create it, or correct its name."),
+        Missing::Forbidden => format!("The operator may not read {kind} {name}: grant it the verb get on it."),
+        Missing::NoAnswer => format!("{kind} {name} could not be read: the API server did not answer."),
+    };
+    Verdict::new(reason, message)
+}
+
+fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {
+    let missing = |what| {
+        let message = format!("Secret {name} {what} {key}: add the value under this key, or correct the key.");
+        Verdict::new(Reason::SecretKeyMissing, message)
+    };
+    let value = secret.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| missing("has no key"))?;
+    if value.0.is_empty() {
+        return Err(missing("has nothing under its key"));
+    }
+    String::from_utf8(value.0.clone()).map_err(|_| missing("has something other than UTF-8 text under its key"))
+}

@@ -1,0 +1,174 @@
+//! The one place that writes statuses: only where something has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::context::Context;
+use super::store::{self, Entry, Key};
+use super::workers::Reconciled;
+use crate::clock;
+use crate::crd::{Condition, Time};
+use crate::engine::verdict::{self, Notes, Verdict};
+
+/// Longest wait for the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Writes under way at once: more buys latency, not throughput.
+const IN_FLIGHT: usize = 16;
+/// Tries before a look gives up on writing its status; the next look comes to the same.
+const TRIES: u32 = 4;
+/// `lastCheckedTime` is refreshed after this time if nothing else was written.
+const REFRESH: Duration = Duration::from_hours(1);
+
+/// A kind whose status we write.
+pub trait Reported:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static
+{
+    /// Its status.
+    type Status: Clone + Default + PartialEq + Serialize + Send;
+    /// The status as it stands.
+    fn status(&self) -> Option<&Self::Status>;
+    /// Times that alone are no reason to write: of the last check and of the last proof.
+    fn times(status: &mut Self::Status) -> [Option<&mut Option<Time>>; 2];
+    /// Generation and conditions that every report sets.
+    fn head(status: &mut Self::Status) -> (&mut Option<i64>, &mut Vec<Condition>);
+}
+
+/// Sets what every report sets: conditions, each with the generation they speak of.
+pub fn set_verdict<K: Reported>(status: &mut K::Status, object: &K, verdict: &Verdict, notes: &Notes) {
+    let generation = object.meta().generation.unwrap_or_default();
+    let (observed, conditions) = K::head(status);
+    *conditions = verdict::conditions(conditions, verdict, notes, generation, &clock::now());
+    *observed = Some(generation);
+}
+
+/// Sets what a paused object reports: `Ready` stays as it was.
+pub fn set_suspended<K: Reported>(status: &mut K::Status, object: &K, message: &str) {
+    let generation = object.meta().generation.unwrap_or_default();
+    let (observed, conditions) = K::head(status);
+    *conditions = verdict::suspended(conditions, message, generation, &clock::now());
+    *observed = Some(generation);
+}
+
+/// Writes statuses.
+#[derive(Debug)]
+pub struct Reporter {
+    client: ClientHandle,
+    in_flight: Semaphore,
+}
+
+struct ClientHandle(Client);
+
+impl std::fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing had changed.
+    Unchanged,
+    /// Written.
+    Written,
+    /// The object is gone, or another has taken its name.
+    Gone,
+    /// The API server did not take it: look again soon.
+    Failed,
+}
+
+impl Reporter {
+    /// Writes through a client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client: ClientHandle(client), in_flight: Semaphore::new(IN_FLIGHT) }
+    }
+
+    /// The client that statuses are written with.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.0.clone()
+    }
+
+    /// Replaces the whole status of the object that has this UID. We are the only one who writes it.
+    async fn put<K: Reported>(&self, key: &Key, uid: &str, status: &Value) -> Result<K, Written> {
+        let patch: json_patch::Patch = serde_json::from_value(json!([
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]))
+        .map_err(|_| Written::Failed)?;
+        let api = Api::<K>::namespaced(self.client(), &key.namespace);
+        let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
+        for attempt in 0..TRIES {
+            let permit = self.in_flight.acquire().await;
+            let answer = tokio::time::timeout(API_TIMEOUT, api.patch_status(&key.name, &params, &patch)).await;
+            drop(permit);
+            match answer {
+                Ok(Ok(object)) => return Ok(object),
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
+                    // 422: the test of the UID failed, or the object does not fit its schema any more.
+                    tracing::warn!(object = %key, code = status.code, "the API server refused a status");
+                    return Err(if status.code == 422 { Written::Gone } else { Written::Failed });
+                }
+                _ => tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await,
+            }
+        }
+        tracing::warn!(object = %key, "the API server did not take a status");
+        Err(Written::Failed)
+    }
+}
+
+/// Writes a status where it says something new, or where its time of the last check is an hour old.
+pub async fn write<K: Reconciled>(context: &Arc<Context>, object: &K, status: K::Status) -> Written {
+    let old = object.status().cloned().unwrap_or_default();
+    if is_old_news::<K>(&old, &status, object) {
+        return Written::Unchanged;
+    }
+    let Ok(value) = serde_json::to_value(&status) else { return Written::Failed };
+    let key = Key::of(object.meta());
+    match context.reporter.put::<K>(&key, &object.uid().unwrap_or_default(), &value).await {
+        Ok(object) => {
+            store::put(context, Entry::of(DeserializeGuard(Ok(object))));
+            Written::Written
+        }
+        Err(written) => written,
+    }
+}
+
+fn is_old_news<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {
+    let (mut old, mut new) = (old.clone(), new.clone());
+    let checked = |status: &mut K::Status| K::times(status).into_iter().flatten().next().and_then(|time| time.take());
+    let (before, now) = (checked(&mut old), checked(&mut new));
+    for time in K::times(&mut old).into_iter().chain(K::times(&mut new)).flatten() {
+        *time = None;
+    }
+    if old != new {
+        return false;
+    }
+    match (before, now) {
+        (Some(before), Some(now)) => now.0.duration_since(before.0).unsigned_abs() < spread(object),
+        (None, Some(_)) => false,
+        _ => true,
+    }
+}
+
+/// An hour, and up to six minutes more, always the same for one object, so that a fleet's writes spread out.
+fn spread(object: &impl ResourceExt) -> Duration {
+    let sum = object.uid().unwrap_or_default().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    REFRESH + Duration::from_secs(u64::from(sum % 360))
+}
+
+/// Cuts what another system calls something down to one short line of printable text.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(128).collect()
+}

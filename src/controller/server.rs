@@ -1,0 +1,360 @@
+//! The controller of `KonaServer`: it keeps a session, and sums up the customers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Resource as _, ResourceExt as _};
+use tokio::time::Instant;
+
+use super::connection::{self, Judged};
+use super::context::{Context, Request};
+use super::events::reference;
+use super::pace::Pace;
+use super::references::Age;
+use super::report::{self, Reported, Written};
+use super::request;
+use super::store::{Entry, Key, Store};
+use super::workers::{Kind, Look, Reconciled, wake};
+use crate::clock;
+use crate::crd::{Condition, CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, RefusedLogin, Time};
+use crate::engine::schedule::CAP;
+use crate::engine::tally::{Part, State, Tally, state_of};
+use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
+use crate::metrics::Whole;
+use crate::vendor::credentials::Credentials;
+use crate::vendor::endpoint::{BaseUrl, Endpoint};
+use crate::vendor::fault::{Fault, RemoteError};
+use crate::vendor::kona::Kona;
+use crate::vendor::lanes::Bounds;
+use crate::vendor::login::AccessError;
+use crate::vendor::sessions::SessionKey;
+
+/// While customers move, a server's status is written at most once in this time.
+const SPACING: Duration = Duration::from_secs(1);
+/// Wait after the API server did not take a status.
+const AGAIN: Duration = Duration::from_secs(15);
+/// Time between two looks at a server.
+const INTERVAL: Duration = CAP;
+
+impl Reported for KonaServer {
+    type Status = KonaServerStatus;
+
+    fn status(&self) -> Option<&KonaServerStatus> {
+        self.status.as_ref()
+    }
+
+    fn times(status: &mut KonaServerStatus) -> [Option<&mut Option<Time>>; 2] {
+        [Some(&mut status.last_checked_time), None]
+    }
+
+    fn head(status: &mut KonaServerStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
+        (&mut status.observed_generation, &mut status.conditions)
+    }
+}
+
+/// What is kept in memory of a server between looks.
+#[derive(Debug, Default)]
+pub struct Memory {
+    generation: Option<i64>,
+    pace: Pace,
+    findings: Option<Findings>,
+    handled: Option<String>,
+    summed_up: Option<Instant>,
+    polled: bool,
+}
+
+/// What asking the server came to.
+#[derive(Clone, Debug)]
+struct Findings {
+    verdict: Verdict,
+    insecure: Option<String>,
+    effective_url: Option<String>,
+    refused: Option<RefusedLogin>,
+    checked: Option<Time>,
+    retry_after: Option<Duration>,
+}
+
+impl Findings {
+    fn of(verdict: Verdict) -> Self {
+        Self { verdict, insecure: None, effective_url: None, refused: None, checked: None, retry_after: None }
+    }
+}
+
+impl Reconciled for KonaServer {
+    const KIND: Kind = Kind::Server;
+    type Memory = Memory;
+
+    fn store(context: &Context) -> &Store<Self> {
+        &context.servers
+    }
+
+    async fn look(context: &Arc<Context>, server: &Arc<Self>, memory: &mut Memory) -> Look {
+        let asked = open_request(server).filter(|asked| memory.handled.as_deref() != Some(*asked)).map(str::to_owned);
+        let alarmed = context.alarms.take(&Key::of(server.meta()));
+        let changed = memory.generation != server.meta().generation;
+        if changed || asked.is_some() {
+            memory.pace.reset();
+        }
+        let due = memory.pace.due().is_none_or(|due| due <= clock::instant());
+        let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
+        if let Some(next) = spaced.filter(|_| !due && !alarmed) {
+            return Look::NotDue(next);
+        }
+        memory.summed_up = Some(clock::instant());
+        if (due || alarmed) && !server.spec.connection.suspend {
+            let age = if changed || asked.is_some() {
+                Age::Now
+            } else if memory.polled {
+                Age::Polled
+            } else {
+                Age::InUse
+            };
+            let Some(findings) = examine(context, server, asked.is_some(), age).await else {
+                return Look::NotDue(clock::instant() + AGAIN);
+            };
+            settle(server, memory, findings);
+        }
+        memory.generation = server.meta().generation;
+        memory.handled = open_request(server).map(str::to_owned);
+        sum_up(context, server, memory).await
+    }
+
+    fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
+        let Some(meta) = after.or(before).map(Entry::meta) else { return };
+        let key = Key::of(meta);
+        for customer in customers_of(context, &key) {
+            super::customer::claim(context, &customer);
+            wake(context, Kind::Customer, Key::of(customer.meta()));
+        }
+        wake(context, Kind::Server, key);
+    }
+
+    fn gone(context: &Context, key: &Key) {
+        for state in State::ALL {
+            context.metrics.counted(Whole::Server, &key.name, &key.namespace, state.as_str(), None);
+        }
+        context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
+    }
+}
+
+/// The request on a server, where it was not carried out yet.
+pub(super) fn open_request(server: &KonaServer) -> Option<&str> {
+    request::open(server, server.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref()))
+}
+
+/// Takes findings over, unless an earlier success still counts.
+fn settle(server: &KonaServer, memory: &mut Memory, findings: Findings) {
+    let current = server.status.as_ref().filter(|s| s.observed_generation == server.meta().generation);
+    let reason = current.and_then(|status| verdict::ready_reason(&status.conditions));
+    let was_ready = reason.is_some_and(|reason| reason.standing() == Standing::Current);
+    let reason = findings.verdict.reason;
+    memory.polled = reason.awaits_reference() || reason == Reason::AuthenticationFailed;
+    let reported = memory.pace.after(&findings.verdict, findings.retry_after, INTERVAL, was_ready);
+    if reported || memory.findings.is_none() {
+        memory.findings = Some(findings);
+    }
+}
+
+async fn examine(context: &Arc<Context>, server: &KonaServer, asked: bool, age: Age) -> Option<Findings> {
+    let judged = match connection::judge(&server.spec.connection, context.settings.restrictions) {
+        Ok(judged) => judged,
+        Err(verdict) => return Some(Findings::of(verdict)),
+    };
+    let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
+    let mut findings = match reach(context, server, judged, age).await {
+        Err(verdict) => Findings::of(verdict),
+        Ok((endpoint, credentials)) => {
+            if asked {
+                context.remotes.admission.forgive(&credentials.identity, &url);
+            }
+            match visit(context, &endpoint, &credentials).await {
+                Ok(()) => Findings { checked: Some(clock::now()), ..Findings::of(in_sync()) },
+                Err(AccessError::Remote(RemoteError { fault: Fault::Ending, .. })) => return None,
+                Err(error) => refusal(context, &error, &credentials, &url),
+            }
+        }
+    };
+    findings.effective_url = Some(url);
+    findings.insecure = insecure;
+    Some(findings)
+}
+
+fn in_sync() -> Verdict {
+    Verdict::new(Reason::InSync, "The server accepts the login. Its customers' own conditions say how they stand.")
+}
+
+/// The endpoint and the login of a server, for itself and for its customers.
+pub(super) async fn reach(
+    context: &Context,
+    server: &KonaServer,
+    judged: Judged,
+    age: Age,
+) -> Result<(Endpoint, Credentials), Verdict> {
+    let namespace = server.namespace().unwrap_or_default();
+    let Context { references, lanes, remotes, settings, .. } = context;
+    let bounds = bounds(context, &judged.base);
+    let endpoint = judged.endpoint(references, lanes, bounds, &namespace, age).await?;
+    let reference = &server.spec.connection.credentials_secret_ref;
+    let read = |age| connection::credentials(references, &namespace, reference, &endpoint, settings.restrictions, age);
+    let mut credentials = read(age).await?;
+    let key = SessionKey::new(&endpoint, &credentials.identity);
+    if age == Age::InUse && !remotes.sessions.is_living(&key).await {
+        credentials = read(Age::Now).await?;
+    }
+    Ok((endpoint, credentials))
+}
+
+/// The smallest limits among all servers with this URL.
+fn bounds(context: &Context, base: &BaseUrl) -> Bounds {
+    let servers = context.servers.keys().into_iter().filter_map(|key| context.servers.valid(&key));
+    let alike = servers.filter(|server| BaseUrl::parse(&server.spec.connection.url).as_ref() == Ok(base));
+    let limits: Vec<_> = alike.map(|server| server.spec.limits).collect();
+    Bounds {
+        in_flight: limits.iter().map(|l| l.max_concurrent).min().unwrap_or(1),
+        per_second: limits.iter().map(|l| l.requests_per_second).min(),
+    }
+}
+
+/// Makes sure that there is a session. Where nobody has heard from the server lately it is renewed, which shows whether
+/// the server is there.
+async fn visit(context: &Context, endpoint: &Endpoint, credentials: &Credentials) -> Result<(), AccessError> {
+    let kona = Kona::new(&context.remotes, endpoint, credentials, None);
+    let key = SessionKey::new(endpoint, &credentials.identity);
+    let living = context.remotes.sessions.is_living(&key).await;
+    let heard = context.remotes.http.last_heard(&endpoint.base.to_string()).is_some_and(|at| at.elapsed() < INTERVAL);
+    match (living, heard) {
+        (true, true) => Ok(()),
+        (true, false) => kona.renew().await,
+        (false, _) => kona.log_in().await,
+    }
+}
+
+fn refusal(context: &Context, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {
+    let mut findings = Findings::of(error.verdict("The server", &credentials.secret));
+    findings.retry_after = error.retry_after();
+    findings.refused = refused_login(context, error, credentials, url);
+    findings
+}
+
+/// What a status remembers of a refused login.
+pub(super) fn refused_login(
+    context: &Context,
+    error: &AccessError,
+    credentials: &Credentials,
+    url: &str,
+) -> Option<RefusedLogin> {
+    let at = context.remotes.admission.refused_at(&credentials.identity, url).filter(|_| error.is_refusal())?;
+    let version = &credentials.identity.version;
+    Some(RefusedLogin {
+        secret_uid: version.uid.clone(),
+        secret_resource_version: version.resource_version.clone(),
+        time: Time(at),
+    })
+}
+
+async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut Memory) -> Look {
+    let parts: Vec<Part> = customers_of(context, &Key::of(server.meta())).iter().map(|c| part(server, c)).collect();
+    count(context, server, &Tally::of(&parts));
+    let status = new_status(context, server, memory.findings.as_ref(), &parts);
+    let before = server.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+    let verdict = memory.findings.as_ref().map(|findings| findings.verdict.clone());
+    let ready = verdict.as_ref().is_some_and(|verdict| verdict.reason.standing() == Standing::Current);
+    let due = memory.pace.due().unwrap_or_else(|| clock::instant() + INTERVAL);
+    match report::write(context, &**server, status).await {
+        Written::Failed => Look::Done { next: clock::instant() + AGAIN, ready },
+        Written::Written => {
+            if let Some(verdict) = verdict.filter(|_| !server.spec.connection.suspend) {
+                context.warn_of(reference(&**server), None, before, &verdict);
+            }
+            Look::Done { next: due, ready }
+        }
+        Written::Unchanged | Written::Gone => Look::Done { next: due, ready },
+    }
+}
+
+fn new_status(context: &Context, server: &KonaServer, findings: Option<&Findings>, parts: &[Part]) -> KonaServerStatus {
+    let mut status = server.status.clone().unwrap_or_default();
+    let tally = Tally::of(parts);
+    status.customers = Some(counts(&tally));
+    if let Some(asked) = open_request(server)
+        && has_been_handled(context, server, parts, asked)
+    {
+        status.last_handled_reconcile_at = Some(asked.to_owned());
+    }
+    if server.spec.connection.suspend {
+        let message = "spec.suspend is true: neither the server nor its customers are read or changed.";
+        report::set_suspended(&mut status, server, message);
+        return status;
+    }
+    let Some(findings) = findings else { return status };
+    let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
+    report::set_verdict(&mut status, server, &findings.verdict, &notes);
+    if status.effective_url != findings.effective_url {
+        status.refused_login.clear();
+    }
+    status.effective_url.clone_from(&findings.effective_url);
+    if findings.checked.is_some() {
+        status.last_checked_time.clone_from(&findings.checked);
+        status.refused_login.clear();
+    }
+    if let Some(refused) = &findings.refused {
+        remember(&mut status.refused_login, refused);
+    }
+    status
+}
+
+/// Adds a refused login to those that a status remembers: newest first, two at the most.
+pub(super) fn remember(list: &mut Vec<RefusedLogin>, refused: &RefusedLogin) {
+    list.retain(|r| r.secret_resource_version != refused.secret_resource_version);
+    list.insert(0, refused.clone());
+    list.truncate(2);
+}
+
+/// All customers that refer to a server.
+fn customers_of(context: &Context, server: &Key) -> Vec<Arc<CustomerTokenTtl>> {
+    let entries = context.customers.namespace(&server.namespace);
+    entries.iter().filter_map(Entry::valid).filter(|c| c.spec.server_ref.name == server.name).cloned().collect()
+}
+
+fn part(server: &KonaServer, customer: &CustomerTokenTtl) -> Part {
+    let status = customer.status.clone().unwrap_or_default();
+    let current = status.observed_generation == customer.meta().generation;
+    let condition = verdict::ready(&status.conditions).filter(|_| current);
+    let verdict = condition.and_then(|c| Some(Verdict::new(Reason::parse(&c.reason)?, c.message.clone())));
+    let reason = verdict.as_ref().map(|v| v.reason);
+    let spec = &customer.spec;
+    let fits = status.access_token_ttl_seconds == Some(spec.access_token_ttl_seconds)
+        && status.refresh_token_ttl_seconds == Some(spec.refresh_token_ttl_seconds);
+    let state = match (spec.suspend || server.spec.connection.suspend, spec.mode) {
+        (true, _) => State::Suspended,
+        (false, Mode::Observe) if reason == Some(Reason::Observed) && fits => State::InSync,
+        (false, _) => state_of(reason, fits),
+    };
+    Part { name: customer.name_any(), state, verdict }
+}
+
+fn has_been_handled(context: &Context, server: &KonaServer, parts: &[Part], asked: &str) -> bool {
+    let request: Request = (Key::of(server.meta()), asked.to_owned());
+    let namespace = server.namespace().unwrap_or_default();
+    let covered = parts.iter().filter(|part| part.state != State::Suspended);
+    covered.map(|part| Key::new(namespace.clone(), part.name.clone())).all(|key| context.handled.has(&key, &request))
+}
+
+fn count(context: &Context, server: &KonaServer, tally: &Tally) {
+    let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
+    for state in State::ALL.into_iter().filter(|state| *state != State::Overridden) {
+        context.metrics.counted(Whole::Server, &name, &namespace, state.as_str(), Some(tally.count(state)));
+    }
+}
+
+fn counts(tally: &Tally) -> CustomerCounts {
+    CustomerCounts {
+        managed: tally.total(),
+        in_sync: tally.count(State::InSync),
+        pending: tally.count(State::Pending),
+        drifted: tally.count(State::Drifted),
+        failed: tally.count(State::Failed),
+        suspended: tally.count(State::Suspended),
+        summary: tally.summary(),
+    }
+}

@@ -1,0 +1,181 @@
+//! What the API server holds, as far as we watch it: one store a kind, fed by watches and by the answers to our own
+//! writes, whichever is newer.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+
+use super::context::Context;
+use super::workers::Reconciled;
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// A key.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object.
+    #[must_use]
+    pub fn of(meta: &ObjectMeta) -> Self {
+        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object as it was last seen.
+#[derive(Debug)]
+pub enum Entry<K> {
+    /// Decoded.
+    Valid(Arc<K>),
+    /// Accepted by the API server under another schema, and not understood by this one.
+    Undecodable(Arc<ObjectMeta>),
+}
+
+impl<K> Clone for Entry<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Valid(object) => Self::Valid(Arc::clone(object)),
+            Self::Undecodable(meta) => Self::Undecodable(Arc::clone(meta)),
+        }
+    }
+}
+
+impl<K: ResourceExt> Entry<K> {
+    /// Takes an object from a watch.
+    #[must_use]
+    pub fn of(guard: DeserializeGuard<K>) -> Self {
+        match guard.0 {
+            Ok(mut object) => {
+                object.managed_fields_mut().clear();
+                Self::Valid(Arc::new(object))
+            }
+            Err(invalid) => Self::Undecodable(Arc::new(invalid.metadata)),
+        }
+    }
+
+    /// The object's metadata.
+    #[must_use]
+    pub fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::Valid(object) => object.meta(),
+            Self::Undecodable(meta) => meta,
+        }
+    }
+
+    /// The object, where it was understood.
+    #[must_use]
+    pub fn valid(&self) -> Option<&Arc<K>> {
+        match self {
+            Self::Valid(object) => Some(object),
+            Self::Undecodable(_) => None,
+        }
+    }
+}
+
+/// All objects of one kind.
+#[derive(Debug)]
+pub struct Store<K>(RwLock<HashMap<String, BTreeMap<String, Entry<K>>>>);
+
+impl<K> Default for Store<K> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<K: ResourceExt> Store<K> {
+    /// One object.
+    pub fn get(&self, key: &Key) -> Option<Entry<K>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&key.namespace)?.get(&key.name).cloned()
+    }
+
+    /// One object, where it was understood.
+    pub fn valid(&self, key: &Key) -> Option<Arc<K>> {
+        self.get(key)?.valid().cloned()
+    }
+
+    /// All objects of a namespace, by name.
+    pub fn namespace(&self, namespace: &str) -> Vec<Entry<K>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(namespace).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The keys of all objects.
+    pub fn keys(&self) -> Vec<Key> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().flat_map(|(ns, objects)| objects.keys().map(|name| Key::new(ns.clone(), name.clone()))).collect()
+    }
+
+    /// Puts an object in, unless a newer one is there. Returns the one before it, and whether it was put in.
+    pub fn put(&self, entry: Entry<K>) -> (Option<Entry<K>>, bool) {
+        let key = Key::of(entry.meta());
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let objects = all.entry(key.namespace).or_default();
+        let before = objects.get(&key.name).cloned();
+        let newer = before.as_ref().is_none_or(|before| is_newer(entry.meta(), before.meta()));
+        if newer {
+            objects.insert(key.name, entry);
+        }
+        (before, newer)
+    }
+
+    /// Takes an object out.
+    pub fn remove(&self, key: &Key) -> Option<Entry<K>> {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let objects = all.get_mut(&key.namespace)?;
+        let removed = objects.remove(&key.name);
+        if objects.is_empty() {
+            all.remove(&key.namespace);
+        }
+        removed
+    }
+
+    /// Keys of a namespace (or of all of them) that are not among `seen`: a watch that began anew did not list them.
+    pub fn vanished(&self, namespace: Option<&str>, seen: &HashSet<Key>) -> Vec<Key> {
+        let in_scope = |key: &Key| namespace.is_none_or(|ns| key.namespace == ns);
+        self.keys().into_iter().filter(|key| in_scope(key) && !seen.contains(key)).collect()
+    }
+}
+
+/// Puts an object into its store and wakes whom that concerns.
+pub fn put<K: Reconciled>(context: &Arc<Context>, entry: Entry<K>) {
+    let (before, newer) = K::store(context).put(entry.clone());
+    if newer {
+        K::changed(context, before.as_ref(), Some(&entry));
+    }
+}
+
+/// Takes an object out of its store and wakes whom that concerns.
+pub fn remove<K: Reconciled>(context: &Arc<Context>, key: &Key) {
+    if let Some(before) = K::store(context).remove(key) {
+        K::changed(context, Some(&before), None);
+    }
+}
+
+/// Whether `new` was written after `old`. Resource versions are numbers that grow; where they are not, the later one to
+/// arrive counts.
+fn is_newer(new: &ObjectMeta, old: &ObjectMeta) -> bool {
+    let version = |meta: &ObjectMeta| meta.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok());
+    match (version(new), version(old)) {
+        (Some(new), Some(old)) => new > old,
+        _ => true,
+    }
+}

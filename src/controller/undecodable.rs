@@ -1,0 +1,49 @@
+//! Objects that the API server accepted under another schema and that this one does not understand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::ObjectMeta;
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::context::{Context, UNDISTURBED};
+use super::store::Key;
+use super::workers::Reconciled;
+use crate::clock;
+use crate::crd::Condition;
+use crate::engine::verdict::{self, Notes, Reason, Verdict};
+
+/// Wait after the API server did not take the report.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Says so in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
+/// with it until it is corrected.
+pub async fn report<K: Reconciled>(context: &Arc<Context>, meta: &Arc<ObjectMeta>) -> Instant {
+    match write::<K>(context.reporter.client(), meta).await {
+        Ok(()) => clock::instant() + UNDISTURBED,
+        Err(_) => clock::instant() + AGAIN,
+    }
+}
+
+async fn write<K: Reconciled>(client: Client, meta: &ObjectMeta) -> kube::Result<()> {
+    let key = Key::of(meta);
+    let api = Api::<DynamicObject>::namespaced_with(client, &key.namespace, &ApiResource::erase::<K>(&()));
+    let object = api.get(&key.name).await?;
+    let generation = object.metadata.generation.unwrap_or_default();
+    let conditions = object.data.pointer("/status/conditions").cloned().unwrap_or_default();
+    let old: Vec<Condition> = serde_json::from_value(conditions).unwrap_or_default();
+    let message = format!(
+        "The spec does not fit this version of {}: compare it with kubectl explain, and correct or delete the resource.",
+        K::KIND.as_str()
+    );
+    let verdict = Verdict::new(Reason::InvalidSpec, message);
+    let new = verdict::conditions(&old, &verdict, &Notes::default(), generation, &clock::now());
+    if new == old {
+        return Ok(());
+    }
+    let status = json!({"status": {"observedGeneration": generation, "conditions": new}});
+    api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status)).await.map(drop)
+}

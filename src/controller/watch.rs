@@ -1,0 +1,80 @@
+//! Fills the stores from the API server and keeps them so.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::WatchStreamExt as _;
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+
+use super::context::Context;
+use super::store::{self, Entry, Key};
+use super::workers::{Reconciled, wake};
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// One namespace, or all.
+    pub namespace: Option<String>,
+    /// Only objects with these labels.
+    pub selector: Option<String>,
+}
+
+/// Watches one kind for ever. Says on `filled` when the store holds all there is.
+pub async fn watch<K: Reconciled>(context: Arc<Context>, client: Client, scope: Scope, filled: mpsc::Sender<()>) {
+    let api: Api<DeserializeGuard<K>> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() };
+    let mut events = Box::pin(watcher(api, config).default_backoff());
+    let mut listed = HashSet::new();
+    loop {
+        match events.try_next().await {
+            Ok(Some(Event::Init)) => listed.clear(),
+            Ok(Some(Event::InitApply(object))) => {
+                let entry = Entry::of(object);
+                listed.insert(Key::of(entry.meta()));
+                store::put::<K>(&context, entry);
+            }
+            Ok(Some(Event::InitDone)) => {
+                for key in K::store(&context).vanished(scope.namespace.as_deref(), &listed) {
+                    store::remove::<K>(&context, &key);
+                    wake(&context, K::KIND, key);
+                }
+                // Only the first time somebody waits for it.
+                let _ = filled.try_send(());
+            }
+            Ok(Some(Event::Apply(object))) => store::put::<K>(&context, Entry::of(object)),
+            Ok(Some(Event::Delete(object))) => {
+                let key = Key::of(Entry::<K>::of(object).meta());
+                store::remove::<K>(&context, &key);
+                wake(&context, K::KIND, key);
+            }
+            Ok(None) => return,
+            Err(error) => complain::<K>(&error),
+        }
+    }
+}
+
+/// Says in our own words what keeps a watch from working; it is tried again.
+fn complain<K: Reconciled>(error: &watcher::Error) {
+    let kind = K::KIND.as_str();
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+        watcher::Error::WatchError(status) => status.code,
+        _ => 0,
+    };
+    match code {
+        404 => tracing::error!(kind, "the API server does not know this kind: install the CRDs (kubectl apply -f crds/)"),
+        400 => tracing::error!(kind, "the API server refuses the request: check --selector"),
+        401 | 403 => tracing::error!(kind, code, "the operator may not list and watch this kind: check its RBAC rules"),
+        // The watch's history has been dropped: it begins anew.
+        410 => tracing::debug!(kind, "the watch begins anew"),
+        _ => tracing::warn!(kind, code, "the watch broke and is tried again"),
+    }
+}
