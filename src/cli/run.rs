@@ -122,6 +122,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let watches = client(&config, None)?;
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}: choose another --listen", options.listen))?;
+    let listening = listener.local_addr().unwrap_or(options.listen);
     let (end, ending) = watch::channel(false);
     let (events, write_events) = Events::new(writes.clone(), instance());
     let context = Arc::new(context(&options, &writes, events, ending));
@@ -134,7 +135,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
             tracing::error!(%error, "/metrics, /healthz and /readyz have ended");
         }
     });
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "tenure is starting");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
     let filling = begin_watches(&options, &context, &watches, &mut tasks);
     let mut signals = Signals::new()?;
     let work = async {

@@ -10,6 +10,7 @@ pub mod faults;
 mod jwt;
 pub mod kona;
 pub mod namespace;
+pub mod operator;
 pub mod pki;
 pub mod requests;
 pub mod server;

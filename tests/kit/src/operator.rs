@@ -1,0 +1,154 @@
+//! The operator as a process of its own, and what it says.
+
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long the operator may take until it is at work.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running operator. Dropping it kills it.
+#[derive(Debug)]
+pub struct Operator {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    lines: watch::Receiver<usize>,
+}
+
+impl Operator {
+    /// Starts `tenure run` with a kubeconfig and more arguments, and returns when it is at work. It logs JSON, and serves
+    /// its metrics on a port of its choice.
+    ///
+    /// # Errors
+    /// When it does not begin to work; the message has its log.
+    pub async fn start(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Self> {
+        let operator = Self::spawn(binary, kubeconfig, arguments)?;
+        operator.wait_for_log("\"at work\"", START_TIMEOUT).await?;
+        Ok(operator)
+    }
+
+    /// Starts it without waiting for anything.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn spawn(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.arg("run").args(["--listen", "127.0.0.1:0", "--log-format", "json"]).args(arguments);
+        command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Its own session's proxies must not matter; that they do not is part of the tests.
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("HTTP_PROXY", "http://127.0.0.1:1").env("NO_PROXY", "");
+        let mut child =
+            command.kill_on_drop(true).spawn().with_context(|| format!("starting {}", binary.display()))?;
+        let stderr = child.stderr.take().ok_or_else(|| anyhow!("the operator has no standard error"))?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let (count, lines) = watch::channel(0);
+        tokio::spawn(collect(stderr, Arc::clone(&log), count));
+        Ok(Self { child, log, lines })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Everything it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many lines it has logged; changes with each.
+    #[must_use]
+    pub fn lines(&self) -> watch::Receiver<usize> {
+        self.lines.clone()
+    }
+
+    /// Waits until its log holds a text.
+    ///
+    /// # Errors
+    /// When it does not in time, or when it ends before; the message has the log.
+    pub async fn wait_for_log(&self, text: &str, limit: Duration) -> Result<()> {
+        let mut lines = self.lines.clone();
+        let found = timeout(limit, async {
+            while !self.log().contains(text) {
+                lines.changed().await?;
+            }
+            anyhow::Ok(())
+        });
+        match found.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => bail!("the operator ended before it logged {text}:\n{}", self.log()),
+            Err(_) => bail!("the operator did not log {text} within {limit:?}:\n{}", self.log()),
+        }
+    }
+
+    /// Its `/metrics`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<String> {
+        self.get("/metrics").await.map(|(_, body)| body)
+    }
+
+    /// Status and body of one of its pages.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address()?).await.context("connecting to the operator")?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow!("no HTTP answer"))?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| anyhow!("no status"))?;
+        Ok((status, body.to_owned()))
+    }
+
+    fn address(&self) -> Result<String> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut addresses = lines.filter_map(|line| Some(line.get("listen")?.as_str()?.to_owned()));
+        addresses.next().ok_or_else(|| anyhow!("the operator has not said where it listens"))
+    }
+
+    /// Ends it at once, without a chance to finish anything.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.context("killing the operator")
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let id = self.child.id().ok_or_else(|| anyhow!("the operator has ended already"))?;
+        let kill = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
+        anyhow::ensure!(kill.success(), "the operator could not be asked to end");
+        timeout(limit, self.child.wait()).await.context("the operator did not end in time")?.context("waiting for it")
+    }
+}
+
+async fn collect(stderr: ChildStderr, log: Arc<Mutex<String>>, count: watch::Sender<usize>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.push_str(&line);
+            log.push('\n');
+        }
+        count.send_modify(|count| *count += 1);
+    }
+}
