@@ -18,6 +18,8 @@ use crate::crd::TokenPolicy;
 const RATE: u32 = 50;
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
+/// Longest part of an event's name that is the object's, in bytes: names are ASCII.
+const LONGEST_STEM: usize = 200;
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -116,9 +118,13 @@ async fn write(client: &Client, instance: &str, happening: Happening) {
     let event = event(instance, happening);
     let api = Api::<Event>::namespaced(client.clone(), &namespace);
     let written = tokio::time::timeout(API_TIMEOUT, api.create(&PostParams::default(), &event)).await;
-    if !matches!(written, Ok(Ok(_))) {
-        // Nothing depends on events; the status has been written.
-        tracing::debug!(namespace, "an event could not be written");
+    // Nothing depends on events; the status has been written.
+    match written {
+        Ok(Ok(_)) => {}
+        Ok(Err(kube::Error::Api(status))) => {
+            tracing::debug!(namespace, code = status.code, "the API server refused an event: {}", status.message);
+        }
+        _ => tracing::debug!(namespace, "the API server did not take an event"),
     }
 }
 
@@ -127,11 +133,14 @@ fn event(instance: &str, happening: Happening) -> Event {
     while note.len() > LONGEST_NOTE {
         note.pop();
     }
-    let name = object.name.clone().unwrap_or_default();
+    // A name that the server completes: short enough, and without a dot at its end.
+    let mut name = object.name.clone().unwrap_or_default();
+    name.truncate(LONGEST_STEM);
+    let name = name.trim_end_matches('.');
     Event {
         metadata: ObjectMeta {
             namespace: object.namespace.clone(),
-            generate_name: Some(format!("{name}.")),
+            generate_name: Some(format!("{name}-")),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(clock::now().0)),

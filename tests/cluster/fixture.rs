@@ -17,7 +17,7 @@ use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use tokio::sync::OnceCell;
 
 /// Longest wait for anything that takes no time by design.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(20);
 /// Passwords that must appear nowhere, and the beginning of every token.
 pub const PLANTED: [&str; 5] =
     ["x2-admin-password", "x2-viewer-password", "kona-admin-password", "planted-wrong-password", "eyJ"];
@@ -185,7 +185,7 @@ impl Fixture {
             }
             panic!("the watch ended");
         };
-        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("no event {reason} about {object}"))
+        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("no event {reason} about {object}: {}", self.operator().log()))
     }
 
     /// Ends the operator properly, and searches everything it has left behind for planted secrets.

@@ -44,7 +44,7 @@ impl Operator {
         command.arg("run").args(["--listen", "127.0.0.1:0", "--log-format", "json"]).args(arguments);
         command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Its own session's proxies must not matter; that they do not is part of the tests.
-        command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("HTTP_PROXY", "http://127.0.0.1:1").env("NO_PROXY", "");
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("HTTP_PROXY", "http://127.0.0.1:1").env("NO_PROXY", "127.0.0.1");
         let mut child =
             command.kill_on_drop(true).spawn().with_context(|| format!("starting {}", binary.display()))?;
         let stderr = child.stderr.take().ok_or_else(|| anyhow!("the operator has no standard error"))?;
