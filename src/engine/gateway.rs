@@ -78,6 +78,8 @@ pub struct Seen {
     pub timeout: u32,
     /// Lifetime of a token issued during this look, after the last change, in seconds.
     pub token: Option<u32>,
+    /// Whether this look has set it: what was proven before does not count then.
+    pub written: bool,
     /// Proving logins spent in this look.
     pub proofs: u8,
 }
@@ -140,7 +142,7 @@ pub fn has_drifted(regime: &Regime, prior: &Prior, seen: u32) -> bool {
 
 /// The setting is as wanted: is that proven?
 fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
-    let remembered = prior.timeout == Some(seen.timeout) && prior.proven.is_some_and(|p| proves(p, seen.timeout));
+    let remembered = !seen.written && prior.timeout == Some(seen.timeout) && prior.proven.is_some_and(|p| proves(p, seen.timeout));
     let allowed = if prior.unverified { 1 } else { PROOFS };
     match seen.token {
         Some(token) if proves(token, seen.timeout) => report(Reason::InSync, in_sync(policy, target)),

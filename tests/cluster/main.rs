@@ -1,5 +1,21 @@
 //! The operator, as a process under its own rights, on a real API server, against simulated appliances and servers.
-#![allow(missing_docs, unreachable_pub, clippy::missing_panics_doc, reason = "tests")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
+mod bad_input;
+mod conflicts;
+mod drift;
 mod fixture;
 mod gateways;
+mod operator;
+mod policies;
+mod scale;
