@@ -1,0 +1,353 @@
+//! Bad input: each ends in its reason, with a sentence that names the object and the remedy, without a request more than
+//! needed, and everything else goes on undisturbed.
+
+use serde_json::{Value, json};
+use tenure_kit::canary::Canary;
+use tenure_kit::faults::Fault;
+use tenure_kit::pki::Certificate;
+use tenure_kit::requests::{Counts, Kind};
+use tenure_kit::x2::{Appliance, TokenShape};
+
+use super::fixture::*;
+
+const NONE: Counts = Counts { login: 0, refresh: 0, get: 0, write: 0, delete: 0, other: 0 };
+const LOGIN: Counts = Counts { login: 1, ..NONE };
+const LOOK: Counts = Counts { get: 1, ..LOGIN };
+
+struct Case {
+    name: &'static str,
+    /// Merged into the gateway.
+    patch: Value,
+    /// What is wrong with the appliance.
+    setup: fn(&Appliance),
+    reason: &'static str,
+    says: &'static str,
+    requests: Counts,
+}
+
+fn case(name: &'static str, patch: Value, reason: &'static str, says: &'static str, requests: Counts) -> Case {
+    Case { name, patch, setup: |_| {}, reason, says, requests }
+}
+
+fn broken(name: &'static str, setup: fn(&Appliance), reason: &'static str, says: &'static str, requests: Counts) -> Case {
+    Case { name, patch: json!({}), setup, reason, says, requests }
+}
+
+fn secret(name: &str) -> Value {
+    json!({"spec": {"credentialsSecretRef": {"name": name}}})
+}
+
+fn references() -> Vec<Case> {
+    vec![
+        case("no-secret", secret("absent"), "SecretNotFound", "Secret absent", NONE),
+        case("no-key", secret("no-key"), "SecretKeyMissing", "Secret no-key has no key password", NONE),
+        case("empty", secret("empty"), "SecretKeyMissing", "Secret empty has nothing under its key password", NONE),
+        case("binary", secret("binary"), "SecretKeyMissing", "other than UTF-8", NONE),
+        case("tls-secret", secret("type-tls"), "SecretTypeRefused", "kubernetes.io/tls", NONE),
+        case("docker-secret", secret("type-docker"), "SecretTypeRefused", "Secret type-docker", NONE),
+        case("dockercfg-secret", secret("type-dockercfg"), "SecretTypeRefused", "Opaque", NONE),
+        case("account-secret", secret("type-account"), "SecretTypeRefused", "service-account-token", NONE),
+        case("origin", secret("elsewhere"), "OriginNotAllowed", "allowed-origins of Secret elsewhere", NONE),
+        case(
+            "no-map",
+            json!({"spec": {"tls": {"caConfigMapRef": {"name": "absent"}}}}),
+            "ConfigMapNotFound",
+            "ConfigMap absent",
+            NONE,
+        ),
+        case(
+            "no-map-key",
+            json!({"spec": {"tls": {"caConfigMapRef": {"key": "other"}}}}),
+            "CaUnusable",
+            "ConfigMap x2-ca has no key other",
+            NONE,
+        ),
+        case(
+            "no-pem",
+            json!({"spec": {"tls": {"caConfigMapRef": {"name": "no-pem"}}}}),
+            "CaUnusable",
+            "Key ca.crt of ConfigMap no-pem",
+            NONE,
+        ),
+        case(
+            "no-ca-secret",
+            json!({"spec": {"tls": {"caConfigMapRef": null, "caSecretRef": {"name": "absent-ca"}}}}),
+            "SecretNotFound",
+            "Secret absent-ca",
+            NONE,
+        ),
+    ]
+}
+
+fn destinations() -> Vec<Case> {
+    vec![
+        case("metadata", json!({"spec": {"url": "https://169.254.169.254"}}), "AddressRefused", "--allow-cidr", NONE),
+        case("nowhere", json!({"spec": {"url": "https://x2.invalid"}}), "Unreachable", "does not resolve", NONE),
+        case("closed", json!({"spec": {"url": "https://127.0.0.1:1"}}), "Unreachable", "refused", NONE),
+        case("plain", json!({"spec": {"url": "http://127.0.0.1:1"}}), "PlaintextRefused", "spec.allowPlaintext", NONE),
+        case(
+            "both",
+            json!({"spec": {"proxyUrl": "http://127.0.0.1:1", "tls": {"serverName": "x2.example.net"}}}),
+            "InvalidSpec",
+            "serverName and spec.proxyUrl",
+            NONE,
+        ),
+        case("no-proxy", json!({"spec": {"proxyUrl": "http://127.0.0.1:1"}}), "Unreachable", "refused", NONE),
+        broken("stranger", |a| a.set_certificate(Certificate::UnknownCa), "TlsFailed", "tls.caSecretRef", NONE),
+        broken("misnamed", |a| a.set_certificate(Certificate::WrongName), "TlsFailed", "tls.serverName", NONE),
+        broken("expired", |a| a.set_certificate(Certificate::Expired), "TlsFailed", "renew it", NONE),
+        case("system-roots", json!({"spec": {"tls": {"caConfigMapRef": null}}}), "TlsFailed", "tls.caSecretRef", NONE),
+    ]
+}
+
+fn answers() -> Vec<Case> {
+    let timeout = "timeout_seconds";
+    vec![
+        case("viewer", secret("viewer"), "AdminRoleRequired", "Secret viewer lacks the role admin", LOGIN),
+        case("wrong", secret("wrong"), "AuthenticationFailed", "Secret wrong", LOGIN),
+        broken("gone", |a| a.fault(Fault::status(404, "{}").on(Kind::Get)), "UnexpectedAnswer", "404", LOOK),
+        broken("gone-login", |a| a.fault(Fault::status(404, "{}").on(Kind::Login)), "UnexpectedAnswer", "URL", LOGIN),
+        broken("html", |a| a.fault(Fault::html().on(Kind::Get)), "UnexpectedAnswer", "not JSON", LOOK),
+        broken("html-login", |a| a.fault(Fault::html().on(Kind::Login)), "UnexpectedAnswer", "no token", LOGIN),
+        broken("limited", |a| a.fault(Fault::status(429, "{}").retry_after("600").on(Kind::Get)), "RateLimited", "429", LOOK),
+        broken("oversize", |a| a.fault(Fault::oversize(2 << 20).on(Kind::Get)), "UnexpectedAnswer", "too long", LOOK),
+        broken("missing", |a| a.fault(Fault::body("{}").on(Kind::Get)), "UnexpectedAnswer", "missing", LOOK),
+        broken("text", |a| a.fault(raw(r#""3600""#)), "UnexpectedAnswer", timeout, LOOK),
+        broken("negative", |a| a.fault(raw("-1")), "UnexpectedAnswer", timeout, LOOK),
+        broken("huge", |a| a.fault(raw("2147483648")), "UnexpectedAnswer", timeout, LOOK),
+        broken("no-exp", |a| a.set_token_shape(TokenShape::WithoutExp), "UnexpectedAnswer", "exp and nbf", LOGIN),
+        broken("no-token", |a| a.set_token_shape(TokenShape::Missing), "UnexpectedAnswer", "no token", LOGIN),
+        broken(
+            "nonsense",
+            |a| a.set_token_shape(TokenShape::Text("eyJh.%%%.x".to_owned())),
+            "UnexpectedAnswer",
+            "exp and nbf",
+            LOGIN,
+        ),
+        broken("late", |a| a.set_clock_offset(3600), "InSync", "28800", Counts { login: 2, get: 1, write: 1, ..NONE }),
+        broken("early", |a| a.set_clock_offset(-3600), "InSync", "28800", Counts { login: 2, get: 1, write: 1, ..NONE }),
+    ]
+}
+
+fn raw(value: &str) -> Fault {
+    Fault::body(format!(r#"{{"timeout_seconds":{value}}}"#)).on(Kind::Get)
+}
+
+async fn prepare(f: &Fixture) {
+    let login = |password| [("username", "admin"), ("password", password)];
+    f.ns.secret("wrong", &login("planted-wrong-password")).await.unwrap();
+    f.ns.secret("viewer", &[("username", "viewer"), ("password", "x2-viewer-password")]).await.unwrap();
+    f.ns.secret("no-key", &[("username", "admin")]).await.unwrap();
+    f.ns.secret("empty", &login("")).await.unwrap();
+    f.ns.secret("elsewhere", &login("x2-admin-password")).await.unwrap();
+    let origins = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": "https://10.0.0.0/8"}}});
+    f.patch("Secret", "elsewhere", origins).await;
+    f.config_map("no-pem", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n").await;
+    let of_type = |name: &str, kind: &str, data: Value| {
+        let meta = json!({"name": name, "annotations": {"kubernetes.io/service-account.name": "default"}});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind, "data": data})
+    };
+    // "admin" in base64, and a byte that is no UTF-8.
+    f.apply(&of_type("binary", "Opaque", json!({"username": "YWRtaW4=", "password": "/w=="}))).await;
+    f.apply(&of_type("type-tls", "kubernetes.io/tls", json!({"tls.crt": "", "tls.key": ""}))).await;
+    let docker = json!({".dockerconfigjson": "e30="});
+    f.apply(&of_type("type-docker", "kubernetes.io/dockerconfigjson", docker)).await;
+    f.apply(&of_type("type-dockercfg", "kubernetes.io/dockercfg", json!({".dockercfg": "e30="}))).await;
+    f.apply(&of_type("type-account", "kubernetes.io/service-account-token", json!({}))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_ends_in_its_reason() {
+    let cases: Vec<Case> = [references(), destinations(), answers()].into_iter().flatten().collect();
+    let fleet = fleet(cases.len() + 1);
+    let mut f = Fixture::new("bad").await;
+    f.credentials(&fleet).await;
+    prepare(&f).await;
+    for (index, case) in cases.iter().enumerate() {
+        (case.setup)(&fleet.appliance(index));
+        f.apply(&with(gateway(case.name, &fleet.appliance(index)), case.patch.clone())).await;
+    }
+    f.apply(&gateway("neighbour", &fleet.appliance(cases.len()))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    for (index, case) in cases.iter().enumerate() {
+        let gateway = f.reason("X2Gateway", case.name, case.reason).await;
+        let message = ready(&gateway)["message"].as_str().unwrap();
+        assert!(message.contains(case.says), "{}: {message}", case.name);
+        assert!(message.ends_with('.'), "{}: {message}", case.name);
+        // The first look's requests, and no more: tries that may help come later.
+        let requests = fleet.appliance(index).counts();
+        assert!(requests.login >= case.requests.login && requests.write == case.requests.write, "{}: {requests:?}", case.name);
+        let quick = ["Unreachable", "UnexpectedAnswer"].contains(&case.reason);
+        assert!(quick || requests == case.requests, "{}: {requests:?}", case.name);
+    }
+    let neighbour = f.reason("X2Gateway", "neighbour", "InSync").await;
+    assert_eq!(status(&neighbour)["provenTimeoutSeconds"], 28800);
+    let failed = cases.iter().filter(|case| case.reason != "InSync").count();
+    let policy = f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["failed"] == failed).await;
+    assert_eq!(ready(&policy)["reason"], "GatewaysNotReady");
+    assert_eq!(status(&policy)["failures"].as_array().unwrap().len(), 20);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_is_never_followed() {
+    let fleet = fleet(1);
+    let canary = Canary::start().unwrap();
+    fleet.appliance(0).fault(Fault::redirect(307, &canary.url()).on(Kind::Login).times(1));
+    fleet.appliance(0).fault(Fault::redirect(302, &canary.url()).on(Kind::Get));
+    let mut f = Fixture::new("redirect").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.start().await;
+    let gateway = f.reason("X2Gateway", "x2-1", "UnexpectedAnswer").await;
+    assert!(ready(&gateway)["message"].as_str().unwrap().contains("redirect"));
+    fleet.appliance(0).requests().wait_for(Kind::Get, 1).await;
+    assert_eq!(canary.counts(), Counts::default());
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_reference_is_noticed_when_it_appears() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("later").await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-1", "ConfigMapNotFound").await;
+    f.credentials(&fleet).await;
+    f.ns.wait_for("X2Gateway", "x2-1", 3 * SOON, |g| ready(g)["reason"] == "Unmanaged").await.unwrap();
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_and_switches_of_the_operator_hold() {
+    let fleet = fleet(3);
+    let mut f = Fixture::new("switches").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("unlisted", &fleet.appliance(0))).await;
+    let listed = f.ns.secret("listed", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
+    let origins = format!("https://127.0.0.0/8:{}", fleet.appliance(0).port());
+    f.patch("Secret", "listed", json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}})).await;
+    let insecure = json!({"spec": {"tls": {"insecureSkipVerify": true}, "credentialsSecretRef": {"name": "listed"}}});
+    f.apply(&with(gateway("insecure", &fleet.appliance(1)), insecure)).await;
+    f.apply(&with(gateway("listed", &fleet.appliance(2)), secret("listed"))).await;
+    f.apply(&gateway_at("denied", "https://10.9.8.7")).await;
+    f.patch("X2Gateway", "denied", secret("listed")).await;
+    let plain = json!({"spec": {"allowPlaintext": true}});
+    f.apply(&with(gateway_at("plain", "http://127.0.0.1:1"), plain)).await;
+    let namespace = f.ns.name().to_owned();
+    let flags = [
+        "--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8", "--deny-cidr", "10.9.0.0/16", "--forbid-insecure-tls",
+        "--forbid-plaintext", "--require-allowed-origins", "--log-level", "trace",
+    ];
+    f.start_with(&flags).await;
+    f.reason("X2Gateway", "unlisted", "OriginNotAllowed").await;
+    f.reason("X2Gateway", "insecure", "InsecureTlsRefused").await;
+    f.reason("X2Gateway", "listed", "Unmanaged").await;
+    f.reason("X2Gateway", "denied", "OriginNotAllowed").await;
+    f.reason("X2Gateway", "plain", "PlaintextRefused").await;
+    assert_eq!([0, 1].map(|index| fleet.appliance(index).counts()), [NONE, NONE]);
+    drop(listed);
+    f.kill().await;
+
+    // Without leave, loopback addresses are not dialled.
+    f.start_with(&["--namespaces", &namespace]).await;
+    f.request("X2Gateway", "insecure", "now").await;
+    f.reason("X2Gateway", "insecure", "AddressRefused").await;
+    assert_eq!(fleet.appliance(1).counts(), NONE);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unprotected_connections_are_shown() {
+    let fleet = fleet(1);
+    let options = tenure_kit::x2::FleetOptions { tls: false, ..Default::default() };
+    let plain = tenure_kit::x2::X2Fleet::start(options).unwrap();
+    let mut f = Fixture::new("insecure").await;
+    f.credentials(&fleet).await;
+    let skip = json!({"spec": {"tls": {"insecureSkipVerify": true, "caConfigMapRef": null}}});
+    f.apply(&with(gateway("unchecked", &fleet.appliance(0)), skip)).await;
+    f.apply(&with(gateway("plain", &plain.appliance(0)), json!({"spec": {"allowPlaintext": true, "tls": null}}))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    for name in ["unchecked", "plain"] {
+        let gateway = f.reason("X2Gateway", name, "InSync").await;
+        assert_eq!(condition(&gateway, "Insecure")["status"], "True");
+    }
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_name_is_verified_instead_of_the_host() {
+    let fleet = fleet(2);
+    let mut f = Fixture::new("sni").await;
+    f.credentials(&fleet).await;
+    let named = |name: &str| json!({"spec": {"tls": {"serverName": name}}});
+    f.apply(&with(gateway("right", &fleet.appliance(0)), named(&fleet.appliance(0).dns_name()))).await;
+    f.apply(&with(gateway("wrong", &fleet.appliance(1)), named(&fleet.appliance(0).dns_name()))).await;
+    f.start().await;
+    f.reason("X2Gateway", "right", "Unmanaged").await;
+    f.reason("X2Gateway", "wrong", "TlsFailed").await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_another_schema_is_reported_and_the_rest_goes_on() {
+    let fleet = fleet(2);
+    let mut f = Fixture::new("schema").await;
+    f.credentials(&fleet).await;
+    for index in 0..2 {
+        f.apply(&gateway(&format!("x2-{index}"), &fleet.appliance(index))).await;
+    }
+    let other = json!({"metadata": {"labels": {"site": "paris"}}});
+    f.patch("X2Gateway", "x2-1", other).await;
+    let berlin = json!({"gatewaySelector": {"matchLabels": {"site": "berlin"}}, "timeoutSeconds": 28800});
+    f.apply(&policy("berlin", berlin)).await;
+    f.apply(&policy("z-rest", json!({"timeoutSeconds": 3600}))).await;
+    // A control plane of its own would be needed to loosen the schema for everybody: a namespace's objects are written
+    // while the schema is loose, and it is put back at once.
+    let lock = SCHEMA.lock().await;
+    let loosen = json!([
+        {"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
+         "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+    ]);
+    let crds = f.ns.api("CustomResourceDefinition").await.unwrap();
+    let names = ["x2gateways.tenure.dev", "tokenpolicies.tenure.dev"];
+    for name in names {
+        let patch: json_patch::Patch = serde_json::from_value(loosen.clone()).unwrap();
+        let patch = kube::api::Patch::Json::<()>(patch);
+        crds.patch(name, &kube::api::PatchParams::default(), &patch).await.unwrap();
+    }
+    f.start().await;
+    f.reason("X2Gateway", "x2-0", "InSync").await;
+    let writes = fleet.appliance(0).counts().write;
+    until_accepted(&f, "X2Gateway", with(gateway("old", &fleet.appliance(1)), json!({"spec": {"url": 7}}))).await;
+    until_accepted(&f, "TokenPolicy", policy("berlin", json!({"timeoutSeconds": "planted-wrong-password"}))).await;
+    tenure_kit::namespace::install_crds(f.plane, &root().join("crds")).await.unwrap();
+    drop(lock);
+
+    let old = f.reason("X2Gateway", "old", "InvalidSpec").await;
+    assert_eq!(condition(&old, "Stalled")["status"], "True");
+    assert!(ready(&old)["message"].as_str().unwrap().contains("kubectl explain"));
+    f.reason("TokenPolicy", "berlin", "InvalidSpec").await;
+    // What it governed is not handed over to the next policy: nobody knows what it wants.
+    let held = f.reason("X2Gateway", "x2-0", "InvalidSpec").await;
+    assert_eq!(status(&held)["policy"], "berlin");
+    assert_eq!((fleet.appliance(0).timeout(), fleet.appliance(0).counts().write), (28800, writes));
+    f.reason("X2Gateway", "x2-1", "InSync").await;
+    assert_eq!(fleet.appliance(1).timeout(), 3600);
+    f.ns.delete_object("TokenPolicy", "berlin").await.unwrap();
+    f.finish().await;
+}
+
+/// The schema belongs to all tests.
+static SCHEMA: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Applies an object as soon as the API server serves the looser schema.
+async fn until_accepted(f: &Fixture, kind: &str, manifest: Value) {
+    let deadline = tokio::time::Instant::now() + SOON;
+    while let Err(error) = f.ns.apply_yaml(&manifest.to_string()).await {
+        assert!(tokio::time::Instant::now() < deadline, "{kind}: {error:#}");
+        tokio::task::yield_now().await;
+    }
+}

@@ -258,11 +258,16 @@ pub fn customer(name: &str, id: &str, access: u32, refresh: u32) -> Value {
     })
 }
 
+/// Merges as `kubectl patch` does: null removes.
 pub fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
+                if value.is_null() {
+                    into.remove(&key);
+                } else {
+                    merge(into.entry(key).or_insert_with(|| json!({})), value);
+                }
             }
         }
         (into, from) => *into = from,

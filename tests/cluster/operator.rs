@@ -1,0 +1,155 @@
+//! The operator as a process: its pages, its end, its rights, its bounds.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tenure_kit::faults::{Fault, Gate};
+use tenure_kit::requests::{Counts, Kind};
+
+use super::fixture::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shows_its_metrics_and_its_health() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("metrics").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start_with(&["--metrics-per-object", "--namespaces", f.ns.name().to_owned().as_str(), "--allow-cidr", "127.0.0.0/8"]).await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    assert_eq!(f.operator().get("/healthz").await.unwrap().0, 200);
+    assert_eq!(f.operator().get("/readyz").await.unwrap().0, 200);
+    assert_eq!(f.operator().get("/nothing").await.unwrap().0, 404);
+    let metrics = f.operator().metrics().await.unwrap();
+    let namespace = f.ns.name();
+    for line in [
+        r#"tenure_reconciles_total{kind="X2Gateway",result="success"} 1"#,
+        r#"tenure_reconcile_duration_seconds_count{kind="X2Gateway"} 1"#,
+        r#"tenure_remote_requests_total{system="x2",operation="login",code="200"} 2"#,
+        r#"tenure_remote_requests_total{system="x2",operation="get_timeout",code="200"} 1"#,
+        r#"tenure_remote_requests_total{system="x2",operation="set_timeout",code="200"} 1"#,
+        r#"tenure_remote_request_duration_seconds_count{system="x2",operation="login"} 2"#,
+        &format!(r#"tenure_gateways{{policy="short",namespace="{namespace}",state="inSync"}} 1"#),
+        &format!(r#"tenure_gateways{{policy="short",namespace="{namespace}",state="failed"}} 0"#),
+        &format!(r#"tenure_last_success_timestamp_seconds{{kind="X2Gateway",namespace="{namespace}",name="x2-1"}} "#),
+        "tenure_leader 1",
+        "tenure_panics_total 0",
+        "tenure_build_info{version=",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
+    // A series goes with its object.
+    f.ns.delete_object("TokenPolicy", "short").await.unwrap();
+    f.reason("X2Gateway", "x2-1", "Unmanaged").await;
+    let metrics = f.operator().metrics().await.unwrap();
+    assert!(!metrics.contains("tenure_gateways{"), "{metrics}");
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finishes_a_write_under_way_when_it_is_told_to_end() {
+    let fleet = fleet(2);
+    let mut f = Fixture::new("ending").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("writing", &fleet.appliance(0))).await;
+    f.apply(&gateway("reading", &fleet.appliance(1))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    let (writing, reading) = (Gate::new(), Gate::new());
+    fleet.appliance(0).fault(Fault::gate(&writing).on(Kind::Write));
+    fleet.appliance(1).fault(Fault::gate(&reading).on(Kind::Get));
+    f.start().await;
+    fleet.appliance(0).requests().wait_arrived(Kind::Write, 1).await;
+    fleet.appliance(1).requests().wait_arrived(Kind::Get, 1).await;
+    let mut operator = f.operator.take().unwrap();
+    let ending = tokio::spawn(async move {
+        let status = operator.terminate(Duration::from_secs(12)).await.unwrap();
+        (status, operator.log())
+    });
+    let told = f.wait("X2Gateway", "writing", |_| true);
+    drop(told);
+    writing.open();
+    // The change is proven and recorded before the end.
+    f.reason("X2Gateway", "writing", "InSync").await;
+    reading.open();
+    let (status, log) = ending.await.unwrap();
+    assert!(status.success(), "{log}");
+    assert_eq!(fleet.appliance(0).counts(), Counts { login: 2, get: 1, write: 1, ..Counts::default() });
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_appliances_lend_their_slots() {
+    let fleet = fleet(9);
+    let mut f = Fixture::new("slots").await;
+    f.credentials(&fleet).await;
+    // One appliance's answer makes the password a good one, so that the others are asked at the same time.
+    f.apply(&gateway("first", &fleet.appliance(8))).await;
+    f.start_with(&["--concurrency", "2", "--namespaces", f.ns.name().to_owned().as_str(), "--allow-cidr", "127.0.0.0/8"]).await;
+    f.reason("X2Gateway", "first", "Unmanaged").await;
+    for index in 0..7 {
+        fleet.appliance(index).fault(Fault::hang());
+        let patient = json!({"spec": {"requestTimeout": "5m"}});
+        f.apply(&with(gateway(&format!("hangs-{index}"), &fleet.appliance(index)), patient)).await;
+    }
+    for index in 0..7 {
+        fleet.appliance(index).requests().wait_arrived(Kind::Login, 1).await;
+    }
+    f.apply(&gateway("lively", &fleet.appliance(7))).await;
+    f.reason("X2Gateway", "lively", "Unmanaged").await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_is_reported_with_its_remedy() {
+    let fleet = fleet(1);
+    fleet.appliance(0).fault(Fault::hang());
+    let mut f = Fixture::new("timeout").await;
+    f.credentials(&fleet).await;
+    f.apply(&with(gateway("x2-1", &fleet.appliance(0)), json!({"spec": {"requestTimeout": "1s"}}))).await;
+    f.start().await;
+    let gateway = f.reason("X2Gateway", "x2-1", "TimedOut").await;
+    assert!(ready(&gateway)["message"].as_str().unwrap().contains("requestTimeout"));
+    assert_eq!(condition(&gateway, "Reconciling")["status"], "True");
+    fleet.appliance(0).clear_faults();
+    f.request("X2Gateway", "x2-1", "now").await;
+    f.reason("X2Gateway", "x2-1", "Unmanaged").await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_can_be_deleted_under_its_hands() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("deleted").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    fleet.stop_listening().await;
+    let mut operator = f.operator.take().unwrap();
+    let begun = Instant::now();
+    f.ns.delete(Duration::from_secs(60)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(operator.terminate(Duration::from_secs(15)).await.unwrap().success(), "{}", operator.log());
+    assert!(!operator.log().contains("this is a bug"), "{}", operator.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_command_line_says_what_is_wrong() {
+    let run = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tenure"));
+        command.arg("run").args(arguments).env_remove("KUBECONFIG").env("HOME", "/nonexistent");
+        let output = command.output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (arguments, says) in [
+        (vec!["--allow-cidr", "10.0.0.0"], "must be a block of addresses"),
+        (vec!["--retry-refused-logins-after", "soon"], "must be a duration"),
+        (vec!["--min-timeout", "7200", "--max-timeout", "3600"], "--min-timeout must not be greater"),
+        (vec![], "set KUBECONFIG"),
+    ] {
+        let (code, complaint) = run(&arguments).await;
+        assert_ne!(code, Some(0));
+        assert!(complaint.contains(says), "{complaint}");
+    }
+}

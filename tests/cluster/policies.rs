@@ -163,13 +163,12 @@ async fn a_request_on_a_policy_covers_its_gateways() {
     assert_eq!(fleet.appliance(1).timeout(), 28800);
     assert_eq!(fleet.counts() - before, Counts { login: 1, get: 3, write: 1, ..Counts::default() });
     // Flux's annotation means the same; ours wins over it.
-    f.ns.delete_object("TokenPolicy", "short").await.unwrap();
-    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
-    f.reason("TokenPolicy", "short", "InSync").await;
+    let flux = |value: &str| json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": value}}});
     let before = fleet.counts();
-    f.patch("TokenPolicy", "short", json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "two"}}})).await;
+    f.patch("TokenPolicy", "short", flux("ignored")).await;
+    f.patch("TokenPolicy", "short", with(flux("two"), json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": null}}}))).await;
     f.wait("TokenPolicy", "short", |p| status(p)["lastHandledReconcileAt"] == "two").await;
-    assert_eq!((fleet.counts() - before).get, 3);
+    assert_eq!(fleet.counts() - before, Counts { get: 3, ..Counts::default() });
     f.finish().await;
 }
 
