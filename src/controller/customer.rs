@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
+use tokio::time::Instant;
 
 use super::claims::ClaimId;
 use super::context::{Context, Request, UNDISTURBED};
@@ -38,17 +39,33 @@ pub struct Memory {
     pace: Pace,
     contest: Contest,
     handled: HashSet<Request>,
+    /// A write that was begun and whose outcome is not known.
+    begun: Option<Begun>,
     /// Changes made but not yet reported, each with the keys' text before it.
     owed: Vec<(TtlChange, BTreeMap<String, String>)>,
     polled: bool,
+    /// When the customer was last read.
+    checked: Option<Instant>,
+    /// Where the resource stood among its rivals in the last look.
+    judged: Option<Standing>,
+}
+
+/// A change: what stood before it, why it is made, and the JSON text of each key before it.
+#[derive(Clone, Debug)]
+struct Begun {
+    from: TtlSeconds,
+    cause: Cause,
+    original: BTreeMap<String, String>,
 }
 
 /// What, when it changes, is a reason to look at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Inputs {
     generation: Option<i64>,
-    /// UID and generation of the server, and whether it is known not to be ready.
-    server: Option<(Option<String>, Option<i64>, bool)>,
+    /// UID and generation of the server.
+    server: Option<(Option<String>, Option<i64>)>,
+    /// Whether the server is known not to be ready. That it has come to be ready is a reason for those who are not.
+    server_fails: bool,
     standing: Standing,
 }
 
@@ -101,7 +118,8 @@ impl Reconciled for CustomerTokenTtl {
         let id = claim_id(customer);
         let inputs = Inputs {
             generation: customer.meta().generation,
-            server: server.as_ref().map(|server| (server.uid(), server.meta().generation, is_known_not_ready(server))),
+            server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
+            server_fails: server.as_ref().is_some_and(|server| is_known_not_ready(server)),
             standing: context.customer_claims.standing(&id),
         };
         let requests = requests(customer, server.as_deref());
@@ -120,8 +138,9 @@ impl Reconciled for CustomerTokenTtl {
             Some(message) => pause(context, customer, memory, &message).await,
             None => examine_and_report(context, customer, server.as_deref(), memory, asked).await,
         };
-        // A standing that this look itself has changed is no reason for another.
-        memory.inputs = Some(Inputs { standing: context.customer_claims.standing(&id), ..inputs });
+        // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
+        let standing = memory.judged.take().unwrap_or(inputs.standing);
+        memory.inputs = Some(Inputs { standing, ..inputs });
         memory.handled.clone_from(&requests);
         context.handled.set(Key::of(customer.meta()), requests);
         if asked {
@@ -213,9 +232,9 @@ fn not_due(
     requests: &HashSet<Request>,
 ) -> Option<tokio::time::Instant> {
     let asked = !requests.is_subset(&memory.handled);
-    match &memory.inputs {
+    let reason = current_reason(customer);
+    match &mut memory.inputs {
         None => {
-            let reason = current_reason(customer);
             let last = customer.status.as_ref().and_then(|status| status.history.first());
             if let (Some(Reason::Contested), Some(last)) = (reason, last) {
                 let ago = Duration::try_from(clock::now().0.duration_since(last.time.0)).unwrap_or_default();
@@ -226,13 +245,18 @@ fn not_due(
                 memory.inputs = Some(inputs.clone());
             }
         }
-        Some(before) if before != inputs || asked => {
+        Some(before) => {
+            let is_ready = reason.is_some_and(|reason| reason.standing() == Kstatus::Current);
+            if is_ready || inputs.server_fails {
+                before.server_fails = inputs.server_fails;
+            }
             if before.generation != inputs.generation {
                 memory.contest = Contest::default();
             }
-            memory.pace.reset();
+            if asked || before != inputs {
+                memory.pace.reset();
+            }
         }
-        Some(_) => {}
     }
     if asked {
         memory.contest = Contest::default();
@@ -270,10 +294,10 @@ async fn examine_and_report(
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready);
     let mut written = Written::Unchanged;
     if reported || !memory.owed.is_empty() || asked {
-        let status = new_status(customer, &findings, &memory.owed);
+        let status = new_status(customer, &findings, &memory.owed, reported);
         written = report::write(context, &**customer, status).await;
         if matches!(written, Written::Written | Written::Unchanged) {
-            announce(context, customer, &memory.owed, &verdict);
+            announce(context, customer, &memory.owed, Some(&verdict).filter(|_| reported));
             memory.owed.clear();
         }
     }
@@ -287,9 +311,13 @@ fn new_status(
     customer: &CustomerTokenTtl,
     findings: &Findings,
     owed: &[(TtlChange, BTreeMap<String, String>)],
+    reported: bool,
 ) -> CustomerTokenTtlStatus {
     let mut status = customer.status.clone().unwrap_or_default();
-    report::set_verdict(&mut status, customer, &findings.verdict, &Notes::default());
+    // A failure that may pass leaves Ready as it is, even where something else is written.
+    if reported {
+        report::set_verdict(&mut status, customer, &findings.verdict, &Notes::default());
+    }
     let now = clock::now();
     if let Some(url) = &findings.effective_url {
         status.effective_url = Some(url.clone());
@@ -323,7 +351,7 @@ fn announce(
     context: &Context,
     customer: &CustomerTokenTtl,
     owed: &[(TtlChange, BTreeMap<String, String>)],
-    verdict: &Verdict,
+    verdict: Option<&Verdict>,
 ) {
     let object = reference(customer);
     let (namespace, name) = (customer.namespace().unwrap_or_default(), customer.name_any());
@@ -342,5 +370,7 @@ fn announce(
         context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy: None });
     }
     let before = customer.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
-    context.warn_of(object, None, before, verdict);
+    if let Some(verdict) = verdict {
+        context.warn_of(object, None, before, verdict);
+    }
 }

@@ -56,7 +56,7 @@ impl Pace {
                 let quick = schedule::backoff(self.failures, random);
                 let in_grace = was_ready && self.failures < GRACE && passes(reason);
                 match reason {
-                    Reason::Drifted | Reason::Contested => schedule::jittered(interval, random),
+                    Reason::Drifted | Reason::Contested | Reason::VerificationFailed => schedule::jittered(interval, random),
                     _ if reason.standing() == Standing::InProgress || in_grace => quick.max(retry_after.unwrap_or_default()),
                     _ => schedule::stalled(interval, random),
                 }

@@ -232,24 +232,23 @@ fn method_name(method: &Method) -> &'static str {
 /// Finds out what an error of the HTTP library comes from, in words of our own: its text may quote what it choked on.
 fn diagnose(error: &reqwest::Error) -> Fault {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut broken = None;
     while let Some(current) = cause {
-        let inner = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner: &(dyn StdError + 'static) = match inner {
-            Some(inner) => inner,
-            None => current,
-        };
-        if let Some(DialError(fault)) = inner.downcast_ref::<DialError>() {
+        if let Some(DialError(fault)) = current.downcast_ref::<DialError>() {
             return fault.clone();
         }
-        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
             return Fault::Tls(tls_remedy(tls));
         }
-        if let Some(io) = current.downcast_ref::<io::Error>()
-            && let Some(fault) = io_fault(io.kind())
-        {
-            return fault;
-        }
-        cause = inner.source();
+        let io = current.downcast_ref::<io::Error>();
+        broken = broken.or_else(|| io_fault(io?.kind()));
+        // An I/O error's source is that of the error in it, so the one in it has to be asked for: TLS errors come in two
+        // of them, one inside the other.
+        let inner = io.and_then(io::Error::get_ref);
+        cause = inner.map_or_else(|| current.source(), |inner| Some(inner));
+    }
+    if let Some(fault) = broken {
+        return fault;
     }
     if error.is_timeout() {
         Fault::TimedOut

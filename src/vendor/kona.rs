@@ -41,8 +41,13 @@ impl Spellings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(url)
     }
 
-    fn set_plain(&self, url: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(url);
+    fn set_plain(&self, url: String, plain: bool) {
+        let mut spelt_plain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if plain {
+            spelt_plain.insert(url);
+        } else {
+            spelt_plain.remove(&url);
+        }
     }
 }
 
@@ -97,10 +102,11 @@ impl<'a> Kona<'a> {
     pub async fn write_customer(&self, id: &str, customer: &RawObject) -> Result<(), AccessError> {
         let url = self.endpoint.base.to_string();
         let plain = self.remotes.spellings.is_plain(&url);
-        match self.post_customer(id, customer, if plain { CUSTOMERS_PLAIN } else { CUSTOMERS }).await {
-            Err(AccessError::Remote(error)) if error.status() == Some(404) && !plain => {
-                self.post_customer(id, customer, CUSTOMERS_PLAIN).await?;
-                self.remotes.spellings.set_plain(url);
+        let path = |plain| if plain { CUSTOMERS_PLAIN } else { CUSTOMERS };
+        match self.post_customer(id, customer, path(plain)).await {
+            Err(AccessError::Remote(error)) if error.status() == Some(404) => {
+                self.post_customer(id, customer, path(!plain)).await?;
+                self.remotes.spellings.set_plain(url, !plain);
                 Ok(())
             }
             done => done,

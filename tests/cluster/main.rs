@@ -13,6 +13,7 @@
 
 mod bad_input;
 mod conflicts;
+mod customers;
 mod drift;
 mod fixture;
 mod gateways;

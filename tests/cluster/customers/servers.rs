@@ -1,0 +1,83 @@
+//! How hard a server is asked, all its customers together.
+
+use super::*;
+
+/// As many customers at once on servers of these names; returns when all are in sync.
+async fn crowd(f: &mut Fixture, kona: &KonaServer, servers: &[&str], count: usize) {
+    for n in 1..=count {
+        kona.add_customer(&id(n), &format!("Customer {n}"));
+        let server = json!({"spec": {"serverRef": {"name": servers[n % servers.len()]}}});
+        f.apply(&with(customer(&format!("c{n}"), &id(n), 3600, 86400), server)).await;
+    }
+    f.start().await;
+    for n in 1..=count {
+        f.reason(CTT, &format!("c{n}"), "InSync").await;
+    }
+}
+
+fn limits(per_second: u32, concurrent: u32) -> Value {
+    json!({"spec": {"limits": {"requestsPerSecond": per_second, "maxConcurrent": concurrent}}})
+}
+
+fn slow() -> KonaOptions {
+    KonaOptions { latency: Duration::from_millis(50), ..KonaOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_requests_at_once_than_allowed() {
+    let (mut f, kona) = world_of("at-once", slow()).await;
+    f.patch("KonaServer", "kona", limits(1000, 3)).await;
+    crowd(&mut f, &kona, &["kona"], 15).await;
+    assert_eq!(kona.requests().peak_in_flight(), 3);
+    assert_eq!(exchanges(kona.counts()), (1, 0, 30, 15));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_requests_a_second_than_allowed() {
+    let (mut f, kona) = world("rate").await;
+    f.patch("KonaServer", "kona", limits(10, 256)).await;
+    crowd(&mut f, &kona, &["kona"], 12).await;
+    let entries = kona.requests().entries();
+    assert_eq!(entries.len(), 37);
+    // Requests are sent evenly; they may be held up a little on their way.
+    for pair in entries.windows(11) {
+        assert!(pair[10].at - pair[0].at > Duration::from_millis(800), "{:?}", pair[10].at - pair[0].at);
+    }
+    assert!(entries[36].at - entries[0].at > Duration::from_millis(3500));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_servers_with_one_url_the_smallest_limits_count() {
+    let (mut f, kona) = world_of("one-url", slow()).await;
+    f.patch("KonaServer", "kona", limits(1000, 2)).await;
+    // The same URL in other words.
+    f.apply(&with(kona_server("again", &format!("{}/", kona.url())), limits(1000, 200))).await;
+    crowd(&mut f, &kona, &["kona", "again"], 12).await;
+    assert_eq!(kona.requests().peak_in_flight(), 2);
+    // They have one password, one CA and one URL: one session.
+    assert_eq!(exchanges(kona.counts()), (1, 0, 24, 12));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_waits_for_its_server() {
+    let kona = KonaServer::start(KonaOptions::default()).unwrap();
+    let acme = kona.add_customer(&id(1), "Acme");
+    let mut f = Fixture::new("waits").await;
+    f.apply(&customer("acme", acme.id(), 3600, 86400)).await;
+    f.start().await;
+    let object = f.reason(CTT, "acme", "ServerNotFound").await;
+    assert_eq!(condition(&object, "Reconciling")["status"], "True");
+    assert!(message(&object).contains("KonaServer kona"), "{}", message(&object));
+    f.event("acme", "ServerNotFound").await;
+    f.kona(&kona).await;
+    f.reason(CTT, "acme", "InSync").await;
+
+    // Without its server again, nothing that was proven is forgotten.
+    f.ns.delete_object("KonaServer", "kona").await.unwrap();
+    let object = f.reason(CTT, "acme", "ServerNotFound").await;
+    assert_eq!(status(&object)["proven"]["accessTokenTtlSeconds"], 3600);
+    f.finish().await;
+}
