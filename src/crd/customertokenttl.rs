@@ -54,7 +54,7 @@ pub struct CustomerTokenTtlSpec {
     pub suspend: bool,
     /// Time between two checks, 30s to 24h.
     #[serde(default = "super::default_interval")]
-    #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h"), "default" = "10m"))]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
     /// A Secret with a user of this customer. Its fresh login then proves the lifetime after a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,6 +26,7 @@ use super::{Time, reference::{Connection, RefusedLogin}};
     printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::rules::no_server_name_behind_a_proxy()))]
 pub struct KonaServerSpec {
     /// How to reach the server and as whom. The user must be allowed to read and write the customers.
     #[serde(flatten)]
@@ -108,7 +109,7 @@ pub struct CustomerCounts {
     pub drifted: i64,
     /// Could not be read or changed.
     pub failed: i64,
-    /// Suspended.
+    /// Those that are suspended.
     pub suspended: i64,
     /// In sync of all, such as "3/3".
     pub summary: String,

@@ -28,7 +28,7 @@ pub struct Connection {
     pub proxy_url: Option<String>,
     /// Longest wait for one answer, 1s to 5m, such as 10s or 1m30s.
     #[serde(default = "default_request_timeout")]
-    #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("1s", "5m"), "default" = "10s"))]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("1s", "5m", "10s or 1m30s"), "default" = "10s"))]
     pub request_timeout: String,
     /// Set to true to pause all work on this object. Its status stays as it is.
     #[serde(default)]

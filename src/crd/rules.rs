@@ -7,6 +7,13 @@ use serde_json::{Value, json};
 const HOST: &str = r"([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?[.]?|\\[[0-9a-fA-F:.]+\\])";
 const PORT: &str = "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?";
 
+const LABEL_KEY: &str =
+    "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$";
+const LABEL_KEY_MESSAGE: &str = "must be a label's key, such as site or example.net/site";
+const LABEL_VALUE: &str = "^([a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?)?$";
+const LABEL_VALUE_MESSAGE: &str =
+    "must be a label's value: letters, digits, '-', '_' and '.', with a letter or a digit at both ends";
+
 fn rule(rule: &str, message: &str) -> Value {
     json!({"rule": rule, "message": message})
 }
@@ -32,7 +39,7 @@ pub(super) fn proxy_url() -> Value {
 
 pub(super) fn object_name() -> Value {
     matches(
-        "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
         "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'",
     )
 }
@@ -41,11 +48,21 @@ pub(super) fn data_key() -> Value {
     matches("^[-._a-zA-Z0-9]+$", "must be a key of the object's data: letters, digits, '-', '_' and '.'")
 }
 
+/// A name, never an address: where it ends in a number, a URL that carries it would be read as an address.
 pub(super) fn server_name() -> Value {
-    matches(
-        "^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?$",
-        "must be a host name as it stands in the certificate, such as x2.example.net",
-    )
+    json!([rule(
+        "self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*$') && \
+         !self.matches('(^|[.])([0-9]+|0[xX][0-9a-fA-F]*)$')",
+        "must be a host name as it stands in the certificate, such as x2.example.net, and no address"
+    )])
+}
+
+/// The name to verify takes the place of the URL's host, which a proxy would then be asked for.
+pub(super) fn no_server_name_behind_a_proxy() -> Value {
+    json!([rule(
+        "!has(self.proxyUrl) || !has(self.tls) || !has(self.tls.serverName)",
+        "set either proxyUrl or tls.serverName, not both"
+    )])
 }
 
 pub(super) fn one_ca() -> Value {
@@ -56,14 +73,31 @@ pub(super) fn one_ca() -> Value {
 }
 
 /// A duration such as `90s` or `1h30m` between `least` and `most`, both included.
-pub(super) fn duration(least: &str, most: &str) -> Value {
+pub(super) fn duration(least: &str, most: &str, example: &str) -> Value {
     json!([rule(
         &format!(
             "size(self) > 0 && self.matches('^([0-9]{{1,5}}h)?([0-9]{{1,5}}m)?([0-9]{{1,5}}s)?$') && duration(self) >= \
              duration('{least}') && duration(self) <= duration('{most}')"
         ),
-        &format!("must be a duration between {least} and {most} in hours, minutes and seconds, such as 10m or 1h30m")
+        &format!("must be a duration between {least} and {most} in hours, minutes and seconds, such as {example}")
     )])
+}
+
+pub(super) fn label_key() -> Value {
+    matches(LABEL_KEY, LABEL_KEY_MESSAGE)
+}
+
+pub(super) fn label_keys() -> Value {
+    json!([rule(&format!("self.all(key, key.matches('{LABEL_KEY}'))"), LABEL_KEY_MESSAGE)])
+}
+
+pub(super) fn label_values() -> Value {
+    json!([rule(&format!("self.all(value, value.matches('{LABEL_VALUE}'))"), LABEL_VALUE_MESSAGE)])
+}
+
+/// The schema of a label's value in a map, which has no place for attributes of its own.
+pub(super) fn label_value_schema() -> Value {
+    json!({"type": "string", "maxLength": 63, "x-kubernetes-validations": matches(LABEL_VALUE, LABEL_VALUE_MESSAGE)})
 }
 
 pub(super) fn selector() -> Value {

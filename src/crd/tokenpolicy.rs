@@ -59,7 +59,7 @@ pub struct TokenPolicySpec {
     pub suspend: bool,
     /// Time between two checks of a gateway, 30s to 24h.
     #[serde(default = "super::default_interval")]
-    #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h"), "default" = "10m"))]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
 }
 
@@ -70,7 +70,11 @@ pub struct TokenPolicySpec {
 pub struct GatewaySelector {
     /// Labels that a gateway must carry, each with this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend(
+        "maxProperties" = 32,
+        "additionalProperties" = rules::label_value_schema(),
+        "x-kubernetes-validations" = rules::label_keys()
+    ))]
     pub match_labels: Option<BTreeMap<String, String>>,
     /// Further requirements, all of which must hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,13 +87,13 @@ pub struct GatewaySelector {
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
     /// The label's key.
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(length(min = 1, max = 317), extend("x-kubernetes-validations" = rules::label_key()))]
     pub key: String,
     /// In or `NotIn` the values; Exists or `DoesNotExist`.
     pub operator: Operator,
     /// Values for In and `NotIn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), inner(length(max = 63)))]
+    #[schemars(length(max = 64), inner(length(max = 63)), extend("x-kubernetes-validations" = rules::label_values()))]
     pub values: Option<Vec<String>>,
 }
 

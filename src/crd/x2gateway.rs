@@ -29,6 +29,7 @@ use super::{Time, reference::{Connection, RefusedLogin}};
     printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::rules::no_server_name_behind_a_proxy()))]
 pub struct X2GatewaySpec {
     /// How to reach the appliance and as whom. The user needs the role admin.
     #[serde(flatten)]

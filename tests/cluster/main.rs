@@ -20,3 +20,4 @@ mod gateways;
 mod operator;
 mod policies;
 mod scale;
+mod schema;
