@@ -19,6 +19,8 @@ use crate::vendor::credentials::{Credentials, Identity, SecretVersion};
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long what was read serves those who have no reason to read it again.
+const IN_USE: Duration = Duration::from_mins(1);
 /// Secret types that are somebody else's credentials.
 const REFUSED_TYPES: [&str; 4] = [
     "kubernetes.io/service-account-token",
@@ -36,15 +38,19 @@ pub enum Age {
     Polled,
     /// A login is due, or something has changed: read now, or together with whoever asked a moment ago.
     Now,
+    /// A token was refused at this moment: what was read before it may be the old password.
+    Since(Instant),
 }
 
 impl Age {
-    fn limit(self) -> Duration {
+    /// Whether what was asked for at `read` is new enough.
+    fn allows(self, read: Instant) -> bool {
         match self {
-            Self::InUse => Duration::from_mins(1),
+            Self::InUse => read.elapsed() < IN_USE,
             // Looks for the sake of a poll come a little early or late.
-            Self::Polled => SECRET_POLL.mul_f64(0.9),
-            Self::Now => Duration::from_secs(1),
+            Self::Polled => read.elapsed() < SECRET_POLL.mul_f64(0.9),
+            Self::Now => read.elapsed() < Duration::from_secs(1),
+            Self::Since(moment) => read >= moment,
         }
     }
 }
@@ -80,8 +86,7 @@ where
             Arc::clone(places.entry((namespace.to_owned(), name.to_owned())).or_default())
         };
         let mut last = place.lock().await;
-        if let Some((at, found)) = last.as_ref().filter(|(at, _)| at.elapsed() < age.limit()) {
-            let _ = at;
+        if let Some((_, found)) = last.as_ref().filter(|(asked, _)| age.allows(*asked)) {
             return found.clone();
         }
         let asked = clock::instant();
@@ -101,7 +106,7 @@ where
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, place| {
             place.try_lock().map_or(true, |read| {
-                read.as_ref().is_some_and(|(at, _)| at.elapsed() < Age::InUse.limit()) || Arc::strong_count(place) > 1
+                read.as_ref().is_some_and(|(asked, _)| asked.elapsed() < IN_USE) || Arc::strong_count(place) > 1
             })
         });
     }

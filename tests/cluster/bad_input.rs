@@ -85,13 +85,6 @@ fn destinations() -> Vec<Case> {
         case("nowhere", json!({"spec": {"url": "https://x2.invalid"}}), "Unreachable", "does not resolve", NONE),
         case("closed", json!({"spec": {"url": "https://127.0.0.1:1"}}), "Unreachable", "refused", NONE),
         case("plain", json!({"spec": {"url": "http://127.0.0.1:1"}}), "PlaintextRefused", "spec.allowPlaintext", NONE),
-        case(
-            "both",
-            json!({"spec": {"proxyUrl": "http://127.0.0.1:1", "tls": {"serverName": "x2.example.net"}}}),
-            "InvalidSpec",
-            "serverName and spec.proxyUrl",
-            NONE,
-        ),
         case("no-proxy", json!({"spec": {"proxyUrl": "http://127.0.0.1:1"}}), "Unreachable", "refused", NONE),
         broken("stranger", |a| a.set_certificate(Certificate::UnknownCa), "TlsFailed", "tls.caSecretRef", NONE),
         broken("misnamed", |a| a.set_certificate(Certificate::WrongName), "TlsFailed", "tls.serverName", NONE),

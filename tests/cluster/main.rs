@@ -17,6 +17,7 @@ mod customers;
 mod drift;
 mod fixture;
 mod gateways;
+mod logins;
 mod operator;
 mod policies;
 mod scale;

@@ -235,7 +235,7 @@ impl Examination<'_> {
             match self.visit(&endpoint, &credentials, memory, refused, age, progress).await {
                 Err(Stop::Server(AccessError::Stale(serial))) if refused.is_none() => {
                     refused = Some(serial);
-                    age = Age::Now;
+                    age = Age::Since(clock::instant());
                 }
                 Err(Stop::Server(error)) => {
                     self.record(if error.is_refusal() { Trial::Refused } else { Trial::NoAnswer }, progress);

@@ -143,7 +143,7 @@ impl Examination<'_> {
             match self.visit(&endpoint, &credentials, memory, refused).await {
                 Err(AccessError::Stale(serial)) if refused.is_none() => {
                     refused = Some(serial);
-                    age = Age::Now;
+                    age = Age::Since(clock::instant());
                 }
                 Err(error) => {
                     let trial = if error.is_refusal() { Trial::Refused } else { Trial::NoAnswer };

@@ -1,0 +1,149 @@
+//! Logins: one a token lifetime, a refused password once, and never a locked account.
+
+use serde_json::json;
+use tenure_kit::faults::{Fault, Gate};
+use tenure_kit::requests::{Counts, Kind};
+use tenure_kit::x2::{FleetOptions, X2Fleet};
+
+use super::fixture::*;
+
+/// A Secret whose correction must be noticed: polled every half minute.
+const NOTICED: std::time::Duration = std::time::Duration::from_secs(45);
+
+async fn gateways(f: &Fixture, fleet: &X2Fleet) {
+    for index in 0..fleet.len() {
+        f.apply(&gateway(&format!("x2-{index}"), &fleet.appliance(index))).await;
+    }
+}
+
+async fn password(f: &Fixture, password: &str) {
+    f.ns.secret("x2-admin", &[("username", "admin"), ("password", password)]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_tried_at_three_places_and_never_again() {
+    let fleet = fleet(8);
+    let mut f = Fixture::new("wrong").await;
+    f.credentials(&fleet).await;
+    password(&f, "planted-wrong-password").await;
+    gateways(&f, &fleet).await;
+    f.start().await;
+    let mut remembered = 0;
+    for index in 0..8 {
+        let gateway = f.reason("X2Gateway", &format!("x2-{index}"), "AuthenticationFailed").await;
+        assert_eq!(condition(&gateway, "Stalled")["status"], "True");
+        assert!(ready(&gateway)["message"].as_str().unwrap().contains("Secret x2-admin"));
+        remembered += status(&gateway)["refusedLogin"].as_array().map_or(0, Vec::len);
+    }
+    assert_eq!(remembered, 3);
+    let three = Counts { login: 3, ..Counts::default() };
+    assert_eq!(fleet.counts(), three);
+
+    // Neither another look nor a restart tries again.
+    f.kill().await;
+    f.start().await;
+    f.patch("X2Gateway", "x2-0", json!({"metadata": {"annotations": {"somebody/else": "edits"}}})).await;
+    f.wait("X2Gateway", "x2-0", is_current).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["failed"] == 8 && is_current(p)).await;
+    assert_eq!(fleet.counts(), three);
+
+    // Somebody who asks for it gets one more try at that place.
+    let tried = fleet.counts_by_appliance().iter().position(|counts| counts.login == 1).unwrap();
+    f.look("X2Gateway", &format!("x2-{tried}"), "try again").await;
+    assert_eq!(fleet.counts(), Counts { login: 4, ..Counts::default() });
+
+    // The corrected Secret is noticed by itself.
+    password(&f, "x2-admin-password").await;
+    for index in 0..8 {
+        let name = format!("x2-{index}");
+        let gateway = f.ns.wait_for("X2Gateway", &name, NOTICED, |g| ready(g)["reason"] == "InSync").await.unwrap();
+        assert!(status(&gateway)["refusedLogin"].is_null());
+    }
+    assert_eq!(fleet.counts(), Counts { login: 4 + 16, get: 8, write: 8, ..Counts::default() });
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_account_is_locked_out() {
+    let options = FleetOptions { appliances: 1, lockout_after: Some(2), ..FleetOptions::default() };
+    let fleet = X2Fleet::start(options).unwrap();
+    let mut f = Fixture::new("lockout").await;
+    f.credentials(&fleet).await;
+    password(&f, "planted-wrong-password").await;
+    gateways(&f, &fleet).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-0", "AuthenticationFailed").await;
+    // Everything that makes the operator look, short of asking for it.
+    f.patch("X2Gateway", "x2-0", json!({"metadata": {"labels": {"site": "paris"}}})).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["failed"] == 1).await;
+    f.kill().await;
+    f.start().await;
+    f.patch("TokenPolicy", "short", json!({"spec": {"timeoutSeconds": 7200}})).await;
+    f.wait("TokenPolicy", "short", |p| is_current(p) && status(p)["target"] == "7200").await;
+    assert!(!fleet.appliance(0).is_locked("admin"));
+    assert_eq!(fleet.counts(), Counts { login: 1, ..Counts::default() });
+    password(&f, "x2-admin-password").await;
+    f.ns.wait_for("X2Gateway", "x2-0", NOTICED, |g| ready(g)["reason"] == "InSync").await.unwrap();
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn until_a_password_is_accepted_one_login_is_under_way() {
+    let fleet = fleet(20);
+    let gate = Gate::new();
+    fleet.fault(Fault::gate(&gate).on(Kind::Login));
+    let mut f = Fixture::new("herd").await;
+    f.credentials(&fleet).await;
+    gateways(&f, &fleet).await;
+    f.start().await;
+    fleet.requests().wait_arrived(Kind::Login, 1).await;
+    // All others are known by now, and wait.
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "mode": "Observe"}))).await;
+    f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["matched"] == 20).await;
+    assert_eq!(fleet.requests().counts().login, 1);
+    gate.open();
+    f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["drifted"] == 20).await;
+    assert_eq!(fleet.counts().login, 20);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_password_is_read_before_the_fresh_login() {
+    let options = FleetOptions { appliances: 1, lockout_after: Some(1), ..FleetOptions::default() };
+    let fleet = X2Fleet::start(options).unwrap();
+    let mut f = Fixture::new("rotate").await;
+    f.credentials(&fleet).await;
+    gateways(&f, &fleet).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-0", "InSync").await;
+    let before = fleet.counts();
+    // Rotated on both sides, and the old tokens are gone: the operator's copy of the Secret is the old one.
+    fleet.appliance(0).set_password("admin", "x2-admin-password-2");
+    fleet.appliance(0).forget_tokens();
+    password(&f, "x2-admin-password-2").await;
+    f.look("X2Gateway", "x2-0", "now").await;
+    let gateway = f.reason("X2Gateway", "x2-0", "InSync").await;
+    assert!(status(&gateway)["refusedLogin"].is_null());
+    assert!(!fleet.appliance(0).is_locked("admin"));
+    assert_eq!((fleet.counts() - before).login, 1);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_forgives_a_refusal_where_it_is_told_to() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("forgive").await;
+    f.credentials(&fleet).await;
+    fleet.appliance(0).set_password("admin", "planted-wrong-password");
+    gateways(&f, &fleet).await;
+    let namespace = f.ns.name().to_owned();
+    f.start_with(&["--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8", "--retry-refused-logins-after", "10s"]).await;
+    f.reason("X2Gateway", "x2-0", "AuthenticationFailed").await;
+    fleet.appliance(0).set_password("admin", "x2-admin-password");
+    f.ns.wait_for("X2Gateway", "x2-0", NOTICED, |g| ready(g)["reason"] == "Unmanaged").await.unwrap();
+    assert_eq!(fleet.counts().login, 2);
+    f.finish().await;
+}
