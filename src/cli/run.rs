@@ -20,7 +20,7 @@ use crate::controller::references::References;
 use crate::controller::report::Reporter;
 use crate::controller::watch::{Scope, watch};
 use crate::controller::workers::{self, Workers};
-use crate::controller::seed;
+use crate::controller::{claims::Claims, seed, store::Store};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::{Bounds, X2_LONGEST, X2_SHORTEST};
 use crate::engine::schedule;
@@ -194,12 +194,12 @@ fn context(options: &Options, client: &Client, events: Events, ending: watch::Re
     };
     let bounds = Bounds { least: options.min_timeout, most: options.max_timeout };
     Context {
-        gateways: Default::default(),
-        policies: Default::default(),
-        servers: Default::default(),
-        customers: Default::default(),
-        gateway_claims: Default::default(),
-        customer_claims: Default::default(),
+        gateways: Store::default(),
+        policies: Store::default(),
+        servers: Store::default(),
+        customers: Store::default(),
+        gateway_claims: Claims::default(),
+        customer_claims: Claims::default(),
         workers: Workers::default(),
         remotes,
         lanes: Lanes::default(),

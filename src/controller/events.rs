@@ -44,7 +44,6 @@ pub struct Events(mpsc::UnboundedSender<Happening>);
 
 impl Events {
     /// The sender, and the task that writes what it is given.
-    #[must_use]
     pub fn new(client: Client, instance: String) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), write_all(client, instance, receiver))

@@ -65,9 +65,9 @@ impl PolicySet {
             return held;
         }
         let selecting = || self.claims.iter().filter(|(_, selector, _)| selector.matches(gateway.labels()));
-        let (names, regime) = match winner(selecting().map(|(_, _, claim)| claim)) {
+        let governor = winner(selecting().map(|(_, _, claim)| claim)).cloned();
+        let (names, regime) = match governor {
             Some(Claim { policy, target, suspended, .. }) => {
-                let (policy, target, suspended) = (policy.clone(), *target, *suspended);
                 (vec![policy.clone()], Regime::Enforced { policy, target, suspended })
             }
             None => {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::context::Context;
-use super::store::{self, Entry, Key};
+use super::store::{self, Entry, Key, Source};
 use super::workers::Reconciled;
 use crate::clock;
 use crate::crd::{Condition, Time};
@@ -137,7 +137,7 @@ pub async fn write<K: Reconciled>(context: &Arc<Context>, object: &K, status: K:
     let key = Key::of(object.meta());
     match context.reporter.put::<K>(&key, &object.uid().unwrap_or_default(), &value).await {
         Ok(object) => {
-            store::put(context, Entry::of(DeserializeGuard(Ok(object))));
+            store::put(context, &Entry::of(DeserializeGuard(Ok(object))), Source::OwnWrite);
             Written::Written
         }
         Err(written) => written,
@@ -146,7 +146,7 @@ pub async fn write<K: Reconciled>(context: &Arc<Context>, object: &K, status: K:
 
 fn is_old_news<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {
     let (mut old, mut new) = (old.clone(), new.clone());
-    let checked = |status: &mut K::Status| K::times(status).into_iter().flatten().next().and_then(|time| time.take());
+    let checked = |status: &mut K::Status| K::times(status).into_iter().flatten().next().and_then(Option::take);
     let (before, now) = (checked(&mut old), checked(&mut new));
     for time in K::times(&mut old).into_iter().chain(K::times(&mut new)).flatten() {
         *time = None;

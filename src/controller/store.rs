@@ -125,16 +125,19 @@ impl<K: ResourceExt> Store<K> {
     }
 
     /// Puts an object in, unless a newer one is there. Returns the one before it, and whether it was put in.
-    pub fn put(&self, entry: Entry<K>) -> (Option<Entry<K>>, bool) {
+    fn put(&self, entry: &Entry<K>, source: Source) -> (Option<Entry<K>>, bool) {
         let key = Key::of(entry.meta());
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let objects = all.entry(key.namespace).or_default();
         let before = objects.get(&key.name).cloned();
-        let newer = before.as_ref().is_none_or(|before| is_newer(entry.meta(), before.meta()));
-        if newer {
-            objects.insert(key.name, entry);
+        let wanted = match &before {
+            Some(before) => is_newer(entry.meta(), before.meta()),
+            None => source == Source::Watch,
+        };
+        if wanted {
+            objects.insert(key.name, entry.clone());
         }
-        (before, newer)
+        (before, wanted)
     }
 
     /// Takes an object out.
@@ -155,11 +158,20 @@ impl<K: ResourceExt> Store<K> {
     }
 }
 
+/// Where an object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A watch: it says what there is.
+    Watch,
+    /// The answer to a write of ours: by now the object may have been deleted, and must not come back.
+    OwnWrite,
+}
+
 /// Puts an object into its store and wakes whom that concerns.
-pub fn put<K: Reconciled>(context: &Arc<Context>, entry: Entry<K>) {
-    let (before, newer) = K::store(context).put(entry.clone());
+pub fn put<K: Reconciled>(context: &Arc<Context>, entry: &Entry<K>, source: Source) {
+    let (before, newer) = K::store(context).put(entry, source);
     if newer {
-        K::changed(context, before.as_ref(), Some(&entry));
+        K::changed(context, before.as_ref(), Some(entry));
     }
 }
 

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 
 use super::context::Context;
-use super::store::{self, Entry, Key};
+use super::store::{self, Entry, Key, Source};
 use super::workers::{Reconciled, wake};
 
 /// What is watched.
@@ -38,7 +38,7 @@ pub async fn watch<K: Reconciled>(context: Arc<Context>, client: Client, scope: 
             Ok(Some(Event::InitApply(object))) => {
                 let entry = Entry::of(object);
                 listed.insert(Key::of(entry.meta()));
-                store::put::<K>(&context, entry);
+                store::put::<K>(&context, &entry, Source::Watch);
             }
             Ok(Some(Event::InitDone)) => {
                 for key in K::store(&context).vanished(scope.namespace.as_deref(), &listed) {
@@ -48,7 +48,7 @@ pub async fn watch<K: Reconciled>(context: Arc<Context>, client: Client, scope: 
                 // Only the first time somebody waits for it.
                 let _ = filled.try_send(());
             }
-            Ok(Some(Event::Apply(object))) => store::put::<K>(&context, Entry::of(object)),
+            Ok(Some(Event::Apply(object))) => store::put::<K>(&context, &Entry::of(object), Source::Watch),
             Ok(Some(Event::Delete(object))) => {
                 let key = Key::of(Entry::<K>::of(object).meta());
                 store::remove::<K>(&context, &key);
@@ -65,16 +65,14 @@ fn complain<K: Reconciled>(error: &watcher::Error) {
     let kind = K::KIND.as_str();
     let code = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
-        watcher::Error::WatchError(status) => status.code,
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
         _ => 0,
     };
     match code {
         404 => tracing::error!(kind, "the API server does not know this kind: install the CRDs (kubectl apply -f crds/)"),
         400 => tracing::error!(kind, "the API server refuses the request: check --selector"),
         401 | 403 => tracing::error!(kind, code, "the operator may not list and watch this kind: check its RBAC rules"),
-        // The watch's history has been dropped: it begins anew.
-        410 => tracing::debug!(kind, "the watch begins anew"),
         _ => tracing::warn!(kind, code, "the watch broke and is tried again"),
     }
 }

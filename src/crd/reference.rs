@@ -9,7 +9,7 @@ use super::rules;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
-    /// Base URL: scheme and host, such as https://10.20.0.11. A port and a path prefix may follow; a user name, a
+    /// Base URL: scheme and host, such as `https://10.20.0.11`. A port and a path prefix may follow; a user name, a
     /// query or a fragment may not.
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::url()))]
     pub url: String,
@@ -22,7 +22,7 @@ pub struct Connection {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub allow_plaintext: bool,
-    /// Proxy to connect through, such as <http://proxy.example:3128>. The operator's own proxy variables are never used.
+    /// Proxy to connect through, such as `http://proxy.example:3128`. The operator's own proxy variables are never used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::proxy_url()))]
     pub proxy_url: Option<String>,
