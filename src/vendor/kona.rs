@@ -143,9 +143,8 @@ impl<'a> Kona<'a> {
             Err(error) if is_token_fault(&error) && self.refused.is_some() => Err(refined(error)),
             Err(error) if is_token_fault(&error) => {
                 let renewed = self.renewed(&session, under_way).await?;
-                self.send(&renewed, request(), under_way).await.map_err(|error| match is_token_fault(&error) {
-                    true => AccessError::Stale(renewed.serial),
-                    false => AccessError::Remote(error),
+                self.send(&renewed, request(), under_way).await.map_err(|error| {
+                    if is_token_fault(&error) { AccessError::Stale(renewed.serial) } else { AccessError::Remote(error) }
                 })
             }
             answer => answer.map_err(AccessError::Remote),
