@@ -68,7 +68,8 @@ async fn a_refused_user_is_tried_once() {
     f.start().await;
     acme.requests().wait_until(|requests| requests.served().get >= 3).await;
     user(&f, "user@acme.example", "kona-user-password").await;
-    let object = f.ns.wait_for(CTT, "acme", AFTER_A_POLL, |object| ready(object)["reason"] == "InSync").await.unwrap();
+    let object =
+        f.ns.wait_for(CTT, "acme", AFTER_A_POLL, |object| ready(object)["reason"] == "InSync").await.unwrap();
     assert_eq!(status(&object)["refusedLogin"], Value::Null);
     assert_eq!(status(&object)["history"].as_array().unwrap().len(), 1);
     assert_eq!(status(&object)["proven"]["accessTokenTtlSeconds"], 3600);
@@ -100,7 +101,12 @@ async fn a_user_of_another_customer_proves_nothing() {
     assert!(message(&object).contains("verifyCredentialsSecretRef"), "{}", message(&object));
     assert_eq!(status(&object)["proven"], Value::Null);
     assert_eq!(exchanges(acme.counts()), (0, 0, 2, 1));
-    let tries = kona.requests().entries().into_iter().filter(|e| e.object.as_deref() == Some(&id(2))).collect::<Vec<_>>();
+    let tries = kona
+        .requests()
+        .entries()
+        .into_iter()
+        .filter(|e| e.object.as_deref() == Some(&id(2)))
+        .collect::<Vec<_>>();
     assert_eq!(tries.len(), 3);
     assert!(tries[2].at - tries[0].at < Duration::from_secs(5));
 
@@ -109,7 +115,9 @@ async fn a_user_of_another_customer_proves_nothing() {
     assert_eq!(lasting(&again), lasting(&object));
     assert_eq!(exchanges(acme.counts()), (0, 0, 3, 1));
     assert_eq!(kona.customer(&id(2)).counts().login, 4);
-    f.ns.secret("right-user", &[("username", "user@acme.example"), ("password", "kona-user-password")]).await.unwrap();
+    f.ns.secret("right-user", &[("username", "user@acme.example"), ("password", "kona-user-password")])
+        .await
+        .unwrap();
     f.patch(CTT, "acme", json!({"spec": {"verifyCredentialsSecretRef": {"name": "right-user"}}})).await;
     let object = f.reason(CTT, "acme", "InSync").await;
     assert_eq!(status(&object)["proven"]["accessTokenTtlSeconds"], 3600);
