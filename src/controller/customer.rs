@@ -337,6 +337,9 @@ fn new_status(
         status.proven = Some(proven);
         status.last_proven_time = Some(now);
         status.refused_login.clear();
+    } else if !owed.is_empty() {
+        // What was proven before a change says nothing of it: the next look proves it.
+        status.proven = None;
     }
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);

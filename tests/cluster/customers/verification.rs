@@ -1,6 +1,8 @@
 //! A user of the customer logs in afresh, which proves the lifetime that is in force.
 
+use tenure_kit::faults::Fault;
 use tenure_kit::kona::KonaUser;
+use tenure_kit::requests::Kind;
 
 use super::*;
 
@@ -43,6 +45,25 @@ async fn a_fresh_login_proves_a_change_and_every_correction() {
     assert_eq!(status(&object)["history"][0]["cause"], "Drift");
     assert_eq!(ready(&object)["message"], ready(&before)["message"]);
     assert_eq!(kona.counts().login, 3);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_whose_proof_failed_is_proven_at_the_next_look() {
+    let (mut f, _kona, acme) = verified("late-proof").await;
+    user(&f, "user@acme.example", "kona-user-password").await;
+    f.start().await;
+    f.reason(CTT, "acme", "InSync").await;
+    acme.set_field("additionalInfo", "{}");
+    acme.fault(Fault::status(500, "{}").on(Kind::Login).times(1));
+    let object = f.look(CTT, "acme", "drift").await;
+    assert_eq!(ready(&object)["reason"], "InSync");
+    assert_eq!(status(&object)["history"][0]["cause"], "Drift");
+    assert_eq!(status(&object)["proven"], Value::Null);
+    let object =
+        f.wait(CTT, "acme", |object| status(object)["proven"]["accessTokenTtlSeconds"] == 3600).await;
+    assert_eq!(status(&object)["history"].as_array().unwrap().len(), 2);
+    assert_eq!(exchanges(acme.counts()), (3, 0, 5, 2));
     f.finish().await;
 }
 
