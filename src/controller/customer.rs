@@ -1,6 +1,7 @@
 //! The controller of `CustomerTokenTtl`.
 
 mod examine;
+mod settle;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -195,12 +196,16 @@ pub(super) fn claim(context: &Arc<Context>, customer: &CustomerTokenTtl) {
     let suspended =
         customer.spec.suspend || server_of(context, customer).is_some_and(|server| server.spec.connection.suspend);
     let rivals = context.customer_claims.set(&claim_id(customer), claimed, suspended, got_in);
-    rivals.into_iter().for_each(|rival| wake(context, Kind::Customer, rival));
+    for rival in rivals {
+        wake(context, Kind::Customer, rival);
+    }
 }
 
 fn release(context: &Arc<Context>, customer: &CustomerTokenTtl) {
     let rivals = context.customer_claims.set(&claim_id(customer), None, false, false);
-    rivals.into_iter().for_each(|rival| wake(context, Kind::Customer, rival));
+    for rival in rivals {
+        wake(context, Kind::Customer, rival);
+    }
 }
 
 fn claim_id(customer: &CustomerTokenTtl) -> ClaimId {
@@ -332,6 +337,9 @@ fn new_status(
         status.proven = Some(proven);
         status.last_proven_time = Some(now);
         status.refused_login.clear();
+    } else if !owed.is_empty() {
+        // What was proven before a change says nothing of it: the next look proves it.
+        status.proven = None;
     }
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);

@@ -10,12 +10,17 @@ mod verification;
 mod writes;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use kube::ResourceExt as _;
 use kube::api::DynamicObject;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 use tenure_kit::kona::{Customer, KonaOptions, KonaServer};
 use tenure_kit::requests::Counts;
+use tokio::sync::mpsc;
 
 use super::fixture::*;
 
@@ -29,7 +34,7 @@ fn id(n: usize) -> String {
     format!("1d2b7a10-5c1e-4f2a-9b3d-{n:012}")
 }
 
-/// A namespace, and in it the KonaServer `kona` of a simulated server with these options.
+/// A namespace, and in it the `KonaServer` called `kona` of a simulated server with these options.
 async fn world_of(name: &str, options: KonaOptions) -> (Fixture, KonaServer) {
     let kona = KonaServer::start(options).unwrap();
     let f = Fixture::new(name).await;
@@ -77,6 +82,34 @@ fn lasting(object: &DynamicObject) -> Value {
     status
 }
 
+/// Everything that happens to an object from now on, its present state first.
+async fn watched(f: &Fixture, name: &'static str) -> mpsc::UnboundedReceiver<DynamicObject> {
+    let api = f.ns.api(CTT).await.unwrap();
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut states = pin!(watcher(api, watcher::Config::default()).applied_objects());
+        while let Some(Ok(object)) = states.next().await {
+            if object.name_any() == name && sender.send(object).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// What becomes of a watched object until it is as wanted.
+async fn until(
+    states: &mut mpsc::UnboundedReceiver<DynamicObject>,
+    wanted: impl Fn(&DynamicObject) -> bool,
+) -> Vec<DynamicObject> {
+    let mut seen = Vec::new();
+    while !seen.last().is_some_and(&wanted) {
+        let next = tokio::time::timeout(SOON, states.recv()).await;
+        seen.push(next.unwrap_or_else(|_| panic!("not as wanted: {:?}", seen.last())).unwrap());
+    }
+    seen
+}
+
 /// A table: what the field holds, what it holds afterwards, and what is kept as the original.
 type Shapes = [(&'static str, &'static str, Value); 9];
 
@@ -87,7 +120,11 @@ async fn everything_else_goes_back_byte_for_byte() {
     let info = r#"{"b":1.10,"accessTokenTtlSeconds":7200,"a":[ 1 , {"x" : 1E+2} ],"n":12345678901234567890123,"t":"é \u00e9 1 < 2"}"#;
     let odd = r#"{"version":7,"z":1e400,"y":-0.0,"x":1.10,"w":12345678901234567890123,"nested":{"k" : [ 1e400 ,null]},"#;
     let documented = acme.json().unwrap();
-    let before = documented.replacen('{', odd, 1).replacen(r#""additionalInfo":null"#, &format!(r#""additionalInfo":{info}"#), 1);
+    let before = documented.replacen('{', odd, 1).replacen(
+        r#""additionalInfo":null"#,
+        &format!(r#""additionalInfo":{info}"#),
+        1,
+    );
     acme.put_raw(&before);
     f.apply(&customer("acme", acme.id(), 3600, 86400)).await;
     f.start().await;

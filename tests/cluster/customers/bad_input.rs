@@ -16,7 +16,13 @@ struct Bad {
     words: &'static [&'static str],
 }
 
-fn bad(name: &'static str, spec: Value, reason: &'static str, beside: &'static str, words: &'static [&'static str]) -> Bad {
+fn bad(
+    name: &'static str,
+    spec: Value,
+    reason: &'static str,
+    beside: &'static str,
+    words: &'static [&'static str],
+) -> Bad {
     Bad { name, spec, reason, beside, words }
 }
 
@@ -37,7 +43,13 @@ fn bad_servers(kona: &KonaServer) -> Vec<Bad> {
         bad("empty", secret("empty"), "SecretKeyMissing", going, &["Secret empty", "password"]),
         bad("binary", secret("binary"), "SecretKeyMissing", going, &["Secret binary", "UTF-8"]),
         bad("typed", secret("typed"), "SecretTypeRefused", failed, &["Secret typed", "kubernetes.io/tls"]),
-        bad("elsewhere", secret("tied"), "OriginNotAllowed", failed, &["Secret tied", "tenure.dev/allowed-origins"]),
+        bad(
+            "elsewhere",
+            secret("tied"),
+            "OriginNotAllowed",
+            failed,
+            &["Secret tied", "tenure.dev/allowed-origins"],
+        ),
         bad("no-map", ca("nowhere"), "ConfigMapNotFound", going, &["ConfigMap nowhere", "create it"]),
         bad("no-pem", ca("no-pem"), "CaUnusable", failed, &["ConfigMap no-pem", "PEM"]),
         bad("plain", json!({"url": plain}), "PlaintextRefused", failed, &["spec.url", "spec.allowPlaintext"]),
@@ -69,7 +81,8 @@ async fn a_server_says_what_is_wrong_with_it() {
     for (n, Bad { name, spec, .. }) in servers.iter().enumerate() {
         kona.add_customer(&id(n), "Customer");
         f.apply(&with(kona_server(name, &kona.url()), json!({"spec": spec}))).await;
-        f.apply(&with(customer(name, &id(n), 3600, 86400), json!({"spec": {"serverRef": {"name": name}}}))).await;
+        f.apply(&with(customer(name, &id(n), 3600, 86400), json!({"spec": {"serverRef": {"name": name}}})))
+            .await;
     }
     kona.add_customer(&id(99), "Healthy");
     f.apply(&customer("healthy", &id(99), 3600, 86400)).await;
@@ -91,9 +104,16 @@ async fn a_server_says_what_is_wrong_with_it() {
     // Corrected, it is at work at once; the rest goes on being wrong.
     f.patch("KonaServer", "plain", json!({"spec": {"url": kona.url()}})).await;
     f.reason(CTT, "plain", "InSync").await;
-    f.ns.secret("nowhere", &[("username", "tenant@example.net"), ("password", "kona-admin-password")]).await.unwrap();
-    let found = f.ns.wait_for(CTT, "no-secret", AFTER_A_POLL, |object| ready(object)["reason"] == "InSync");
-    found.await.unwrap();
+    f.ns.secret("nowhere", &[("username", "tenant@example.net"), ("password", "kona-admin-password")])
+        .await
+        .unwrap();
+    let origins = format!("https://10.0.0.0/8, https://127.0.0.0/8:{}", kona.port());
+    f.patch("Secret", "tied", json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}}))
+        .await;
+    for name in ["no-secret", "elsewhere"] {
+        let found = f.ns.wait_for(CTT, name, AFTER_A_POLL, |object| ready(object)["reason"] == "InSync");
+        found.await.unwrap();
+    }
     f.finish().await;
 }
 
@@ -105,12 +125,18 @@ async fn a_server_that_cannot_be_reached_says_how_far_one_got() {
     let cases = [
         ("closed", json!({"url": format!("https://127.0.0.1:{closed}")}), "Unreachable", "refused"),
         ("metadata", json!({"url": "https://169.254.169.254"}), "AddressRefused", "--allow-cidr"),
-        ("roots", json!({"tls": {"caConfigMapRef": {"name": "other-ca"}}}), "TlsFailed", "tls.caConfigMapRef"),
+        (
+            "roots",
+            json!({"tls": {"caConfigMapRef": {"name": "other-ca"}}}),
+            "TlsFailed",
+            "tls.caConfigMapRef",
+        ),
         ("named", json!({"tls": {"serverName": "other.example.net"}}), "TlsFailed", "another name"),
     ];
     for (n, (name, spec, ..)) in cases.iter().enumerate() {
         f.apply(&with(kona_server(name, &kona.url()), json!({"spec": spec}))).await;
-        f.apply(&with(customer(name, &id(n), 3600, 86400), json!({"spec": {"serverRef": {"name": name}}}))).await;
+        f.apply(&with(customer(name, &id(n), 3600, 86400), json!({"spec": {"serverRef": {"name": name}}})))
+            .await;
     }
     f.start().await;
     for (name, _, reason, word) in cases {
@@ -131,11 +157,23 @@ async fn a_customer_says_what_is_wrong_with_its_answers() {
     let cases = [
         ("unknown", None, "CustomerNotFound", "Stalled", "spec.customerId"),
         ("forbidden", Some(json(Failure::Permission)), "Forbidden", "Stalled", "grant it the right"),
-        ("limited", Some(json(Failure::TooManyRequests).retry_after("600")), "RateLimited", "Reconciling", "429"),
+        (
+            "limited",
+            Some(json(Failure::TooManyRequests).retry_after("600")),
+            "RateLimited",
+            "Reconciling",
+            "429",
+        ),
         ("broken", Some(json(Failure::General)), "UnexpectedAnswer", "Reconciling", "500"),
         ("page", Some(Fault::html()), "UnexpectedAnswer", "Reconciling", "check that the URL"),
         ("stranger", Some(Fault::body(other)), "UnexpectedAnswer", "Reconciling", "another customer"),
-        ("nameless", Some(Fault::body("{}")), "UnexpectedAnswer", "Reconciling", "does not carry the customer's id"),
+        (
+            "nameless",
+            Some(Fault::body("{}")),
+            "UnexpectedAnswer",
+            "Reconciling",
+            "does not carry the customer's id",
+        ),
         ("huge", Some(Fault::oversize(2_000_000)), "UnexpectedAnswer", "Reconciling", "too long"),
         ("cut", Some(Fault::truncate()), "Unreachable", "Reconciling", "before the answer was complete"),
     ];

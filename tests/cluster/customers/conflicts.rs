@@ -10,7 +10,10 @@ async fn the_first_of_two_owns_the_customer_until_it_goes() {
     let (mut f, kona) = world("twice").await;
     let acme = kona.add_customer(&id(1), "Acme");
     f.apply(&customer("acme-a", acme.id(), 3600, 86400)).await;
-    f.apply(&customer("acme-b", acme.id(), 600, 7200)).await;
+    // The same URL in other words, and a name that sorts later.
+    f.apply(&kona_server("again", &format!("{}/", kona.url()))).await;
+    let again = json!({"spec": {"serverRef": {"name": "again"}}});
+    f.apply(&with(customer("acme-b", acme.id(), 600, 7200), again)).await;
     f.start().await;
     f.reason(CTT, "acme-a", "InSync").await;
     let loser = f.reason(CTT, "acme-b", "Conflict").await;
@@ -20,7 +23,8 @@ async fn the_first_of_two_owns_the_customer_until_it_goes() {
     f.event("acme-b", "Conflict").await;
     assert_eq!(acme.token_ttls(), (Some(3600), Some(86400)));
     assert_eq!(acme.counts().write, 1);
-    f.wait("KonaServer", "kona", |server| status(server)["customers"]["summary"] == "1/2").await;
+    f.wait("KonaServer", "kona", |server| status(server)["customers"]["summary"] == "1/1").await;
+    f.wait("KonaServer", "again", |server| status(server)["customers"]["failed"] == 1).await;
 
     // A restart changes nothing about it.
     f.kill().await;
@@ -73,7 +77,8 @@ async fn suspension_passes_a_customer_on_across_namespaces() {
     assert_eq!(acme.token_ttls(), (Some(600), Some(7200)));
     first.patch(CTT, "mine", json!({"spec": {"suspend": false}})).await;
     second.reason(CTT, "yours", "Conflict").await;
-    let object = first.wait(CTT, "mine", |o| condition(o, "Suspended").is_null() && acme.counts().write == 3).await;
+    let object =
+        first.wait(CTT, "mine", |o| condition(o, "Suspended").is_null() && acme.counts().write == 3).await;
     first.reason(CTT, "mine", "InSync").await;
     names_nobody(&object, &["yours", second.ns.name()]);
     assert_eq!(acme.token_ttls(), (Some(3600), Some(86400)));
@@ -110,12 +115,18 @@ async fn nobody_writes_while_it_is_undecided() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_password_does_not_own_anything() {
     let (mut first, second, _kona, acme) = neighbours("locked-out").await;
-    first.ns.secret("kona-admin", &[("username", "tenant@example.net"), ("password", "planted-wrong-password")]).await.unwrap();
+    first
+        .ns
+        .secret("kona-admin", &[("username", "tenant@example.net"), ("password", "planted-wrong-password")])
+        .await
+        .unwrap();
     first.apply(&customer("mine", acme.id(), 3600, 86400)).await;
     second.apply(&customer("yours", acme.id(), 600, 7200)).await;
     start(&mut first, &second).await;
     second.reason(CTT, "yours", "InSync").await;
-    let object = first.wait(CTT, "mine", |o| ["ServerNotReady", "Conflict"].iter().any(|r| ready(o)["reason"] == *r)).await;
+    let object = first
+        .wait(CTT, "mine", |o| ["ServerNotReady", "Conflict"].iter().any(|r| ready(o)["reason"] == *r))
+        .await;
     names_nobody(&object, &["yours", second.ns.name()]);
     assert_eq!(acme.token_ttls(), (Some(600), Some(7200)));
     assert_eq!(acme.counts().write, 1);

@@ -64,7 +64,9 @@ async fn an_expired_access_token_is_refreshed_without_a_login() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_password_is_tried_once_and_again_when_it_is_corrected() {
     let (mut f, kona) = world("refused").await;
-    f.ns.secret("kona-admin", &[("username", "tenant@example.net"), ("password", "planted-wrong-password")]).await.unwrap();
+    f.ns.secret("kona-admin", &[("username", "tenant@example.net"), ("password", "planted-wrong-password")])
+        .await
+        .unwrap();
     declare(&f, &kona, 3).await;
     f.start().await;
     let server = f.reason("KonaServer", "kona", "AuthenticationFailed").await;
@@ -78,7 +80,11 @@ async fn a_refused_password_is_tried_once_and_again_when_it_is_corrected() {
     f.event("kona", "AuthenticationFailed").await;
     for n in 1..=3 {
         let object = f.reason(CTT, &format!("c{n}"), "ServerNotReady").await;
-        assert!(message(&object).contains("KonaServer kona is not ready (AuthenticationFailed)"), "{}", message(&object));
+        assert!(
+            message(&object).contains("KonaServer kona is not ready (AuthenticationFailed)"),
+            "{}",
+            message(&object)
+        );
     }
     assert_eq!(exchanges(kona.counts()), (1, 0, 0, 0));
 
@@ -93,8 +99,11 @@ async fn a_refused_password_is_tried_once_and_again_when_it_is_corrected() {
     all_are(&f, 3, "ServerNotReady").await;
     assert_eq!(exchanges(kona.counts()), (2, 0, 0, 0));
 
-    f.ns.secret("kona-admin", &[("username", "tenant@example.net"), ("password", "kona-admin-password")]).await.unwrap();
-    let healthy = f.ns.wait_for("KonaServer", "kona", AFTER_A_POLL, |server| ready(server)["reason"] == "InSync");
+    f.ns.secret("kona-admin", &[("username", "tenant@example.net"), ("password", "kona-admin-password")])
+        .await
+        .unwrap();
+    let healthy =
+        f.ns.wait_for("KonaServer", "kona", AFTER_A_POLL, |server| ready(server)["reason"] == "InSync");
     assert_eq!(status(&healthy.await.unwrap())["refusedLogin"], Value::Null);
     all_are(&f, 3, "InSync").await;
     assert_eq!(exchanges(kona.counts()), (3, 0, 6, 3));

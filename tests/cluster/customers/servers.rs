@@ -81,3 +81,44 @@ async fn a_customer_waits_for_its_server() {
     assert_eq!(status(&object)["proven"]["accessTokenTtlSeconds"], 3600);
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unprotected_is_shown() {
+    let plain = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
+    let (mut f, kona) = world("insecure").await;
+    let spec = json!({"apiVersion": "tenure.dev/v1alpha1", "kind": "KonaServer", "spec": {"credentialsSecretRef": {"name": "kona-admin"}}});
+    let clear = json!({"metadata": {"name": "clear"}, "spec": {"url": plain.url(), "allowPlaintext": true}});
+    f.apply(&with(spec.clone(), clear)).await;
+    let lax = json!({"metadata": {"name": "lax"}, "spec": {"url": kona.url(), "tls": {"insecureSkipVerify": true}}});
+    f.apply(&with(spec, lax)).await;
+    for (n, (name, server)) in [("clear", &plain), ("lax", &kona)].into_iter().enumerate() {
+        server.add_customer(&id(n), "Customer");
+        f.apply(&with(customer(name, &id(n), 3600, 86400), json!({"spec": {"serverRef": {"name": name}}})))
+            .await;
+    }
+    f.start().await;
+    for (name, word) in [("clear", "http://"), ("lax", "insecureSkipVerify")] {
+        let server = f.reason("KonaServer", name, "InSync").await;
+        let insecure = condition(&server, "Insecure");
+        assert_eq!(insecure["status"], "True");
+        assert!(insecure["message"].as_str().unwrap().contains(word), "{insecure}");
+        f.reason(CTT, name, "InSync").await;
+    }
+    assert!(condition(&f.reason("KonaServer", "kona", "InSync").await, "Insecure").is_null());
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_goes_by_the_name_in_its_certificate() {
+    let (mut f, kona) = world("named").await;
+    f.patch("KonaServer", "kona", json!({"spec": {"tls": {"serverName": kona.dns_name()}}})).await;
+    kona.add_customer(&id(1), "Acme");
+    f.apply(&customer("acme", &id(1), 3600, 86400)).await;
+    f.start().await;
+    f.reason(CTT, "acme", "InSync").await;
+    for entry in kona.requests().entries() {
+        assert_eq!(entry.server_name.as_deref(), Some(kona.dns_name()), "{}", entry.line);
+        assert_eq!(entry.host.as_deref(), kona.url().strip_prefix("https://"), "{}", entry.line);
+    }
+    f.finish().await;
+}

@@ -11,9 +11,15 @@ async fn a_status_says_what_was_read_changed_and_proven() {
     f.apply(&customer("acme", acme.id(), 3600, 86400)).await;
     let fresh = f.get(CTT, "acme").await;
     assert_eq!(status(&fresh)["observedGeneration"], -1);
+    let mut states = watched(&f, "acme").await;
+    until(&mut states, |_| true).await;
     f.start().await;
 
+    // Changed, proven and recorded by one write.
+    let written = until(&mut states, |object| ready(object)["reason"] == "InSync").await;
+    assert_eq!(written.len(), 1);
     let object = f.reason(CTT, "acme", "InSync").await;
+    assert_eq!(version(&object), version(&written[0]));
     let found = status(&object);
     assert_eq!(ready(&object)["status"], "True");
     assert_eq!(condition(&object, "Reconciling"), &Value::Null);
@@ -41,6 +47,8 @@ async fn a_status_says_what_was_read_changed_and_proven() {
 
     // An edit is followed at once, and is not drift.
     f.patch(CTT, "acme", json!({"spec": {"accessTokenTtlSeconds": 600}})).await;
+    let written = until(&mut states, is_current).await;
+    assert_eq!(written.len(), 2, "the edit itself, and one status");
     let object = f.reason(CTT, "acme", "InSync").await;
     let history = status(&object)["history"].as_array().unwrap();
     assert_eq!(history.len(), 2);
@@ -50,6 +58,19 @@ async fn a_status_says_what_was_read_changed_and_proven() {
     assert_eq!(status(&object)["original"], json!({}));
     assert_eq!(acme.token_ttls(), (Some(600), Some(86400)));
     assert_eq!(exchanges(kona.counts()), (1, 0, 4, 2));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_resource_leaves_its_customer_alone() {
+    let (f, kona, acme) = in_sync("removed").await;
+    let (before, counts) = (acme.json(), kona.counts());
+    assert_eq!(f.get(CTT, "acme").await.metadata.finalizers, None);
+    f.ns.delete_object(CTT, "acme").await.unwrap();
+    f.wait("KonaServer", "kona", |server| status(server)["customers"]["summary"] == "0/0").await;
+    f.look("KonaServer", "kona", "look").await;
+    assert_eq!(acme.json(), before);
+    assert_eq!((kona.counts() - counts).total(), 0);
     f.finish().await;
 }
 
@@ -102,10 +123,16 @@ async fn observing_changes_nothing_and_says_what_differs() {
     let object = f.reason(CTT, "acme", "Observed").await;
     assert_eq!(ready(&object)["status"], "True");
     let text = message(&object);
-    assert!(["7200 s", "none for refresh", "3600 s", "86400 s"].iter().all(|word| text.contains(word)), "{text}");
+    assert!(
+        ["7200 s", "none for refresh", "3600 s", "86400 s"].iter().all(|word| text.contains(word)),
+        "{text}"
+    );
     assert_eq!(status(&object)["accessTokenTtlSeconds"], 7200);
     assert_eq!(status(&object)["refreshTokenTtlSeconds"], Value::Null);
-    assert_eq!((status(&object)["proven"].clone(), status(&object)["original"].clone()), (Value::Null, Value::Null));
+    assert_eq!(
+        (status(&object)["proven"].clone(), status(&object)["original"].clone()),
+        (Value::Null, Value::Null)
+    );
     assert_eq!(acme.json(), before);
     assert_eq!(exchanges(acme.counts()), (0, 0, 1, 0));
 

@@ -1,6 +1,8 @@
 //! A user of the customer logs in afresh, which proves the lifetime that is in force.
 
+use tenure_kit::faults::Fault;
 use tenure_kit::kona::KonaUser;
+use tenure_kit::requests::Kind;
 
 use super::*;
 
@@ -47,6 +49,25 @@ async fn a_fresh_login_proves_a_change_and_every_correction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_correction_whose_proof_failed_is_proven_at_the_next_look() {
+    let (mut f, _kona, acme) = verified("late-proof").await;
+    user(&f, "user@acme.example", "kona-user-password").await;
+    f.start().await;
+    f.reason(CTT, "acme", "InSync").await;
+    acme.set_field("additionalInfo", "{}");
+    acme.fault(Fault::status(500, "{}").on(Kind::Login).times(1));
+    let object = f.look(CTT, "acme", "drift").await;
+    assert_eq!(ready(&object)["reason"], "InSync");
+    assert_eq!(status(&object)["history"][0]["cause"], "Drift");
+    assert_eq!(status(&object)["proven"], Value::Null);
+    let object =
+        f.wait(CTT, "acme", |object| status(object)["proven"]["accessTokenTtlSeconds"] == 3600).await;
+    assert_eq!(status(&object)["history"].as_array().unwrap().len(), 2);
+    assert_eq!(exchanges(acme.counts()), (3, 0, 5, 2));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_user_is_tried_once() {
     let (mut f, kona, acme) = verified("refused-user").await;
     user(&f, "user@acme.example", "planted-wrong-password").await;
@@ -68,7 +89,8 @@ async fn a_refused_user_is_tried_once() {
     f.start().await;
     acme.requests().wait_until(|requests| requests.served().get >= 3).await;
     user(&f, "user@acme.example", "kona-user-password").await;
-    let object = f.ns.wait_for(CTT, "acme", AFTER_A_POLL, |object| ready(object)["reason"] == "InSync").await.unwrap();
+    let object =
+        f.ns.wait_for(CTT, "acme", AFTER_A_POLL, |object| ready(object)["reason"] == "InSync").await.unwrap();
     assert_eq!(status(&object)["refusedLogin"], Value::Null);
     assert_eq!(status(&object)["history"].as_array().unwrap().len(), 1);
     assert_eq!(status(&object)["proven"]["accessTokenTtlSeconds"], 3600);
@@ -100,7 +122,12 @@ async fn a_user_of_another_customer_proves_nothing() {
     assert!(message(&object).contains("verifyCredentialsSecretRef"), "{}", message(&object));
     assert_eq!(status(&object)["proven"], Value::Null);
     assert_eq!(exchanges(acme.counts()), (0, 0, 2, 1));
-    let tries = kona.requests().entries().into_iter().filter(|e| e.object.as_deref() == Some(&id(2))).collect::<Vec<_>>();
+    let tries = kona
+        .requests()
+        .entries()
+        .into_iter()
+        .filter(|e| e.object.as_deref() == Some(&id(2)))
+        .collect::<Vec<_>>();
     assert_eq!(tries.len(), 3);
     assert!(tries[2].at - tries[0].at < Duration::from_secs(5));
 
@@ -109,7 +136,9 @@ async fn a_user_of_another_customer_proves_nothing() {
     assert_eq!(lasting(&again), lasting(&object));
     assert_eq!(exchanges(acme.counts()), (0, 0, 3, 1));
     assert_eq!(kona.customer(&id(2)).counts().login, 4);
-    f.ns.secret("right-user", &[("username", "user@acme.example"), ("password", "kona-user-password")]).await.unwrap();
+    f.ns.secret("right-user", &[("username", "user@acme.example"), ("password", "kona-user-password")])
+        .await
+        .unwrap();
     f.patch(CTT, "acme", json!({"spec": {"verifyCredentialsSecretRef": {"name": "right-user"}}})).await;
     let object = f.reason(CTT, "acme", "InSync").await;
     assert_eq!(status(&object)["proven"]["accessTokenTtlSeconds"], 3600);

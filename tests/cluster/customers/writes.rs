@@ -1,5 +1,8 @@
 //! How a customer is written: on the path that the server wants, never over somebody else's change, never twice blindly.
 
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::WritePath;
 use tenure_kit::requests::Kind;
@@ -7,14 +10,20 @@ use tenure_kit::requests::Kind;
 use super::*;
 
 fn lines_of_writes(kona: &KonaServer) -> Vec<String> {
-    kona.requests().entries().into_iter().filter(|entry| entry.kind == Kind::Write).map(|entry| entry.line).collect()
+    kona.requests()
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.kind == Kind::Write)
+        .map(|entry| entry.line)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_path_that_the_server_wants_is_found_and_remembered() {
     const SLASH: &str = "POST /api/customer/";
     const PLAIN: &str = "POST /api/customer";
-    let (mut f, kona) = world_of("path", KonaOptions { write_path: WritePath::WithoutSlash, ..KonaOptions::default() }).await;
+    let (mut f, kona) =
+        world_of("path", KonaOptions { write_path: WritePath::WithoutSlash, ..KonaOptions::default() }).await;
     for n in 1..=2 {
         kona.add_customer(&id(n), "Customer");
     }
@@ -190,5 +199,54 @@ async fn a_write_that_does_not_show_is_not_repeated() {
     assert_eq!(condition(&object, "Stalled")["status"], "True");
     assert_eq!(status(&object)["proven"], Value::Null);
     assert_eq!(exchanges(kona.counts()), (1, 0, 2, 1));
+    f.finish().await;
+}
+
+/// Gives the operator the right to write statuses, or takes it away.
+async fn may_report(f: &Fixture, may: bool) {
+    let api: Api<ClusterRole> = Api::all(f.ns.client());
+    let prefix = format!("{}:", f.ns.name());
+    let roles = api.list(&ListParams::default()).await.unwrap().items.into_iter();
+    for mut role in roles.filter(|role| role.name_any().starts_with(&prefix)) {
+        let is_status = |name: &String| name.starts_with("customertokenttls/status");
+        for rule in role.rules.iter_mut().flatten() {
+            if rule.resources.iter().flatten().any(is_status) {
+                rule.verbs = if may { vec!["patch".to_owned()] } else { vec!["get".to_owned()] };
+            }
+        }
+        api.replace(&role.name_any(), &PostParams::default(), &role).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_could_not_be_reported_is_recorded_once() {
+    let (f, _kona, acme) = in_sync("unreported").await;
+    may_report(&f, false).await;
+    // The right is gone once a look could not be reported.
+    let refused = "the API server refused a status";
+    for n in 0.. {
+        let value = n.to_string();
+        f.request(CTT, "acme", &value).await;
+        acme.requests().wait_for(Kind::Get, 3 + n).await;
+        let handled = |object: &DynamicObject| status(object)["lastHandledReconcileAt"] == value;
+        let written = f.ns.wait_for(CTT, "acme", Duration::from_secs(2), handled).await.is_ok();
+        if !written && f.operator().log().contains(refused) {
+            break;
+        }
+    }
+    let told = f.operator().log().matches(refused).count();
+    f.patch(CTT, "acme", json!({"spec": {"accessTokenTtlSeconds": 600}})).await;
+    acme.requests().wait_for(Kind::Write, 2).await;
+    let mut lines = f.operator().lines();
+    while f.operator().log().matches(refused).count() == told {
+        lines.changed().await.unwrap();
+    }
+    may_report(&f, true).await;
+    let object = f.ns.wait_for(CTT, "acme", AFTER_A_POLL, is_current).await.unwrap();
+    assert_eq!(ready(&object)["reason"], "InSync");
+    let history = status(&object)["history"].as_array().unwrap();
+    assert_eq!(history.len(), 2, "{history:?}");
+    assert_eq!(history[0]["to"]["accessTokenTtlSeconds"], 600);
+    assert_eq!(acme.counts().write, 2);
     f.finish().await;
 }

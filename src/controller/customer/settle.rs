@@ -1,0 +1,173 @@
+//! From a customer as it was read to what is reported of it: one step after the other.
+
+use std::time::Duration;
+
+use super::examine::{Examination, Progress, Stop};
+use super::{Begun, Findings, Memory};
+use crate::clock;
+use crate::controller::references::Age;
+use crate::controller::report;
+use crate::crd::{Cause, TtlSeconds};
+use crate::engine::customer::{
+    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Prior, REFRESH, RawObject, Seen, Step, Unusable, cause, decide, has_drifted,
+    with_additional_info,
+};
+use crate::engine::verdict::{Reason, Verdict};
+use crate::vendor::endpoint::Endpoint;
+use crate::vendor::kona::Kona;
+use crate::vendor::login::AccessError;
+
+/// Wait between two proving logins: three fit into five seconds.
+const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
+/// Writes that may meet a newer version before a look gives up.
+const RACES: u8 = 3;
+
+/// A customer as it was read.
+pub(super) struct Read {
+    object: RawObject,
+    info: AdditionalInfo,
+}
+
+impl Examination<'_> {
+    async fn read(&self, kona: &Kona<'_>, progress: &mut Progress) -> Result<Read, Stop> {
+        let object = kona.read_customer(&self.customer.spec.customer_id, true).await?;
+        Ok(understand(object, progress)?)
+    }
+
+    /// Takes one step after the other until there is something to report.
+    pub(super) async fn settle(
+        &self,
+        kona: &Kona<'_>,
+        mut read: Read,
+        endpoint: &Endpoint,
+        memory: &mut Memory,
+        progress: &mut Progress,
+    ) -> Result<Findings, Stop> {
+        let wish = self.wish;
+        // What was begun and not read back is not known to be proven, whatever was proven before it.
+        let prior = Prior { read: self.prior.read.filter(|_| memory.begun.is_none()), ..self.prior };
+        let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
+        let mut races = 0;
+        self.follow_contest(memory, seen.ttl);
+        let verdict = loop {
+            match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
+                Step::Report(verdict) => break verdict,
+                Step::Write { cause } => {
+                    races += 1;
+                    let written = self.write(kona, read, cause, memory, races).await?;
+                    read = self.read(kona, progress).await?;
+                    if written && read.info.ttl() == wish.ttl.into() {
+                        progress.change = memory.begun.take();
+                    }
+                    // Where somebody else was faster it begins again with what they wrote.
+                    seen = Seen { ttl: read.info.ttl(), read_back: written, token: None, proofs: 0 };
+                }
+                Step::Prove => {
+                    if seen.proofs > 0 {
+                        tokio::time::sleep(BETWEEN_PROOFS).await;
+                    }
+                    seen.token = self.prove(endpoint).await?;
+                    seen.proofs += 1;
+                }
+            }
+        };
+        if progress.change.is_none() && verdict.reason == Reason::InSync {
+            progress.change = self.unrecorded(memory, &seen);
+        }
+        let proven = self.proven(&verdict, &seen, progress.change.is_some());
+        Ok(Findings { proven, ..Findings::of(verdict) })
+    }
+
+    fn follow_contest(&self, memory: &mut Memory, seen: TtlSeconds) {
+        if has_drifted(self.wish, &self.prior, seen) {
+            memory.contest = memory.contest.undone();
+        } else if seen == self.wish.ttl.into() {
+            memory.contest = memory.contest.stood(clock::elapsed());
+        }
+    }
+
+    async fn prove(&self, endpoint: &Endpoint) -> Result<Option<u32>, Stop> {
+        // Read again before the login: what was read for the sake of an earlier look may have been corrected since.
+        let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(None) };
+        let kona = Kona::new(&self.context.remotes, endpoint, &credentials, None);
+        kona.prove().await.map(Some).map_err(|error| Stop::Proof(error, Box::new(credentials.clone())))
+    }
+
+    /// What this look has proven; a check that merely found everything in order proves nothing new.
+    fn proven(&self, verdict: &Verdict, seen: &Seen, changed: bool) -> Option<TtlSeconds> {
+        let new = changed || seen.token.is_some() || self.prior.proven != Some(seen.ttl);
+        (verdict.reason == Reason::InSync && new).then_some(seen.ttl)
+    }
+
+    /// A change that took effect without being recorded: its answer, or our report of it, was lost.
+    fn unrecorded(&self, memory: &mut Memory, seen: &Seen) -> Option<Begun> {
+        if let Some(begun) = memory.begun.take() {
+            return Some(begun);
+        }
+        // What is owed is recorded with this report.
+        let from = self.prior.read.filter(|before| *before != seen.ttl && memory.owed.is_empty())?;
+        let text = |(key, value): (&str, Option<u32>)| value.map(|value| (key.to_owned(), value.to_string()));
+        let keys = [(ACCESS, from.access_token_ttl_seconds), (REFRESH, from.refresh_token_ttl_seconds)];
+        let original = keys.into_iter().filter_map(text).collect();
+        Some(Begun { from, cause: cause(self.wish.ttl, &self.prior), original })
+    }
+
+    /// Merges the lifetimes into the customer and writes it. False where somebody else was faster.
+    async fn write(
+        &self,
+        kona: &Kona<'_>,
+        read: Read,
+        cause: Cause,
+        memory: &mut Memory,
+        races: u8,
+    ) -> Result<bool, Stop> {
+        // Where an earlier write may have taken effect unseen, the original is what stood before that one.
+        let earlier = memory.begun.take().map(|begun| begun.original);
+        let original = earlier.unwrap_or_else(|| read.info.original());
+        memory.begun = Some(Begun { from: read.info.ttl(), cause, original });
+        let merged = read.info.merged(self.wish.ttl);
+        let object = with_additional_info(read.object, &merged).ok_or_else(|| unusable(Unusable::NotAnObject))?;
+        let error = match kona.write_customer(&self.customer.spec.customer_id, &object).await {
+            Ok(()) => {
+                if cause == Cause::Drift {
+                    memory.contest = memory.contest.corrected(clock::elapsed());
+                }
+                return Ok(true);
+            }
+            Err(error) => error,
+        };
+        let AccessError::Remote(remote) = &error else { return Err(error.into()) };
+        if remote.status().is_some_and(|status| status < 500) {
+            memory.begun = None;
+        }
+        match remote.status() {
+            Some(409) if races < RACES => Ok(false),
+            Some(409) => Err(Verdict::new(
+                Reason::Drifted,
+                "The customer is being changed by others all the time; its lifetimes will be set when that ends.",
+            )
+            .into()),
+            Some(400) => Err(Verdict::new(
+                Reason::AdditionalInfoUnusable,
+                "The server refuses to store the customer. It does so where its additionalInfo holds markup or is too long, \
+                 even where that is not ours: clean up the customer's additionalInfo.",
+            )
+            .into()),
+            _ => Err(error.into()),
+        }
+    }
+}
+
+/// Reads what concerns us in a customer.
+pub(super) fn understand(object: RawObject, progress: &mut Progress) -> Result<Read, Verdict> {
+    let title = object.text("title").map(|title| report::printable(&title));
+    let info = AdditionalInfo::read(object.get(ADDITIONAL_INFO));
+    let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
+    progress.read = Some((title, ttl));
+    info.map(|info| Read { object, info }).map_err(unusable)
+}
+
+fn unusable(why: Unusable) -> Verdict {
+    let message = format!("The customer cannot be managed: {why}. Clear the field, or make it a JSON object.");
+    Verdict::new(Reason::AdditionalInfoUnusable, message)
+}
