@@ -76,6 +76,8 @@ pub struct Prior {
 pub struct Seen {
     /// Value of the setting, in seconds.
     pub timeout: u32,
+    /// Whether it was set during this look: what was proven before says nothing of it.
+    pub written: bool,
     /// Lifetime of a token issued during this look, after the last change, in seconds.
     pub token: Option<u32>,
     /// Proving logins spent in this look.
@@ -140,7 +142,7 @@ pub fn has_drifted(regime: &Regime, prior: &Prior, seen: u32) -> bool {
 
 /// The setting is as wanted: is that proven?
 fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
-    let remembered = prior.timeout == Some(seen.timeout) && prior.proven.is_some_and(|p| proves(p, seen.timeout));
+    let remembered = !seen.written && prior.timeout == Some(seen.timeout) && prior.proven.is_some_and(|p| proves(p, seen.timeout));
     let allowed = if prior.unverified { 1 } else { PROOFS };
     match seen.token {
         Some(token) if proves(token, seen.timeout) => report(Reason::InSync, in_sync(policy, target)),
