@@ -178,7 +178,10 @@ async fn transfer(client: &Client, endpoint: &Endpoint, request: Request<'_>) ->
         // The URL carries the name to verify and to send as SNI; the server still sees the host it goes by.
         let host = endpoint.base.url().authority().to_owned();
         headers.insert(HOST, HeaderValue::from_str(&host).map_err(|_| Fault::Malformed("the URL's host is no header"))?);
-        url.set_host(Some(name)).map_err(|_| Fault::Tls("tls.serverName is not a host name"))?;
+        let unusable = Fault::Tls("tls.serverName must be a host name, not an address");
+        url.set_host(Some(name)).map_err(|_| unusable.clone())?;
+        // An address would be dialled in place of the one that was checked.
+        url.domain().ok_or(unusable)?;
     }
     if let Some((header, token)) = request.token {
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
@@ -221,7 +224,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
-fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::PUT => "PUT",
@@ -233,23 +236,21 @@ fn method_name(method: &Method) -> &'static str {
 fn diagnose(error: &reqwest::Error) -> Fault {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(current) = cause {
-        let inner = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner: &(dyn StdError + 'static) = match inner {
-            Some(inner) => inner,
-            None => current,
-        };
-        if let Some(DialError(fault)) = inner.downcast_ref::<DialError>() {
+        if let Some(DialError(fault)) = current.downcast_ref::<DialError>() {
             return fault.clone();
         }
-        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
             return Fault::Tls(tls_remedy(tls));
         }
-        if let Some(io) = current.downcast_ref::<io::Error>()
-            && let Some(fault) = io_fault(io.kind())
-        {
+        let io = current.downcast_ref::<io::Error>();
+        if let Some(fault) = io.and_then(|io| io_fault(io.kind())) {
             return fault;
         }
-        cause = inner.source();
+        // The source of an io::Error is not what it wraps but the source of that; they stand within one another.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => current.source(),
+        };
     }
     if error.is_timeout() {
         Fault::TimedOut
@@ -286,7 +287,8 @@ fn tls_remedy(error: &rustls::Error) -> &'static str {
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
                 "the server's certificate is for another name: correct the URL, or set tls.serverName"
             }
-            Bad::UnknownIssuer => {
+            // A CA of the same name that has other keys is another CA.
+            Bad::UnknownIssuer | Bad::BadSignature => {
                 "the server's certificate is signed by an unknown CA: set tls.caSecretRef or tls.caConfigMapRef"
             }
             Bad::Revoked => "the server's certificate is revoked",
