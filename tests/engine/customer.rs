@@ -73,13 +73,19 @@ fn seconds() -> impl Strategy<Value = u32> {
 
 fn ttls() -> impl Strategy<Value = TtlSeconds> {
     let one = || proptest::option::of(seconds());
-    (one(), one()).prop_map(|(access, refresh)| TtlSeconds { access_token_ttl_seconds: access, refresh_token_ttl_seconds: refresh })
+    (one(), one()).prop_map(|(access, refresh)| TtlSeconds {
+        access_token_ttl_seconds: access,
+        refresh_token_ttl_seconds: refresh,
+    })
 }
 
 fn wishes() -> impl Strategy<Value = Wish> {
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Observe)];
-    (seconds(), seconds(), mode, any::<bool>())
-        .prop_map(|(access, refresh, mode, by_login)| Wish { ttl: Ttl { access, refresh }, mode, by_login })
+    (seconds(), seconds(), mode, any::<bool>()).prop_map(|(access, refresh, mode, by_login)| Wish {
+        ttl: Ttl { access, refresh },
+        mode,
+        by_login,
+    })
 }
 
 fn priors() -> impl Strategy<Value = Prior> {
@@ -163,13 +169,22 @@ fn drift_is_a_change_of_what_was_once_proven() {
 #[test]
 fn observing_reports_the_difference() {
     let wish = Wish { ttl: Ttl { access: 3600, refresh: 86_400 }, mode: Mode::Observe, by_login: true };
-    let reported = |ttl| match decide(wish, &Prior::default(), Seen { ttl, read_back: false, token: None, proofs: 0 }, Contest::default(), NOW) {
+    let reported = |ttl| match decide(
+        wish,
+        &Prior::default(),
+        Seen { ttl, read_back: false, token: None, proofs: 0 },
+        Contest::default(),
+        NOW,
+    ) {
         Step::Report(verdict) => (verdict.reason, verdict.message),
         step => panic!("{step:?}"),
     };
     let (reason, message) = reported(TtlSeconds::default());
     assert_eq!(reason, Reason::Observed);
-    assert_eq!(message, "The server has none for access and none for refresh tokens; wanted are 3600 s and 86400 s. Only observed: nothing is changed.");
+    assert_eq!(
+        message,
+        "The server has none for access and none for refresh tokens; wanted are 3600 s and 86400 s. Only observed: nothing is changed."
+    );
     assert_eq!(reported(wish.ttl.into()).0, Reason::Observed);
 }
 
@@ -177,7 +192,8 @@ fn observing_reports_the_difference() {
 fn a_fight_ends_the_writing() {
     let wish = Wish { ttl: Ttl { access: 60, refresh: 60 }, mode: Mode::Enforce, by_login: false };
     let seen = Seen { ttl: TtlSeconds::default(), read_back: false, token: None, proofs: 0 };
-    let decided = |ago| decide(wish, &Prior::default(), seen, Contest::resumed(NOW, Duration::from_mins(ago)), NOW);
+    let decided =
+        |ago| decide(wish, &Prior::default(), seen, Contest::resumed(NOW, Duration::from_mins(ago)), NOW);
     assert!(matches!(decided(59), Step::Report(Verdict { reason: Reason::Contested, .. })));
     assert_eq!(decided(60), Step::Write { cause: Cause::Policy });
 }

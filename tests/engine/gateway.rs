@@ -101,10 +101,15 @@ fn enforced(target: Result<Target, InvalidTarget>, suspended: bool) -> Regime {
 }
 
 fn priors() -> impl Strategy<Value = Prior> {
-    let seconds = || proptest::option::of(prop_oneof![Just(600_u32), Just(28_800), Just(86_400), any::<u32>()]);
+    let seconds =
+        || proptest::option::of(prop_oneof![Just(600_u32), Just(28_800), Just(86_400), any::<u32>()]);
     let policy = proptest::option::of(prop_oneof![Just("short".to_owned()), Just("other".to_owned())]);
-    (seconds(), seconds(), policy, any::<bool>())
-        .prop_map(|(timeout, proven, policy, unverified)| Prior { timeout, proven, policy, unverified })
+    (seconds(), seconds(), policy, any::<bool>()).prop_map(|(timeout, proven, policy, unverified)| Prior {
+        timeout,
+        proven,
+        policy,
+        unverified,
+    })
 }
 
 fn regimes() -> impl Strategy<Value = Regime> {
@@ -203,7 +208,11 @@ proptest! {
 
 #[test]
 fn a_cause_is_drift_only_where_the_same_target_once_held() {
-    let prior = |policy: &str, proven| Prior { policy: Some(policy.to_owned()), proven: Some(proven), ..Prior::default() };
+    let prior = |policy: &str, proven| Prior {
+        policy: Some(policy.to_owned()),
+        proven: Some(proven),
+        ..Prior::default()
+    };
     let target = Target::Range { least: 600, most: 900 };
     for (before, expected) in [
         (Prior::default(), Cause::Policy),
@@ -224,18 +233,31 @@ fn who_governs_decides_what_is_reported() {
     };
     let calm = Contest::default();
     let (reason, message) = decided(&Regime::Unmanaged, calm);
-    assert_eq!((reason, message.as_str()), (Reason::Unmanaged, "No TokenPolicy selects this gateway. Tokens live 86400 s."));
-    let watchers = vec![("a".to_owned(), Target::Exact(600)), ("b".to_owned(), Target::Range { least: 600, most: 86_400 })];
+    assert_eq!(
+        (reason, message.as_str()),
+        (Reason::Unmanaged, "No TokenPolicy selects this gateway. Tokens live 86400 s.")
+    );
+    let watchers = vec![
+        ("a".to_owned(), Target::Exact(600)),
+        ("b".to_owned(), Target::Range { least: 600, most: 86_400 }),
+    ];
     let (reason, message) = decided(&Regime::Observed(watchers), calm);
     assert_eq!(reason, Reason::Observed);
-    assert!(message.contains("TokenPolicy a would set 600 s") && !message.contains("TokenPolicy b"), "{message}");
+    assert!(
+        message.contains("TokenPolicy a would set 600 s") && !message.contains("TokenPolicy b"),
+        "{message}"
+    );
     let (reason, message) = decided(&enforced(Err(InvalidTarget::Crossed), false), calm);
     assert_eq!(reason, Reason::InvalidSpec);
-    assert!(message.contains("TokenPolicy short") && message.contains("minTimeoutSeconds is greater"), "{message}");
+    assert!(
+        message.contains("TokenPolicy short") && message.contains("minTimeoutSeconds is greater"),
+        "{message}"
+    );
     let (reason, message) = decided(&enforced(Ok(Target::Exact(600)), true), calm);
     assert_eq!(reason, Reason::Drifted);
     assert!(message.contains("suspended"), "{message}");
-    let (reason, _) = decided(&enforced(Ok(Target::Exact(600)), false), Contest::resumed(NOW, Duration::from_mins(59)));
+    let (reason, _) =
+        decided(&enforced(Ok(Target::Exact(600)), false), Contest::resumed(NOW, Duration::from_mins(59)));
     assert_eq!(reason, Reason::Contested);
     assert_eq!(decided(&enforced(Ok(Target::Exact(86_400)), true), calm).0, Reason::InSync);
 }

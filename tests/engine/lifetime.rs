@@ -64,9 +64,14 @@ fn targets_are_written_as_in_the_status() {
 
 #[test]
 fn two_seconds_are_within_the_measuring_error() {
-    for (token, setting, proven) in
-        [(600, 600, true), (598, 600, true), (602, 600, true), (597, 600, false), (603, 600, false), (0, u32::MAX, false)]
-    {
+    for (token, setting, proven) in [
+        (600, 600, true),
+        (598, 600, true),
+        (602, 600, true),
+        (597, 600, false),
+        (603, 600, false),
+        (0, u32::MAX, false),
+    ] {
         assert_eq!(proves(token, setting), proven, "{token} {setting}");
     }
 }

@@ -25,7 +25,11 @@ fn merged(customer: &str, ttl: Ttl) -> Result<String, Unusable> {
 fn every_shape_of_the_field_becomes_an_object() {
     let new = format!(r#"{{"title":"a","additionalInfo":{{{WISHED}}}}}"#);
     for field in [r"null", r#""""#, r#""  ""#, r"{}", r#""{}""#, r#"" { } ""#, " null ", "{ }"] {
-        assert_eq!(merged(&format!(r#"{{"title":"a","additionalInfo":{field}}}"#), WISH).unwrap(), new, "{field}");
+        assert_eq!(
+            merged(&format!(r#"{{"title":"a","additionalInfo":{field}}}"#), WISH).unwrap(),
+            new,
+            "{field}"
+        );
     }
     assert_eq!(merged(r#"{"title":"a"}"#, WISH).unwrap(), new, "absent: appended");
 }
@@ -34,16 +38,22 @@ fn every_shape_of_the_field_becomes_an_object() {
 fn keys_are_replaced_where_they_stand_and_others_kept() {
     for (info, expected) in [
         (r#"{"a":1}"#, format!(r#"{{"a":1,{WISHED}}}"#)),
-        (r#"{"refreshTokenTtlSeconds":"x","a":1,"accessTokenTtlSeconds":null}"#,
-         r#"{"refreshTokenTtlSeconds":86400,"a":1,"accessTokenTtlSeconds":3600}"#.to_owned()),
+        (
+            r#"{"refreshTokenTtlSeconds":"x","a":1,"accessTokenTtlSeconds":null}"#,
+            r#"{"refreshTokenTtlSeconds":86400,"a":1,"accessTokenTtlSeconds":3600}"#.to_owned(),
+        ),
         (r#"{"accessTokenTtlSeconds":{"deep":[1]}}"#, format!("{{{WISHED}}}")),
         (r#""{\"a\":1e400,\"b\":\"\\u00e9\"}""#, format!(r#"{{"a":1e400,"b":"\u00e9",{WISHED}}}"#)),
         (r#"{"a":{"x":1,"x":2}}"#, format!(r#"{{"a":{{"x":1,"x":2}},{WISHED}}}"#)),
-        (r#"{"AccessTokenTtlSeconds":1,"accessTokenTTLSeconds":2}"#,
-         format!(r#"{{"AccessTokenTtlSeconds":1,"accessTokenTTLSeconds":2,{WISHED}}}"#)),
+        (
+            r#"{"AccessTokenTtlSeconds":1,"accessTokenTTLSeconds":2}"#,
+            format!(r#"{{"AccessTokenTtlSeconds":1,"accessTokenTTLSeconds":2,{WISHED}}}"#),
+        ),
     ] {
-        let customer = format!(r#"{{"id":{{"id":"x"}},"additionalInfo":{info},"version":12345678901234567890123}}"#);
-        let expected = format!(r#"{{"id":{{"id":"x"}},"additionalInfo":{expected},"version":12345678901234567890123}}"#);
+        let customer =
+            format!(r#"{{"id":{{"id":"x"}},"additionalInfo":{info},"version":12345678901234567890123}}"#);
+        let expected =
+            format!(r#"{{"id":{{"id":"x"}},"additionalInfo":{expected},"version":12345678901234567890123}}"#);
         assert_eq!(merged(&customer, WISH).unwrap(), expected, "{info}");
     }
 }
@@ -96,7 +106,11 @@ fn lifetimes_are_read_where_they_are_whole_numbers() {
         ("[3600]", None),
     ] {
         let read = seconds(&format!(r#"{{"accessTokenTtlSeconds": {value} }}"#));
-        assert_eq!((read.access_token_ttl_seconds, read.refresh_token_ttl_seconds), (expected, None), "{value}");
+        assert_eq!(
+            (read.access_token_ttl_seconds, read.refresh_token_ttl_seconds),
+            (expected, None),
+            "{value}"
+        );
     }
     let both = seconds(r#""{\"refreshTokenTtlSeconds\":7,\"accessTokenTtlSeconds\":6}""#);
     assert_eq!(both, TtlSeconds { access_token_ttl_seconds: Some(6), refresh_token_ttl_seconds: Some(7) });
@@ -114,7 +128,13 @@ fn the_original_is_kept_as_it_was_written() {
 /// A JSON value, as text: with numbers that no float holds, escapes, and white space of all kinds.
 fn json() -> impl Strategy<Value = String> {
     let number = proptest::sample::select(vec![
-        "0", "-0", "1.10", "1e400", "-1E-400", "12345678901234567890123", "0.1000000000000000055511151231257827",
+        "0",
+        "-0",
+        "1.10",
+        "1e400",
+        "-1E-400",
+        "12345678901234567890123",
+        "0.1000000000000000055511151231257827",
     ]);
     let leaf = prop_oneof![
         number.prop_map(str::to_owned),
@@ -127,12 +147,16 @@ fn json() -> impl Strategy<Value = String> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         let space = proptest::sample::select(vec!["", " ", "\n\t", "\r\n  "]);
         prop_oneof![
-            (proptest::collection::vec(inner.clone(), 0..4), space.clone())
-                .prop_map(|(items, space)| format!("[{space}{}{space}]", items.join(&format!("{space},{space}")))),
-            (proptest::collection::vec((any::<String>(), inner), 0..4), space).prop_map(|(entries, space)| {
-                let entries = entries.into_iter().map(|(k, v)| format!("{}{space}:{space}{v}", string(&k)));
-                format!("{{{space}{}{space}}}", entries.collect::<Vec<_>>().join(","))
-            }),
+            (proptest::collection::vec(inner.clone(), 0..4), space.clone()).prop_map(
+                |(items, space)| format!("[{space}{}{space}]", items.join(&format!("{space},{space}")))
+            ),
+            (proptest::collection::vec((any::<String>(), inner), 0..4), space).prop_map(
+                |(entries, space)| {
+                    let entries =
+                        entries.into_iter().map(|(k, v)| format!("{}{space}:{space}{v}", string(&k)));
+                    format!("{{{space}{}{space}}}", entries.collect::<Vec<_>>().join(","))
+                }
+            ),
         ]
     })
 }

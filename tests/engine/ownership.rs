@@ -40,10 +40,13 @@ fn who_is_paused_owns_nothing_and_stands_in_nobodys_way() {
 }
 
 fn claimants() -> impl Strategy<Value = Vec<Claimant<u8>>> {
-    let trial = prop_oneof![Just(Trial::Untried), Just(Trial::GotIn), Just(Trial::NoAnswer), Just(Trial::Refused)];
+    let trial =
+        prop_oneof![Just(Trial::Untried), Just(Trial::GotIn), Just(Trial::NoAnswer), Just(Trial::Refused)];
     let one = (any::<bool>(), trial);
     proptest::collection::btree_map(any::<u8>(), one, 1..6)
-        .prop_map(|map| map.into_iter().map(|(id, (suspended, trial))| claimant(id, suspended, trial)).collect::<Vec<_>>())
+        .prop_map(|map| {
+            map.into_iter().map(|(id, (suspended, trial))| claimant(id, suspended, trial)).collect::<Vec<_>>()
+        })
         .prop_shuffle()
 }
 

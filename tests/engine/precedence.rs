@@ -39,7 +39,9 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
     let one = (-2..3_i32, mode, any::<bool>());
     proptest::collection::btree_map("[a-e]{1,2}", one, 0..6).prop_map(|map| {
         let claims = map.into_iter();
-        claims.map(|(name, (priority, mode, suspended))| Claim { suspended, ..claim(&name, priority, mode) }).collect()
+        claims
+            .map(|(name, (priority, mode, suspended))| Claim { suspended, ..claim(&name, priority, mode) })
+            .collect()
     })
 }
 

@@ -35,15 +35,21 @@ fn each_standing_has_its_conditions() {
 #[test]
 fn suspension_leaves_ready_and_ends_the_work() {
     let notes = Notes { insecure: Some("in clear".to_owned()), ..Notes::default() };
-    for (reason, status) in [(Reason::InSync, "True"), (Reason::TimedOut, "False"), (Reason::Conflict, "False")] {
+    for (reason, status) in
+        [(Reason::InSync, "True"), (Reason::TimedOut, "False"), (Reason::Conflict, "False")]
+    {
         let before = conditions(&[], &Verdict::new(reason, "Do this."), &notes, 1, &time(1));
         let list = suspended(&before, "spec.suspend is true", 2, &time(5));
         assert_eq!(kinds(&list), [("Ready", status), ("Insecure", "True"), ("Suspended", "True")]);
         assert!(list.iter().all(|c| c.observed_generation == Some(2)), "generations follow");
         let (old, new) = (ready(&before).unwrap(), ready(&list).unwrap());
-        assert_eq!((&new.reason, &new.message, &new.last_transition_time), (&old.reason, &old.message, &time(1)));
+        assert_eq!(
+            (&new.reason, &new.message, &new.last_transition_time),
+            (&old.reason, &old.message, &time(1))
+        );
         assert_eq!(suspended(&list, "spec.suspend is true", 2, &time(9)), list, "once");
-        let resumed = conditions(&list, &Verdict::new(Reason::InSync, "Well."), &Notes::default(), 3, &time(9));
+        let resumed =
+            conditions(&list, &Verdict::new(Reason::InSync, "Well."), &Notes::default(), 3, &time(9));
         assert_eq!(kinds(&resumed), [("Ready", "True")], "removed, not set to False");
     }
     assert_eq!(kinds(&suspended(&[], "paused", 1, &time(1))), [("Suspended", "True")]);
@@ -51,7 +57,8 @@ fn suspension_leaves_ready_and_ends_the_work() {
 
 #[test]
 fn the_reason_is_read_back() {
-    let list = conditions(&[], &Verdict::new(Reason::Contested, "Find out who."), &Notes::default(), 1, &time(1));
+    let list =
+        conditions(&[], &Verdict::new(Reason::Contested, "Find out who."), &Notes::default(), 1, &time(1));
     assert_eq!(ready_reason(&list), Some(Reason::Contested));
     assert_eq!(ready_reason(&[]), None);
     let foreign = Condition { reason: "Whim".to_owned(), ..list[0].clone() };
