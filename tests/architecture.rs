@@ -12,7 +12,8 @@ fn source() -> PathBuf {
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
     let below = folders.iter().flat_map(|folder| rust_files(folder));
     files.into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs")).chain(below).collect()
@@ -23,7 +24,10 @@ fn words(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let code = code.map(|line| line.split(" // ").next().unwrap()).collect::<Vec<_>>().join("\n");
-    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).map(str::to_owned).collect()
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|w| !w.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -32,9 +36,31 @@ fn the_engine_is_pure() {
     files.push(source().join("engine.rs"));
     assert!(files.len() >= 10, "{files:?}");
     let impure = [
-        "kube", "reqwest", "tokio", "async", "await", "clock", "env", "fs", "net", "process", "thread", "rand", "Instant",
-        "SystemTime", "now_utc", "futures", "tracing", "vendor", "controller", "cli", "println", "eprintln", "Mutex",
-        "OnceLock", "RefCell",
+        "kube",
+        "reqwest",
+        "tokio",
+        "async",
+        "await",
+        "clock",
+        "env",
+        "fs",
+        "net",
+        "process",
+        "thread",
+        "rand",
+        "Instant",
+        "SystemTime",
+        "now_utc",
+        "futures",
+        "tracing",
+        "vendor",
+        "controller",
+        "cli",
+        "println",
+        "eprintln",
+        "Mutex",
+        "OnceLock",
+        "RefCell",
     ];
     for file in files {
         let words: BTreeSet<String> = words(&file).into_iter().collect();
@@ -78,7 +104,10 @@ fn the_vendors_know_nothing_of_kubernetes() {
 fn the_library_is_a_map() {
     for line in std::fs::read_to_string(source().join("lib.rs")).unwrap().lines() {
         let is_module = line.starts_with("pub mod ") && line.ends_with(';');
-        assert!(line.is_empty() || line.starts_with("//!") || is_module, "lib.rs holds more than docs and modules: {line}");
+        assert!(
+            line.is_empty() || line.starts_with("//!") || is_module,
+            "lib.rs holds more than docs and modules: {line}"
+        );
     }
 }
 
@@ -93,7 +122,8 @@ const FAILED: &str = "InvalidSpec PlaintextRefused InsecureTlsRefused OriginNotA
 
 fn promised(word: &str) -> Option<Standing> {
     let listed = |list: &str| list.split_whitespace().any(|w| w == word);
-    let table = [(CURRENT, Standing::Current), (IN_PROGRESS, Standing::InProgress), (FAILED, Standing::Failed)];
+    let table =
+        [(CURRENT, Standing::Current), (IN_PROGRESS, Standing::InProgress), (FAILED, Standing::Failed)];
     table.into_iter().find(|(list, _)| listed(list)).map(|(_, standing)| standing)
 }
 

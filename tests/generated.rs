@@ -1,5 +1,5 @@
 //! The files in `crds/` are what the code prints, and in the form that Kubernetes and its tools want.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,9 @@ const REGENERATE: &str = "run `cargo run -q -- crds --output crds` and commit wh
 fn files() -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries.map(|e| (e.file_name().into_string().unwrap(), std::fs::read_to_string(e.path()).unwrap())).collect()
+    entries
+        .map(|e| (e.file_name().into_string().unwrap(), std::fs::read_to_string(e.path()).unwrap()))
+        .collect()
 }
 
 /// Calls `look` with a schema, those of its fields, entries and values, and the path of each.
@@ -41,7 +43,8 @@ fn schemas(mut look: impl FnMut(&str, &Value)) {
 fn the_crds_are_what_the_code_prints() {
     let printed: BTreeMap<String, String> = tenure::crd::manifests().unwrap().into_iter().collect();
     let files = files();
-    let expected = ["customertokenttls", "konaservers", "tokenpolicies", "x2gateways"].map(|kind| format!("{kind}.tenure.dev.yaml"));
+    let expected = ["customertokenttls", "konaservers", "tokenpolicies", "x2gateways"]
+        .map(|kind| format!("{kind}.tenure.dev.yaml"));
     assert_eq!(files.keys().cloned().collect::<Vec<_>>(), expected, "{REGENERATE}");
     for (name, text) in &printed {
         assert!(files.get(name) == Some(text), "crds/{name} is out of date: {REGENERATE}");
@@ -83,7 +86,8 @@ fn only_forms_that_kubernetes_knows() {
             assert!(["int64", "date-time"].contains(&format), "{path} has format {format}");
         }
         integers += usize::from(schema["type"] == "integer" && schema["format"] == "int64");
-        for bound in ["minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"] {
+        for bound in ["minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"]
+        {
             if let Some(value) = schema.get(bound) {
                 bounds += 1;
                 assert!(value.is_i64() || value.is_u64(), "{path}: {bound} is {value}");
@@ -120,7 +124,11 @@ fn conditions_are_a_map_by_type() {
         assert_eq!(conditions["x-kubernetes-list-type"], "map", "{name}");
         assert_eq!(conditions["x-kubernetes-list-map-keys"], serde_json::json!(["type"]), "{name}");
         assert_eq!(status["default"], serde_json::json!({"observedGeneration": -1}), "{name}");
-        assert_eq!(crd.pointer("/spec/versions/0/subresources/status"), Some(&serde_json::json!({})), "{name}");
+        assert_eq!(
+            crd.pointer("/spec/versions/0/subresources/status"),
+            Some(&serde_json::json!({})),
+            "{name}"
+        );
         assert_eq!(crd["spec"]["names"]["categories"], serde_json::json!(["tenure"]), "{name}");
     }
 }

@@ -12,6 +12,8 @@ const PATIENCE: u32 = 5;
 pub struct Contest {
     undone: u32,
     last_correction: Option<Duration>,
+    /// Whether no check has looked at the last correction yet.
+    unchecked: bool,
     contested: bool,
 }
 
@@ -19,7 +21,7 @@ impl Contest {
     /// The state after a restart, when the status says that a fight is on: the last correction was `ago`.
     #[must_use]
     pub fn resumed(now: Duration, ago: Duration) -> Self {
-        Self { undone: PATIENCE, last_correction: Some(now.saturating_sub(ago)), contested: true }
+        Self { undone: PATIENCE, last_correction: Some(now.saturating_sub(ago)), unchecked: false, contested: true }
     }
 
     /// Whether a correction may be written now.
@@ -41,21 +43,20 @@ impl Contest {
         if self.contested && !held { self } else { Self::default() }
     }
 
-    /// A check found another value than the one proven before; counts as a fight only after a correction.
+    /// A check found another value than the one proven before. Each correction counts once: a value that stays wrong, as
+    /// it does under a suspended policy, is no fight.
     #[must_use]
     pub fn undone(self) -> Self {
-        match self.last_correction {
-            None => self,
-            Some(_) => {
-                let undone = self.undone.saturating_add(1);
-                Self { undone, contested: self.contested || undone >= PATIENCE, ..self }
-            }
+        if !self.unchecked {
+            return self;
         }
+        let undone = self.undone.saturating_add(1);
+        Self { undone, unchecked: false, contested: self.contested || undone >= PATIENCE, ..self }
     }
 
     /// A drifted value was put back.
     #[must_use]
     pub fn corrected(self, now: Duration) -> Self {
-        Self { last_correction: Some(now), ..self }
+        Self { last_correction: Some(now), unchecked: true, ..self }
     }
 }

@@ -288,7 +288,8 @@ pub fn has_drifted(wish: Wish, prior: &Prior, seen: TtlSeconds) -> bool {
 /// The lifetimes are as wanted: is that proven? Without a user of the customer, reading them is the proof.
 fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
     let Ttl { access, refresh } = wish.ttl;
-    let remembered = !seen.read_back && prior.proven == Some(wish.ttl.into()) && prior.read == prior.proven && !prior.unverified;
+    let unchanged = !seen.read_back && prior.read == Some(seen.ttl);
+    let remembered = unchanged && prior.proven == Some(seen.ttl) && !prior.unverified;
     let allowed = if prior.unverified { 1 } else { super::gateway::PROOFS };
     let proven = match seen.token {
         _ if !wish.by_login => true,

@@ -76,10 +76,10 @@ pub struct Prior {
 pub struct Seen {
     /// Value of the setting, in seconds.
     pub timeout: u32,
+    /// Whether it was set during this look: what was proven before says nothing of it.
+    pub written: bool,
     /// Lifetime of a token issued during this look, after the last change, in seconds.
     pub token: Option<u32>,
-    /// Whether this look has set it: what was proven before does not count then.
-    pub written: bool,
     /// Proving logins spent in this look.
     pub proofs: u8,
 }

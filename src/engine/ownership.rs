@@ -33,7 +33,7 @@ pub enum Standing {
     Loser,
     /// Nobody may write yet; this claimant's try is outstanding.
     TryNow,
-    /// Nobody may write yet; others' tries are outstanding.
+    /// This one may not write: others' tries are outstanding, or it is paused.
     Undecided,
 }
 
@@ -45,7 +45,10 @@ pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
     let mut rivals: Vec<_> = claimants.iter().filter(|c| !c.suspended || c.id == *me).collect();
     rivals.sort_by(|a, b| a.id.cmp(&b.id));
     let alone = rivals.iter().all(|c| c.id == *me);
-    let mine = rivals.iter().find(|c| c.id == *me).map_or(Trial::Untried, |c| c.trial);
+    let (mine, paused) = rivals.iter().find(|c| c.id == *me).map_or((Trial::Untried, false), |c| (c.trial, c.suspended));
+    if paused {
+        return Standing::Undecided;
+    }
     if alone {
         return Standing::Owner;
     }

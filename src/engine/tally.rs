@@ -128,11 +128,18 @@ fn settled(tally: &Tally, observes: bool) -> Verdict {
 }
 
 fn shared_reason(open: &[&Part]) -> Reason {
-    let reason = |part: &Part| match part.state {
-        State::Pending => Reason::Progressing,
-        _ => part.verdict.as_ref().map_or(Reason::Progressing, |v| v.reason),
-    };
-    let mut reasons = open.iter().map(|part| reason(part));
+    let mut reasons = open.iter().map(|part| open_reason(part));
     let first = reasons.next().unwrap_or(Reason::GatewaysNotReady);
     if reasons.all(|r| r == first) { first } else { Reason::GatewaysNotReady }
+}
+
+/// Why a part is not in sync. What it says of itself may be that all is well: it may not have heard of the policy yet.
+fn open_reason(part: &Part) -> Reason {
+    let own = part.verdict.as_ref().map(|v| v.reason).filter(|reason| reason.standing() != Standing::Current);
+    match (part.state, own) {
+        (State::Pending, _) => Reason::Progressing,
+        (_, Some(reason)) => reason,
+        (State::Drifted, None) => Reason::Drifted,
+        (_, None) => Reason::Progressing,
+    }
 }

@@ -178,7 +178,10 @@ async fn transfer(client: &Client, endpoint: &Endpoint, request: Request<'_>) ->
         // The URL carries the name to verify and to send as SNI; the server still sees the host it goes by.
         let host = endpoint.base.url().authority().to_owned();
         headers.insert(HOST, HeaderValue::from_str(&host).map_err(|_| Fault::Malformed("the URL's host is no header"))?);
-        url.set_host(Some(name)).map_err(|_| Fault::Tls("tls.serverName is not a host name"))?;
+        let unusable = Fault::Tls("tls.serverName must be a host name, not an address");
+        url.set_host(Some(name)).map_err(|_| unusable.clone())?;
+        // An address would be dialled in place of the one that was checked.
+        url.domain().ok_or(unusable)?;
     }
     if let Some((header, token)) = request.token {
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
@@ -221,7 +224,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
-fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::PUT => "PUT",
@@ -285,7 +288,8 @@ fn tls_remedy(error: &rustls::Error) -> &'static str {
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
                 "the server's certificate is for another name: correct the URL, or set tls.serverName"
             }
-            Bad::UnknownIssuer => {
+            // A CA of the same name that has other keys is another CA.
+            Bad::UnknownIssuer | Bad::BadSignature => {
                 "the server's certificate is signed by an unknown CA: set tls.caSecretRef or tls.caConfigMapRef"
             }
             Bad::Revoked => "the server's certificate is revoked",

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Fault, RemoteError};
+use super::fault::{Class, Fault, RemoteError};
 use super::http::{Content, Request};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
@@ -155,7 +155,7 @@ impl<'a> Kona<'a> {
     /// Renews a refused session by its refresh token, unless somebody else has done so meanwhile.
     async fn renewed(&self, refused: &Session, under_way: bool) -> Result<Arc<Session>, AccessError> {
         let renew = async |_| match refresh(self.remotes, self.endpoint, refused, under_way).await {
-            Err(AccessError::Remote(error)) if error.status().is_some() => Err(AccessError::Stale(refused.serial)),
+            Err(AccessError::Remote(error)) if is_refused(&error) => Err(AccessError::Stale(refused.serial)),
             renewed => renewed,
         };
         self.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await
@@ -172,7 +172,7 @@ impl<'a> Kona<'a> {
             if let Some(old) = old.filter(|old| *refused != Some(old.serial)) {
                 match refresh(remotes, endpoint, &old, under_way).await {
                     // The server does not know the refresh token any more: log in.
-                    Err(AccessError::Remote(error)) if error.status().is_some() => {}
+                    Err(AccessError::Remote(error)) if is_refused(&error) => {}
                     renewed => return renewed,
                 }
             }
@@ -248,6 +248,12 @@ fn malformed(method: &'static str, path: &'static str, why: &'static str) -> Rem
 /// Whether the token is to blame: 401, or a redirect to a login page.
 fn is_token_fault(error: &RemoteError) -> bool {
     matches!(error.status(), Some(401 | 300..=399))
+}
+
+/// Whether the server refuses a refresh token: by any status, but for one that asks us to come later. Its relative answers
+/// 500 to a token of the wrong kind.
+fn is_refused(error: &RemoteError) -> bool {
+    error.status().is_some() && !matches!(error.class(), Class::RateLimited(_))
 }
 
 /// Reads a customer and makes sure that it is the one meant: an object without its id, written back, would create

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::fault::{Fault, RemoteError};
-use super::http::{Content, Request};
+use super::http::{Content, Request, method_name};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
@@ -74,12 +74,9 @@ impl<'a> X2<'a> {
     pub async fn set_timeout(&mut self, seconds: u32) -> Result<(), AccessError> {
         let body = Some(Zeroizing::new(format!(r#"{{"timeout_seconds":{seconds}}}"#).into_bytes()));
         let request = Request { operation: "set_timeout", ..self::request(Method::PUT, TIMEOUT, body) };
-        let answer = self.authorized(request, true).await?;
+        self.authorized(request, true).await?;
         self.fresh = None;
-        match stated_status(&answer) {
-            Some(code @ 400..) => Err(refined(status("PUT", code))),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Logs in afresh and returns the new token's lifetime, in seconds.
@@ -107,7 +104,7 @@ impl<'a> X2<'a> {
 
     async fn send(&self, session: &Session, request: Request<'_>, under_way: bool) -> Result<Content, RemoteError> {
         let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
-        self.remotes.http.exchange(self.endpoint, request, under_way).await
+        exchange(self.remotes, self.endpoint, request, under_way).await
     }
 
     async fn session(&mut self, wanted: Wanted, under_way: bool) -> Result<Arc<Session>, AccessError> {
@@ -132,14 +129,8 @@ async fn log_in(
     let asked = clock::instant();
     let body = login::body(credentials);
     let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
-    let answer = login::attempt(remotes, endpoint, credentials, async {
-        let answer = remotes.http.exchange(endpoint, request, under_way).await?;
-        match stated_status(&answer) {
-            Some(code @ 400..) => Err(status("POST", code)),
-            _ => Ok(answer),
-        }
-    });
-    let answer = answer.await?;
+    let send = exchange(remotes, endpoint, request, under_way);
+    let answer = login::attempt(remotes, endpoint, credentials, send).await?;
     let bad = |why| malformed("POST", TOKENS, why);
     let LoginAnswer { mut token, role } =
         serde_json::from_slice(&answer).map_err(|_| bad("it holds no token; check that the URL is an X2 appliance's"))?;
@@ -154,6 +145,21 @@ async fn log_in(
     Ok(Session::new(login::secret(token), lifetime, None, asked))
 }
 
+/// Makes an exchange. An answer whose content states a failure is one, whatever HTTP says.
+async fn exchange(
+    remotes: &Remotes,
+    endpoint: &Endpoint,
+    request: Request<'_>,
+    under_way: bool,
+) -> Result<Content, RemoteError> {
+    let (method, path) = (method_name(&request.method), request.template);
+    let answer = remotes.http.exchange(endpoint, request, under_way).await?;
+    match stated_status(&answer) {
+        Some(code @ 400..) => Err(RemoteError { method, path, fault: Fault::Status { code, retry_after: None } }),
+        _ => Ok(answer),
+    }
+}
+
 fn request(method: Method, path: &'static str, body: Option<Content>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
     Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP }
@@ -161,10 +167,6 @@ fn request(method: Method, path: &'static str, body: Option<Content>) -> Request
 
 fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
     RemoteError { method, path, fault: Fault::Malformed(why) }
-}
-
-fn status(method: &'static str, code: u16) -> RemoteError {
-    RemoteError { method, path: TIMEOUT, fault: Fault::Status { code, retry_after: None } }
 }
 
 /// Gives a status the meaning it has on an appliance.
@@ -183,7 +185,9 @@ fn stated_status(answer: &[u8]) -> Option<u16> {
         #[serde(rename = "statusCode")]
         status_code: u16,
     }
-    serde_json::from_slice(answer).ok().map(|Stated { status_code }| status_code)
+    // A list would be read as the struct's fields in order.
+    let is_object = answer.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(answer).ok()).flatten().map(|Stated { status_code }| status_code)
 }
 
 fn timeout_of(answer: &[u8]) -> Result<u32, &'static str> {

@@ -1,5 +1,13 @@
 //! What the API server refuses, with a sentence that says what to do, and what it makes of a manifest that it accepts.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::doc_markdown,
+    clippy::needless_pass_by_value,
+    reason = "tests"
+)]
+
 mod connections;
 mod customers;
 mod defaults;

@@ -218,7 +218,7 @@ impl Examination<'_> {
             let key = SessionKey::new(endpoint, &credentials.identity);
             self.context.remotes.sessions.forget(&key).await;
         }
-        let seen = Seen { timeout: timeout?, token: x2.fresh_lifetime(), written: false, proofs: 0 };
+        let seen = Seen { timeout: timeout?, written: false, token: x2.fresh_lifetime(), proofs: 0 };
         self.settle(&mut x2, seen, memory).await
     }
 
@@ -237,7 +237,7 @@ impl Examination<'_> {
                     }
                     x2.set_timeout(to).await?;
                     change = Some((Some(from), to, cause));
-                    seen = Seen { timeout: to, token: None, written: true, proofs: 0 };
+                    seen = Seen { timeout: to, written: true, token: None, proofs: 0 };
                 }
                 Step::Prove => {
                     if seen.proofs > 0 {

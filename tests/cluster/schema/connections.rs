@@ -7,11 +7,14 @@ use super::{Case, accepts, field, judge, long, refuses, values};
 
 const URL: &str = "must be scheme and host, such as https://10.20.0.11; a port and a path prefix may follow, a user name, a \
                    query or a fragment may not";
-const PROXY: &str = "must be scheme, host and port of a proxy, such as http://proxy.example:3128, without a user name";
-const TIMEOUT: &str = "must be a duration between 1s and 5m in hours, minutes and seconds, such as 10s or 1m30s";
+const PROXY: &str =
+    "must be scheme, host and port of a proxy, such as http://proxy.example:3128, without a user name";
+const TIMEOUT: &str =
+    "must be a duration between 1s and 5m in hours, minutes and seconds, such as 10s or 1m30s";
 const NAME: &str = "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'";
 const KEY: &str = "must be a key of the object's data: letters, digits, '-', '_' and '.'";
-const SERVER_NAME: &str = "must be a host name as it stands in the certificate, such as x2.example.net, and no address";
+const SERVER_NAME: &str =
+    "must be a host name as it stands in the certificate, such as x2.example.net, and no address";
 
 /// The bare minimum of either kind.
 fn bases() -> [Value; 2] {
@@ -65,11 +68,18 @@ fn urls() -> Vec<Case> {
         "https://a/\\b",
     ];
     for url in good {
-        assert!(tenure::vendor::endpoint::BaseUrl::parse(url).is_ok(), "{url} is accepted and must be understood");
+        assert!(
+            tenure::vendor::endpoint::BaseUrl::parse(url).is_ok(),
+            "{url} is accepted and must be understood"
+        );
     }
     let mut cases = field("url", &values(&good), URL, &values(&bad));
     cases.push(accepts(json!({"url": format!("https://a/{}", long(502))})));
-    cases.push(refuses("url", "may not be more than 512", json!({"url": format!("https://a/{}", long(503))})));
+    cases.push(refuses(
+        "url",
+        "may not be more than 512",
+        json!({"url": format!("https://a/{}", long(503))}),
+    ));
     cases.push(refuses("url", "Required value", json!({"url": null})));
     cases
 }
@@ -106,11 +116,15 @@ async fn a_request_timeout_is_a_duration_from_a_second_to_five_minutes() {
     judge_both("timeout", || {
         let good = ["1s", "10s", "90s", "1m30s", "5m", "300s", "4m60s"];
         let bad = [
-            "", "0s", "0m", "301s", "5m1s", "1h", "10", "10 s", "1.5s", "500ms", "-1s", "1m30", "s", "30s1m", "1d",
-            "999999s", "10S", "+1s",
+            "", "0s", "0m", "301s", "5m1s", "1h", "10", "10 s", "1.5s", "500ms", "-1s", "1m30", "s", "30s1m",
+            "1d", "999999s", "10S", "+1s",
         ];
         let mut cases = field("requestTimeout", &values(&good), TIMEOUT, &values(&bad));
-        cases.push(refuses("requestTimeout", "may not be more than 16", json!({"requestTimeout": "00001h00001m00001s"})));
+        cases.push(refuses(
+            "requestTimeout",
+            "may not be more than 16",
+            json!({"requestTimeout": "00001h00001m00001s"}),
+        ));
         cases
     })
     .await;
@@ -145,7 +159,9 @@ async fn names_and_keys_are_such_as_kubernetes_has() {
         cases.extend(name_cases("tls.caSecretRef.name"));
         cases.extend(name_cases("tls.caConfigMapRef.name"));
         let key = |reference: &str, key: &str| json!({"tls": {reference: {"name": "ca", "key": key}}});
-        for (reference, path) in [("caSecretRef", "tls.caSecretRef.key"), ("caConfigMapRef", "tls.caConfigMapRef.key")] {
+        for (reference, path) in
+            [("caSecretRef", "tls.caSecretRef.key"), ("caConfigMapRef", "tls.caConfigMapRef.key")]
+        {
             cases.push(accepts(key(reference, "tls.crt")));
             cases.push(refuses(path, KEY, key(reference, "a b")));
             cases.push(refuses(path, "should be at least 1 chars long", key(reference, "")));
@@ -162,16 +178,32 @@ async fn tls_takes_one_ca_and_a_host_name() {
     judge_both("tls", || {
         let good = ["x2.example.net", "X2", "a-b.c", "x2-1", "1.example", "0xa.example", "3com"];
         let bad = [
-            "-a", "a-", "a..b", "a b", "https://a", "a:443", "*.example.net", "a_b", "10.20.0.11", "2130706433",
-            "0x7f000001", "127.0x1", "a.1", "::1", "[::1]",
+            "-a",
+            "a-",
+            "a..b",
+            "a b",
+            "https://a",
+            "a:443",
+            "*.example.net",
+            "a_b",
+            "10.20.0.11",
+            "2130706433",
+            "0x7f000001",
+            "127.0x1",
+            "a.1",
+            "::1",
+            "[::1]",
         ];
         let mut cases = field("tls.serverName", &values(&good), SERVER_NAME, &values(&bad));
         cases.extend(field("tls.serverName", &[], "may not be more than 253", &[json!(long(254))]));
         cases.extend(field("tls.serverName", &[], "should be at least 1 chars long", &[json!("")]));
-        let (ca, both) = ("caSecretRef", json!({"tls": {"caSecretRef": {"name": "a"}, "caConfigMapRef": {"name": "b"}}}));
+        let (ca, both) =
+            ("caSecretRef", json!({"tls": {"caSecretRef": {"name": "a"}, "caConfigMapRef": {"name": "b"}}}));
         cases.extend([
             accepts(json!({"tls": {}})),
-            accepts(json!({"tls": {ca: {"name": "a"}, "serverName": "a.example", "insecureSkipVerify": true}})),
+            accepts(
+                json!({"tls": {ca: {"name": "a"}, "serverName": "a.example", "insecureSkipVerify": true}}),
+            ),
             accepts(json!({"tls": {"caConfigMapRef": {"name": "b"}}})),
             refuses("tls", "set either caSecretRef or caConfigMapRef, not both", both),
             accepts(json!({"tls": {ca: {"name": "a"}}, "proxyUrl": "http://proxy.example:3128"})),
@@ -198,7 +230,11 @@ async fn switches_are_true_or_false_and_unknown_fields_are_refused() {
         cases.push(refuses("", "insecureSkipVerify", json!({"tls": {"insecureSkipVerify": 1}})));
         cases.push(refuses("", "field not declared in schema", json!({"pasword": "a"})));
         cases.push(refuses("", "field not declared in schema", json!({"tls": {"ca": "a"}})));
-        cases.push(refuses("", "field not declared in schema", json!({"credentialsSecretRef": {"namespace": "other"}})));
+        cases.push(refuses(
+            "",
+            "field not declared in schema",
+            json!({"credentialsSecretRef": {"namespace": "other"}}),
+        ));
         cases
     })
     .await;
@@ -213,7 +249,12 @@ async fn a_kona_servers_limits_are_bounded() {
         ("limits.requestsPerSecond", 1000, "should be less than or equal to 1000"),
         ("limits.maxConcurrent", 256, "should be less than or equal to 256"),
     ] {
-        cases.extend(field(name, &values(&[1, most]), "should be greater than or equal to 1", &values(&[0, -1])));
+        cases.extend(field(
+            name,
+            &values(&[1, most]),
+            "should be greater than or equal to 1",
+            &values(&[0, -1]),
+        ));
         cases.extend(field(name, &[], too_much, &values(&[most + 1])));
     }
     judge(&f, &base, cases).await;

@@ -6,7 +6,8 @@ use super::super::fixture::*;
 use super::{accepts, field, judge, long, refuses, values};
 
 const ID: &str = "1d2b7a10-0f2c-11ee-be56-0242ac120002";
-const UUID: &str = "must be the customer's id, a lower-case UUID such as 1d2b7a10-0f2c-11ee-be56-0242ac120002";
+const UUID: &str =
+    "must be the customer's id, a lower-case UUID such as 1d2b7a10-0f2c-11ee-be56-0242ac120002";
 const NAME: &str = "must be the name of an object in this namespace";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,18 +50,34 @@ async fn a_customer_is_named_by_its_uuid() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rest_is_bounded_too() {
     let f = Fixture::new("customer").await;
-    let mut cases = field("serverRef.name", &values(&["kona-eu", "a.b"]), NAME, &values(&["Kona", "a_b", "a..b", "-a"]));
-    cases.extend(field("serverRef.name", &[json!(long(253))], "may not be more than 253", &[json!(long(254))]));
+    let mut cases =
+        field("serverRef.name", &values(&["kona-eu", "a.b"]), NAME, &values(&["Kona", "a_b", "a..b", "-a"]));
+    cases.extend(field(
+        "serverRef.name",
+        &[json!(long(253))],
+        "may not be more than 253",
+        &[json!(long(254))],
+    ));
     cases.extend(field("serverRef.name", &[], "should be at least 1 chars long", &[json!("")]));
     cases.extend(field("serverRef", &[], "Required value", &[json!(null)]));
     let modes = "supported values: \"Enforce\", \"Observe\"";
     cases.extend(field("mode", &values(&["Enforce", "Observe"]), modes, &values(&["Audit"])));
-    let interval = "must be a duration between 30s and 24h in hours, minutes and seconds, such as 10m or 1h30m";
+    let interval =
+        "must be a duration between 30s and 24h in hours, minutes and seconds, such as 10m or 1h30m";
     cases.extend(field("interval", &values(&["30s", "24h"]), interval, &values(&["29s", "24h1s", "", "1d"])));
-    cases.extend(field("verifyCredentialsSecretRef.name", &values(&["user"]), NAME, &values(&["User", "a b"])));
+    cases.extend(field(
+        "verifyCredentialsSecretRef.name",
+        &values(&["user"]),
+        NAME,
+        &values(&["User", "a b"]),
+    ));
     let key = |key: &str| json!({"verifyCredentialsSecretRef": {"name": "user", "passwordKey": key}});
     cases.push(accepts(key("pass_word.1")));
-    cases.push(refuses("verifyCredentialsSecretRef.passwordKey", "must be a key of the object's data", key("a b")));
+    cases.push(refuses(
+        "verifyCredentialsSecretRef.passwordKey",
+        "must be a key of the object's data",
+        key("a b"),
+    ));
     cases.push(accepts(json!({"suspend": true})));
     cases.push(refuses("", "field not declared in schema", json!({"accessTokenTtl": 1})));
     judge(&f, &customer("bounds", ID, 3600, 86_400), cases).await;

@@ -52,7 +52,8 @@ async fn every_default_is_written_out() {
     }
     let config_map = json!({"tls": {"caConfigMapRef": {"name": "ca"}}});
     let spec = with(json!({"url": "https://a", "credentialsSecretRef": {"name": "login"}}), config_map);
-    let tls = &f.apply(&with(manifest("X2Gateway", spec), json!({"metadata": {"name": "other"}}))).await.data["spec"]["tls"];
+    let tls = &f.apply(&with(manifest("X2Gateway", spec), json!({"metadata": {"name": "other"}}))).await.data
+        ["spec"]["tls"];
     assert_eq!(*tls, json!({"caConfigMapRef": {"name": "ca", "key": "ca.crt"}, "insecureSkipVerify": false}));
     f.finish().await;
 }

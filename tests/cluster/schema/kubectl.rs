@@ -58,7 +58,8 @@ async fn columns_and_short_names() {
         assert_eq!(words(output.lines().next().unwrap()), words(header), "{short}");
     }
     let row = kubectl(&f, &["get", "x2", "-o", "wide", "--no-headers"]).await;
-    let expected = ["x2-berlin-1", "https://10.20.0.11", "28800", "86400", "short-sessions", "True", "InSync"];
+    let expected =
+        ["x2-berlin-1", "https://10.20.0.11", "28800", "86400", "short-sessions", "True", "InSync"];
     assert_eq!(words(&row)[..7], expected);
     f.finish().await;
 }
@@ -95,8 +96,12 @@ async fn explain_tells_what_a_field_is_for() {
     ] {
         let text = kubectl(&f, &["explain", field]).await;
         assert!(text.contains(kind), "{field}: {text}");
-        let description = text.split("DESCRIPTION:").nth(1).unwrap_or_else(|| panic!("{field} has no description: {text}"));
-        assert!(description.split_whitespace().collect::<Vec<_>>().join(" ").contains(words), "{field}: {text}");
+        let description =
+            text.split("DESCRIPTION:").nth(1).unwrap_or_else(|| panic!("{field} has no description: {text}"));
+        assert!(
+            description.split_whitespace().collect::<Vec<_>>().join(" ").contains(words),
+            "{field}: {text}"
+        );
     }
     f.finish().await;
 }

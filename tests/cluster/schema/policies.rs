@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::super::fixture::*;
 use super::{Case, accepts, field, judge, long, refuses, values};
 
-const EXACT_OR_RANGE: &str =
-    "set either timeoutSeconds (exactly this lifetime), or minTimeoutSeconds, maxTimeoutSeconds or both (a range)";
-const INTERVAL: &str = "must be a duration between 30s and 24h in hours, minutes and seconds, such as 10m or 1h30m";
+const EXACT_OR_RANGE: &str = "set either timeoutSeconds (exactly this lifetime), or minTimeoutSeconds, maxTimeoutSeconds or both (a range)";
+const INTERVAL: &str =
+    "must be a duration between 30s and 24h in hours, minutes and seconds, such as 10m or 1h30m";
 const LABEL_KEY: &str = "must be a label's key, such as site or example.net/site";
 const LABEL_VALUE: &str = "must be a label's value: letters, digits, '-', '_' and '.'";
 
@@ -27,7 +27,12 @@ async fn a_policy_wants_a_lifetime_or_a_range() {
     for name in ["timeoutSeconds", "minTimeoutSeconds", "maxTimeoutSeconds"] {
         let least = "should be greater than or equal to 600";
         cases.extend(field(name, &values(&[600, 2_592_000]), least, &values(&[599, 0, -600])));
-        cases.extend(field(name, &[], "should be less than or equal to 2592000", &values(&[2_592_001, i64::MAX])));
+        cases.extend(field(
+            name,
+            &[],
+            "should be less than or equal to 2592000",
+            &values(&[2_592_001, i64::MAX]),
+        ));
     }
     let range = |least: i64, most: i64| json!({"minTimeoutSeconds": least, "maxTimeoutSeconds": most});
     let exact_and = |field: &str| json!({"timeoutSeconds": 28_800, field: 28_800});
@@ -47,7 +52,12 @@ async fn a_policy_wants_a_lifetime_or_a_range() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn priority_mode_and_interval_are_bounded() {
-    let mut cases = field("priority", &values(&[-1000, 0, 1000]), "should be less than or equal to 1000", &values(&[1001]));
+    let mut cases = field(
+        "priority",
+        &values(&[-1000, 0, 1000]),
+        "should be less than or equal to 1000",
+        &values(&[1001]),
+    );
     cases.extend(field("priority", &[], "should be greater than or equal to -1000", &values(&[-1001])));
     let modes = "supported values: \"Enforce\", \"Observe\"";
     cases.extend(field("mode", &values(&["Enforce", "Observe"]), modes, &values(&["enforce", "", "Off"])));
@@ -70,7 +80,11 @@ fn operators() -> Vec<Case> {
     let mut cases = Vec::new();
     for operator in ["In", "NotIn"] {
         cases.push(accepts(requirement(json!({"key": "site", "operator": operator, "values": ["a", ""]}))));
-        cases.push(refuses("gatewaySelector", values, requirement(json!({"key": "site", "operator": operator}))));
+        cases.push(refuses(
+            "gatewaySelector",
+            values,
+            requirement(json!({"key": "site", "operator": operator})),
+        ));
         let empty = requirement(json!({"key": "site", "operator": operator, "values": []}));
         cases.push(refuses("gatewaySelector", values, empty));
     }
@@ -81,7 +95,11 @@ fn operators() -> Vec<Case> {
         cases.push(refuses("gatewaySelector", values, some));
     }
     let unknown = requirement(json!({"key": "site", "operator": "Gt", "values": ["1"]}));
-    cases.push(refuses("gatewaySelector", "supported values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\"", unknown));
+    cases.push(refuses(
+        "gatewaySelector",
+        "supported values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\"",
+        unknown,
+    ));
     cases.push(refuses("gatewaySelector", "Required value", requirement(json!({"key": "site"}))));
     cases.push(refuses("gatewaySelector", "Required value", requirement(json!({"operator": "Exists"}))));
     cases
@@ -111,17 +129,23 @@ fn label_forms() -> Vec<Case> {
     cases.push(refuses("gatewaySelector", "may not be more than 63", carries("site", &long(64))));
     cases.push(refuses("gatewaySelector", "may not be more than 63", within(&long(64))));
     cases.push(accepts(exists(&format!("{}/{}", long(253), long(63)))));
-    cases.push(refuses("gatewaySelector", "may not be more than 317", exists(&format!("{}/{}", long(253), long(64)))));
+    cases.push(refuses(
+        "gatewaySelector",
+        "may not be more than 317",
+        exists(&format!("{}/{}", long(253), long(64))),
+    ));
     cases
 }
 
 fn sizes() -> Vec<Case> {
     let labels = |count: usize| {
-        let labels: serde_json::Map<String, Value> = (0..count).map(|n| (format!("key-{n}"), json!("a"))).collect();
+        let labels: serde_json::Map<String, Value> =
+            (0..count).map(|n| (format!("key-{n}"), json!("a"))).collect();
         json!({"gatewaySelector": {"matchLabels": labels}})
     };
     let requirements = |count: usize| {
-        let list: Vec<Value> = (0..count).map(|n| json!({"key": format!("key-{n}"), "operator": "Exists"})).collect();
+        let list: Vec<Value> =
+            (0..count).map(|n| json!({"key": format!("key-{n}"), "operator": "Exists"})).collect();
         json!({"gatewaySelector": {"matchExpressions": list}})
     };
     let entries = |count: usize| {

@@ -24,9 +24,10 @@ fn entries(count: usize, entry: impl Fn(usize) -> Value) -> Value {
 }
 
 fn conditions(count: usize) -> Value {
-    entries(count, |n| {
-        json!({"type": format!("Type{n}"), "status": "True", "reason": "A", "message": "", "lastTransitionTime": TIME})
-    })
+    entries(
+        count,
+        |n| json!({"type": format!("Type{n}"), "status": "True", "reason": "A", "message": "", "lastTransitionTime": TIME}),
+    )
 }
 
 fn refused_logins(count: usize) -> Value {
@@ -54,7 +55,8 @@ async fn lists_in_statuses_are_bounded() {
         assert!(text.contains("status.refusedLogin") && text.contains("must have at most 2 items"), "{text}");
     }
     let change = |_| json!({"time": TIME, "from": 1, "to": 2, "policy": "p", "cause": "Drift"});
-    let ttl_change = |_| json!({"time": TIME, "from": {}, "to": {"accessTokenTtlSeconds": 1}, "cause": "Policy"});
+    let ttl_change =
+        |_| json!({"time": TIME, "from": {}, "to": {"accessTokenTtlSeconds": 1}, "cause": "Policy"});
     let failure = |n: usize| json!({"gateway": format!("g{n}"), "reason": "TimedOut", "message": ""});
     for (kind, field, most, list) in [
         ("X2Gateway", "history", 10, [entries(10, change), entries(11, change)]),
@@ -77,7 +79,8 @@ async fn a_status_that_was_never_written_is_nobodys_success() {
     let applied = f.apply(&gateway_at("unseen", "https://10.20.0.11")).await;
     assert_eq!(applied.data["status"], json!({"observedGeneration": -1}));
     // A status in a manifest counts as little as it does for any kind with a status of its own.
-    let forged = with(gateway_at("forged", "https://10.20.0.13"), json!({"status": {"observedGeneration": 1}}));
+    let forged =
+        with(gateway_at("forged", "https://10.20.0.13"), json!({"status": {"observedGeneration": 1}}));
     f.apply(&forged).await;
     assert_eq!(f.get("X2Gateway", "forged").await.data["status"], json!({"observedGeneration": -1}));
     f.finish().await;

@@ -1,0 +1,13 @@
+//! The pure rules: tables of what is promised, and properties over whatever may come.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod contest;
+mod customer;
+mod gateway;
+mod lifetime;
+mod merge;
+mod ownership;
+mod precedence;
+mod schedule;
+mod tally;
+mod verdict;

@@ -1,0 +1,101 @@
+//! Who owns a remote object that several resources declare.
+
+use proptest::prelude::*;
+use tenure::engine::ownership::{Claimant, Standing, Trial, standing};
+
+fn claimant(id: u8, suspended: bool, trial: Trial) -> Claimant<u8> {
+    Claimant { id, suspended, trial }
+}
+
+#[test]
+fn the_oldest_that_got_in_owns_it() {
+    use Standing::{Loser, Owner, TryNow, Undecided};
+    use Trial::{GotIn, NoAnswer, Refused, Untried};
+    for (trials, expected) in [
+        (vec![Untried], vec![Owner]),
+        (vec![Refused], vec![Owner]),
+        (vec![Untried, Untried], vec![TryNow, TryNow]),
+        (vec![GotIn, Untried], vec![Owner, TryNow]),
+        (vec![Untried, GotIn], vec![TryNow, Undecided]),
+        (vec![GotIn, GotIn], vec![Owner, Loser]),
+        (vec![Refused, GotIn], vec![Loser, Owner]),
+        (vec![NoAnswer, GotIn], vec![Loser, Owner]),
+        (vec![Refused, Untried, GotIn], vec![Undecided, TryNow, Undecided]),
+        (vec![Refused, NoAnswer], vec![Owner, Owner]),
+    ] {
+        let claimants: Vec<_> = (0..).zip(&trials).map(|(id, trial)| claimant(id, false, *trial)).collect();
+        let found: Vec<_> = claimants.iter().map(|c| standing(&claimants, &c.id)).collect();
+        assert_eq!(found, expected, "{trials:?}");
+    }
+}
+
+#[test]
+fn who_is_paused_owns_nothing_and_stands_in_nobodys_way() {
+    let paused = claimant(0, true, Trial::GotIn);
+    let other = claimant(1, false, Trial::GotIn);
+    let both = [paused.clone(), other];
+    assert_eq!(standing(&both, &1), Standing::Owner);
+    assert_eq!(standing(&both, &0), Standing::Undecided);
+    assert_eq!(standing(&[paused], &0), Standing::Undecided);
+}
+
+fn claimants() -> impl Strategy<Value = Vec<Claimant<u8>>> {
+    let trial =
+        prop_oneof![Just(Trial::Untried), Just(Trial::GotIn), Just(Trial::NoAnswer), Just(Trial::Refused)];
+    let one = (any::<bool>(), trial);
+    proptest::collection::btree_map(any::<u8>(), one, 1..6)
+        .prop_map(|map| {
+            map.into_iter().map(|(id, (suspended, trial))| claimant(id, suspended, trial)).collect::<Vec<_>>()
+        })
+        .prop_shuffle()
+}
+
+fn owners(claimants: &[Claimant<u8>]) -> Vec<u8> {
+    claimants.iter().map(|c| c.id).filter(|id| standing(claimants, id) == Standing::Owner).collect()
+}
+
+proptest! {
+    #[test]
+    fn there_are_never_two_owners_once_someone_got_in(claimants in claimants()) {
+        let active: Vec<_> = claimants.iter().filter(|c| !c.suspended).collect();
+        let got_in = active.iter().filter(|c| c.trial == Trial::GotIn).map(|c| c.id).min();
+        let owners = owners(&claimants);
+        if let Some(first) = got_in {
+            prop_assert!(owners.is_empty() || owners == [first], "{:?}", owners);
+            if active.iter().all(|c| c.trial != Trial::Untried) {
+                prop_assert_eq!(owners, [first]);
+            }
+        } else if active.len() > 1 && active.iter().any(|c| c.trial == Trial::Untried) {
+            prop_assert!(owners.is_empty(), "while undecided nobody writes: {:?}", owners);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_list_does_not_matter(claimants in claimants()) {
+        let mut sorted = claimants.clone();
+        sorted.sort_by_key(|c| c.id);
+        for c in &claimants {
+            prop_assert_eq!(standing(&claimants, &c.id), standing(&sorted, &c.id));
+        }
+    }
+
+    #[test]
+    fn suspended_claimants_change_nothing_for_others(claimants in claimants()) {
+        let active: Vec<_> = claimants.iter().filter(|c| !c.suspended).cloned().collect();
+        for c in &active {
+            prop_assert_eq!(standing(&claimants, &c.id), standing(&active, &c.id));
+        }
+        for c in claimants.iter().filter(|c| c.suspended) {
+            prop_assert_eq!(standing(&claimants, &c.id), Standing::Undecided);
+        }
+    }
+
+    #[test]
+    fn everybody_is_tried_once(claimants in claimants()) {
+        let active: Vec<_> = claimants.iter().filter(|c| !c.suspended).collect();
+        for c in &active {
+            let tries = standing(&claimants, &c.id) == Standing::TryNow;
+            prop_assert_eq!(tries, active.len() > 1 && c.trial == Trial::Untried);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The conditions that reports are made of.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use proptest::prelude::*;
+use tenure::engine::verdict::{Notes, Reason, Verdict, conditions, ready, ready_reason, suspended};
+
+fn time(second: i64) -> Time {
+    Time(jiff::Timestamp::from_second(second).unwrap())
+}
+
+fn find<'a>(list: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    list.iter().find(|c| c.type_ == kind)
+}
+
+fn kinds(list: &[Condition]) -> Vec<(&str, &str)> {
+    list.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect()
+}
+
+#[test]
+fn each_standing_has_its_conditions() {
+    let made = |reason| conditions(&[], &Verdict::new(reason, "Do this."), &Notes::default(), 7, &time(1));
+    assert_eq!(kinds(&made(Reason::InSync)), [("Ready", "True")]);
+    assert_eq!(kinds(&made(Reason::TimedOut)), [("Ready", "False"), ("Reconciling", "True")]);
+    assert_eq!(kinds(&made(Reason::Conflict)), [("Ready", "False"), ("Stalled", "True")]);
+    for condition in made(Reason::Conflict) {
+        assert_eq!((condition.reason.as_str(), condition.message.as_str()), ("Conflict", "Do this."));
+        assert_eq!((condition.observed_generation, condition.last_transition_time), (Some(7), time(1)));
+    }
+    let notes = Notes { suspended: Some("paused".to_owned()), insecure: Some("in clear".to_owned()) };
+    let list = conditions(&[], &Verdict::new(Reason::InSync, "Well."), &notes, 1, &time(1));
+    assert_eq!(kinds(&list), [("Ready", "True"), ("Suspended", "True"), ("Insecure", "True")]);
+    assert_eq!(find(&list, "Insecure").unwrap().message, "in clear");
+}
+
+#[test]
+fn suspension_leaves_ready_and_ends_the_work() {
+    let notes = Notes { insecure: Some("in clear".to_owned()), ..Notes::default() };
+    for (reason, status) in
+        [(Reason::InSync, "True"), (Reason::TimedOut, "False"), (Reason::Conflict, "False")]
+    {
+        let before = conditions(&[], &Verdict::new(reason, "Do this."), &notes, 1, &time(1));
+        let list = suspended(&before, "spec.suspend is true", 2, &time(5));
+        assert_eq!(kinds(&list), [("Ready", status), ("Insecure", "True"), ("Suspended", "True")]);
+        assert!(list.iter().all(|c| c.observed_generation == Some(2)), "generations follow");
+        let (old, new) = (ready(&before).unwrap(), ready(&list).unwrap());
+        assert_eq!(
+            (&new.reason, &new.message, &new.last_transition_time),
+            (&old.reason, &old.message, &time(1))
+        );
+        assert_eq!(suspended(&list, "spec.suspend is true", 2, &time(9)), list, "once");
+        let resumed =
+            conditions(&list, &Verdict::new(Reason::InSync, "Well."), &Notes::default(), 3, &time(9));
+        assert_eq!(kinds(&resumed), [("Ready", "True")], "removed, not set to False");
+    }
+    assert_eq!(kinds(&suspended(&[], "paused", 1, &time(1))), [("Suspended", "True")]);
+}
+
+#[test]
+fn the_reason_is_read_back() {
+    let list =
+        conditions(&[], &Verdict::new(Reason::Contested, "Find out who."), &Notes::default(), 1, &time(1));
+    assert_eq!(ready_reason(&list), Some(Reason::Contested));
+    assert_eq!(ready_reason(&[]), None);
+    let foreign = Condition { reason: "Whim".to_owned(), ..list[0].clone() };
+    assert_eq!(ready_reason(&[foreign]), None);
+}
+
+#[derive(Clone, Debug)]
+enum Report {
+    Verdict(Reason, bool, bool),
+    Suspended,
+}
+
+fn reports() -> impl Strategy<Value = Vec<(Report, u8)>> {
+    let verdict = (proptest::sample::select(Reason::ALL.to_vec()), any::<bool>(), any::<bool>());
+    let one = prop_oneof![
+        4 => verdict.prop_map(|(reason, suspended, insecure)| Report::Verdict(reason, suspended, insecure)),
+        1 => Just(Report::Suspended),
+    ];
+    proptest::collection::vec((one, any::<u8>()), 1..20)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_reported_in_whatever_order(reports in reports()) {
+        let mut list: Vec<Condition> = Vec::new();
+        for (now, (report, generation)) in (1..).zip(reports) {
+            let generation = i64::from(generation);
+            let before = list.clone();
+            list = match report {
+                Report::Suspended => suspended(&before, "paused", generation, &time(now)),
+                Report::Verdict(reason, paused, insecure) => {
+                    let note = |is: bool| is.then(|| "note".to_owned());
+                    let notes = Notes { suspended: note(paused), insecure: note(insecure) };
+                    conditions(&before, &Verdict::new(reason, "Do this."), &notes, generation, &time(now))
+                }
+            };
+            prop_assert!(find(&list, "Reconciling").is_none() || find(&list, "Stalled").is_none());
+            for condition in &list {
+                prop_assert_eq!(condition.observed_generation, Some(generation));
+                prop_assert!(condition.type_ == "Ready" || condition.status == "True", "removed, not set to False");
+                let old = find(&before, &condition.type_).filter(|old| old.status == condition.status);
+                let since = old.map_or(time(now), |old| old.last_transition_time.clone());
+                prop_assert_eq!(&condition.last_transition_time, &since, "{}", condition.type_);
+                prop_assert_eq!(list.iter().filter(|c| c.type_ == condition.type_).count(), 1);
+            }
+        }
+    }
+}

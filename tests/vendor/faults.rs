@@ -1,0 +1,196 @@
+//! What goes wrong on the way, and what it is taken for.
+
+use std::time::Duration;
+
+use tenure::engine::verdict::Reason;
+use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure_kit::canary::Canary;
+use tenure_kit::faults::Fault;
+use tenure_kit::requests::Kind;
+use tenure_kit::server::Reception;
+
+use super::world::*;
+
+const BROKEN: (Class, Reason) = (Class::Transient, Reason::Unreachable);
+const LATE: (Class, Reason) = (Class::Transient, Reason::TimedOut);
+const NONSENSE: (Class, Reason) = (Class::Protocol, Reason::UnexpectedAnswer);
+
+#[tokio::test]
+async fn every_fault_of_an_exchange_has_its_class_and_its_reason() {
+    let echo = r#"{"message":"no: x2-admin-password eyJhbGciOi planted"}"#;
+    let refused = (Class::Rejected, Reason::UnexpectedAnswer);
+    let busy = (Class::Transient, Reason::UnexpectedAnswer);
+    for (fault, expected, words) in [
+        (Fault::reset(), BROKEN, "the connection was reset before the answer was complete"),
+        (Fault::reset().after_effect(), BROKEN, "the connection was reset before the answer was complete"),
+        (Fault::truncate(), BROKEN, "before the answer was complete"),
+        (
+            Fault::html(),
+            NONSENSE,
+            "GET /api2/token/timeout was answered with something unexpected: it is not JSON; check that the URL is an X2 appliance's",
+        ),
+        (Fault::body(r#"{"timeout_seconds":"#), NONSENSE, "not JSON"),
+        (Fault::body(vec![0xff, 0xfe, 0]), NONSENSE, "not JSON"),
+        (Fault::body(""), NONSENSE, "not JSON"),
+        (Fault::oversize(64 * 1024 + 1), NONSENSE, "the answer is too long"),
+        (Fault::oversize_chunked(8 << 20), NONSENSE, "the answer is too long"),
+        (
+            Fault::status(404, echo),
+            (Class::NotFound, Reason::UnexpectedAnswer),
+            "GET /api2/token/timeout was answered with status 404: check that the URL is the API's base",
+        ),
+        (Fault::status(400, echo), refused, "GET /api2/token/timeout was answered with status 400"),
+        (Fault::status(418, echo), refused, "status 418"),
+        (Fault::status(409, echo), (Class::StaleVersion, Reason::UnexpectedAnswer), "status 409"),
+        (Fault::status(429, echo), (Class::RateLimited(None), Reason::RateLimited), "status 429"),
+        (Fault::status(500, echo), busy, "status 500"),
+        (Fault::status(503, echo), busy, "status 503"),
+        (
+            Fault::redirect(302, "http://192.0.2.1/planted"),
+            NONSENSE,
+            "GET /api2/token/timeout was answered with a redirect, which is never followed: correct the URL",
+        ),
+        (Fault::status(304, ""), NONSENSE, "redirect"),
+    ] {
+        let (fleet, world) = plain();
+        world.x2().log_in().await.unwrap();
+        let described = format!("{fault:?}");
+        fleet.appliance(0).fault(fault.on(Kind::Get));
+        let error = world.failure().await;
+        let (class, reason, text) = judged(&error);
+        assert_eq!((class, reason), expected, "{described}: {text}");
+        assert!(text.contains(words), "{described}: {text}");
+        assert!(!text.contains("127."), "the URL is not repeated: {text}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_up_to_the_cap_is_read() {
+    let (fleet, world) = plain();
+    world.x2().log_in().await.unwrap();
+    for fault in [Fault::oversize(64 * 1024), Fault::oversize_chunked(64 * 1024)] {
+        fleet.appliance(0).fault(fault.on(Kind::Get).times(1));
+        assert_eq!(world.x2().read_timeout().await, Ok(86_400));
+    }
+}
+
+#[tokio::test]
+async fn silence_and_slowness_end_at_the_request_timeout() {
+    for fault in [Fault::hang(), Fault::hang().after_effect(), Fault::drip(Duration::from_millis(200))] {
+        let (fleet, mut world) = plain();
+        world.x2().log_in().await.unwrap();
+        world.endpoint.timeout = Duration::from_millis(300);
+        fleet.appliance(0).fault(fault.on(Kind::Get));
+        let begun = tenure::clock::instant();
+        let (class, reason, text) = judged(&world.failure().await);
+        assert_eq!((class, reason), LATE, "{text}");
+        assert_eq!(text, "GET /api2/token/timeout got no answer within requestTimeout");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        fleet.appliance(0).requests().wait_until(|requests| requests.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made() {
+    for (reception, expected, words) in [
+        (Reception::Reset, BROKEN, "the connection was reset"),
+        (Reception::Silent, LATE, "got no answer within requestTimeout"),
+    ] {
+        let (fleet, mut world) = secured();
+        world.endpoint.timeout = Duration::from_millis(300);
+        fleet.appliance(0).set_reception(reception);
+        let (class, reason, text) = judged(&remote(world.x2().log_in().await.unwrap_err()));
+        assert_eq!((class, reason), expected, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    let (fleet, world) = secured();
+    fleet.stop_listening().await;
+    let (class, reason, text) = judged(&world.failure().await);
+    assert_eq!((class, reason), BROKEN);
+    assert_eq!(text, "the connection was refused: check the URL's port, and whether the service is running");
+    let (_, mut world) = secured();
+    world.endpoint.base = tenure::vendor::endpoint::BaseUrl::parse("https://nowhere.invalid").unwrap();
+    let (class, reason, text) = judged(&world.failure().await);
+    assert_eq!((class, reason), BROKEN);
+    assert_eq!(text, "the host name does not resolve: check the URL and the DNS");
+}
+
+#[tokio::test]
+async fn plain_http_where_tls_is_spoken_and_the_other_way_round() {
+    let (fleet, mut world) = plain();
+    let https = fleet.appliance(0).url().replace("http:", "https:");
+    world.endpoint = endpoint(&https, None);
+    let (class, reason, text) = judged(&world.failure().await);
+    assert_eq!((class, reason), (Class::Rejected, Reason::TlsFailed), "{text}");
+    assert_eq!(text, "the TLS handshake failed: check that the port speaks TLS 1.2 or newer");
+    let (fleet, mut world) = secured();
+    world.endpoint = endpoint(&fleet.appliance(0).url().replace("https:", "http:"), None);
+    let (class, _, text) = judged(&world.failure().await);
+    assert_eq!(class, Class::Transient, "{text}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_never_followed() {
+    let canary = Canary::start().unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        for kind in [Kind::Login, Kind::Get, Kind::Write] {
+            let (fleet, world) = plain();
+            fleet
+                .appliance(0)
+                .fault(Fault::redirect(status, &format!("{}/api2/tokens", canary.url())).on(kind));
+            let mut x2 = world.x2();
+            let failed = match kind {
+                Kind::Write => x2.set_timeout(600).await.map(|()| 0),
+                _ => x2.read_timeout().await,
+            };
+            let error = remote(failed.unwrap_err());
+            assert_eq!((error.class(), error.status()), (Class::Protocol, Some(status)));
+            assert_eq!(fleet.counts().of(kind), 1, "once");
+        }
+    }
+    assert_eq!((canary.counts().total(), canary.requests().connections()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_not_repeated() {
+    for fault in [Fault::reset(), Fault::truncate(), Fault::status(503, "{}")] {
+        let (fleet, world) = plain();
+        let appliance = fleet.appliance(0);
+        appliance.fault(fault.after_effect().on(Kind::Write));
+        let error = remote(world.x2().set_timeout(600).await.unwrap_err());
+        assert_eq!(error.class(), Class::Transient, "{error}");
+        assert_eq!((appliance.timeout(), appliance.counts().write), (600, 1), "who reads finds it out");
+        assert_eq!(world.x2().read_timeout().await, Ok(600));
+    }
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_was_closed_is_opened_anew() {
+    let (fleet, world) = secured();
+    assert_eq!(world.x2().read_timeout().await, Ok(86_400));
+    fleet.appliance(0).hang_up();
+    fleet.appliance(0).requests().wait_until(|requests| requests.open_connections() == 0).await;
+    // The client may learn of it a moment too late: once, and no request is lost but this one.
+    let again = match world.x2().read_timeout().await {
+        Err(error) => {
+            assert_eq!(remote(error).class(), Class::Transient);
+            world.x2().read_timeout().await
+        }
+        read => read,
+    };
+    assert_eq!(again, Ok(86_400));
+    assert_eq!(fleet.counts().login, 1, "the token is kept");
+}
+
+#[tokio::test]
+async fn an_operator_that_ends_begins_nothing_and_finishes_what_it_began() {
+    let (fleet, world) = plain();
+    world.x2().log_in().await.unwrap();
+    world.ending.send_replace(true);
+    let error = world.failure().await;
+    assert_eq!(error.fault, Seen::Ending);
+    assert_eq!(fleet.counts().get, 0);
+    let mut x2 = world.x2();
+    x2.set_timeout(600).await.unwrap();
+    assert_eq!(x2.prove().await, Ok(600), "the rest of a change");
+}

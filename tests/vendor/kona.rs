@@ -1,0 +1,192 @@
+//! The Kona server's sessions and customers.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tenure::engine::verdict::Reason;
+use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure::vendor::login::AccessError;
+use tenure_kit::canary::Canary;
+use tenure_kit::faults::Fault;
+use tenure_kit::kona::{Failure, KonaOptions, KonaServer, TokenTtls, WritePath};
+use tenure_kit::requests::Kind;
+
+use super::sessions::pass;
+use super::world::*;
+
+const ID: &str = "1d2b7a10-0f2c-11ee-be56-0242ac120002";
+
+fn start() -> (KonaServer, World) {
+    let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
+    kona.add_customer(ID, "Acme");
+    let world = World::of_kona(&kona);
+    (kona, world)
+}
+
+/// Logins and refreshes so far.
+fn logins(kona: &KonaServer) -> (u64, u64) {
+    (kona.counts().login, kona.counts().refresh)
+}
+
+#[tokio::test]
+async fn a_herd_logs_in_once_and_reuses_the_token() {
+    let kona = KonaServer::start(KonaOptions::default()).unwrap();
+    kona.add_customer(ID, "Acme");
+    let world = World::of_kona(&kona);
+    let client = world.kona();
+    assert!(join_all((0..50).map(|_| client.read_customer(ID, false))).await.iter().all(Result::is_ok));
+    assert_eq!((logins(&kona), kona.counts().get), ((1, 0), 50));
+}
+
+#[tokio::test]
+async fn an_expired_token_is_renewed_by_its_refresh_token() {
+    let (kona, world) = start();
+    for (wait, expected) in [(0, (1, 0)), (6400, (1, 0)), (100, (1, 1)), (6400, (1, 1)), (100, (1, 2))] {
+        pass(Duration::from_secs(wait)).await;
+        assert!(world.kona().read_customer(ID, false).await.is_ok());
+        assert_eq!(logins(&kona), expected, "after {wait} more seconds");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_is_refreshed_once_and_then_there_is_one_login() {
+    let (kona, world) = start();
+    world.kona().log_in().await.unwrap();
+    kona.expire_access_tokens();
+    assert!(world.kona().read_customer(ID, false).await.is_ok());
+    assert_eq!(logins(&kona), (1, 1));
+    kona.expire_all_tokens();
+    let refused = stale(world.kona().read_customer(ID, false).await.unwrap_err());
+    assert_eq!(logins(&kona), (1, 2), "the Secret is read again before the login");
+    assert!(world.kona_after(Some(refused)).read_customer(ID, false).await.is_ok());
+    assert_eq!(logins(&kona), (2, 2));
+}
+
+#[tokio::test]
+async fn a_herd_with_refused_tokens_refreshes_once() {
+    let (kona, world) = start();
+    world.kona().log_in().await.unwrap();
+    kona.expire_access_tokens();
+    let client = world.kona();
+    assert!(join_all((0..20).map(|_| client.read_customer(ID, false))).await.iter().all(Result::is_ok));
+    assert_eq!(logins(&kona), (1, 1));
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_fault_of_the_token_and_never_followed() {
+    let canary = Canary::start().unwrap();
+    let (kona, world) = start();
+    world.kona().log_in().await.unwrap();
+    let redirect = || Fault::redirect(302, &format!("{}/login", canary.url())).on(Kind::Get);
+    kona.fault(redirect().times(1));
+    assert!(world.kona().read_customer(ID, false).await.is_ok());
+    assert_eq!(logins(&kona), (1, 1), "refreshed");
+    kona.fault(redirect());
+    let refused = stale(world.kona().read_customer(ID, false).await.unwrap_err());
+    let error = remote(world.kona_after(Some(refused)).read_customer(ID, false).await.err().unwrap());
+    assert_eq!((error.status(), error.class()), (Some(302), Class::Protocol));
+    assert_eq!(logins(&kona), (2, 2), "one login, and no more");
+    assert_eq!(canary.requests().connections(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_not_answered_with_a_login() {
+    for status in [429, 503] {
+        let (kona, world) = start();
+        world.kona().log_in().await.unwrap();
+        kona.expire_access_tokens();
+        kona.fault(Fault::status(status, "{}").retry_after("30").on(Kind::Refresh));
+        let error = world.kona().read_customer(ID, false).await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(30)), "{status}");
+        assert_eq!(logins(&kona), (1, 1), "{status}");
+    }
+    let (kona, world) = start();
+    world.kona().log_in().await.unwrap();
+    pass(Duration::from_secs(6500)).await;
+    kona.fault(Fault::status(500, Failure::General.body("Invalid refresh token scope")).on(Kind::Refresh));
+    assert!(world.kona().read_customer(ID, false).await.is_ok(), "a 500 is how it refuses a refresh token");
+    assert_eq!(logins(&kona), (2, 1));
+}
+
+#[tokio::test]
+async fn a_refused_password_is_tried_once() {
+    let (kona, mut world) = start();
+    world.credentials = credentials("tenant@example.net", "planted-wrong-password", "1");
+    let error = world.kona().log_in().await.unwrap_err();
+    assert_eq!(error, AccessError::Refused);
+    harmless(&error);
+    assert!(matches!(world.kona().log_in().await, Err(AccessError::NotTried(_))));
+    assert_eq!(logins(&kona), (1, 0));
+}
+
+#[tokio::test]
+async fn every_failure_of_a_read_has_its_class() {
+    for (failure, class, reason) in [
+        (Failure::Permission, Class::Forbidden, Reason::Forbidden),
+        (Failure::NotFound, Class::NotFound, Reason::UnexpectedAnswer),
+        (Failure::BadRequest, Class::Rejected, Reason::UnexpectedAnswer),
+        (Failure::TooManyRequests, Class::RateLimited(None), Reason::RateLimited),
+        (Failure::StaleVersion, Class::StaleVersion, Reason::UnexpectedAnswer),
+        (Failure::General, Class::Transient, Reason::UnexpectedAnswer),
+        (Failure::Database, Class::Transient, Reason::UnexpectedAnswer),
+    ] {
+        let (kona, world) = start();
+        kona.fault(Fault::status(failure.codes().0, failure.body("planted")).on(Kind::Get));
+        let error = remote(world.kona().read_customer(ID, false).await.err().unwrap());
+        assert_eq!(
+            (error.class(), error.reason(), error.path),
+            (class, reason, "/api/customer/{customerId}")
+        );
+        assert!(!error.to_string().contains(ID), "the path's template, not its ids: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_customer_that_is_not_the_one_meant_is_refused() {
+    let other =
+        r#"{"id":{"entityType":"CUSTOMER","id":"ffffffff-0f2c-11ee-be56-0242ac120002"},"title":"Other"}"#;
+    for (body, why) in [
+        (other, "it is another customer"),
+        ("{}", "it does not carry the customer's id"),
+        (r#"{"id":"1d2b7a10-0f2c-11ee-be56-0242ac120002"}"#, "it does not carry the customer's id"),
+        ("[]", "it is no JSON object; check that the URL is a Kona server's"),
+        ("<html>", "it is no JSON object; check that the URL is a Kona server's"),
+        (r#"{"a":1,"a":2}"#, "it is no JSON object; check that the URL is a Kona server's"),
+    ] {
+        let (kona, world) = start();
+        kona.fault(Fault::body(body).on(Kind::Get));
+        let error = remote(world.kona().read_customer(ID, false).await.err().unwrap());
+        assert_eq!(error.fault, Seen::Malformed(why), "{body}");
+    }
+    for (bytes, fits) in [(1024 * 1024, true), (1024 * 1024 + 1, false)] {
+        let (kona, world) = start();
+        kona.fault(Fault::oversize_chunked(bytes).on(Kind::Get));
+        assert_eq!(world.kona().read_customer(ID, false).await.is_ok(), fits, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_404_of_a_write_means_the_other_spelling_of_the_path() {
+    for (path, writes) in
+        [(WritePath::WithSlash, [1, 2]), (WritePath::WithoutSlash, [2, 3]), (WritePath::Both, [1, 2])]
+    {
+        let (kona, world) = start();
+        kona.set_write_path(path);
+        for expected in writes {
+            let customer = world.kona().read_customer(ID, false).await.unwrap();
+            world.kona().write_customer(ID, &customer).await.unwrap();
+            assert_eq!(kona.counts().write, expected, "{path:?}: remembered");
+        }
+        assert_eq!(kona.created(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_customers_user_proves_its_lifetime_whatever_the_clock() {
+    let (kona, world) = start();
+    for (ttl, offset) in [(7200, 0), (60, 3600), (31_536_000, -3600)] {
+        kona.set_admin_ttls(TokenTtls { access: ttl, refresh: 31_536_000 });
+        kona.set_clock_offset(offset);
+        assert_eq!(world.kona().prove().await, Ok(u32::try_from(ttl).unwrap()));
+    }
+}

@@ -1,0 +1,18 @@
+//! The clients of the remote systems against simulated ones, with everything that goes wrong between them.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod answers;
+mod connections;
+mod faults;
+mod kona;
+mod pace;
+mod proxy;
+mod sessions;
+mod world;

@@ -1,0 +1,149 @@
+//! How hard remote systems are asked, and how they say that it was too hard.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tenure::clock;
+use tenure::engine::verdict::Reason;
+use tenure::vendor::fault::Class;
+use tenure::vendor::lanes::{Bounds, Lanes};
+use tenure::vendor::x2::X2;
+use tenure_kit::faults::{Fault, Gate};
+use tenure_kit::kona::{KonaOptions, KonaServer};
+use tenure_kit::requests::Kind;
+use tenure_kit::x2::{FleetOptions, X2Fleet};
+
+use super::world::*;
+
+fn http_date(from_now: i64) -> String {
+    let at = clock::now().0 + jiff::SignedDuration::from_secs(from_now);
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+#[tokio::test]
+async fn a_wait_that_is_asked_for_counts_up_to_ten_minutes() {
+    let seconds = Duration::from_secs;
+    for (text, least, most) in [
+        ("7".to_owned(), seconds(7), seconds(7)),
+        (" 600 ".to_owned(), seconds(600), seconds(600)),
+        ("601".to_owned(), seconds(600), seconds(600)),
+        ("18446744073709551615".to_owned(), seconds(600), seconds(600)),
+        ("0".to_owned(), seconds(0), seconds(0)),
+        (http_date(120), seconds(100), seconds(120)),
+        (http_date(86_400), seconds(600), seconds(600)),
+        (http_date(-3600), seconds(0), seconds(0)),
+    ] {
+        for (status, reason) in [(429, Reason::RateLimited), (503, Reason::UnexpectedAnswer)] {
+            let (fleet, world) = plain();
+            world.x2().log_in().await.unwrap();
+            fleet.appliance(0).fault(Fault::status(status, "{}").retry_after(&text).on(Kind::Get));
+            let error = world.x2().read_timeout().await.unwrap_err();
+            let wait = error.retry_after().unwrap_or_else(|| panic!("{text:?} is understood"));
+            assert!((least..=most).contains(&wait), "{text:?}: {wait:?}");
+            let error = remote(error);
+            assert_eq!((error.class(), error.reason()), (Class::RateLimited(Some(wait)), reason));
+        }
+    }
+    for text in ["", "soon", "-1", "1.5", "Mon, 99 Foo 2026 00:00:00 GMT"] {
+        let (fleet, world) = plain();
+        fleet.appliance(0).fault(Fault::status(429, "{}").retry_after(text).on(Kind::Get));
+        assert_eq!(world.failure().await.class(), Class::RateLimited(None), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_appliance_that_hangs_lends_its_slot_after_a_second() {
+    let fleet =
+        X2Fleet::start(FleetOptions { appliances: 2, tls: false, ..FleetOptions::default() }).unwrap();
+    let mut world = World::of(&fleet);
+    (world.remotes, world.ending) = remotes(loopback(), 1);
+    let other = endpoint(&fleet.appliance(1).url(), None);
+    X2::new(&world.remotes, &other, &world.credentials, None).log_in().await.unwrap();
+    world.x2().log_in().await.unwrap();
+    let gate = Gate::new();
+    fleet.appliance(0).fault(Fault::gate(&gate).on(Kind::Get));
+    let begun = clock::instant();
+    let moving = async {
+        fleet.appliance(0).requests().wait_arrived(Kind::Get, 1).await;
+        let read = X2::new(&world.remotes, &other, &world.credentials, None).read_timeout().await;
+        let waited = begun.elapsed();
+        assert_eq!(fleet.appliance(0).requests().in_flight(), 1, "the first one still hangs");
+        gate.open();
+        (read, waited)
+    };
+    let mut hanging = world.x2();
+    let (first, (second, waited)) = tokio::join!(hanging.read_timeout(), moving);
+    assert_eq!((first, second), (Ok(86_400), Ok(86_400)));
+    assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test]
+async fn there_are_as_many_exchanges_as_slots() {
+    let fleet =
+        X2Fleet::start(FleetOptions { appliances: 12, tls: false, ..FleetOptions::default() }).unwrap();
+    let mut world = World::of(&fleet);
+    (world.remotes, world.ending) = remotes(loopback(), 3);
+    let endpoints: Vec<_> = fleet.appliances().map(|appliance| endpoint(&appliance.url(), None)).collect();
+    let reads = endpoints.iter().map(async |endpoint| {
+        X2::new(&world.remotes, endpoint, &world.credentials, None).read_timeout().await
+    });
+    assert!(join_all(reads).await.into_iter().all(|read| read == Ok(86_400)));
+    let peak = fleet.requests().peak_in_flight();
+    assert!((1..=3).contains(&peak), "{peak}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kona_server_gets_as_many_requests_at_once_as_it_may() {
+    const ID: &str = "1d2b7a10-0f2c-11ee-be56-0242ac120002";
+    let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
+    kona.add_customer(ID, "Acme");
+    let mut world = World::of_kona(&kona);
+    world.endpoint.lane = Lanes::default().lane(&kona.url(), Bounds { in_flight: 3, per_second: None });
+    world.kona().log_in().await.unwrap();
+    let gate = Gate::new();
+    kona.fault(Fault::gate(&gate).on(Kind::Get));
+    let client = world.kona();
+    let reads = join_all((0..10).map(|_| client.read_customer(ID, false)));
+    let open = async {
+        kona.requests().wait_arrived(Kind::Get, 3).await;
+        gate.open();
+    };
+    let (reads, ()) = tokio::join!(reads, open);
+    assert!(reads.iter().all(Result::is_ok));
+    assert_eq!((kona.requests().peak_in_flight(), kona.counts().get), (3, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_begun_at_the_rate_that_is_declared() {
+    let lane = Lanes::default().lane("a", Bounds { in_flight: 100, per_second: Some(20) });
+    let begun = clock::instant();
+    let started = join_all((0..41).map(async |_| {
+        let _permit = lane.enter().await;
+        begun.elapsed()
+    }));
+    let mut started = started.await;
+    started.sort();
+    for (n, at) in (0_u32..).zip(&started) {
+        let due = Duration::from_millis(50) * n;
+        assert!(*at >= due && *at <= due + Duration::from_millis(5), "{n}: {at:?}");
+    }
+    tokio::time::advance(Duration::from_mins(1)).await;
+    let before = clock::instant();
+    let _permits = join_all((0..3).map(|_| lane.enter())).await;
+    assert!(before.elapsed() >= Duration::from_millis(100), "idle time is not saved up for a burst");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
+    let lanes = Lanes::default();
+    let one = Bounds::ONE_AT_A_TIME;
+    let first = lanes.lane("a", one);
+    let held = first.enter().await;
+    let same = lanes.lane("a", one);
+    assert!(futures::poll!(Box::pin(same.enter())).is_pending(), "the same lane");
+    assert!(futures::poll!(Box::pin(lanes.lane("b", one).enter())).is_ready(), "another URL");
+    let wider = lanes.lane("a", Bounds { in_flight: 2, per_second: None });
+    assert!(futures::poll!(Box::pin(wider.enter())).is_ready());
+    drop(held);
+    assert!(futures::poll!(Box::pin(same.enter())).is_ready());
+}

@@ -1,0 +1,161 @@
+//! What these tests have in common: the clients' shared parts, an endpoint for a simulator, and someone to log in as.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tenure::engine::verdict::Reason;
+use tenure::metrics::Metrics;
+use tenure::vendor::address::DialPolicy;
+use tenure::vendor::admission::Admission;
+use tenure::vendor::credentials::{Credentials, Identity, SecretVersion};
+use tenure::vendor::endpoint::{BaseUrl, Endpoint, Transport};
+use tenure::vendor::fault::{Class, RemoteError};
+use tenure::vendor::http::Http;
+use tenure::vendor::kona::{Kona, Spellings};
+use tenure::vendor::lanes::{Bounds, Lanes};
+use tenure::vendor::login::{AccessError, Remotes};
+use tenure::vendor::sessions::{Serial, Sessions};
+use tenure::vendor::slots::Slots;
+use tenure::vendor::x2::X2;
+use tenure_kit::kona::KonaServer;
+use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
+use tokio::sync::watch;
+
+/// What must never stand in an error.
+const SECRETS: [&str; 5] =
+    ["x2-admin-password", "x2-viewer-password", "kona-admin-password", "planted", "eyJ"];
+
+/// The clients' shared parts, and where requests go.
+pub(crate) struct World {
+    pub(crate) remotes: Remotes,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) credentials: Credentials,
+    pub(crate) ending: watch::Sender<bool>,
+}
+
+pub(crate) fn loopback() -> DialPolicy {
+    DialPolicy { allow: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()], deny: Vec::new() }
+}
+
+pub(crate) fn remotes(dial: DialPolicy, slots: usize) -> (Remotes, watch::Sender<bool>) {
+    // Whichever test is first installs it; for the others it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (ending, receiver) = watch::channel(false);
+    let http = Http::new(dial, Slots::new(slots), Arc::new(Metrics::new(false)), receiver);
+    let remotes = Remotes {
+        http,
+        sessions: Sessions::default(),
+        admission: Admission::default(),
+        spellings: Spellings::default(),
+    };
+    (remotes, ending)
+}
+
+pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
+    Endpoint {
+        base: BaseUrl::parse(url).unwrap(),
+        transport: Transport { ca: ca.map(Into::into), ..Transport::default() },
+        timeout: Duration::from_secs(20),
+        namespace: "a".to_owned(),
+        lane: Lanes::default().lane(url, Bounds::ONE_AT_A_TIME),
+    }
+}
+
+pub(crate) fn credentials(username: &str, password: &str, version: &str) -> Credentials {
+    let version = SecretVersion { uid: "uid".to_owned(), resource_version: version.to_owned() };
+    let keys = ("username".to_owned(), "password".to_owned());
+    Credentials {
+        secret: "login".to_owned(),
+        identity: Identity { version, keys },
+        username: SecretString::from(username),
+        password: SecretString::from(password),
+    }
+}
+
+impl World {
+    fn new(endpoint: Endpoint, credentials: Credentials) -> Self {
+        let (remotes, ending) = remotes(loopback(), 64);
+        Self { remotes, endpoint, credentials, ending }
+    }
+
+    pub(crate) fn of(fleet: &X2Fleet) -> Self {
+        Self::at(&fleet.appliance(0), fleet.ca_pem())
+    }
+
+    pub(crate) fn at(appliance: &Appliance, ca: Option<String>) -> Self {
+        Self::new(endpoint(&appliance.url(), ca), credentials("admin", "x2-admin-password", "1"))
+    }
+
+    pub(crate) fn of_kona(kona: &KonaServer) -> Self {
+        let login = credentials("tenant@example.net", "kona-admin-password", "1");
+        Self::new(endpoint(&kona.url(), kona.ca_pem()), login)
+    }
+
+    pub(crate) fn x2(&self) -> X2<'_> {
+        self.x2_after(None)
+    }
+
+    pub(crate) fn x2_after(&self, refused: Option<Serial>) -> X2<'_> {
+        X2::new(&self.remotes, &self.endpoint, &self.credentials, refused)
+    }
+
+    pub(crate) fn kona(&self) -> Kona<'_> {
+        self.kona_after(None)
+    }
+
+    pub(crate) fn kona_after(&self, refused: Option<Serial>) -> Kona<'_> {
+        Kona::new(&self.remotes, &self.endpoint, &self.credentials, refused)
+    }
+
+    /// The error of a read of the appliance's setting.
+    pub(crate) async fn failure(&self) -> RemoteError {
+        remote(self.x2().read_timeout().await.expect_err("it fails"))
+    }
+}
+
+/// One appliance over plain HTTP, and the way to it.
+pub(crate) fn plain() -> (X2Fleet, World) {
+    let fleet = X2Fleet::start(FleetOptions { tls: false, ..FleetOptions::default() }).unwrap();
+    let world = World::of(&fleet);
+    (fleet, world)
+}
+
+/// One appliance with TLS, and the way to it.
+pub(crate) fn secured() -> (X2Fleet, World) {
+    let fleet = X2Fleet::start(FleetOptions::default()).unwrap();
+    let world = World::of(&fleet);
+    (fleet, world)
+}
+
+/// The error of an exchange; nothing that is printed of it may hold a secret.
+pub(crate) fn remote(error: AccessError) -> RemoteError {
+    harmless(&error);
+    match error {
+        AccessError::Remote(error) => error,
+        other => panic!("no failed exchange: {other:?}"),
+    }
+}
+
+pub(crate) fn harmless(error: &AccessError) {
+    let verdict = error.verdict("The appliance", "login");
+    for text in [format!("{error:?}"), error.to_string(), verdict.message] {
+        for secret in SECRETS {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(!text.is_empty());
+    }
+}
+
+/// Class, reason and text of an error, to be compared at once.
+pub(crate) fn judged(error: &RemoteError) -> (Class, Reason, String) {
+    (error.class(), error.reason(), error.to_string())
+}
+
+pub(crate) fn stale(error: AccessError) -> Serial {
+    harmless(&error);
+    match error {
+        AccessError::Stale(serial) => serial,
+        other => panic!("not stale: {other:?}"),
+    }
+}
