@@ -4,11 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
-use tenure_kit::access::service_account_kubeconfig;
+use tenure_kit::access::{operator_rules, service_account_kubeconfig};
 use tenure_kit::control_plane::{self, ControlPlane};
 use tenure_kit::kona::KonaServer;
 use tenure_kit::namespace::{TestNamespace, install_crds};
@@ -31,25 +30,6 @@ pub struct Fixture {
     logs: String,
 }
 
-/// The operator's rights, as a chart would grant them.
-fn rules() -> Vec<PolicyRule> {
-    let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
-        api_groups: Some(vec![group.to_owned()]),
-        resources: Some(resources.iter().map(ToString::to_string).collect()),
-        verbs: verbs.iter().map(ToString::to_string).collect(),
-        ..PolicyRule::default()
-    };
-    let kinds = ["x2gateways", "tokenpolicies", "konaservers", "customertokenttls"];
-    let statuses = kinds.map(|kind| format!("{kind}/status"));
-    let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
-    vec![
-        rule("tenure.dev", &kinds, &["get", "list", "watch"]),
-        rule("tenure.dev", &statuses, &["patch"]),
-        rule("events.k8s.io", &["events"], &["create"]),
-        rule("", &["secrets", "configmaps"], &["get"]),
-    ]
-}
-
 pub async fn plane() -> &'static ControlPlane {
     static CRDS: OnceCell<()> = OnceCell::const_new();
     let plane = control_plane::shared().await.unwrap();
@@ -66,7 +46,7 @@ impl Fixture {
     pub async fn new(name: &str) -> Self {
         let plane = plane().await;
         let ns = TestNamespace::create(plane, name).await.unwrap();
-        let kubeconfig = service_account_kubeconfig(plane, ns.name(), &rules()).await.unwrap();
+        let kubeconfig = service_account_kubeconfig(plane, ns.name(), &operator_rules()).await.unwrap();
         Self { plane, ns, operator: None, kubeconfig, logs: String::new() }
     }
 
