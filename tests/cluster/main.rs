@@ -14,6 +14,7 @@
 mod bad_input;
 mod conflicts;
 mod drift;
+mod examples;
 mod fixture;
 mod gateways;
 mod operator;
