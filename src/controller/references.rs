@@ -19,6 +19,8 @@ use crate::vendor::credentials::{Credentials, Identity, SecretVersion};
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time between two reads of what is in use.
+const IN_USE: Duration = Duration::from_mins(1);
 /// Secret types that are somebody else's credentials.
 const REFUSED_TYPES: [&str; 4] = [
     "kubernetes.io/service-account-token",
@@ -36,15 +38,21 @@ pub enum Age {
     Polled,
     /// A login is due, or something has changed: read now, or together with whoever asked a moment ago.
     Now,
+    /// A user asked for a look: what was read before that may be what has just been corrected, and a wrong password would
+    /// be tried again.
+    Asked,
 }
 
 impl Age {
-    fn limit(self) -> Duration {
+    /// Whether something that was read at a time will do for somebody who came at another.
+    fn suits(self, read: Instant, came: Instant) -> bool {
         match self {
-            Self::InUse => Duration::from_mins(1),
+            Self::InUse => read.elapsed() < IN_USE,
             // Looks for the sake of a poll come a little early or late.
-            Self::Polled => SECRET_POLL.mul_f64(0.9),
-            Self::Now => Duration::from_secs(1),
+            Self::Polled => read.elapsed() < SECRET_POLL.mul_f64(0.9),
+            Self::Now => read.elapsed() < Duration::from_secs(1),
+            // Whoever waited while another read is served by one read together.
+            Self::Asked => read > came,
         }
     }
 }
@@ -79,9 +87,9 @@ where
             let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(places.entry((namespace.to_owned(), name.to_owned())).or_default())
         };
+        let came = clock::instant();
         let mut last = place.lock().await;
-        if let Some((at, found)) = last.as_ref().filter(|(at, _)| at.elapsed() < age.limit()) {
-            let _ = at;
+        if let Some((_, found)) = last.as_ref().filter(|(read, _)| age.suits(*read, came)) {
             return found.clone();
         }
         let asked = clock::instant();
@@ -101,7 +109,7 @@ where
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, place| {
             place.try_lock().map_or(true, |read| {
-                read.as_ref().is_some_and(|(at, _)| at.elapsed() < Age::InUse.limit()) || Arc::strong_count(place) > 1
+                read.as_ref().is_some_and(|(at, _)| at.elapsed() < IN_USE) || Arc::strong_count(place) > 1
             })
         });
     }

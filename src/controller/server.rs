@@ -102,7 +102,9 @@ impl Reconciled for KonaServer {
         }
         memory.summed_up = Some(clock::instant());
         if (due || alarmed) && !server.spec.connection.suspend {
-            let age = if changed || asked.is_some() {
+            let age = if asked.is_some() {
+                Age::Asked
+            } else if changed {
                 Age::Now
             } else if memory.polled {
                 Age::Polled

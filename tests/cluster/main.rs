@@ -19,4 +19,5 @@ mod fixture;
 mod gateways;
 mod operator;
 mod policies;
+mod requests;
 mod scale;

@@ -68,7 +68,9 @@ pub(super) async fn examine(
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let status = at_url(context, gateway, &url).await?;
-    let age = if memory.inputs.is_none() || asked || memory.pace.due().is_none() {
+    let age = if asked {
+        Age::Asked
+    } else if memory.inputs.is_none() || memory.pace.due().is_none() {
         Age::Now
     } else if memory.polled {
         Age::Polled
