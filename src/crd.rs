@@ -18,7 +18,8 @@ pub use schema::manifests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use tokenpolicy::{
-    Failure, GatewayCounts, GatewaySelector, Operator, Requirement, TokenPolicy, TokenPolicySpec, TokenPolicyStatus,
+    Failure, GatewayCounts, GatewaySelector, Operator, Requirement, TokenPolicy, TokenPolicySpec,
+    TokenPolicyStatus,
 };
 pub use x2gateway::{Change, X2Gateway, X2GatewaySpec, X2GatewayStatus};
 

@@ -105,13 +105,21 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("reconciles", "Looks at objects, by how they ended", self.reconciles.clone());
         registry.register("reconcile_duration_seconds", "Length of a look", self.reconcile_duration.clone());
-        registry.register("remote_requests", "Requests to remote systems, by answer", self.remote_requests.clone());
+        registry.register(
+            "remote_requests",
+            "Requests to remote systems, by answer",
+            self.remote_requests.clone(),
+        );
         registry.register(
             "remote_request_duration_seconds",
             "Time until a remote system had answered",
             self.remote_request_duration.clone(),
         );
-        registry.register("drift_corrections", "Values put back after somebody changed them", self.drift_corrections.clone());
+        registry.register(
+            "drift_corrections",
+            "Values put back after somebody changed them",
+            self.drift_corrections.clone(),
+        );
         registry.register("gateways", "Gateways of a policy, by state", self.gateways.clone());
         registry.register("customers", "Customers of a server, by state", self.customers.clone());
         if let Some(last_success) = &self.last_success {
@@ -145,12 +153,20 @@ impl Metrics {
     }
 
     /// Sets how many parts of a whole are in a state; none removes the series.
-    pub fn counted(&self, whole: Whole, name: &str, namespace: &str, state: &'static str, count: Option<i64>) {
+    pub fn counted(
+        &self,
+        whole: Whole,
+        name: &str,
+        namespace: &str,
+        state: &'static str,
+        count: Option<i64>,
+    ) {
         let (family, label) = match whole {
             Whole::Policy => (&self.gateways, "policy"),
             Whole::Server => (&self.customers, "server"),
         };
-        let labels = [(label, name.to_owned()), ("namespace", namespace.to_owned()), ("state", state.to_owned())];
+        let labels =
+            [(label, name.to_owned()), ("namespace", namespace.to_owned()), ("state", state.to_owned())];
         match count {
             Some(count) => {
                 family.get_or_create(&labels).set(count);

@@ -44,7 +44,8 @@ impl Level {
 pub fn start(format: Option<Format>, level: Level) {
     let filter = EnvFilter::new(format!("error,tenure={}", level.as_str()));
     let text = format.map_or_else(|| std::io::stderr().is_terminal(), |format| format == Format::Text);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if text {
         builder.init();
     } else {

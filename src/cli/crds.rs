@@ -20,7 +20,8 @@ pub(super) fn crds(options: &Options) -> anyhow::Result<()> {
         Some(folder) => {
             for (name, text) in manifests {
                 let path = folder.join(name);
-                std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+                std::fs::write(&path, text)
+                    .with_context(|| format!("{} cannot be written", path.display()))?;
             }
         }
         None => {

@@ -101,7 +101,10 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
     telemetry::start(options.log_format, options.log_level);
     telemetry::guard_panics();
     keep_out_of_core_files();
-    anyhow::ensure!(options.min_timeout <= options.max_timeout, "--min-timeout must not be greater than --max-timeout");
+    anyhow::ensure!(
+        options.min_timeout <= options.max_timeout,
+        "--min-timeout must not be greater than --max-timeout"
+    );
     rustls::crypto::ring::default_provider().install_default().ok();
     tokio::runtime::Runtime::new()?.block_on(operate(options))
 }
@@ -116,12 +119,14 @@ fn keep_out_of_core_files() {
 }
 
 async fn operate(options: Options) -> anyhow::Result<()> {
-    let config = Config::infer().await.context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")?;
+    let config =
+        Config::infer().await.context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")?;
     let writes = client(&config, Some(API_TIMEOUT))?;
     // Watches have a connection of their own: beside many writes one was seen to stop delivering.
     let watches = client(&config, None)?;
     let listener = TcpListener::bind(options.listen).await;
-    let listener = listener.with_context(|| format!("cannot listen on {}: choose another --listen", options.listen))?;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {}: choose another --listen", options.listen))?;
     let listening = listener.local_addr().unwrap_or(options.listen);
     let (end, ending) = watch::channel(false);
     let (events, write_events) = Events::new(writes.clone(), instance());
@@ -143,7 +148,11 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         seed::refused_logins(&context);
         context.metrics.leads(true);
         workers::start(&context);
-        tracing::info!(gateways = context.gateways.keys().len(), customers = context.customers.keys().len(), "at work");
+        tracing::info!(
+            gateways = context.gateways.keys().len(),
+            customers = context.customers.keys().len(),
+            "at work"
+        );
         std::future::pending::<()>().await;
     };
     let told = tokio::select! {
@@ -168,7 +177,8 @@ fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> 
     if timeout.is_some() {
         config.read_timeout = timeout;
     }
-    Client::try_from(config).context("the connection to the API server cannot be set up: check the kubeconfig")
+    Client::try_from(config)
+        .context("the connection to the API server cannot be set up: check the kubeconfig")
 }
 
 /// The name that events are reported under.

@@ -74,8 +74,9 @@ pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judg
     let insecure = if base.is_plaintext() {
         Some("The password and the tokens travel in clear, since spec.url is http://.".to_owned())
     } else {
-        tls.insecure_skip_verify
-            .then(|| "The server's certificate is not checked, since spec.tls.insecureSkipVerify is set.".to_owned())
+        tls.insecure_skip_verify.then(|| {
+            "The server's certificate is not checked, since spec.tls.insecureSkipVerify is set.".to_owned()
+        })
     };
     Ok(Judged { base, proxy, timeout, tls, insecure })
 }
@@ -98,7 +99,13 @@ impl Judged {
             insecure_skip_verify: self.tls.insecure_skip_verify,
             proxy: self.proxy,
         };
-        Ok(Endpoint { base: self.base, transport, timeout: self.timeout, namespace: namespace.to_owned(), lane })
+        Ok(Endpoint {
+            base: self.base,
+            transport,
+            timeout: self.timeout,
+            namespace: namespace.to_owned(),
+            lane,
+        })
     }
 }
 
@@ -134,20 +141,27 @@ pub async fn credentials(
     }
 }
 
-async fn ca(references: &References, namespace: &str, tls: &Tls, age: Age) -> Result<Option<Arc<str>>, Verdict> {
+async fn ca(
+    references: &References,
+    namespace: &str,
+    tls: &Tls,
+    age: Age,
+) -> Result<Option<Arc<str>>, Verdict> {
     let (pem, what) = match (&tls.ca_secret_ref, &tls.ca_config_map_ref) {
         (None, None) => return Ok(None),
         (Some(CaRef { name, key }), _) => {
             (references.secret_text(namespace, name, key, age).await?, format!("Key {key} of Secret {name}"))
         }
-        (None, Some(CaRef { name, key })) => {
-            (references.config_map_text(namespace, name, key, age).await?, format!("Key {key} of ConfigMap {name}"))
-        }
+        (None, Some(CaRef { name, key })) => (
+            references.config_map_text(namespace, name, key, age).await?,
+            format!("Key {key} of ConfigMap {name}"),
+        ),
     };
     if is_ca(&pem) {
         Ok(Some(pem))
     } else {
-        let message = format!("{what} holds no PEM certificate that can be used: put the CA's certificate there.");
+        let message =
+            format!("{what} holds no PEM certificate that can be used: put the CA's certificate there.");
         Err(Verdict::new(Reason::CaUnusable, message))
     }
 }

@@ -71,7 +71,13 @@ pub struct Context {
 
 impl Context {
     /// Publishes a Warning where an object has come to stand worse, or otherwise badly, than before.
-    pub fn warn_of(&self, object: ObjectReference, policy: Option<ObjectReference>, before: Option<Reason>, now: &Verdict) {
+    pub fn warn_of(
+        &self,
+        object: ObjectReference,
+        policy: Option<ObjectReference>,
+        before: Option<Reason>,
+        now: &Verdict,
+    ) {
         let waiting = matches!(
             now.reason,
             Reason::Progressing | Reason::Drifted | Reason::NoGatewaysMatch | Reason::GatewaysNotReady
@@ -80,7 +86,12 @@ impl Context {
             return;
         }
         tracing::warn!(
-            kind = object.kind, namespace = object.namespace, name = object.name, reason = now.reason.as_str(), "{}", now.message
+            kind = object.kind,
+            namespace = object.namespace,
+            name = object.name,
+            reason = now.reason.as_str(),
+            "{}",
+            now.message
         );
         let (reason, note) = (now.reason.as_str(), now.message.clone());
         self.events.publish(Happening { object, reason, note, warning: true, policy });

@@ -20,7 +20,8 @@ use super::workers::{Kind, Look, Reconciled, wake};
 use super::{request, server};
 use crate::clock;
 use crate::crd::{
-    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, RefusedLogin, Time, TtlChange, TtlSeconds,
+    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, RefusedLogin, Time, TtlChange,
+    TtlSeconds,
 };
 use crate::engine::contest::Contest;
 use crate::engine::ownership::Standing;
@@ -86,7 +87,15 @@ struct Findings {
 
 impl Findings {
     fn of(verdict: Verdict) -> Self {
-        Self { verdict, effective_url: None, read: None, proven: None, change: None, refused: None, retry_after: None }
+        Self {
+            verdict,
+            effective_url: None,
+            read: None,
+            proven: None,
+            change: None,
+            refused: None,
+            retry_after: None,
+        }
     }
 }
 
@@ -193,8 +202,8 @@ pub(super) fn claim(context: &Arc<Context>, customer: &CustomerTokenTtl) {
             && status.last_checked_time.is_some()
             && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
     });
-    let suspended =
-        customer.spec.suspend || server_of(context, customer).is_some_and(|server| server.spec.connection.suspend);
+    let suspended = customer.spec.suspend
+        || server_of(context, customer).is_some_and(|server| server.spec.connection.suspend);
     let rivals = context.customer_claims.set(&claim_id(customer), claimed, suspended, got_in);
     for rival in rivals {
         wake(context, Kind::Customer, rival);
@@ -269,7 +278,12 @@ fn not_due(
     memory.pace.due().filter(|due| *due > clock::instant())
 }
 
-async fn pause(context: &Arc<Context>, customer: &Arc<CustomerTokenTtl>, memory: &mut Memory, message: &str) -> Look {
+async fn pause(
+    context: &Arc<Context>,
+    customer: &Arc<CustomerTokenTtl>,
+    memory: &mut Memory,
+    message: &str,
+) -> Look {
     let mut status = customer.status.clone().unwrap_or_default();
     report::set_suspended(&mut status, &**customer, message);
     let written = report::write(context, &**customer, status).await;
@@ -289,7 +303,8 @@ async fn examine_and_report(
         return Look::NotDue(clock::instant() + AGAIN);
     };
     // The examination may have written the status itself, where the URL had changed.
-    let customer = &context.customers.valid(&Key::of(customer.meta())).unwrap_or_else(|| Arc::clone(customer));
+    let customer =
+        &context.customers.valid(&Key::of(customer.meta())).unwrap_or_else(|| Arc::clone(customer));
     let was_ready = current_reason(customer).is_some_and(|reason| reason.standing() == Kstatus::Current);
     let verdict = findings.verdict.clone();
     let ready = verdict.reason.standing() == Kstatus::Current;
@@ -375,7 +390,13 @@ fn announce(
         };
         let note = format!("Token lifetimes {verb} to {access} s (access) and {refresh} s (refresh).");
         tracing::info!(kind = "CustomerTokenTtl", namespace, name, access, refresh, ?cause, "{note}");
-        context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy: None });
+        context.events.publish(Happening {
+            object: object.clone(),
+            reason,
+            note,
+            warning: false,
+            policy: None,
+        });
     }
     let before = customer.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
     if let Some(verdict) = verdict {

@@ -107,7 +107,9 @@ async fn write_all(client: Client, instance: String, mut queue: mpsc::UnboundedR
 
 fn summed_up(one: Happening, count: usize) -> Happening {
     match one.policy.clone() {
-        Some(policy) if count > 1 => Happening { object: policy, note: format!("{count} gateways: {}", one.note), ..one },
+        Some(policy) if count > 1 => {
+            Happening { object: policy, note: format!("{count} gateways: {}", one.note), ..one }
+        }
         _ => one,
     }
 }
@@ -121,7 +123,12 @@ async fn write(client: &Client, instance: &str, happening: Happening) {
     match written {
         Ok(Ok(_)) => {}
         Ok(Err(kube::Error::Api(status))) => {
-            tracing::debug!(namespace, code = status.code, "the API server refused an event: {}", status.message);
+            tracing::debug!(
+                namespace,
+                code = status.code,
+                "the API server refused an event: {}",
+                status.message
+            );
         }
         _ => tracing::debug!(namespace, "the API server did not take an event"),
     }

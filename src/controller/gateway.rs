@@ -253,7 +253,12 @@ async fn examine_and_report(
     Look::Done { next: next(written, memory.pace.due()), ready }
 }
 
-fn new_status(gateway: &X2Gateway, findings: &Findings, governance: &Governance, owed: &[Change]) -> X2GatewayStatus {
+fn new_status(
+    gateway: &X2Gateway,
+    findings: &Findings,
+    governance: &Governance,
+    owed: &[Change],
+) -> X2GatewayStatus {
     let mut status = gateway.status.clone().unwrap_or_default();
     let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
     report::set_verdict(&mut status, gateway, &findings.verdict, &notes);
@@ -289,18 +294,35 @@ fn new_status(gateway: &X2Gateway, findings: &Findings, governance: &Governance,
 fn announce(context: &Context, gateway: &X2Gateway, owed: &[Change], verdict: &Verdict, regime: &Regime) {
     let object = reference(gateway);
     let namespace = gateway.namespace().unwrap_or_default();
-    let about = |policy: &str| policy_reference(&Key::new(namespace.clone(), policy), policy::uid(context, &namespace, policy));
+    let about = |policy: &str| {
+        policy_reference(&Key::new(namespace.clone(), policy), policy::uid(context, &namespace, policy))
+    };
     for change in owed {
         let Change { from, to, policy, cause, .. } = change;
         let was = from.map_or_else(String::new, |from| format!(" from {from} s"));
         let (reason, note) = match cause {
-            Cause::Policy => ("TimeoutChanged", format!("Token lifetime set{was} to {to} s, as TokenPolicy {policy} wants.")),
+            Cause::Policy => (
+                "TimeoutChanged",
+                format!("Token lifetime set{was} to {to} s, as TokenPolicy {policy} wants."),
+            ),
             Cause::Drift => {
                 context.metrics.drift_corrected(Kind::Gateway.as_str());
-                ("DriftCorrected", format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."))
+                (
+                    "DriftCorrected",
+                    format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."),
+                )
             }
         };
-        tracing::info!(kind = "X2Gateway", namespace, name = gateway.name_any(), from, to, policy, ?cause, "{note}");
+        tracing::info!(
+            kind = "X2Gateway",
+            namespace,
+            name = gateway.name_any(),
+            from,
+            to,
+            policy,
+            ?cause,
+            "{note}"
+        );
         let policy = Some(about(policy));
         context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
     }
@@ -332,13 +354,17 @@ fn has_got_in(gateway: &X2Gateway, claimed: Option<&str>) -> bool {
 }
 
 fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) -> bool {
-    let (Some(before), Some(after)) = (before.and_then(Entry::valid), after.and_then(Entry::valid)) else { return false };
+    let (Some(before), Some(after)) = (before.and_then(Entry::valid), after.and_then(Entry::valid)) else {
+        return false;
+    };
     let timeless = |gateway: &X2Gateway| {
         let mut status = gateway.status.clone().unwrap_or_default();
         X2Gateway::times(&mut status).into_iter().flatten().for_each(|time| *time = None);
         status
     };
-    before.spec == after.spec && before.metadata.labels == after.metadata.labels && timeless(before) == timeless(after)
+    before.spec == after.spec
+        && before.metadata.labels == after.metadata.labels
+        && timeless(before) == timeless(after)
 }
 
 /// The connection's faults that keep a gateway from being claimed are found when it is examined.

@@ -11,7 +11,8 @@ use crate::vendor::endpoint::BaseUrl;
 pub fn allows(annotation: &str, target: &BaseUrl, proxy: Option<&BaseUrl>) -> bool {
     let entries: Vec<&str> = annotation.split(',').map(str::trim).collect();
     let to_target = entries.iter().any(|entry| matches(entry, target));
-    let through = |proxy| entries.iter().filter_map(|e| e.strip_prefix("proxy=")).any(|entry| matches(entry, proxy));
+    let through =
+        |proxy| entries.iter().filter_map(|e| e.strip_prefix("proxy=")).any(|entry| matches(entry, proxy));
     to_target && proxy.is_none_or(through)
 }
 
@@ -38,7 +39,9 @@ fn split_port<'a>(rest: &'a str, scheme: &str) -> Option<(&'a str, u16)> {
     let rest = rest.trim_end_matches('/');
     match rest.rsplit_once(':') {
         // The last colon of an IPv6 address is no port's.
-        Some((host, port)) if !port.ends_with(']') && rest.parse::<Cidr>().is_err() => Some((host, port.parse().ok()?)),
+        Some((host, port)) if !port.ends_with(']') && rest.parse::<Cidr>().is_err() => {
+            Some((host, port.parse().ok()?))
+        }
         _ => Some((rest, default_port(scheme))),
     }
 }
@@ -59,12 +62,22 @@ mod tests {
     #[test]
     fn scheme_host_and_port_must_match() {
         let list = "https://10.20.0.0/16, https://*.x2.example.net, https://one.example:8443";
-        for url in ["https://10.20.3.4", "https://a.x2.example.net", "https://A.B.x2.example.net.", "https://one.example:8443/p"] {
+        for url in [
+            "https://10.20.3.4",
+            "https://a.x2.example.net",
+            "https://A.B.x2.example.net.",
+            "https://one.example:8443/p",
+        ] {
             assert!(allowed(list, url, None), "{url}");
         }
         for url in [
-            "http://10.20.3.4", "https://10.21.0.1", "https://10.20.3.4:8443", "https://x2.example.net",
-            "https://evilx2.example.net", "https://one.example", "https://a.x2.example.net.evil.org",
+            "http://10.20.3.4",
+            "https://10.21.0.1",
+            "https://10.20.3.4:8443",
+            "https://x2.example.net",
+            "https://evilx2.example.net",
+            "https://one.example",
+            "https://a.x2.example.net.evil.org",
         ] {
             assert!(!allowed(list, url, None), "{url}");
         }

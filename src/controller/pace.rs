@@ -42,7 +42,13 @@ impl Pace {
 
     /// Sets the next look after a look, and returns whether this one is to be reported: an object that was in order keeps
     /// its Ready until three tries in a row have failed.
-    pub fn after(&mut self, verdict: &Verdict, retry_after: Option<Duration>, interval: Duration, was_ready: bool) -> bool {
+    pub fn after(
+        &mut self,
+        verdict: &Verdict,
+        retry_after: Option<Duration>,
+        interval: Duration,
+        was_ready: bool,
+    ) -> bool {
         let reason = verdict.reason;
         let random = clock::random();
         let wait = match reason.standing() {
@@ -56,8 +62,12 @@ impl Pace {
                 let quick = schedule::backoff(self.failures, random);
                 let in_grace = was_ready && self.failures < GRACE && passes(reason);
                 match reason {
-                    Reason::Drifted | Reason::Contested | Reason::VerificationFailed => schedule::jittered(interval, random),
-                    _ if reason.standing() == Standing::InProgress || in_grace => quick.max(retry_after.unwrap_or_default()),
+                    Reason::Drifted | Reason::Contested | Reason::VerificationFailed => {
+                        schedule::jittered(interval, random)
+                    }
+                    _ if reason.standing() == Standing::InProgress || in_grace => {
+                        quick.max(retry_after.unwrap_or_default())
+                    }
                     _ => schedule::stalled(interval, random),
                 }
             }

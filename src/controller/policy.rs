@@ -71,15 +71,20 @@ impl PolicySet {
                 (vec![policy.clone()], Regime::Enforced { policy, target, suspended })
             }
             None => {
-                let wants = |claim: &Claim| Some((claim.policy.clone(), claim.target.ok()?)).filter(|_| !claim.suspended);
-                let wants: Vec<(String, Target)> = selecting().filter_map(|(_, _, claim)| wants(claim)).collect();
+                let wants = |claim: &Claim| {
+                    Some((claim.policy.clone(), claim.target.ok()?)).filter(|_| !claim.suspended)
+                };
+                let wants: Vec<(String, Target)> =
+                    selecting().filter_map(|(_, _, claim)| wants(claim)).collect();
                 let names = wants.iter().map(|(policy, _)| policy.clone()).collect();
                 (names, if wants.is_empty() { Regime::Unmanaged } else { Regime::Observed(wants) })
             }
         };
-        let concerned = || selecting().map(|(policy, _, _)| policy).filter(|policy| names.contains(&policy.name_any()));
+        let concerned =
+            || selecting().map(|(policy, _, _)| policy).filter(|policy| names.contains(&policy.name_any()));
         let interval = concerned().filter_map(|policy| schedule::parse(&policy.spec.interval)).min();
-        let requests = concerned().filter_map(|policy| Some((Key::of(policy.meta()), open_request(policy)?.to_owned())));
+        let requests =
+            concerned().filter_map(|policy| Some((Key::of(policy.meta()), open_request(policy)?.to_owned())));
         Governance { regime, interval: interval.unwrap_or(schedule::UNMANAGED), requests: requests.collect() }
     }
 }
@@ -88,7 +93,8 @@ impl PolicySet {
 /// changed.
 fn held_by_undecodable(gateway: &X2Gateway, policies: &[Entry<TokenPolicy>]) -> Option<Governance> {
     let policy = gateway.status.as_ref()?.policy.clone()?;
-    let is_it = |entry: &Entry<TokenPolicy>| entry.valid().is_none() && entry.meta().name.as_ref() == Some(&policy);
+    let is_it =
+        |entry: &Entry<TokenPolicy>| entry.valid().is_none() && entry.meta().name.as_ref() == Some(&policy);
     policies.iter().any(is_it).then(|| Governance {
         regime: Regime::Enforced { policy, target: Err(InvalidTarget::Undecodable), suspended: false },
         interval: schedule::UNMANAGED,
@@ -211,7 +217,9 @@ impl Reconciled for TokenPolicy {
 
 /// Whether nothing has changed that gateways depend on.
 fn is_alike(before: Option<&Entry<TokenPolicy>>, after: Option<&Entry<TokenPolicy>>) -> bool {
-    let (Some(before), Some(after)) = (before.and_then(Entry::valid), after.and_then(Entry::valid)) else { return false };
+    let (Some(before), Some(after)) = (before.and_then(Entry::valid), after.and_then(Entry::valid)) else {
+        return false;
+    };
     before.uid() == after.uid() && before.spec == after.spec && open_request(before) == open_request(after)
 }
 
@@ -221,7 +229,8 @@ fn parts(context: &Context, policy: &TokenPolicy) -> Vec<Part> {
     let set = PolicySet::of(context, &namespace);
     let wanted = target(policy, context.settings.bounds).ok();
     let gateways = context.gateways.namespace(&namespace);
-    let selected = gateways.iter().filter(|entry| selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS)));
+    let selected =
+        gateways.iter().filter(|entry| selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS)));
     selected
         .map(|entry| match entry.valid() {
             Some(gateway) => part(policy, wanted, &set.governance(gateway).regime, gateway),
@@ -246,12 +255,15 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
         .and_then(|c| Some(Verdict::new(Reason::parse(&c.reason)?, c.message.clone())));
     let reason = verdict.as_ref().map(|v| v.reason);
     let observes = policy.spec.mode == Mode::Observe;
-    let holds = |seconds: Option<u32>| wanted.zip(seconds).is_some_and(|(target, seconds)| target.holds(seconds));
+    let holds =
+        |seconds: Option<u32>| wanted.zip(seconds).is_some_and(|(target, seconds)| target.holds(seconds));
     let state = if gateway.spec.connection.suspend {
         State::Suspended
     } else if observes {
         match (status.timeout_seconds.filter(|_| current), reason) {
-            (_, Some(reason)) if reason.standing() != Standing::Current && reason != Reason::Drifted => State::Failed,
+            (_, Some(reason)) if reason.standing() != Standing::Current && reason != Reason::Drifted => {
+                State::Failed
+            }
             (None, _) => State::Pending,
             (seconds, _) if holds(seconds) => State::InSync,
             _ => State::Drifted,
@@ -259,7 +271,10 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
     } else if governor.policy() != Some(&policy.name_any()) {
         State::Overridden
     } else {
-        let proven = status.timeout_seconds.zip(status.proven_timeout_seconds).is_some_and(|(set, token)| proves(token, set));
+        let proven = status
+            .timeout_seconds
+            .zip(status.proven_timeout_seconds)
+            .is_some_and(|(set, token)| proves(token, set));
         let governed = status.policy.as_deref() == governor.policy();
         if current && !governed && reason.is_none_or(|r| r.standing() == Standing::Current) {
             State::Pending
@@ -283,7 +298,9 @@ fn new_status(context: &Context, policy: &TokenPolicy, parts: &[Part]) -> (Token
     let mut status = policy.status.clone().unwrap_or_default();
     let target = target(policy, context.settings.bounds);
     let verdict = match target {
-        Err(why) => Verdict::new(Reason::InvalidSpec, format!("The policy is refused: {why}. Correct its spec.")),
+        Err(why) => {
+            Verdict::new(Reason::InvalidSpec, format!("The policy is refused: {why}. Correct its spec."))
+        }
         Ok(_) => policy_verdict(parts, policy.spec.mode == Mode::Observe),
     };
     if let Some(asked) = open_request(policy)
@@ -292,7 +309,11 @@ fn new_status(context: &Context, policy: &TokenPolicy, parts: &[Part]) -> (Token
         status.last_handled_reconcile_at = Some(asked.to_owned());
     }
     if policy.spec.suspend {
-        report::set_suspended(&mut status, policy, "spec.suspend is true: no gateway is changed. The policy keeps its claim to them.");
+        report::set_suspended(
+            &mut status,
+            policy,
+            "spec.suspend is true: no gateway is changed. The policy keeps its claim to them.",
+        );
         return (status, verdict);
     }
     report::set_verdict(&mut status, policy, &verdict, &Notes::default());

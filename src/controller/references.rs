@@ -38,7 +38,8 @@ pub enum Age {
     Polled,
     /// A login is due, or something has changed: read now, or together with whoever asked a moment ago.
     Now,
-    /// A token was refused at this moment: what was read before it may be the old password.
+    /// At this moment a token was refused, or a user asked for a look: what was read before it may be what has just been
+    /// corrected, and a wrong password would be tried again.
     Since(Instant),
 }
 
@@ -78,7 +79,10 @@ impl<K> Default for Cache<K> {
 
 impl<K> Cache<K>
 where
-    K: Clone + std::fmt::Debug + DeserializeOwned + kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    K: Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
 {
     async fn read(&self, client: &Client, namespace: &str, name: &str, age: Age) -> Result<Arc<K>, Missing> {
         let place = {
@@ -90,7 +94,9 @@ where
             return found.clone();
         }
         let asked = clock::instant();
-        let answer = tokio::time::timeout(API_TIMEOUT, Api::<K>::namespaced(client.clone(), namespace).get(name)).await;
+        let answer =
+            tokio::time::timeout(API_TIMEOUT, Api::<K>::namespaced(client.clone(), namespace).get(name))
+                .await;
         let found = match answer {
             Ok(Ok(object)) => Ok(Arc::new(object)),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Missing::NotFound),
@@ -106,7 +112,8 @@ where
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, place| {
             place.try_lock().map_or(true, |read| {
-                read.as_ref().is_some_and(|(asked, _)| asked.elapsed() < IN_USE) || Arc::strong_count(place) > 1
+                read.as_ref().is_some_and(|(asked, _)| asked.elapsed() < IN_USE)
+                    || Arc::strong_count(place) > 1
             })
         });
     }
@@ -151,7 +158,9 @@ impl References {
         let CredentialsRef { name, username_key, password_key } = reference;
         let secret = self.secret(namespace, name, age).await?;
         if let Some(kind) = secret.type_.as_deref().filter(|kind| REFUSED_TYPES.contains(kind)) {
-            let message = format!("Secret {name} is of type {kind}, which is not meant for logins: name a Secret of type Opaque.");
+            let message = format!(
+                "Secret {name} is of type {kind}, which is not meant for logins: name a Secret of type Opaque."
+            );
             return Err(Verdict::new(Reason::SecretTypeRefused, message));
         }
         let version = SecretVersion {
@@ -168,13 +177,25 @@ impl References {
     }
 
     /// One key of a Secret as text.
-    pub async fn secret_text(&self, namespace: &str, name: &str, key: &str, age: Age) -> Result<Arc<str>, Verdict> {
+    pub async fn secret_text(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        age: Age,
+    ) -> Result<Arc<str>, Verdict> {
         let secret = self.secret(namespace, name, age).await?;
         text(&secret, name, key).map(Arc::from)
     }
 
     /// One key of a `ConfigMap` as text.
-    pub async fn config_map_text(&self, namespace: &str, name: &str, key: &str, age: Age) -> Result<Arc<str>, Verdict> {
+    pub async fn config_map_text(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        age: Age,
+    ) -> Result<Arc<str>, Verdict> {
         let found = self.config_maps.read(&self.client.0, namespace, name, age).await;
         let map = found.map_err(|missing| unread(missing, "ConfigMap", name, Reason::ConfigMapNotFound))?;
         let value = map.data.as_ref().and_then(|data| data.get(key));
@@ -192,8 +213,12 @@ impl References {
 
 fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Verdict {
     let message = match missing {
-        Missing::NotFound => format!("{kind} {name} does not exist in this namespace: create it, or correct its name."),
-        Missing::Forbidden => format!("The operator may not read {kind} {name}: grant it the verb get on it."),
+        Missing::NotFound => {
+            format!("{kind} {name} does not exist in this namespace: create it, or correct its name.")
+        }
+        Missing::Forbidden => {
+            format!("The operator may not read {kind} {name}: grant it the verb get on it.")
+        }
         Missing::NoAnswer => format!("{kind} {name} could not be read: the API server did not answer."),
     };
     Verdict::new(reason, message)
@@ -201,12 +226,14 @@ fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Verdict {
 
 fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {
     let missing = |what| {
-        let message = format!("Secret {name} {what} {key}: add the value under this key, or correct the key.");
+        let message =
+            format!("Secret {name} {what} {key}: add the value under this key, or correct the key.");
         Verdict::new(Reason::SecretKeyMissing, message)
     };
     let value = secret.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| missing("has no key"))?;
     if value.0.is_empty() {
         return Err(missing("has nothing under its key"));
     }
-    String::from_utf8(value.0.clone()).map_err(|_| missing("has something other than UTF-8 text under its key"))
+    String::from_utf8(value.0.clone())
+        .map_err(|_| missing("has something other than UTF-8 text under its key"))
 }

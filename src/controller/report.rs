@@ -29,7 +29,13 @@ const REFRESH: Duration = Duration::from_hours(1);
 
 /// A kind whose status we write.
 pub trait Reported:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + DeserializeOwned
+    + Clone
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
 {
     /// Its status.
     type Status: Clone + Default + PartialEq + Serialize + Send;
@@ -109,7 +115,8 @@ impl Reporter {
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
         for attempt in 0..TRIES {
             let permit = self.in_flight.acquire().await;
-            let answer = tokio::time::timeout(API_TIMEOUT, api.patch_status(&key.name, &params, &patch)).await;
+            let answer =
+                tokio::time::timeout(API_TIMEOUT, api.patch_status(&key.name, &params, &patch)).await;
             drop(permit);
             match answer {
                 Ok(Ok(object)) => return Ok(object),
@@ -146,7 +153,8 @@ pub async fn write<K: Reconciled>(context: &Arc<Context>, object: &K, status: K:
 
 fn is_old_news<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {
     let (mut old, mut new) = (old.clone(), new.clone());
-    let checked = |status: &mut K::Status| K::times(status).into_iter().flatten().next().and_then(Option::take);
+    let checked =
+        |status: &mut K::Status| K::times(status).into_iter().flatten().next().and_then(Option::take);
     let (before, now) = (checked(&mut old), checked(&mut new));
     for time in K::times(&mut old).into_iter().chain(K::times(&mut new)).flatten() {
         *time = None;
@@ -163,7 +171,11 @@ fn is_old_news<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> boo
 
 /// An hour, and up to six minutes more, always the same for one object, so that a fleet's writes spread out.
 fn spread(object: &impl ResourceExt) -> Duration {
-    let sum = object.uid().unwrap_or_default().bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let sum = object
+        .uid()
+        .unwrap_or_default()
+        .bytes()
+        .fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     REFRESH + Duration::from_secs(u64::from(sum % 360))
 }
 

@@ -12,19 +12,24 @@ use crate::vendor::credentials::{Identity, SecretVersion};
 pub fn refused_logins(context: &Context) {
     let admission = &context.remotes.admission;
     for object in context.gateways.keys().iter().filter_map(|key| context.gateways.valid(key)) {
-        if let Some(status) = object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation) {
+        if let Some(status) =
+            object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation)
+        {
             let reference = &object.spec.connection.credentials_secret_ref;
             remember(admission, reference, status.effective_url.as_deref(), &status.refused_login);
         }
     }
     for object in context.servers.keys().iter().filter_map(|key| context.servers.valid(key)) {
-        if let Some(status) = object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation) {
+        if let Some(status) =
+            object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation)
+        {
             let reference = &object.spec.connection.credentials_secret_ref;
             remember(admission, reference, status.effective_url.as_deref(), &status.refused_login);
         }
     }
     for object in context.customers.keys().iter().filter_map(|key| context.customers.valid(key)) {
-        if let Some(status) = object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation)
+        if let Some(status) =
+            object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation)
             && let Some(reference) = &object.spec.verify_credentials_secret_ref
         {
             remember(admission, reference, status.effective_url.as_deref(), &status.refused_login);
@@ -37,7 +42,8 @@ fn remember(admission: &Admission, reference: &CredentialsRef, url: Option<&str>
     let CredentialsRef { username_key, password_key, .. } = reference;
     // The newest comes last, since it is the version that may still be in use.
     for RefusedLogin { secret_uid, secret_resource_version, time } in refused.iter().rev() {
-        let version = SecretVersion { uid: secret_uid.clone(), resource_version: secret_resource_version.clone() };
+        let version =
+            SecretVersion { uid: secret_uid.clone(), resource_version: secret_resource_version.clone() };
         let identity = Identity { version, keys: (username_key.clone(), password_key.clone()) };
         admission.remember(&identity, url, time.0);
     }

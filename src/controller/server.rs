@@ -16,7 +16,9 @@ use super::request;
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
 use crate::clock;
-use crate::crd::{Condition, CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, RefusedLogin, Time};
+use crate::crd::{
+    Condition, CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, RefusedLogin, Time,
+};
 use crate::engine::schedule::CAP;
 use crate::engine::tally::{Part, State, Tally, state_of};
 use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
@@ -89,7 +91,8 @@ impl Reconciled for KonaServer {
     }
 
     async fn look(context: &Arc<Context>, server: &Arc<Self>, memory: &mut Memory) -> Look {
-        let asked = open_request(server).filter(|asked| memory.handled.as_deref() != Some(*asked)).map(str::to_owned);
+        let asked =
+            open_request(server).filter(|asked| memory.handled.as_deref() != Some(*asked)).map(str::to_owned);
         let alarmed = context.alarms.take(&Key::of(server.meta()));
         let changed = memory.generation != server.meta().generation;
         if changed || asked.is_some() {
@@ -102,7 +105,9 @@ impl Reconciled for KonaServer {
         }
         memory.summed_up = Some(clock::instant());
         if (due || alarmed) && !server.spec.connection.suspend {
-            let age = if changed || asked.is_some() {
+            let age = if asked.is_some() {
+                Age::Since(clock::instant())
+            } else if changed {
                 Age::Now
             } else if memory.polled {
                 Age::Polled
@@ -180,7 +185,10 @@ async fn examine(context: &Arc<Context>, server: &KonaServer, asked: bool, age: 
 }
 
 fn in_sync() -> Verdict {
-    Verdict::new(Reason::InSync, "The server accepts the login. Its customers' own conditions say how they stand.")
+    Verdict::new(
+        Reason::InSync,
+        "The server accepts the login. Its customers' own conditions say how they stand.",
+    )
 }
 
 /// The endpoint and the login of a server, for itself and for its customers.
@@ -195,7 +203,9 @@ pub(super) async fn reach(
     let bounds = bounds(context, &judged.base);
     let endpoint = judged.endpoint(references, lanes, bounds, &namespace, age).await?;
     let reference = &server.spec.connection.credentials_secret_ref;
-    let read = |age| connection::credentials(references, &namespace, reference, &endpoint, settings.restrictions, age);
+    let read = |age| {
+        connection::credentials(references, &namespace, reference, &endpoint, settings.restrictions, age)
+    };
     let mut credentials = read(age).await?;
     let key = SessionKey::new(&endpoint, &credentials.identity);
     if age == Age::InUse && !remotes.sessions.is_living(&key).await {
@@ -221,7 +231,8 @@ async fn visit(context: &Context, endpoint: &Endpoint, credentials: &Credentials
     let kona = Kona::new(&context.remotes, endpoint, credentials, None);
     let key = SessionKey::new(endpoint, &credentials.identity);
     let living = context.remotes.sessions.is_living(&key).await;
-    let heard = context.remotes.http.last_heard(&endpoint.base.to_string()).is_some_and(|at| at.elapsed() < INTERVAL);
+    let heard =
+        context.remotes.http.last_heard(&endpoint.base.to_string()).is_some_and(|at| at.elapsed() < INTERVAL);
     match (living, heard) {
         (true, true) => Ok(()),
         (true, false) => kona.renew().await,
@@ -243,7 +254,8 @@ pub(super) fn refused_login(
     credentials: &Credentials,
     url: &str,
 ) -> Option<RefusedLogin> {
-    let at = context.remotes.admission.refused_at(&credentials.identity, url).filter(|_| error.is_refusal())?;
+    let at =
+        context.remotes.admission.refused_at(&credentials.identity, url).filter(|_| error.is_refusal())?;
     let version = &credentials.identity.version;
     Some(RefusedLogin {
         secret_uid: version.uid.clone(),
@@ -253,7 +265,8 @@ pub(super) fn refused_login(
 }
 
 async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut Memory) -> Look {
-    let parts: Vec<Part> = customers_of(context, &Key::of(server.meta())).iter().map(|c| part(server, c)).collect();
+    let parts: Vec<Part> =
+        customers_of(context, &Key::of(server.meta())).iter().map(|c| part(server, c)).collect();
     count(context, server, &Tally::of(&parts));
     let status = new_status(context, server, memory.findings.as_ref(), &parts);
     let before = server.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
@@ -272,7 +285,12 @@ async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut M
     }
 }
 
-fn new_status(context: &Context, server: &KonaServer, findings: Option<&Findings>, parts: &[Part]) -> KonaServerStatus {
+fn new_status(
+    context: &Context,
+    server: &KonaServer,
+    findings: Option<&Findings>,
+    parts: &[Part],
+) -> KonaServerStatus {
     let mut status = server.status.clone().unwrap_or_default();
     let tally = Tally::of(parts);
     status.customers = Some(counts(&tally));
@@ -313,7 +331,12 @@ pub(super) fn remember(list: &mut Vec<RefusedLogin>, refused: &RefusedLogin) {
 /// All customers that refer to a server.
 fn customers_of(context: &Context, server: &Key) -> Vec<Arc<CustomerTokenTtl>> {
     let entries = context.customers.namespace(&server.namespace);
-    entries.iter().filter_map(Entry::valid).filter(|c| c.spec.server_ref.name == server.name).cloned().collect()
+    entries
+        .iter()
+        .filter_map(Entry::valid)
+        .filter(|c| c.spec.server_ref.name == server.name)
+        .cloned()
+        .collect()
 }
 
 fn part(server: &KonaServer, customer: &CustomerTokenTtl) -> Part {
@@ -337,7 +360,9 @@ fn has_been_handled(context: &Context, server: &KonaServer, parts: &[Part], aske
     let request: Request = (Key::of(server.meta()), asked.to_owned());
     let namespace = server.namespace().unwrap_or_default();
     let covered = parts.iter().filter(|part| part.state != State::Suspended);
-    covered.map(|part| Key::new(namespace.clone(), part.name.clone())).all(|key| context.handled.has(&key, &request))
+    covered
+        .map(|part| Key::new(namespace.clone(), part.name.clone()))
+        .all(|key| context.handled.has(&key, &request))
 }
 
 fn count(context: &Context, server: &KonaServer, tally: &Tally) {

@@ -121,7 +121,9 @@ impl<K: ResourceExt> Store<K> {
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<Key> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.iter().flat_map(|(ns, objects)| objects.keys().map(|name| Key::new(ns.clone(), name.clone()))).collect()
+        all.iter()
+            .flat_map(|(ns, objects)| objects.keys().map(|name| Key::new(ns.clone(), name.clone())))
+            .collect()
     }
 
     /// Puts an object in, unless a newer one is there. Returns the one before it, and whether it was put in.

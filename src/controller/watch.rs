@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use kube::core::DeserializeGuard;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
@@ -24,7 +24,12 @@ pub struct Scope {
 }
 
 /// Watches one kind for ever. Says on `filled` when the store holds all there is.
-pub async fn watch<K: Reconciled>(context: Arc<Context>, client: Client, scope: Scope, filled: mpsc::Sender<()>) {
+pub async fn watch<K: Reconciled>(
+    context: Arc<Context>,
+    client: Client,
+    scope: Scope,
+    filled: mpsc::Sender<()>,
+) {
     let api: Api<DeserializeGuard<K>> = match &scope.namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
@@ -70,9 +75,14 @@ fn complain<K: Reconciled>(error: &watcher::Error) {
         _ => 0,
     };
     match code {
-        404 => tracing::error!(kind, "the API server does not know this kind: install the CRDs (kubectl apply -f crds/)"),
+        404 => tracing::error!(
+            kind,
+            "the API server does not know this kind: install the CRDs (kubectl apply -f crds/)"
+        ),
         400 => tracing::error!(kind, "the API server refuses the request: check --selector"),
-        401 | 403 => tracing::error!(kind, code, "the operator may not list and watch this kind: check its RBAC rules"),
+        401 | 403 => {
+            tracing::error!(kind, code, "the operator may not list and watch this kind: check its RBAC rules")
+        }
         _ => tracing::warn!(kind, code, "the watch broke and is tried again"),
     }
 }

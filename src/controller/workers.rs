@@ -73,7 +73,11 @@ pub trait Reconciled: Reported {
     /// Its store.
     fn store(context: &Context) -> &Store<Self>;
     /// Looks at an object, if that is due.
-    fn look(context: &Arc<Context>, object: &Arc<Self>, memory: &mut Self::Memory) -> impl Future<Output = Look> + Send;
+    fn look(
+        context: &Arc<Context>,
+        object: &Arc<Self>,
+        memory: &mut Self::Memory,
+    ) -> impl Future<Output = Look> + Send;
     /// What else to look at when an object has appeared, changed or gone.
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>);
     /// An object is gone.

@@ -7,7 +7,11 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, Time, reference::{CredentialsRef, RefusedLogin}, rules};
+use super::{
+    Mode, Time,
+    reference::{CredentialsRef, RefusedLogin},
+    rules,
+};
 
 /// The token lifetimes that the users of one customer of a Kona server must have.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

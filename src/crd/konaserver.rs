@@ -5,7 +5,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Time, reference::{Connection, RefusedLogin}};
+use super::{
+    Time,
+    reference::{Connection, RefusedLogin},
+};
 
 /// One TEKTELIC Kona Core Network Server: how to reach it, and how hard it may be asked.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,10 +5,10 @@
 use serde_json::{Value, json};
 
 const HOST: &str = r"([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?[.]?|\\[[0-9a-fA-F:.]+\\])";
-const PORT: &str = "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?";
+const PORT: &str =
+    "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?";
 
-const LABEL_KEY: &str =
-    "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$";
+const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$";
 const LABEL_KEY_MESSAGE: &str = "must be a label's key, such as site or example.net/site";
 const LABEL_VALUE: &str = "^([a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?)?$";
 const LABEL_VALUE_MESSAGE: &str =
@@ -79,7 +79,9 @@ pub(super) fn duration(least: &str, most: &str, example: &str) -> Value {
             "size(self) > 0 && self.matches('^([0-9]{{1,5}}h)?([0-9]{{1,5}}m)?([0-9]{{1,5}}s)?$') && duration(self) >= \
              duration('{least}') && duration(self) <= duration('{most}')"
         ),
-        &format!("must be a duration between {least} and {most} in hours, minutes and seconds, such as {example}")
+        &format!(
+            "must be a duration between {least} and {most} in hours, minutes and seconds, such as {example}"
+        )
     )])
 }
 

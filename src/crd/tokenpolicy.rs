@@ -116,7 +116,10 @@ impl From<&GatewaySelector> for LabelSelector {
         };
         Self {
             match_labels: selector.match_labels.clone(),
-            match_expressions: selector.match_expressions.as_ref().map(|list| list.iter().map(requirement).collect()),
+            match_expressions: selector
+                .match_expressions
+                .as_ref()
+                .map(|list| list.iter().map(requirement).collect()),
         }
     }
 }

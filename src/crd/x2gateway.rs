@@ -5,7 +5,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Time, reference::{Connection, RefusedLogin}};
+use super::{
+    Time,
+    reference::{Connection, RefusedLogin},
+};
 
 /// One Profitap X2 appliance: how to reach it. The lifetime of its login tokens is set by a `TokenPolicy` that selects
 /// it by labels; without one it is only read.

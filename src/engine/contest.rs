@@ -21,7 +21,12 @@ impl Contest {
     /// The state after a restart, when the status says that a fight is on: the last correction was `ago`.
     #[must_use]
     pub fn resumed(now: Duration, ago: Duration) -> Self {
-        Self { undone: PATIENCE, last_correction: Some(now.saturating_sub(ago)), unchecked: false, contested: true }
+        Self {
+            undone: PATIENCE,
+            last_correction: Some(now.saturating_sub(ago)),
+            unchecked: false,
+            contested: true,
+        }
     }
 
     /// Whether a correction may be written now.

@@ -254,7 +254,10 @@ pub fn decide(wish: Wish, prior: &Prior, seen: Seen, contest: Contest, now: Dura
         let message = if seen.ttl == wish.ttl.into() {
             format!("Access tokens live {access} s and refresh tokens {refresh} s, as wanted. Only observed.")
         } else {
-            format!("The server has {}; wanted are {access} s and {refresh} s. Only observed: nothing is changed.", words(seen.ttl))
+            format!(
+                "The server has {}; wanted are {access} s and {refresh} s. Only observed: nothing is changed.",
+                words(seen.ttl)
+            )
         };
         return report(Reason::Observed, message);
     }
@@ -298,7 +301,8 @@ fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
     };
     if proven {
         let how = if wish.by_login { "a fresh login proved it" } else { "read back from the server" };
-        let message = format!("Access tokens live {access} s and refresh tokens {refresh} s, as wanted; {how}.");
+        let message =
+            format!("Access tokens live {access} s and refresh tokens {refresh} s, as wanted; {how}.");
         Step::Report(Verdict { reason: Reason::InSync, message })
     } else if seen.proofs < allowed {
         Step::Prove
@@ -310,7 +314,8 @@ fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
 }
 
 fn words(ttl: TtlSeconds) -> String {
-    let seconds = |value: Option<u32>| value.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
+    let seconds =
+        |value: Option<u32>| value.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
     format!(
         "{} for access and {} for refresh tokens",
         seconds(ttl.access_token_ttl_seconds),

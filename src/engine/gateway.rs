@@ -107,7 +107,10 @@ pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now:
         Regime::Unmanaged => return report(Reason::Unmanaged, unmanaged(seen.timeout)),
         Regime::Observed(wants) => return report(Reason::Observed, observed(wants, seen.timeout)),
         Regime::Enforced { policy, target: Err(why), .. } => {
-            return report(Reason::InvalidSpec, format!("TokenPolicy {policy} is refused: {why}. Correct it."));
+            return report(
+                Reason::InvalidSpec,
+                format!("TokenPolicy {policy} is refused: {why}. Correct it."),
+            );
         }
         Regime::Enforced { policy, target: Ok(target), suspended } => (policy, *target, *suspended),
     };
@@ -116,7 +119,9 @@ pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now:
         return confirm(policy, target, prior, seen);
     }
     if suspended {
-        let message = format!("The token lifetime differs from TokenPolicy {policy}, which is suspended: nothing is changed.");
+        let message = format!(
+            "The token lifetime differs from TokenPolicy {policy}, which is suspended: nothing is changed."
+        );
         return report(Reason::Drifted, message);
     }
     if !contest.may_correct(now) {
@@ -128,21 +133,25 @@ pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now:
 /// Why a difference from the target exists: drift where the present target was once proven to hold.
 #[must_use]
 pub fn cause(policy: &str, target: Target, prior: &Prior) -> Cause {
-    let held = prior.policy.as_deref() == Some(policy) && prior.proven.is_some_and(|proven| target.holds(proven));
+    let held =
+        prior.policy.as_deref() == Some(policy) && prior.proven.is_some_and(|proven| target.holds(proven));
     if held { Cause::Drift } else { Cause::Policy }
 }
 
 /// Whether a look found that somebody had changed a value which was in order.
 #[must_use]
 pub fn has_drifted(regime: &Regime, prior: &Prior, seen: u32) -> bool {
-    regime.policy().zip(regime.target()).is_some_and(|(policy, target)| {
-        !target.holds(seen) && cause(policy, target, prior) == Cause::Drift
-    })
+    regime
+        .policy()
+        .zip(regime.target())
+        .is_some_and(|(policy, target)| !target.holds(seen) && cause(policy, target, prior) == Cause::Drift)
 }
 
 /// The setting is as wanted: is that proven?
 fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
-    let remembered = !seen.written && prior.timeout == Some(seen.timeout) && prior.proven.is_some_and(|p| proves(p, seen.timeout));
+    let remembered = !seen.written
+        && prior.timeout == Some(seen.timeout)
+        && prior.proven.is_some_and(|p| proves(p, seen.timeout));
     let allowed = if prior.unverified { 1 } else { PROOFS };
     match seen.token {
         Some(token) if proves(token, seen.timeout) => report(Reason::InSync, in_sync(policy, target)),
@@ -164,9 +173,13 @@ fn report(reason: Reason, message: String) -> Step {
 
 fn in_sync(policy: &str, target: Target) -> String {
     match target {
-        Target::Exact(exact) => format!("Tokens live {exact} s, as TokenPolicy {policy} wants; a fresh login proved it."),
+        Target::Exact(exact) => {
+            format!("Tokens live {exact} s, as TokenPolicy {policy} wants; a fresh login proved it.")
+        }
         Target::Range { least, most } => {
-            format!("Tokens live between {least} s and {most} s, as TokenPolicy {policy} wants; a fresh login proved it.")
+            format!(
+                "Tokens live between {least} s and {most} s, as TokenPolicy {policy} wants; a fresh login proved it."
+            )
         }
     }
 }

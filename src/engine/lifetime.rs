@@ -39,7 +39,9 @@ pub enum InvalidTarget {
     #[error("its spec does not fit this version")]
     Undecodable,
     /// Outside what this operator was told to allow.
-    #[error("a lifetime is outside the bounds that this operator was started with (--min-timeout, --max-timeout)")]
+    #[error(
+        "a lifetime is outside the bounds that this operator was started with (--min-timeout, --max-timeout)"
+    )]
     OutOfBounds,
 }
 

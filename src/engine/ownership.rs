@@ -45,7 +45,8 @@ pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
     let mut rivals: Vec<_> = claimants.iter().filter(|c| !c.suspended || c.id == *me).collect();
     rivals.sort_by(|a, b| a.id.cmp(&b.id));
     let alone = rivals.iter().all(|c| c.id == *me);
-    let (mine, paused) = rivals.iter().find(|c| c.id == *me).map_or((Trial::Untried, false), |c| (c.trial, c.suspended));
+    let (mine, paused) =
+        rivals.iter().find(|c| c.id == *me).map_or((Trial::Untried, false), |c| (c.trial, c.suspended));
     if paused {
         return Standing::Undecided;
     }

@@ -64,7 +64,9 @@ impl Tally {
     /// Counts parts.
     #[must_use]
     pub fn of(parts: &[Part]) -> Self {
-        Self(State::ALL.map(|state| i64::try_from(parts.iter().filter(|p| p.state == state).count()).unwrap_or(i64::MAX)))
+        Self(State::ALL.map(|state| {
+            i64::try_from(parts.iter().filter(|p| p.state == state).count()).unwrap_or(i64::MAX)
+        }))
     }
 
     /// How many are in a state.
@@ -102,7 +104,13 @@ pub fn policy_verdict(parts: &[Part], observes: bool) -> Verdict {
     let names: Vec<&str> = open.iter().take(3).map(|p| p.name.as_str()).collect();
     let more = if open.len() > names.len() { ", …" } else { "" };
     let (count, noun) = (open.len(), if open.len() == 1 { "gateway is" } else { "gateways are" });
-    Verdict::new(reason, format!("{count} {noun} not in sync: {}{more}. Each X2Gateway's own conditions say why.", names.join(", ")))
+    Verdict::new(
+        reason,
+        format!(
+            "{count} {noun} not in sync: {}{more}. Each X2Gateway's own conditions say why.",
+            names.join(", ")
+        ),
+    )
 }
 
 fn is_open(part: &Part, observes: bool) -> bool {
@@ -117,13 +125,21 @@ fn settled(tally: &Tally, observes: bool) -> Verdict {
     let total = tally.total();
     if observes {
         let drifted = tally.count(State::Drifted);
-        let message = format!("{drifted} of {total} gateways differ from what this policy would set. Only observed: nothing is changed.");
+        let message = format!(
+            "{drifted} of {total} gateways differ from what this policy would set. Only observed: nothing is changed."
+        );
         Verdict::new(Reason::Observed, message)
     } else if tally.count(State::Overridden) == total {
-        Verdict::new(Reason::Overridden, "Every gateway it selects obeys another policy, of higher priority or earlier name.")
+        Verdict::new(
+            Reason::Overridden,
+            "Every gateway it selects obeys another policy, of higher priority or earlier name.",
+        )
     } else {
         let summary = tally.summary();
-        Verdict::new(Reason::InSync, format!("{summary} gateways are proven to have the lifetime this policy wants."))
+        Verdict::new(
+            Reason::InSync,
+            format!("{summary} gateways are proven to have the lifetime this policy wants."),
+        )
     }
 }
 

@@ -219,7 +219,13 @@ pub struct Notes {
 
 /// Conditions after a verdict. Times of conditions whose status did not change stay as they were.
 #[must_use]
-pub fn conditions(old: &[Condition], verdict: &Verdict, notes: &Notes, generation: i64, now: &Time) -> Vec<Condition> {
+pub fn conditions(
+    old: &[Condition],
+    verdict: &Verdict,
+    notes: &Notes,
+    generation: i64,
+    now: &Time,
+) -> Vec<Condition> {
     let Verdict { reason, message } = verdict;
     let standing = reason.standing();
     let ready = if standing == Standing::Current { "True" } else { "False" };

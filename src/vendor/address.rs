@@ -76,7 +76,11 @@ fn is_special(address: IpAddr) -> bool {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.octets().starts_with(&[0]),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
-    local || address.is_loopback() || address.is_multicast() || address.is_unspecified() || METADATA.contains(&address)
+    local
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_unspecified()
+        || METADATA.contains(&address)
 }
 
 #[cfg(test)]
@@ -87,8 +91,20 @@ mod tests {
     fn refuses_special_addresses_unless_allowed() {
         let policy = DialPolicy::default();
         for refused in [
-            "127.0.0.1", "::1", "169.254.169.254", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "0.1.2.3", "::",
-            "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "::ffff:127.0.0.1", "255.255.255.255",
+            "127.0.0.1",
+            "::1",
+            "169.254.169.254",
+            "fe80::1",
+            "224.0.0.1",
+            "ff02::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "::ffff:127.0.0.1",
+            "255.255.255.255",
         ] {
             assert!(!policy.allows(refused.parse().unwrap()), "{refused}");
         }
@@ -101,7 +117,11 @@ mod tests {
     fn lists_count() {
         let policy = DialPolicy {
             allow: vec!["127.0.0.0/8".parse().unwrap()],
-            deny: vec!["127.0.0.9/32".parse().unwrap(), "10.0.0.0/8".parse().unwrap(), "::/0".parse().unwrap()],
+            deny: vec![
+                "127.0.0.9/32".parse().unwrap(),
+                "10.0.0.0/8".parse().unwrap(),
+                "::/0".parse().unwrap(),
+            ],
         };
         assert!(policy.allows("127.0.0.1".parse().unwrap()));
         assert!(!policy.allows("127.0.0.9".parse().unwrap()));

@@ -32,7 +32,11 @@ impl BaseUrl {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(InvalidUrl::NotHttp);
         }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
             return Err(InvalidUrl::TooMuch);
         }
         let host = url.host_str().ok_or(InvalidUrl::NotHttp)?.trim_end_matches('.').to_owned();
@@ -59,7 +63,11 @@ impl BaseUrl {
     /// Scheme, host and port, the default port filled in.
     #[must_use]
     pub fn origin(&self) -> (&str, &str, u16) {
-        (self.0.scheme(), self.0.host_str().unwrap_or_default(), self.0.port_or_known_default().unwrap_or_default())
+        (
+            self.0.scheme(),
+            self.0.host_str().unwrap_or_default(),
+            self.0.port_or_known_default().unwrap_or_default(),
+        )
     }
 
     /// The host, where it is an address.
@@ -128,7 +136,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_base() {
-        for text in ["ftp://a", "https://", "a", "https://u:p@a", "https://a?b", "https://a#b", "https://u@a"] {
+        for text in ["ftp://a", "https://", "a", "https://u:p@a", "https://a?b", "https://a#b", "https://u@a"]
+        {
             let refused = BaseUrl::parse(text).unwrap_err().to_string();
             assert!(!refused.contains("u:p"), "{refused}");
         }

@@ -75,19 +75,37 @@ struct ClientKey {
 impl Http {
     /// Takes the rules for addresses, the slots, and a signal after which no new exchange is begun.
     #[must_use]
-    pub fn new(dial: DialPolicy, slots: Slots, metrics: Arc<Metrics>, ending: tokio::sync::watch::Receiver<bool>) -> Self {
-        Self { clients: Mutex::default(), dial: Arc::new(dial), slots, metrics, ending, heard: Mutex::default() }
+    pub fn new(
+        dial: DialPolicy,
+        slots: Slots,
+        metrics: Arc<Metrics>,
+        ending: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            clients: Mutex::default(),
+            dial: Arc::new(dial),
+            slots,
+            metrics,
+            ending,
+            heard: Mutex::default(),
+        }
     }
 
     /// Sends a request and reads the answer. An answer other than 2xx is an error. `under_way` marks the rest of a change
     /// that was begun: it is still made while the operator is ending.
-    pub async fn exchange(&self, endpoint: &Endpoint, request: Request<'_>, under_way: bool) -> Result<Content, RemoteError> {
+    pub async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<'_>,
+        under_way: bool,
+    ) -> Result<Content, RemoteError> {
         let (method, path) = (method_name(&request.method), request.template);
         let failed = |fault| RemoteError { method, path, fault };
         self.check_literals(endpoint).map_err(failed)?;
         let client = self.client(endpoint).map_err(failed)?;
         let _lane = self.unless_ending(endpoint.lane.enter(), under_way).await.map_err(failed)?;
-        let slot = self.unless_ending(self.slots.acquire(&endpoint.namespace), under_way).await.map_err(failed)?;
+        let slot =
+            self.unless_ending(self.slots.acquire(&endpoint.namespace), under_way).await.map_err(failed)?;
         let (system, operation) = (request.system, request.operation);
         let begun = clock::instant();
         let answer = tokio::time::timeout(endpoint.timeout, transfer(&client, endpoint, request));
@@ -125,7 +143,8 @@ impl Http {
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
         let transport = endpoint.transport.clone();
-        let dialled = transport.server_name.as_ref().and_then(|_| endpoint.base.url().host_str()).map(str::to_owned);
+        let dialled =
+            transport.server_name.as_ref().and_then(|_| endpoint.base.url().host_str()).map(str::to_owned);
         let key = ClientKey { transport, dialled };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
@@ -177,7 +196,10 @@ async fn transfer(client: &Client, endpoint: &Endpoint, request: Request<'_>) ->
     if let Some(name) = &endpoint.transport.server_name {
         // The URL carries the name to verify and to send as SNI; the server still sees the host it goes by.
         let host = endpoint.base.url().authority().to_owned();
-        headers.insert(HOST, HeaderValue::from_str(&host).map_err(|_| Fault::Malformed("the URL's host is no header"))?);
+        headers.insert(
+            HOST,
+            HeaderValue::from_str(&host).map_err(|_| Fault::Malformed("the URL's host is no header"))?,
+        );
         let unusable = Fault::Tls("tls.serverName must be a host name, not an address");
         url.set_host(Some(name)).map_err(|_| unusable.clone())?;
         // An address would be dialled in place of the one that was checked.
@@ -185,7 +207,8 @@ async fn transfer(client: &Client, endpoint: &Endpoint, request: Request<'_>) ->
     }
     if let Some((header, token)) = request.token {
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
-        let mut value = HeaderValue::from_str(&text).map_err(|_| Fault::Malformed("the token holds control characters"))?;
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| Fault::Malformed("the token holds control characters"))?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }
@@ -264,13 +287,15 @@ fn diagnose(error: &reqwest::Error) -> Fault {
 
 fn io_fault(kind: io::ErrorKind) -> Option<Fault> {
     Some(match kind {
-        io::ErrorKind::ConnectionRefused => {
-            Fault::Unreachable("the connection was refused: check the URL's port, and whether the service is running")
-        }
+        io::ErrorKind::ConnectionRefused => Fault::Unreachable(
+            "the connection was refused: check the URL's port, and whether the service is running",
+        ),
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
             Fault::Unreachable("the connection was reset before the answer was complete")
         }
-        io::ErrorKind::UnexpectedEof => Fault::Unreachable("the connection was closed before the answer was complete"),
+        io::ErrorKind::UnexpectedEof => {
+            Fault::Unreachable("the connection was closed before the answer was complete")
+        }
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             Fault::Unreachable("there is no route to the address: check the URL and the network")
         }
@@ -284,7 +309,9 @@ fn tls_remedy(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
             Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired: renew it",
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => "the server's certificate is not valid yet: check the clocks",
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet: check the clocks"
+            }
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
                 "the server's certificate is for another name: correct the URL, or set tls.serverName"
             }
@@ -293,7 +320,9 @@ fn tls_remedy(error: &rustls::Error) -> &'static str {
                 "the server's certificate is signed by an unknown CA: set tls.caSecretRef or tls.caConfigMapRef"
             }
             Bad::Revoked => "the server's certificate is revoked",
-            _ => "the server's certificate cannot be verified: set tls.caSecretRef or tls.caConfigMapRef, or renew it",
+            _ => {
+                "the server's certificate cannot be verified: set tls.caSecretRef or tls.caConfigMapRef, or renew it"
+            }
         },
         _ => "the TLS handshake failed: check that the port speaks TLS 1.2 or newer",
     }
@@ -315,9 +344,11 @@ impl Resolve for CheckedResolver {
         let dial = Arc::clone(&self.dial);
         let host = self.dialled.clone().unwrap_or_else(|| name.as_str().to_owned());
         Box::pin(async move {
-            let unknown = || DialError(Fault::Unreachable("the host name does not resolve: check the URL and the DNS"));
+            let unknown =
+                || DialError(Fault::Unreachable("the host name does not resolve: check the URL and the DNS"));
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await.map_err(|_| unknown())?.collect();
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((host, 0)).await.map_err(|_| unknown())?.collect();
             let allowed: Vec<SocketAddr> = found.iter().copied().filter(|at| dial.allows(at.ip())).collect();
             match (allowed.is_empty(), found.first()) {
                 (false, _) => Ok(Box::new(allowed.into_iter()) as Addrs),

@@ -113,8 +113,15 @@ impl<'a> Kona<'a> {
         }
     }
 
-    async fn post_customer(&self, id: &str, customer: &RawObject, path: &'static str) -> Result<(), AccessError> {
-        let text = customer.to_json().ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
+    async fn post_customer(
+        &self,
+        id: &str,
+        customer: &RawObject,
+        path: &'static str,
+    ) -> Result<(), AccessError> {
+        let text = customer
+            .to_json()
+            .ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
         let body = || Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
         let request = || request("set_customer", Method::POST, path, path, body(), CUSTOMER_CAP);
         let answer = self.authorized(&request, true).await?;
@@ -145,7 +152,11 @@ impl<'a> Kona<'a> {
                 let renewed = self.renewed(&session, under_way).await?;
                 let answer = self.send(&renewed, request(), under_way).await;
                 answer.map_err(|error| {
-                    if is_token_fault(&error) { AccessError::Stale(renewed.serial) } else { AccessError::Remote(error) }
+                    if is_token_fault(&error) {
+                        AccessError::Stale(renewed.serial)
+                    } else {
+                        AccessError::Remote(error)
+                    }
                 })
             }
             answer => answer.map_err(AccessError::Remote),
@@ -161,7 +172,12 @@ impl<'a> Kona<'a> {
         self.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await
     }
 
-    async fn send(&self, session: &Session, request: Request<'_>, under_way: bool) -> Result<Content, RemoteError> {
+    async fn send(
+        &self,
+        session: &Session,
+        request: Request<'_>,
+        under_way: bool,
+    ) -> Result<Content, RemoteError> {
         let request = Request { token: Some((X_AUTHORIZATION, &session.token)), ..request };
         self.remotes.http.exchange(self.endpoint, request, under_way).await
     }
@@ -210,7 +226,8 @@ async fn refresh(
     old: &Session,
     under_way: bool,
 ) -> Result<Session, AccessError> {
-    let gone = RemoteError { method: "POST", path: REFRESH, fault: Fault::Status { code: 401, retry_after: None } };
+    let gone =
+        RemoteError { method: "POST", path: REFRESH, fault: Fault::Status { code: 401, retry_after: None } };
     let token = old.refresh.as_ref().ok_or(gone)?;
     let asked = clock::instant();
     let body = serde_json::json!({"refreshToken": token.expose_secret()});
@@ -220,10 +237,14 @@ async fn refresh(
     session_of(&answer, REFRESH, asked)
 }
 
-fn session_of(answer: &[u8], path: &'static str, asked: tokio::time::Instant) -> Result<Session, AccessError> {
+fn session_of(
+    answer: &[u8],
+    path: &'static str,
+    asked: tokio::time::Instant,
+) -> Result<Session, AccessError> {
     let bad = |why| malformed("POST", path, why);
-    let Tokens { token, refresh_token } =
-        serde_json::from_slice(answer).map_err(|_| bad("it holds no token; check that the URL is a Kona server's"))?;
+    let Tokens { token, refresh_token } = serde_json::from_slice(answer)
+        .map_err(|_| bad("it holds no token; check that the URL is a Kona server's"))?;
     let token = login::secret(token);
     let lifetime = lifetime(token.expose_secret(), Since::IssuedAt)
         .ok_or_else(|| bad("its token shows no lifetime (exp and iat)"))?;
@@ -264,7 +285,8 @@ fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, &'static str> {
         id: String,
     }
     let text = std::str::from_utf8(answer).map_err(|_| "it is not UTF-8")?;
-    let customer = RawObject::parse(text).ok_or("it is no JSON object; check that the URL is a Kona server's")?;
+    let customer =
+        RawObject::parse(text).ok_or("it is no JSON object; check that the URL is a Kona server's")?;
     let found: Option<EntityId> = customer.get("id").and_then(|value| serde_json::from_str(value.get()).ok());
     match found {
         Some(EntityId { id: found }) if found == id => Ok(customer),

@@ -63,19 +63,27 @@ impl AccessError {
             Self::Remote(error) => (error.reason(), format!("{system}: {error}.")),
             Self::Refused | Self::NotTried(NotAdmitted::Here) => (
                 Reason::AuthenticationFailed,
-                format!("{system} refused the user name or password of Secret {secret}. It is not tried again until the Secret is corrected."),
+                format!(
+                    "{system} refused the user name or password of Secret {secret}. It is not tried again until the Secret is corrected."
+                ),
             ),
             Self::NotTried(NotAdmitted::Elsewhere) => (
                 Reason::AuthenticationFailed,
-                format!("The user name or password of Secret {secret} was refused elsewhere and is not tried here, so that no account is locked. Correct the Secret."),
+                format!(
+                    "The user name or password of Secret {secret} was refused elsewhere and is not tried here, so that no account is locked. Correct the Secret."
+                ),
             ),
             Self::NotAdmin => (
                 Reason::AdminRoleRequired,
-                format!("{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant it, or name another user."),
+                format!(
+                    "{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant it, or name another user."
+                ),
             ),
             Self::Stale(_) | Self::TokenRefused => (
                 Reason::AuthenticationFailed,
-                format!("{system} refuses tokens that it has just issued to the user of Secret {secret}. Check its clock and its user settings."),
+                format!(
+                    "{system} refuses tokens that it has just issued to the user of Secret {secret}. Check its clock and its user settings."
+                ),
             ),
         };
         Verdict { reason, message }
@@ -108,8 +116,10 @@ pub fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
         username: &'a str,
         password: &'a str,
     }
-    let login =
-        Login { username: credentials.username.expose_secret(), password: credentials.password.expose_secret() };
+    let login = Login {
+        username: credentials.username.expose_secret(),
+        password: credentials.password.expose_secret(),
+    };
     // Two strings always serialize.
     Zeroizing::new(serde_json::to_vec(&login).unwrap_or_default())
 }

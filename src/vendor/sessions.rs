@@ -24,7 +24,11 @@ impl SessionKey {
     /// The key of a login at an endpoint.
     #[must_use]
     pub fn new(endpoint: &Endpoint, identity: &Identity) -> Self {
-        Self { url: endpoint.base.to_string(), transport: endpoint.transport.clone(), identity: identity.clone() }
+        Self {
+            url: endpoint.base.to_string(),
+            transport: endpoint.transport.clone(),
+            identity: identity.clone(),
+        }
     }
 }
 
@@ -125,7 +129,9 @@ impl Sessions {
             let now = clock::instant();
             places.retain(|_, place| {
                 Arc::strong_count(place) > 1
-                    || place.try_lock().is_ok_and(|s| s.as_ref().is_some_and(|s| s.renew_at > now || s.refresh.is_some()))
+                    || place
+                        .try_lock()
+                        .is_ok_and(|s| s.as_ref().is_some_and(|s| s.renew_at > now || s.refresh.is_some()))
             });
         }
         Arc::clone(places.entry(key.clone()).or_default())

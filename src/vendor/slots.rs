@@ -24,7 +24,11 @@ impl Slots {
     /// As many slots as `--concurrency` says.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { free: count.max(1), queues: HashMap::new(), turns: VecDeque::new() })))
+        Self(Arc::new(Mutex::new(State {
+            free: count.max(1),
+            queues: HashMap::new(),
+            turns: VecDeque::new(),
+        })))
     }
 
     /// Waits for a slot.

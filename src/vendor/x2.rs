@@ -102,7 +102,12 @@ impl<'a> X2<'a> {
         })
     }
 
-    async fn send(&self, session: &Session, request: Request<'_>, under_way: bool) -> Result<Content, RemoteError> {
+    async fn send(
+        &self,
+        session: &Session,
+        request: Request<'_>,
+        under_way: bool,
+    ) -> Result<Content, RemoteError> {
         let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
         exchange(self.remotes, self.endpoint, request, under_way).await
     }
@@ -132,8 +137,8 @@ async fn log_in(
     let send = exchange(remotes, endpoint, request, under_way);
     let answer = login::attempt(remotes, endpoint, credentials, send).await?;
     let bad = |why| malformed("POST", TOKENS, why);
-    let LoginAnswer { mut token, role } =
-        serde_json::from_slice(&answer).map_err(|_| bad("it holds no token; check that the URL is an X2 appliance's"))?;
+    let LoginAnswer { mut token, role } = serde_json::from_slice(&answer)
+        .map_err(|_| bad("it holds no token; check that the URL is an X2 appliance's"))?;
     let Some(lifetime) = lifetime(&token, Since::NotBefore) else {
         token.zeroize();
         return Err(bad("its token shows no lifetime (exp and nbf)").into());
@@ -155,7 +160,9 @@ async fn exchange(
     let (method, path) = (method_name(&request.method), request.template);
     let answer = remotes.http.exchange(endpoint, request, under_way).await?;
     match stated_status(&answer) {
-        Some(code @ 400..) => Err(RemoteError { method, path, fault: Fault::Status { code, retry_after: None } }),
+        Some(code @ 400..) => {
+            Err(RemoteError { method, path, fault: Fault::Status { code, retry_after: None } })
+        }
         _ => Ok(answer),
     }
 }
@@ -191,8 +198,8 @@ fn stated_status(answer: &[u8]) -> Option<u16> {
 }
 
 fn timeout_of(answer: &[u8]) -> Result<u32, &'static str> {
-    let value: serde_json::Value =
-        serde_json::from_slice(answer).map_err(|_| "it is not JSON; check that the URL is an X2 appliance's")?;
+    let value: serde_json::Value = serde_json::from_slice(answer)
+        .map_err(|_| "it is not JSON; check that the URL is an X2 appliance's")?;
     let seconds = value.get("timeout_seconds").ok_or("timeout_seconds is missing")?;
     match seconds.as_i64() {
         None => Err("timeout_seconds is not a whole number"),

@@ -25,11 +25,23 @@ struct Case {
     requests: Counts,
 }
 
-fn case(name: &'static str, patch: Value, reason: &'static str, says: &'static str, requests: Counts) -> Case {
+fn case(
+    name: &'static str,
+    patch: Value,
+    reason: &'static str,
+    says: &'static str,
+    requests: Counts,
+) -> Case {
     Case { name, patch, setup: |_| {}, reason, says, requests }
 }
 
-fn broken(name: &'static str, setup: fn(&Appliance), reason: &'static str, says: &'static str, requests: Counts) -> Case {
+fn broken(
+    name: &'static str,
+    setup: fn(&Appliance),
+    reason: &'static str,
+    says: &'static str,
+    requests: Counts,
+) -> Case {
     Case { name, patch: json!({}), setup, reason, says, requests }
 }
 
@@ -41,7 +53,13 @@ fn references() -> Vec<Case> {
     vec![
         case("no-secret", secret("absent"), "SecretNotFound", "Secret absent", NONE),
         case("no-key", secret("no-key"), "SecretKeyMissing", "Secret no-key has no key password", NONE),
-        case("empty", secret("empty"), "SecretKeyMissing", "Secret empty has nothing under its key password", NONE),
+        case(
+            "empty",
+            secret("empty"),
+            "SecretKeyMissing",
+            "Secret empty has nothing under its key password",
+            NONE,
+        ),
         case("binary", secret("binary"), "SecretKeyMissing", "other than UTF-8", NONE),
         case("tls-secret", secret("type-tls"), "SecretTypeRefused", "kubernetes.io/tls", NONE),
         case("docker-secret", secret("type-docker"), "SecretTypeRefused", "Secret type-docker", NONE),
@@ -81,15 +99,51 @@ fn references() -> Vec<Case> {
 
 fn destinations() -> Vec<Case> {
     vec![
-        case("metadata", json!({"spec": {"url": "https://169.254.169.254"}}), "AddressRefused", "--allow-cidr", NONE),
-        case("nowhere", json!({"spec": {"url": "https://x2.invalid"}}), "Unreachable", "does not resolve", NONE),
+        case(
+            "metadata",
+            json!({"spec": {"url": "https://169.254.169.254"}}),
+            "AddressRefused",
+            "--allow-cidr",
+            NONE,
+        ),
+        case(
+            "nowhere",
+            json!({"spec": {"url": "https://x2.invalid"}}),
+            "Unreachable",
+            "does not resolve",
+            NONE,
+        ),
         case("closed", json!({"spec": {"url": "https://127.0.0.1:1"}}), "Unreachable", "refused", NONE),
-        case("plain", json!({"spec": {"url": "http://127.0.0.1:1"}}), "PlaintextRefused", "spec.allowPlaintext", NONE),
+        case(
+            "plain",
+            json!({"spec": {"url": "http://127.0.0.1:1"}}),
+            "PlaintextRefused",
+            "spec.allowPlaintext",
+            NONE,
+        ),
         case("no-proxy", json!({"spec": {"proxyUrl": "http://127.0.0.1:1"}}), "Unreachable", "refused", NONE),
-        broken("stranger", |a| a.set_certificate(Certificate::UnknownCa), "TlsFailed", "tls.caSecretRef", NONE),
-        broken("misnamed", |a| a.set_certificate(Certificate::WrongName), "TlsFailed", "tls.serverName", NONE),
+        broken(
+            "stranger",
+            |a| a.set_certificate(Certificate::UnknownCa),
+            "TlsFailed",
+            "tls.caSecretRef",
+            NONE,
+        ),
+        broken(
+            "misnamed",
+            |a| a.set_certificate(Certificate::WrongName),
+            "TlsFailed",
+            "tls.serverName",
+            NONE,
+        ),
         broken("expired", |a| a.set_certificate(Certificate::Expired), "TlsFailed", "renew it", NONE),
-        case("system-roots", json!({"spec": {"tls": {"caConfigMapRef": null}}}), "TlsFailed", "tls.caSecretRef", NONE),
+        case(
+            "system-roots",
+            json!({"spec": {"tls": {"caConfigMapRef": null}}}),
+            "TlsFailed",
+            "tls.caSecretRef",
+            NONE,
+        ),
     ]
 }
 
@@ -99,16 +153,46 @@ fn answers() -> Vec<Case> {
         case("viewer", secret("viewer"), "AdminRoleRequired", "Secret viewer lacks the role admin", LOGIN),
         case("wrong", secret("wrong"), "AuthenticationFailed", "Secret wrong", LOGIN),
         broken("gone", |a| a.fault(Fault::status(404, "{}").on(Kind::Get)), "UnexpectedAnswer", "404", LOOK),
-        broken("gone-login", |a| a.fault(Fault::status(404, "{}").on(Kind::Login)), "UnexpectedAnswer", "URL", LOGIN),
+        broken(
+            "gone-login",
+            |a| a.fault(Fault::status(404, "{}").on(Kind::Login)),
+            "UnexpectedAnswer",
+            "URL",
+            LOGIN,
+        ),
         broken("html", |a| a.fault(Fault::html().on(Kind::Get)), "UnexpectedAnswer", "not JSON", LOOK),
-        broken("html-login", |a| a.fault(Fault::html().on(Kind::Login)), "UnexpectedAnswer", "no token", LOGIN),
-        broken("limited", |a| a.fault(Fault::status(429, "{}").retry_after("600").on(Kind::Get)), "RateLimited", "429", LOOK),
-        broken("oversize", |a| a.fault(Fault::oversize(2 << 20).on(Kind::Get)), "UnexpectedAnswer", "too long", LOOK),
+        broken(
+            "html-login",
+            |a| a.fault(Fault::html().on(Kind::Login)),
+            "UnexpectedAnswer",
+            "no token",
+            LOGIN,
+        ),
+        broken(
+            "limited",
+            |a| a.fault(Fault::status(429, "{}").retry_after("600").on(Kind::Get)),
+            "RateLimited",
+            "429",
+            LOOK,
+        ),
+        broken(
+            "oversize",
+            |a| a.fault(Fault::oversize(2 << 20).on(Kind::Get)),
+            "UnexpectedAnswer",
+            "too long",
+            LOOK,
+        ),
         broken("missing", |a| a.fault(Fault::body("{}").on(Kind::Get)), "UnexpectedAnswer", "missing", LOOK),
         broken("text", |a| a.fault(raw(r#""3600""#)), "UnexpectedAnswer", timeout, LOOK),
         broken("negative", |a| a.fault(raw("-1")), "UnexpectedAnswer", timeout, LOOK),
         broken("huge", |a| a.fault(raw("2147483648")), "UnexpectedAnswer", timeout, LOOK),
-        broken("no-exp", |a| a.set_token_shape(TokenShape::WithoutExp), "UnexpectedAnswer", "exp and nbf", LOGIN),
+        broken(
+            "no-exp",
+            |a| a.set_token_shape(TokenShape::WithoutExp),
+            "UnexpectedAnswer",
+            "exp and nbf",
+            LOGIN,
+        ),
         broken("no-token", |a| a.set_token_shape(TokenShape::Missing), "UnexpectedAnswer", "no token", LOGIN),
         broken(
             "nonsense",
@@ -117,8 +201,20 @@ fn answers() -> Vec<Case> {
             "exp and nbf",
             LOGIN,
         ),
-        broken("late", |a| a.set_clock_offset(3600), "InSync", "28800", Counts { login: 2, get: 1, write: 1, ..NONE }),
-        broken("early", |a| a.set_clock_offset(-3600), "InSync", "28800", Counts { login: 2, get: 1, write: 1, ..NONE }),
+        broken(
+            "late",
+            |a| a.set_clock_offset(3600),
+            "InSync",
+            "28800",
+            Counts { login: 2, get: 1, write: 1, ..NONE },
+        ),
+        broken(
+            "early",
+            |a| a.set_clock_offset(-3600),
+            "InSync",
+            "28800",
+            Counts { login: 2, get: 1, write: 1, ..NONE },
+        ),
     ]
 }
 
@@ -170,7 +266,11 @@ async fn each_fault_ends_in_its_reason() {
         assert!(message.ends_with('.'), "{}: {message}", case.name);
         // The first look's requests, and no more: tries that may help come later.
         let requests = fleet.appliance(index).counts();
-        assert!(requests.login >= case.requests.login && requests.write == case.requests.write, "{}: {requests:?}", case.name);
+        assert!(
+            requests.login >= case.requests.login && requests.write == case.requests.write,
+            "{}: {requests:?}",
+            case.name
+        );
         let quick = ["Unreachable", "UnexpectedAnswer"].contains(&case.reason);
         assert!(quick || requests == case.requests, "{}: {requests:?}", case.name);
     }
@@ -218,10 +318,17 @@ async fn addresses_and_switches_of_the_operator_hold() {
     let mut f = Fixture::new("switches").await;
     f.credentials(&fleet).await;
     f.apply(&gateway("unlisted", &fleet.appliance(0))).await;
-    let listed = f.ns.secret("listed", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
+    let listed =
+        f.ns.secret("listed", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
     let origins = format!("https://127.0.0.0/8:{}", fleet.appliance(0).port());
-    f.patch("Secret", "listed", json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}})).await;
-    let insecure = json!({"spec": {"tls": {"insecureSkipVerify": true}, "credentialsSecretRef": {"name": "listed"}}});
+    f.patch(
+        "Secret",
+        "listed",
+        json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}}),
+    )
+    .await;
+    let insecure =
+        json!({"spec": {"tls": {"insecureSkipVerify": true}, "credentialsSecretRef": {"name": "listed"}}});
     f.apply(&with(gateway("insecure", &fleet.appliance(1)), insecure)).await;
     f.apply(&with(gateway("listed", &fleet.appliance(2)), secret("listed"))).await;
     f.apply(&gateway_at("denied", "https://10.9.8.7")).await;
@@ -230,8 +337,17 @@ async fn addresses_and_switches_of_the_operator_hold() {
     f.apply(&with(gateway_at("plain", "http://127.0.0.1:1"), plain)).await;
     let namespace = f.ns.name().to_owned();
     let flags = [
-        "--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8", "--deny-cidr", "10.9.0.0/16", "--forbid-insecure-tls",
-        "--forbid-plaintext", "--require-allowed-origins", "--log-level", "trace",
+        "--namespaces",
+        &namespace,
+        "--allow-cidr",
+        "127.0.0.0/8",
+        "--deny-cidr",
+        "10.9.0.0/16",
+        "--forbid-insecure-tls",
+        "--forbid-plaintext",
+        "--require-allowed-origins",
+        "--log-level",
+        "trace",
     ];
     f.start_with(&flags).await;
     f.reason("X2Gateway", "unlisted", "OriginNotAllowed").await;
@@ -260,7 +376,11 @@ async fn unprotected_connections_are_shown() {
     f.credentials(&fleet).await;
     let skip = json!({"spec": {"tls": {"insecureSkipVerify": true, "caConfigMapRef": null}}});
     f.apply(&with(gateway("unchecked", &fleet.appliance(0)), skip)).await;
-    f.apply(&with(gateway("plain", &plain.appliance(0)), json!({"spec": {"allowPlaintext": true, "tls": null}}))).await;
+    f.apply(&with(
+        gateway("plain", &plain.appliance(0)),
+        json!({"spec": {"allowPlaintext": true, "tls": null}}),
+    ))
+    .await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
     f.start().await;
     for name in ["unchecked", "plain"] {
@@ -314,8 +434,10 @@ async fn an_object_of_another_schema_is_reported_and_the_rest_goes_on() {
     f.start().await;
     f.reason("X2Gateway", "x2-0", "InSync").await;
     let writes = fleet.appliance(0).counts().write;
-    until_accepted(&f, "X2Gateway", with(gateway("old", &fleet.appliance(1)), json!({"spec": {"url": 7}}))).await;
-    until_accepted(&f, "TokenPolicy", policy("berlin", json!({"timeoutSeconds": "planted-wrong-password"}))).await;
+    until_accepted(&f, "X2Gateway", with(gateway("old", &fleet.appliance(1)), json!({"spec": {"url": 7}})))
+        .await;
+    until_accepted(&f, "TokenPolicy", policy("berlin", json!({"timeoutSeconds": "planted-wrong-password"})))
+        .await;
     tenure_kit::namespace::install_crds(f.plane, &root().join("crds")).await.unwrap();
     drop(lock);
 

@@ -56,7 +56,8 @@ async fn who_cannot_log_in_owns_nothing_and_no_message_crosses_namespaces() {
     other.apply_yaml(&policy("right", json!({"timeoutSeconds": 28800})).to_string()).await.unwrap();
     let both = format!("{},{}", f.ns.name(), other.name());
     f.start_with(&["--namespaces", &both, "--allow-cidr", "127.0.0.0/8", "--log-level", "trace"]).await;
-    let rightful = other.wait_for("X2Gateway", "rightful", SOON, |g| ready(g)["reason"] == "InSync").await.unwrap();
+    let rightful =
+        other.wait_for("X2Gateway", "rightful", SOON, |g| ready(g)["reason"] == "InSync").await.unwrap();
     assert_eq!(status(&rightful)["timeoutSeconds"], 28800);
     let thief = f.reason("X2Gateway", "thief", "AuthenticationFailed").await;
     assert!(!serde_json::to_string(&thief).unwrap().contains(other.name()));
@@ -76,7 +77,11 @@ async fn while_undecided_nobody_writes() {
     let mut f = Fixture::new("undecided").await;
     f.credentials(&fleet).await;
     f.ns.secret("slow", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
-    f.apply(&with(gateway("a-first", &fleet.appliance(0)), json!({"spec": {"credentialsSecretRef": {"name": "slow"}}}))).await;
+    f.apply(&with(
+        gateway("a-first", &fleet.appliance(0)),
+        json!({"spec": {"credentialsSecretRef": {"name": "slow"}}}),
+    ))
+    .await;
     f.apply(&gateway("b-second", &fleet.appliance(0))).await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
     let gate = tenure_kit::faults::Gate::new();

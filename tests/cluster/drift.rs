@@ -18,14 +18,27 @@ async fn drift_is_put_back_at_the_next_check() {
     let before = fleet.appliance(0).counts();
     fleet.appliance(0).factory_reset();
     // Nobody asks: the interval does.
-    let gateway = f.ns.wait_for("X2Gateway", "x2-1", 2 * SOON, |g| status(g)["history"][0]["cause"] == "Drift");
+    let gateway =
+        f.ns.wait_for("X2Gateway", "x2-1", 2 * SOON, |g| status(g)["history"][0]["cause"] == "Drift");
     let gateway = gateway.await.unwrap();
     assert_eq!(fleet.appliance(0).timeout(), 28800);
     assert_eq!(ready(&gateway)["reason"], "InSync");
-    assert_eq!((&status(&gateway)["history"][0]["from"], &status(&gateway)["history"][0]["to"]), (&json!(86400), &json!(28800)));
-    assert_eq!(fleet.appliance(0).counts() - before, Counts { login: 1, get: 1, write: 1, ..Counts::default() });
+    assert_eq!(
+        (&status(&gateway)["history"][0]["from"], &status(&gateway)["history"][0]["to"]),
+        (&json!(86400), &json!(28800))
+    );
+    assert_eq!(
+        fleet.appliance(0).counts() - before,
+        Counts { login: 1, get: 1, write: 1, ..Counts::default() }
+    );
     assert!(f.event("x2-1", "DriftCorrected").await.contains("put back"));
-    assert!(f.operator().metrics().await.unwrap().contains(r#"tenure_drift_corrections_total{kind="X2Gateway"} 1"#));
+    assert!(
+        f.operator()
+            .metrics()
+            .await
+            .unwrap()
+            .contains(r#"tenure_drift_corrections_total{kind="X2Gateway"} 1"#)
+    );
     f.finish().await;
 }
 
@@ -44,7 +57,10 @@ async fn a_reset_that_also_forgets_tokens_leads_to_one_fresh_login() {
     f.look("X2Gateway", "x2-1", "now").await;
     assert_eq!(fleet.appliance(0).timeout(), 28800);
     // GET refused, login, GET, PUT, proving login.
-    assert_eq!(fleet.appliance(0).counts() - before, Counts { login: 2, get: 2, write: 1, ..Counts::default() });
+    assert_eq!(
+        fleet.appliance(0).counts() - before,
+        Counts { login: 2, get: 2, write: 1, ..Counts::default() }
+    );
     f.finish().await;
 }
 
@@ -100,7 +116,8 @@ async fn a_fight_over_a_value_ends_in_contested() {
         })
     };
     let limit = std::time::Duration::from_mins(5);
-    let contested = f.ns.wait_for("X2Gateway", "x2-1", limit, |g| ready(g)["reason"] == "Contested").await.unwrap();
+    let contested =
+        f.ns.wait_for("X2Gateway", "x2-1", limit, |g| ready(g)["reason"] == "Contested").await.unwrap();
     assert_eq!(condition(&contested, "Stalled")["status"], "True");
     assert_eq!(status(&contested)["timeoutSeconds"], 86400);
     let writes = appliance.counts().write;

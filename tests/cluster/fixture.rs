@@ -4,11 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
-use tenure_kit::access::service_account_kubeconfig;
+use tenure_kit::access::{operator_rules, service_account_kubeconfig};
 use tenure_kit::control_plane::{self, ControlPlane};
 use tenure_kit::kona::KonaServer;
 use tenure_kit::namespace::{TestNamespace, install_crds};
@@ -37,25 +36,6 @@ pub struct Fixture {
     logs: String,
 }
 
-/// The operator's rights, as a chart would grant them.
-fn rules() -> Vec<PolicyRule> {
-    let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
-        api_groups: Some(vec![group.to_owned()]),
-        resources: Some(resources.iter().map(ToString::to_string).collect()),
-        verbs: verbs.iter().map(ToString::to_string).collect(),
-        ..PolicyRule::default()
-    };
-    let kinds = ["x2gateways", "tokenpolicies", "konaservers", "customertokenttls"];
-    let statuses = kinds.map(|kind| format!("{kind}/status"));
-    let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
-    vec![
-        rule("tenure.dev", &kinds, &["get", "list", "watch"]),
-        rule("tenure.dev", &statuses, &["patch"]),
-        rule("events.k8s.io", &["events"], &["create"]),
-        rule("", &["secrets", "configmaps"], &["get"]),
-    ]
-}
-
 pub async fn plane() -> &'static ControlPlane {
     static CRDS: OnceCell<()> = OnceCell::const_new();
     let plane = control_plane::shared().await.unwrap();
@@ -72,7 +52,7 @@ impl Fixture {
     pub async fn new(name: &str) -> Self {
         let plane = plane().await;
         let ns = TestNamespace::create(plane, name).await.unwrap();
-        let kubeconfig = service_account_kubeconfig(plane, ns.name(), &rules()).await.unwrap();
+        let kubeconfig = service_account_kubeconfig(plane, ns.name(), &operator_rules()).await.unwrap();
         Self { plane, ns, operator: None, kubeconfig, logs: String::new() }
     }
 
@@ -106,7 +86,10 @@ impl Fixture {
 
     /// The Secret with the fleet's admin password, and the ConfigMap with its CA.
     pub async fn credentials(&self, fleet: &X2Fleet) {
-        self.ns.secret("x2-admin", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
+        self.ns
+            .secret("x2-admin", &[("username", "admin"), ("password", "x2-admin-password")])
+            .await
+            .unwrap();
         if let Some(ca) = fleet.ca_pem() {
             self.config_map("x2-ca", &ca).await;
         }
@@ -155,7 +138,12 @@ impl Fixture {
         self.wait(kind, name, |object| status(object)["lastHandledReconcileAt"] == value).await
     }
 
-    pub async fn wait(&self, kind: &str, name: &str, wanted: impl FnMut(&DynamicObject) -> bool) -> DynamicObject {
+    pub async fn wait(
+        &self,
+        kind: &str,
+        name: &str,
+        wanted: impl FnMut(&DynamicObject) -> bool,
+    ) -> DynamicObject {
         self.ns.wait_for(kind, name, SOON, wanted).await.unwrap()
     }
 
@@ -191,7 +179,9 @@ impl Fixture {
             }
             panic!("the watch ended");
         };
-        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("no event {reason} about {object}: {}", self.operator().log()))
+        tokio::time::timeout(SOON, found)
+            .await
+            .unwrap_or_else(|_| panic!("no event {reason} about {object}: {}", self.operator().log()))
     }
 
     /// Ends the operator properly, and searches everything it has left behind for planted secrets.

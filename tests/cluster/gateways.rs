@@ -182,7 +182,9 @@ async fn a_change_that_was_not_recorded_is_proven_and_recorded_once() {
     fleet.appliance(0).set_timeout(3600);
     f.start().await;
     let gateway = f
-        .wait("X2Gateway", "x2-1", |g| status(g)["provenTimeoutSeconds"] == 3600 && ready(g)["reason"] == "InSync")
+        .wait("X2Gateway", "x2-1", |g| {
+            status(g)["provenTimeoutSeconds"] == 3600 && ready(g)["reason"] == "InSync"
+        })
         .await;
     let history = status(&gateway)["history"].as_array().unwrap();
     assert_eq!(history.len(), 2);
@@ -204,7 +206,8 @@ async fn suspending_costs_one_status_write_and_no_request() {
     f.reason("TokenPolicy", "short", "InSync").await;
     let before = fleet.appliance(0).counts();
     f.patch("X2Gateway", "x2-1", json!({"spec": {"suspend": true}})).await;
-    let paused = f.wait("X2Gateway", "x2-1", |g| is_current(g) && condition(g, "Suspended")["status"] == "True").await;
+    let paused =
+        f.wait("X2Gateway", "x2-1", |g| is_current(g) && condition(g, "Suspended")["status"] == "True").await;
     assert_eq!((&ready(&paused)["reason"], &ready(&paused)["status"]), (&json!("InSync"), &json!("True")));
     let summed = f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["suspended"] == 1).await;
     assert_eq!(status(&summed)["gateways"]["summary"], "0/1");
@@ -237,7 +240,9 @@ async fn a_changed_url_drops_what_was_known_before_the_first_request() {
     f.patch("X2Gateway", "x2-1", json!({"spec": {"url": fleet.appliance(1).url()}})).await;
     fleet.appliance(1).requests().wait_arrived(Kind::Login, 1).await;
     let between = f.get("X2Gateway", "x2-1").await;
-    assert!(status(&between)["timeoutSeconds"].is_null() && status(&between)["originalTimeoutSeconds"].is_null());
+    assert!(
+        status(&between)["timeoutSeconds"].is_null() && status(&between)["originalTimeoutSeconds"].is_null()
+    );
     assert_eq!(ready(&between)["reason"], "Progressing");
     gate.open();
     let moved = f.reason("X2Gateway", "x2-1", "InSync").await;

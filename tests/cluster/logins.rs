@@ -57,7 +57,8 @@ async fn a_wrong_password_is_tried_at_three_places_and_never_again() {
     password(&f, "x2-admin-password").await;
     for index in 0..8 {
         let name = format!("x2-{index}");
-        let gateway = f.ns.wait_for("X2Gateway", &name, NOTICED, |g| ready(g)["reason"] == "InSync").await.unwrap();
+        let gateway =
+            f.ns.wait_for("X2Gateway", &name, NOTICED, |g| ready(g)["reason"] == "InSync").await.unwrap();
         assert!(status(&gateway)["refusedLogin"].is_null());
     }
     assert_eq!(fleet.counts(), Counts { login: 4 + 16, get: 8, write: 8, ..Counts::default() });
@@ -140,7 +141,15 @@ async fn time_forgives_a_refusal_where_it_is_told_to() {
     fleet.appliance(0).set_password("admin", "planted-wrong-password");
     gateways(&f, &fleet).await;
     let namespace = f.ns.name().to_owned();
-    f.start_with(&["--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8", "--retry-refused-logins-after", "10s"]).await;
+    f.start_with(&[
+        "--namespaces",
+        &namespace,
+        "--allow-cidr",
+        "127.0.0.0/8",
+        "--retry-refused-logins-after",
+        "10s",
+    ])
+    .await;
     f.reason("X2Gateway", "x2-0", "AuthenticationFailed").await;
     fleet.appliance(0).set_password("admin", "x2-admin-password");
     f.ns.wait_for("X2Gateway", "x2-0", NOTICED, |g| ready(g)["reason"] == "Unmanaged").await.unwrap();

@@ -15,7 +15,14 @@ async fn shows_its_metrics_and_its_health() {
     f.credentials(&fleet).await;
     f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
-    f.start_with(&["--metrics-per-object", "--namespaces", f.ns.name().to_owned().as_str(), "--allow-cidr", "127.0.0.0/8"]).await;
+    f.start_with(&[
+        "--metrics-per-object",
+        "--namespaces",
+        f.ns.name().to_owned().as_str(),
+        "--allow-cidr",
+        "127.0.0.0/8",
+    ])
+    .await;
     f.reason("TokenPolicy", "short", "InSync").await;
     assert_eq!(f.operator().get("/healthz").await.unwrap().0, 200);
     assert_eq!(f.operator().get("/readyz").await.unwrap().0, 200);
@@ -31,7 +38,9 @@ async fn shows_its_metrics_and_its_health() {
         r#"tenure_remote_request_duration_seconds_count{system="x2",operation="login"} 2"#,
         &format!(r#"tenure_gateways{{policy="short",namespace="{namespace}",state="inSync"}} 1"#),
         &format!(r#"tenure_gateways{{policy="short",namespace="{namespace}",state="failed"}} 0"#),
-        &format!(r#"tenure_last_success_timestamp_seconds{{kind="X2Gateway",namespace="{namespace}",name="x2-1"}} "#),
+        &format!(
+            r#"tenure_last_success_timestamp_seconds{{kind="X2Gateway",namespace="{namespace}",name="x2-1"}} "#
+        ),
         "tenure_leader 1",
         "tenure_panics_total 0",
         "tenure_build_info{version=",
@@ -84,7 +93,15 @@ async fn hanging_appliances_lend_their_slots() {
     f.credentials(&fleet).await;
     // One appliance's answer makes the password a good one, so that the others are asked at the same time.
     f.apply(&gateway("first", &fleet.appliance(8))).await;
-    f.start_with(&["--concurrency", "2", "--namespaces", f.ns.name().to_owned().as_str(), "--allow-cidr", "127.0.0.0/8"]).await;
+    f.start_with(&[
+        "--concurrency",
+        "2",
+        "--namespaces",
+        f.ns.name().to_owned().as_str(),
+        "--allow-cidr",
+        "127.0.0.0/8",
+    ])
+    .await;
     f.reason("X2Gateway", "first", "Unmanaged").await;
     for index in 0..7 {
         fleet.appliance(index).fault(Fault::hang());

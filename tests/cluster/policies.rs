@@ -28,7 +28,8 @@ async fn a_range_moves_what_is_outside_to_the_nearest_bound() {
     assert_eq!(status(&inside)["policy"], "range");
 
     // One bound alone is a range, too.
-    f.patch("TokenPolicy", "range", json!({"spec": {"minTimeoutSeconds": null, "maxTimeoutSeconds": 3000}})).await;
+    f.patch("TokenPolicy", "range", json!({"spec": {"minTimeoutSeconds": null, "maxTimeoutSeconds": 3000}}))
+        .await;
     f.wait("TokenPolicy", "range", |p| is_current(p) && ready(p)["reason"] == "InSync").await;
     assert_eq!([0, 1, 2].map(|index| fleet.appliance(index).timeout()), [1800, 3000, 3000]);
     f.finish().await;
@@ -45,13 +46,18 @@ async fn the_highest_priority_wins_then_the_name() {
     f.start().await;
     let at = async |seconds: u32, policy: &str| {
         f.wait("X2Gateway", "x2-1", |g| {
-            status(g)["provenTimeoutSeconds"] == seconds && status(g)["policy"] == policy && ready(g)["reason"] == "InSync"
+            status(g)["provenTimeoutSeconds"] == seconds
+                && status(g)["policy"] == policy
+                && ready(g)["reason"] == "InSync"
         })
         .await
     };
     at(3600, "a").await;
     let loser = f.reason("TokenPolicy", "b", "Overridden").await;
-    assert_eq!((&ready(&loser)["status"], &status(&loser)["gateways"]["overridden"]), (&json!("True"), &json!(1)));
+    assert_eq!(
+        (&ready(&loser)["status"], &status(&loser)["gateways"]["overridden"]),
+        (&json!("True"), &json!(1))
+    );
     assert_eq!(status(&loser)["gateways"]["summary"], "0/0");
     f.patch("TokenPolicy", "b", json!({"spec": {"priority": 1}})).await;
     at(7200, "b").await;
@@ -76,7 +82,8 @@ async fn an_observing_policy_reports_and_displaces_nobody() {
     let mut f = Fixture::new("observe").await;
     f.credentials(&fleet).await;
     f.apply(&gateway("governed", &fleet.appliance(0))).await;
-    f.apply(&with(gateway("free", &fleet.appliance(1)), json!({"metadata": {"labels": {"site": "paris"}}}))).await;
+    f.apply(&with(gateway("free", &fleet.appliance(1)), json!({"metadata": {"labels": {"site": "paris"}}})))
+        .await;
     let site = json!({"gatewaySelector": {"matchLabels": {"site": "berlin"}}, "timeoutSeconds": 28800});
     f.apply(&policy("enforcing", site)).await;
     f.apply(&policy("watching", json!({"timeoutSeconds": 3600, "mode": "Observe", "priority": 1000}))).await;
@@ -87,11 +94,18 @@ async fn an_observing_policy_reports_and_displaces_nobody() {
     assert!(ready(&free)["message"].as_str().unwrap().contains("watching would set 3600 s"));
     assert_eq!([fleet.appliance(0).timeout(), fleet.appliance(1).timeout()], [28800, 86400]);
     assert_eq!(fleet.appliance(1).counts(), Counts { login: 1, get: 1, ..Counts::default() });
-    let watching =
-        f.wait("TokenPolicy", "watching", |p| ready(p)["reason"] == "Observed" && status(p)["gateways"]["drifted"] == 2).await;
-    assert_eq!((&ready(&watching)["status"], &status(&watching)["gateways"]["summary"]), (&json!("True"), &json!("0/2")));
+    let watching = f
+        .wait("TokenPolicy", "watching", |p| {
+            ready(p)["reason"] == "Observed" && status(p)["gateways"]["drifted"] == 2
+        })
+        .await;
+    assert_eq!(
+        (&ready(&watching)["status"], &status(&watching)["gateways"]["summary"]),
+        (&json!("True"), &json!("0/2"))
+    );
     let metrics = f.operator().metrics().await.unwrap();
-    let line = format!(r#"tenure_gateways{{policy="watching",namespace="{}",state="drifted"}} 2"#, f.ns.name());
+    let line =
+        format!(r#"tenure_gateways{{policy="watching",namespace="{}",state="drifted"}} 2"#, f.ns.name());
     assert!(metrics.contains(&line), "{metrics}");
     f.finish().await;
 }
@@ -110,7 +124,9 @@ async fn relabelling_moves_a_gateway_to_another_policy() {
     let none = f.reason("TokenPolicy", "paris", "NoGatewaysMatch").await;
     assert_eq!(condition(&none, "Reconciling")["status"], "True");
     f.patch("X2Gateway", "x2-1", json!({"metadata": {"labels": {"site": "paris"}}})).await;
-    let moved = f.wait("X2Gateway", "x2-1", |g| status(g)["policy"] == "paris" && ready(g)["reason"] == "InSync").await;
+    let moved = f
+        .wait("X2Gateway", "x2-1", |g| status(g)["policy"] == "paris" && ready(g)["reason"] == "InSync")
+        .await;
     assert_eq!(status(&moved)["history"][0]["cause"], "Policy");
     assert_eq!(fleet.appliance(0).timeout(), 3600);
     f.reason("TokenPolicy", "paris", "InSync").await;
@@ -136,7 +152,8 @@ async fn an_edited_policy_is_ready_only_when_its_gateways_follow() {
     let gate = tenure_kit::faults::Gate::new();
     fleet.appliance(2).fault(tenure_kit::faults::Fault::gate(&gate));
     f.patch("TokenPolicy", "short", json!({"spec": {"timeoutSeconds": 3600}})).await;
-    let between = f.wait("TokenPolicy", "short", |p| is_current(p) && status(p)["gateways"]["inSync"] == 2).await;
+    let between =
+        f.wait("TokenPolicy", "short", |p| is_current(p) && status(p)["gateways"]["inSync"] == 2).await;
     assert_eq!(ready(&between)["status"], "False");
     assert_eq!(status(&between)["gateways"]["pending"], 1);
     assert_eq!(condition(&between, "Reconciling")["status"], "True");
@@ -166,7 +183,12 @@ async fn a_request_on_a_policy_covers_its_gateways() {
     let flux = |value: &str| json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": value}}});
     let before = fleet.counts();
     f.patch("TokenPolicy", "short", flux("ignored")).await;
-    f.patch("TokenPolicy", "short", with(flux("two"), json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": null}}}))).await;
+    f.patch(
+        "TokenPolicy",
+        "short",
+        with(flux("two"), json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": null}}})),
+    )
+    .await;
     f.wait("TokenPolicy", "short", |p| status(p)["lastHandledReconcileAt"] == "two").await;
     assert_eq!(fleet.counts() - before, Counts { get: 3, ..Counts::default() });
     f.finish().await;
@@ -179,7 +201,15 @@ async fn the_operators_bounds_hold_for_every_policy() {
     f.credentials(&fleet).await;
     f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
     f.apply(&policy("long", json!({"timeoutSeconds": 600_000}))).await;
-    f.start_with(&["--max-timeout", "43200", "--namespaces", f.ns.name().to_owned().as_str(), "--allow-cidr", "127.0.0.0/8"]).await;
+    f.start_with(&[
+        "--max-timeout",
+        "43200",
+        "--namespaces",
+        f.ns.name().to_owned().as_str(),
+        "--allow-cidr",
+        "127.0.0.0/8",
+    ])
+    .await;
     let refused = f.reason("TokenPolicy", "long", "InvalidSpec").await;
     assert!(ready(&refused)["message"].as_str().unwrap().contains("--max-timeout"));
     f.reason("X2Gateway", "x2-1", "InvalidSpec").await;

@@ -38,7 +38,8 @@ async fn a_fleet_converges_with_four_requests_each_and_is_then_left_in_peace() {
     let versions = async || {
         let mut versions = Vec::new();
         for kind in ["X2Gateway", "TokenPolicy"] {
-            let objects = f.ns.api(kind).await.unwrap().list(&kube::api::ListParams::default()).await.unwrap();
+            let objects =
+                f.ns.api(kind).await.unwrap().list(&kube::api::ListParams::default()).await.unwrap();
             versions.extend(objects.items.iter().map(version));
         }
         versions
@@ -55,7 +56,11 @@ async fn a_fleet_converges_with_four_requests_each_and_is_then_left_in_peace() {
     };
     tokio::time::timeout(limit, looked).await.unwrap();
     for (index, counts) in fleet.counts_by_appliance().into_iter().enumerate() {
-        assert_eq!((counts.login, counts.write, counts.delete, counts.other), (2, 1, 0, 0), "gateway {index}");
+        assert_eq!(
+            (counts.login, counts.write, counts.delete, counts.other),
+            (2, 1, 0, 0),
+            "gateway {index}"
+        );
         assert!((11..=13).contains(&counts.get), "gateway {index}: {counts:?}");
     }
     assert_eq!(versions().await, before);

@@ -14,9 +14,9 @@ use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::controller::{report, server};
 use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, TtlChange, TtlSeconds};
-use crate::engine::schedule;
 use crate::engine::customer::{Prior, Ttl, Wish};
 use crate::engine::ownership::{Standing, Trial};
+use crate::engine::schedule;
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::admission::NotAdmitted;
 use crate::vendor::credentials::Credentials;
@@ -77,7 +77,9 @@ pub(super) async fn examine(
 ) -> Option<Findings> {
     let Some(server) = server else {
         let name = &customer.spec.server_ref.name;
-        let message = format!("KonaServer {name} does not exist in this namespace: create it, or correct spec.serverRef.");
+        let message = format!(
+            "KonaServer {name} does not exist in this namespace: create it, or correct spec.serverRef."
+        );
         return Some(Findings::of(Verdict::new(Reason::ServerNotFound, message)));
     };
     let standing = context.customer_claims.standing(&claim_id(customer));
@@ -93,14 +95,17 @@ pub(super) async fn examine(
     };
     let url = judged.base.to_string();
     let status = at_url(context, customer, &url).await?;
-    let age = if memory.inputs.is_none() || asked || memory.pace.due().is_none() {
+    let age = if asked {
+        Age::Since(clock::instant())
+    } else if memory.inputs.is_none() || memory.pace.due().is_none() {
         Age::Now
     } else if memory.polled {
         Age::Polled
     } else {
         Age::InUse
     };
-    let examination = Examination { context, customer, server, wish: wish(customer), prior: prior(&status), asked };
+    let examination =
+        Examination { context, customer, server, wish: wish(customer), prior: prior(&status), asked };
     let ended = examination.run(judged, memory, age, &mut progress).await;
     memory.judged = Some(progress.standing);
     let mut findings = match ended {
@@ -118,9 +123,9 @@ pub(super) async fn examine(
     findings.effective_url = Some(url);
     findings.read = progress.read;
     let to = examination.wish.ttl.into();
-    findings.change = progress.change.map(|Begun { from, cause, original }| {
-        (TtlChange { time: clock::now(), from, to, cause }, original)
-    });
+    findings.change = progress
+        .change
+        .map(|Begun { from, cause, original }| (TtlChange { time: clock::now(), from, to, cause }, original));
     Some(findings)
 }
 
@@ -179,12 +184,19 @@ fn prior(status: &CustomerTokenTtlStatus) -> Prior {
 
 fn not_ready(server: &KonaServer, why: &Verdict) -> Verdict {
     let (name, reason) = (server.name_any(), why.reason.as_str());
-    Verdict::new(Reason::ServerNotReady, format!("KonaServer {name} is not ready ({reason}): its own conditions say what to do."))
+    Verdict::new(
+        Reason::ServerNotReady,
+        format!("KonaServer {name} is not ready ({reason}): its own conditions say what to do."),
+    )
 }
 
 /// The status as far as it speaks of this server. Where the URL has changed, what the status holds of another server is
 /// dropped before the first request. None where that could not be written.
-async fn at_url(context: &Arc<Context>, customer: &CustomerTokenTtl, url: &str) -> Option<CustomerTokenTtlStatus> {
+async fn at_url(
+    context: &Arc<Context>,
+    customer: &CustomerTokenTtl,
+    url: &str,
+) -> Option<CustomerTokenTtlStatus> {
     let status = customer.status.clone().unwrap_or_default();
     if status.effective_url.as_deref().is_none_or(|before| before == url) {
         return Some(status);
@@ -194,7 +206,8 @@ async fn at_url(context: &Arc<Context>, customer: &CustomerTokenTtl, url: &str) 
         last_handled_reconcile_at: status.last_handled_reconcile_at,
         ..CustomerTokenTtlStatus::default()
     };
-    let verdict = Verdict::new(Reason::Progressing, "The server's URL has changed: the customer is read anew.");
+    let verdict =
+        Verdict::new(Reason::Progressing, "The server's URL has changed: the customer is read anew.");
     report::set_verdict(&mut fresh, customer, &verdict, &Notes::default());
     match report::write(context, customer, fresh.clone()).await {
         report::Written::Written | report::Written::Unchanged => Some(fresh),
@@ -247,7 +260,8 @@ impl Examination<'_> {
         age: Age,
         progress: &mut Progress,
     ) -> Result<Findings, Stop> {
-        let verifier = self.verifier(endpoint, age).await.inspect_err(|_| self.record(Trial::Refused, progress))?;
+        let verifier =
+            self.verifier(endpoint, age).await.inspect_err(|_| self.record(Trial::Refused, progress))?;
         if let Some(verifier) = verifier {
             // The server's own login is the server's to try again: else each of its customers would try it once.
             if self.asked {
@@ -279,11 +293,17 @@ impl Examination<'_> {
 
     /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
     /// proven.
-    pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Verdict> {
+    pub(super) async fn verifier(
+        &self,
+        endpoint: &Endpoint,
+        age: Age,
+    ) -> Result<Option<Credentials>, Verdict> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
         let Context { references, settings, .. } = &**self.context;
         let namespace = &endpoint.namespace;
-        connection::credentials(references, namespace, reference, endpoint, settings.restrictions, age).await.map(Some)
+        connection::credentials(references, namespace, reference, endpoint, settings.restrictions, age)
+            .await
+            .map(Some)
     }
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.
@@ -292,11 +312,16 @@ impl Examination<'_> {
         let verdict = match error {
             AccessError::Remote(remote) if remote.status() == Some(404) => Verdict::new(
                 Reason::CustomerNotFound,
-                format!("The server knows no customer {id}, or its user may not see it: correct spec.customerId."),
+                format!(
+                    "The server knows no customer {id}, or its user may not see it: correct spec.customerId."
+                ),
             ),
             AccessError::Remote(remote) if remote.status() == Some(403) => Verdict::new(
                 Reason::Forbidden,
-                format!("The user of KonaServer {} may not read or change customer {id}: grant it the right.", self.server.name_any()),
+                format!(
+                    "The user of KonaServer {} may not read or change customer {id}: grant it the right.",
+                    self.server.name_any()
+                ),
             ),
             AccessError::Remote(_) => error.verdict(&named(self.server), ""),
             _ => {

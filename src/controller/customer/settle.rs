@@ -9,8 +9,8 @@ use crate::controller::references::Age;
 use crate::controller::report;
 use crate::crd::{Cause, TtlSeconds};
 use crate::engine::customer::{
-    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Prior, REFRESH, RawObject, Seen, Step, Unusable, cause, decide, has_drifted,
-    with_additional_info,
+    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Prior, REFRESH, RawObject, Seen, Step, Unusable, cause, decide,
+    has_drifted, with_additional_info,
 };
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
@@ -126,7 +126,8 @@ impl Examination<'_> {
         let original = earlier.unwrap_or_else(|| read.info.original());
         memory.begun = Some(Begun { from: read.info.ttl(), cause, original });
         let merged = read.info.merged(self.wish.ttl);
-        let object = with_additional_info(read.object, &merged).ok_or_else(|| unusable(Unusable::NotAnObject))?;
+        let object =
+            with_additional_info(read.object, &merged).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         let error = match kona.write_customer(&self.customer.spec.customer_id, &object).await {
             Ok(()) => {
                 if cause == Cause::Drift {
@@ -168,6 +169,7 @@ pub(super) fn understand(object: RawObject, progress: &mut Progress) -> Result<R
 }
 
 fn unusable(why: Unusable) -> Verdict {
-    let message = format!("The customer cannot be managed: {why}. Clear the field, or make it a JSON object.");
+    let message =
+        format!("The customer cannot be managed: {why}. Clear the field, or make it a JSON object.");
     Verdict::new(Reason::AdditionalInfoUnusable, message)
 }

@@ -11,8 +11,8 @@ use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::policy::Governance;
 use crate::controller::references::Age;
-use crate::controller::{report, server};
 use crate::controller::workers::{Kind, wake};
+use crate::controller::{report, server};
 use crate::crd::{Cause, Change, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::{Prior, Regime, Seen, Step, cause, decide, has_drifted};
 use crate::engine::ownership::{Standing, Trial};
@@ -68,7 +68,9 @@ pub(super) async fn examine(
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let status = at_url(context, gateway, &url).await?;
-    let age = if memory.inputs.is_none() || asked || memory.pace.due().is_none() {
+    let age = if asked {
+        Age::Since(clock::instant())
+    } else if memory.inputs.is_none() || memory.pace.due().is_none() {
         Age::Now
     } else if memory.polled {
         Age::Polled
@@ -139,7 +141,8 @@ impl Examination<'_> {
         let mut refused = None;
         let mut age = age;
         loop {
-            let credentials = self.credentials(&endpoint, age).await.map_err(|verdict| self.not_in(verdict))?;
+            let credentials =
+                self.credentials(&endpoint, age).await.map_err(|verdict| self.not_in(verdict))?;
             match self.visit(&endpoint, &credentials, memory, refused).await {
                 Err(AccessError::Stale(serial)) if refused.is_none() => {
                     refused = Some(serial);
@@ -181,7 +184,14 @@ impl Examination<'_> {
         let Context { references, remotes, settings, .. } = &**self.context;
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let read = |age| {
-            connection::credentials(references, &endpoint.namespace, reference, endpoint, settings.restrictions, age)
+            connection::credentials(
+                references,
+                &endpoint.namespace,
+                reference,
+                endpoint,
+                settings.restrictions,
+                age,
+            )
         };
         let mut credentials = read(age).await?;
         let key = SessionKey::new(endpoint, &credentials.identity);
@@ -223,7 +233,12 @@ impl Examination<'_> {
     }
 
     /// Takes one step after the other until there is something to report.
-    async fn settle(&self, x2: &mut X2<'_>, mut seen: Seen, memory: &mut Memory) -> Result<Seeing, AccessError> {
+    async fn settle(
+        &self,
+        x2: &mut X2<'_>,
+        mut seen: Seen,
+        memory: &mut Memory,
+    ) -> Result<Seeing, AccessError> {
         let Self { regime, prior, .. } = self;
         let mut change = None;
         self.follow_contest(memory, seen.timeout);

@@ -23,10 +23,30 @@ use tokio::time::{sleep, timeout};
 
 use crate::control_plane::ControlPlane;
 
-/// Longer than any test, and what a kubelet asks for.
-const TOKEN_SECONDS: i64 = 3600;
+/// Longer than any test, and than the demo is left running.
+const TOKEN_SECONDS: i64 = 12 * 3600;
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The operator's rights, all of them: what its chart grants.
+#[must_use]
+pub fn operator_rules() -> Vec<PolicyRule> {
+    let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(resources.iter().map(ToString::to_string).collect()),
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        ..PolicyRule::default()
+    };
+    let kinds = ["x2gateways", "tokenpolicies", "konaservers", "customertokenttls"];
+    let statuses = kinds.map(|kind| format!("{kind}/status"));
+    let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
+    vec![
+        rule("tenure.dev", &kinds, &["get", "list", "watch"]),
+        rule("tenure.dev", &statuses, &["patch"]),
+        rule("events.k8s.io", &["events"], &["create"]),
+        rule("", &["secrets", "configmaps"], &["get"]),
+    ]
+}
 
 /// Makes a `ServiceAccount` with these rights in every namespace, and a kubeconfig with its token.
 ///

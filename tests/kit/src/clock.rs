@@ -4,8 +4,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A reading of the monotonic clock, for the request log.
-pub(crate) fn instant() -> Instant {
+/// A reading of the monotonic clock, for the request log and the demo.
+#[must_use]
+pub fn instant() -> Instant {
     Instant::now()
 }
 

@@ -1,7 +1,7 @@
 //! A real Kubernetes API server for tests and the demo, without containers.
 //!
 //! What is used, in this order:
-//! 1. `TENURE_KUBECONFIG`: the cluster of that file. Nothing is started, nothing can be killed.
+//! 1. [`Options::kubeconfig`], else `TENURE_KUBECONFIG`: the cluster of that file. Nothing is started, nothing can be killed.
 //! 2. `KUBEBUILDER_ASSETS`: the folder's `kube-apiserver` and `etcd`. No controllers run there: a deleted namespace stays,
 //!    owner references collect nothing, and a namespace has no `default` `ServiceAccount`.
 //! 3. The program in `tests/control-plane`, built by Go once and then kept below `target/control-plane/`.
@@ -43,6 +43,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// What a control plane is started with.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// A kubeconfig of a cluster to use: nothing is started then, and nothing else here counts.
+    pub kubeconfig: Option<PathBuf>,
     /// Where its state is kept beyond its end. By default a temporary folder that goes with it.
     pub data: Option<PathBuf>,
     /// A file that gets one line of JSON per request (audit level `Metadata`).
@@ -71,9 +73,9 @@ impl ControlPlane {
     }
 
     fn launch(options: Options) -> Result<Self> {
-        match Source::find()? {
+        match Source::find(options.kubeconfig)? {
             Source::Given(_) if options.audit_log.is_some() => {
-                bail!("a cluster given by TENURE_KUBECONFIG writes no audit log for us")
+                bail!("a cluster that was given writes no audit log for us")
             }
             Source::Given(kubeconfig) => {
                 let folder = Folder::open(Some(build::cache()?.join("given")))?;
@@ -85,6 +87,12 @@ impl ControlPlane {
                 Ok(Self { kubeconfig: folder.path().join("kubeconfig"), servers: Some(servers), folder })
             }
         }
+    }
+
+    /// Whether it was started by us; else it is somebody's cluster.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.servers.is_some()
     }
 
     /// The administrator's kubeconfig.
@@ -180,5 +188,5 @@ async fn is_ready(client: &Client) -> bool {
 }
 
 fn not_ours() -> anyhow::Error {
-    anyhow!("the cluster was given by TENURE_KUBECONFIG, it is not ours to kill or restart")
+    anyhow!("the cluster was given, it is not ours to kill or restart")
 }

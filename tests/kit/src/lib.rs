@@ -4,7 +4,7 @@
 
 pub mod access;
 pub mod canary;
-mod clock;
+pub mod clock;
 pub mod control_plane;
 pub mod faults;
 mod jwt;

@@ -237,18 +237,42 @@ impl fmt::Display for Seen {
 
 /// Applies the CRDs of a folder and waits until all of them are served.
 pub async fn install_crds(plane: &ControlPlane, folder: &Path) -> Result<()> {
+    install(plane, crds(folder)?).await
+}
+
+/// As [`install_crds`], but leaves alone those that are there already. The names of those that were not.
+pub async fn install_absent_crds(plane: &ControlPlane, folder: &Path) -> Result<Vec<String>> {
+    let api: Api<CustomResourceDefinition> = Api::all(plane.client().await?);
+    let mut absent = Vec::new();
+    for crd in crds(folder)? {
+        if api.get_metadata_opt(&crd.name_any()).await.context("looking for CRDs")?.is_none() {
+            absent.push(crd);
+        }
+    }
+    let names = absent.iter().map(ResourceExt::name_any).collect();
+    install(plane, absent).await?;
+    Ok(names)
+}
+
+fn crds(folder: &Path) -> Result<Vec<DynamicObject>> {
+    let mut crds = Vec::new();
+    for file in yaml_files(folder)? {
+        let yaml = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        crds.extend(documents(&yaml)?);
+    }
+    Ok(crds)
+}
+
+async fn install(plane: &ControlPlane, crds: Vec<DynamicObject>) -> Result<()> {
     let client = plane.client().await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let kinds = Kinds::new(client);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let mut applied = Vec::new();
-    for file in yaml_files(folder)? {
-        let yaml = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        for crd in documents(&yaml)? {
-            let name = crd.name_any();
-            let result = api.patch(&name, &params, &Patch::Apply(&crd)).await;
-            applied.push(result.with_context(|| format!("applying {} ({})", name, file.display()))?);
-        }
+    for crd in crds {
+        let name = crd.name_any();
+        let result = api.patch(&name, &params, &Patch::Apply(&crd)).await;
+        applied.push(result.with_context(|| format!("applying {name}"))?);
     }
     let served = async {
         for crd in &applied {
@@ -257,9 +281,7 @@ pub async fn install_crds(plane: &ControlPlane, folder: &Path) -> Result<()> {
         }
         Ok(())
     };
-    timeout(CRD_TIMEOUT, served)
-        .await
-        .with_context(|| format!("the CRDs of {} are not served", folder.display()))?
+    timeout(CRD_TIMEOUT, served).await.context("the CRDs are not served in time")?
 }
 
 /// The API server's answer in an error of this module, if it was one: its code, reason and message.

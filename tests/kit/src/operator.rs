@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// How long the operator may take until it is at work.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A running operator. Dropping it kills it.
 #[derive(Debug)]
@@ -40,13 +40,29 @@ impl Operator {
     /// # Errors
     /// When there is no such program.
     pub fn spawn(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.arg("run").args(["--listen", "127.0.0.1:0", "--log-format", "json"]).args(arguments);
-        command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut command = command(binary, kubeconfig, arguments);
         // Its own session's proxies must not matter; that they do not is part of the tests.
-        command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("HTTP_PROXY", "http://127.0.0.1:1").env("NO_PROXY", "127.0.0.1");
-        let mut child =
-            command.kill_on_drop(true).spawn().with_context(|| format!("starting {}", binary.display()))?;
+        command
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
+            .env("HTTP_PROXY", "http://127.0.0.1:1")
+            .env("NO_PROXY", "127.0.0.1");
+        Self::launch(command)
+    }
+
+    /// As [`start`](Self::start), with this session's proxies, which a cluster of the user's may need.
+    ///
+    /// # Errors
+    /// When it does not begin to work; the message has its log.
+    pub async fn start_in_session(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Self> {
+        let operator = Self::launch(command(binary, kubeconfig, arguments))?;
+        operator.wait_for_log("\"at work\"", START_TIMEOUT).await?;
+        Ok(operator)
+    }
+
+    fn launch(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let program = command.as_std().get_program().to_owned();
+        let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let stderr = child.stderr.take().ok_or_else(|| anyhow!("the operator has no standard error"))?;
         let log = Arc::new(Mutex::new(String::new()));
         let (count, lines) = watch::channel(0);
@@ -110,7 +126,8 @@ impl Operator {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow!("no HTTP answer"))?;
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| anyhow!("no status"))?;
+        let status =
+            head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| anyhow!("no status"))?;
         Ok((status, body.to_owned()))
     }
 
@@ -137,8 +154,18 @@ impl Operator {
         let id = self.child.id().ok_or_else(|| anyhow!("the operator has ended already"))?;
         let kill = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
         anyhow::ensure!(kill.success(), "the operator could not be asked to end");
-        timeout(limit, self.child.wait()).await.context("the operator did not end in time")?.context("waiting for it")
+        timeout(limit, self.child.wait())
+            .await
+            .context("the operator did not end in time")?
+            .context("waiting for it")
     }
+}
+
+fn command(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("run").args(["--listen", "127.0.0.1:0", "--log-format", "json"]).args(arguments);
+    command.env("KUBECONFIG", kubeconfig);
+    command
 }
 
 async fn collect(stderr: ChildStderr, log: Arc<Mutex<String>>, count: watch::Sender<usize>) {

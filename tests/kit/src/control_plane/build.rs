@@ -164,9 +164,9 @@ fn go_version(folder: &Path, manifest: &str) -> Result<String> {
 
 fn what_to_install(go: &str) -> String {
     format!(
-        "The tests need a Kubernetes API server. Besides Rust, install Go {go} or newer (https://go.dev/dl): it is built \
-         from tests/control-plane, once. Or set TENURE_KUBECONFIG to the kubeconfig of a cluster, or KUBEBUILDER_ASSETS \
-         to a folder with kube-apiserver and etcd."
+        "A Kubernetes API server is needed. Besides Rust, install Go {go} or newer (https://go.dev/dl): it is built \
+         from tests/control-plane, once. Or set TENURE_KUBECONFIG to the kubeconfig of a cluster (`cargo demo` has \
+         --kubeconfig FILE), or KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd."
     )
 }
 

@@ -25,10 +25,10 @@ pub(super) enum Program {
 }
 
 impl Source {
-    pub(super) fn find() -> Result<Self> {
-        if let Some(kubeconfig) = path_setting(KUBECONFIG) {
+    pub(super) fn find(kubeconfig: Option<PathBuf>) -> Result<Self> {
+        if let Some(kubeconfig) = kubeconfig.or_else(|| path_setting(KUBECONFIG)) {
             if !kubeconfig.is_file() {
-                bail!("{KUBECONFIG}: there is no file {}", kubeconfig.display());
+                bail!("there is no kubeconfig {}", kubeconfig.display());
             }
             return Ok(Self::Given(kubeconfig));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject},
+    api::{ApiResource, DynamicObject, WatchParams},
     discovery::{ApiGroup, Discovery, Scope},
 };
 use tokio::{sync::RwLock, time::sleep};
@@ -45,12 +45,19 @@ impl Kinds {
             .ok_or_else(|| anyhow!("the API server knows no kind {} of {}", types.kind, types.api_version))
     }
 
-    /// A CRD is Established a moment before its objects are served.
+    /// A CRD is Established a moment before its objects are served, and they are a moment before they can be watched
+    /// (until then a watch is answered 429, and whoever began one comes back a second late).
     pub(super) async fn until_served(&self, kind: &str) -> Result<()> {
-        while self.find(|resource| resource.kind == kind).await?.is_none() {
+        let params = WatchParams::default().timeout(1);
+        loop {
+            if let Some(kind) = self.find(|resource| resource.kind == kind).await? {
+                let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.resource);
+                if api.watch(&params, "0").await.is_ok() {
+                    return Ok(());
+                }
+            }
             sleep(LOOK_AGAIN).await;
         }
-        Ok(())
     }
 
     async fn find(&self, same: impl Fn(&ApiResource) -> bool) -> Result<Option<Kind>> {
