@@ -59,6 +59,12 @@ impl Contest {
         Self { undone, unchecked: false, contested: self.contested || undone >= PATIENCE, ..self }
     }
 
+    /// A correction is about to be tried.
+    #[must_use]
+    pub fn tried(self, now: Duration) -> Self {
+        Self { last_correction: Some(now), ..self }
+    }
+
     /// A drifted value was put back.
     #[must_use]
     pub fn corrected(self, now: Duration) -> Self {

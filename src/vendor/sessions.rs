@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::credentials::Identity;
 use super::endpoint::{Endpoint, Transport};
+use super::login::AccessError;
 use crate::clock;
 
 /// What a token belongs to: with any other URL, transport or Secret it is not used.
@@ -61,7 +62,21 @@ impl Session {
     }
 }
 
-type Place = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
+type Place = Arc<tokio::sync::Mutex<Held>>;
+
+/// What is held for one key.
+#[derive(Debug, Default)]
+struct Held {
+    session: Option<Arc<Session>>,
+    /// When the last try to open one failed, and why.
+    failed: Option<(Instant, AccessError)>,
+}
+
+impl Held {
+    fn living(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref().filter(|session| session.renew_at > clock::instant())
+    }
+}
 
 /// All tokens.
 #[derive(Debug, Default)]
@@ -80,16 +95,18 @@ pub enum Wanted {
 
 impl Sessions {
     /// The session of a key. `open` is called where there is none that will do, with the one that will not; whoever else
-    /// asks meanwhile waits for its result.
-    pub async fn get<E>(
+    /// asks meanwhile waits for its result, and shares its failure, too: behind a silent server they would otherwise wait
+    /// for one timeout after the other.
+    pub async fn get(
         &self,
         key: &SessionKey,
         wanted: Wanted,
-        open: impl AsyncFnOnce(Option<Arc<Session>>) -> Result<Session, E>,
-    ) -> Result<Arc<Session>, E> {
+        open: impl AsyncFnOnce(Option<Arc<Session>>) -> Result<Session, AccessError>,
+    ) -> Result<Arc<Session>, AccessError> {
+        let came = clock::instant();
         let place = self.place(key);
-        let mut current = place.lock().await;
-        if let Some(session) = current.as_ref().filter(|session| session.renew_at > clock::instant()) {
+        let mut held = place.lock().await;
+        if let Some(session) = held.living() {
             let will_do = match wanted {
                 Wanted::Living => true,
                 Wanted::Not(refused) => refused != session.serial,
@@ -99,24 +116,35 @@ impl Sessions {
                 return Ok(Arc::clone(session));
             }
         }
-        let old = current.clone();
+        if let Some((_, error)) = held.failed.as_ref().filter(|(at, _)| *at > came) {
+            return Err(error.clone());
+        }
+        let old = held.session.clone();
         // Should this fail or be dropped half-way, an expired or refused session is not tried again.
         if !matches!(wanted, Wanted::Fresh) {
-            *current = None;
+            held.session = None;
         }
-        let session = Arc::new(open(old).await?);
-        *current = Some(Arc::clone(&session));
-        Ok(session)
+        match open(old).await {
+            Ok(session) => {
+                let session = Arc::new(session);
+                *held = Held { session: Some(Arc::clone(&session)), failed: None };
+                Ok(session)
+            }
+            Err(error) => {
+                held.failed = Some((clock::instant(), error.clone()));
+                Err(error)
+            }
+        }
     }
 
     /// Whether there is a session that still lives.
     pub async fn is_living(&self, key: &SessionKey) -> bool {
-        self.place(key).lock().await.as_ref().is_some_and(|session| session.renew_at > clock::instant())
+        self.place(key).lock().await.living().is_some()
     }
 
     /// Forgets a session, so that the next look logs in again.
     pub async fn forget(&self, key: &SessionKey) {
-        *self.place(key).lock().await = None;
+        *self.place(key).lock().await = Held::default();
     }
 
     fn place(&self, key: &SessionKey) -> Place {
@@ -126,12 +154,11 @@ impl Sessions {
         }
         // Dead sessions go now and then: looking at all of them at each new one would be quadratic.
         if places.len().is_power_of_two() {
-            let now = clock::instant();
+            let of_use = |held: &Held| {
+                held.living().is_some() || held.session.as_ref().is_some_and(|s| s.refresh.is_some())
+            };
             places.retain(|_, place| {
-                Arc::strong_count(place) > 1
-                    || place
-                        .try_lock()
-                        .is_ok_and(|s| s.as_ref().is_some_and(|s| s.renew_at > now || s.refresh.is_some()))
+                Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|held| of_use(&held))
             });
         }
         Arc::clone(places.entry(key.clone()).or_default())

@@ -61,6 +61,14 @@ fn drift_without_a_correction_of_ours_is_no_fight() {
 }
 
 #[test]
+fn a_write_that_fails_is_no_correction_but_counts_as_the_hours_try() {
+    let failing = (0..20).fold(Contest::default(), |contest, n| contest.tried(minutes(n)).undone());
+    assert!(!failing.is_on() && failing.may_correct(minutes(20)));
+    let tried = fight(5).tried(minutes(100));
+    assert!(!tried.may_correct(minutes(159)) && tried.may_correct(minutes(160)));
+}
+
+#[test]
 fn a_restart_keeps_the_peace() {
     let resumed = Contest::resumed(minutes(0), Duration::from_mins(20));
     assert!(resumed.is_on() && !resumed.may_correct(minutes(39)) && resumed.may_correct(minutes(40)));

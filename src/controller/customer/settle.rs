@@ -128,6 +128,7 @@ impl Examination<'_> {
         let merged = read.info.merged(self.wish.ttl);
         let object =
             with_additional_info(read.object, &merged).ok_or_else(|| unusable(Unusable::NotAnObject))?;
+        memory.contest = memory.contest.tried(clock::elapsed());
         let error = match kona.write_customer(&self.customer.spec.customer_id, &object).await {
             Ok(()) => {
                 if cause == Cause::Drift {

@@ -247,10 +247,11 @@ impl Examination<'_> {
                 Step::Report(verdict) => break verdict,
                 Step::Write { to, cause } => {
                     let from = seen.timeout;
+                    memory.contest = memory.contest.tried(clock::elapsed());
+                    x2.set_timeout(to).await?;
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
                     }
-                    x2.set_timeout(to).await?;
                     change = Some((Some(from), to, cause));
                     seen = Seen { timeout: to, written: true, token: None, proofs: 0 };
                 }
