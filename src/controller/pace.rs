@@ -11,6 +11,9 @@ use crate::engine::verdict::{Reason, Standing, Verdict};
 /// Failures in a row that an object which was in order may have before it is reported.
 const GRACE: u32 = 3;
 
+/// So many failures in a row that the wait is at its longest.
+const MANY: u32 = 10;
+
 /// The rhythm of one object.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
@@ -35,8 +38,10 @@ impl Pace {
         self.due = Some(at);
     }
 
-    /// Postpones the first look after a restart where the status shows a failure on the remote side.
+    /// Postpones the first look after a restart where the status shows a failure on the remote side. Should that fail,
+    /// too, it goes on at the slowest pace: a restart is no reason to ask more often.
     pub fn postpone(&mut self) {
+        self.failures = MANY;
         self.due = Some(clock::instant() + schedule::after_restart(clock::random()));
     }
 
@@ -88,4 +93,78 @@ fn passes(reason: Reason) -> bool {
             | Reason::TlsFailed
             | Reason::CustomerNotFound
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn verdict(reason: Reason) -> Verdict {
+        Verdict::new(reason, "")
+    }
+
+    fn wait(pace: &Pace) -> Duration {
+        pace.due().unwrap() - clock::instant()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_in_order_is_reported_at_the_third_failure_within_a_minute() {
+        let mut pace = Pace::default();
+        let mut passed = Duration::ZERO;
+        for reported in [false, false, true] {
+            assert_eq!(pace.after(&verdict(Reason::Unreachable), None, INTERVAL, true), reported);
+            passed += if reported { Duration::ZERO } else { wait(&pace) };
+        }
+        assert!(passed < Duration::from_mins(1), "{passed:?}");
+        // One that is new, or has changed, is reported at once, and so is what time does not repair.
+        assert!(Pace::default().after(&verdict(Reason::Unreachable), None, INTERVAL, false));
+        assert!(Pace::default().after(&verdict(Reason::AuthenticationFailed), None, INTERVAL, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_slow_down_to_ten_minutes_and_a_success_forgives() {
+        let mut pace = Pace::default();
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            pace.after(&verdict(Reason::TimedOut), None, INTERVAL, false);
+            longest = longest.max(wait(&pace));
+        }
+        assert!(wait(&pace) >= schedule::CAP / 2 && longest <= schedule::CAP, "{longest:?}");
+        pace.after(&verdict(Reason::InSync), None, INTERVAL, false);
+        assert!(wait(&pace) <= INTERVAL && wait(&pace) >= INTERVAL.mul_f64(0.9));
+        pace.after(&verdict(Reason::TimedOut), None, INTERVAL, false);
+        assert!(wait(&pace) <= Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_only_a_person_repairs_is_looked_at_slowly() {
+        let mut pace = Pace::default();
+        pace.after(&verdict(Reason::TlsFailed), None, INTERVAL, false);
+        assert!(wait(&pace) >= schedule::CAP);
+        pace.after(&verdict(Reason::Conflict), None, Duration::from_hours(2), false);
+        assert!(wait(&pace) >= Duration::from_hours(2));
+        // Its references, and a refused password's Secret, are read twice a minute.
+        for reason in [Reason::SecretNotFound, Reason::AuthenticationFailed, Reason::OriginNotAllowed] {
+            pace.after(&verdict(reason), None, INTERVAL, false);
+            assert_eq!(wait(&pace), schedule::SECRET_POLL);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_other_side_may_ask_for_more_time() {
+        let mut pace = Pace::default();
+        pace.after(&verdict(Reason::RateLimited), Some(Duration::from_mins(7)), INTERVAL, false);
+        assert_eq!(wait(&pace), Duration::from_mins(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_restart_a_failed_object_is_tried_once_within_ten_minutes() {
+        let mut pace = Pace::default();
+        pace.postpone();
+        assert!(wait(&pace) <= schedule::CAP);
+        pace.after(&verdict(Reason::Unreachable), None, INTERVAL, false);
+        assert!(wait(&pace) >= schedule::CAP / 2);
+    }
 }

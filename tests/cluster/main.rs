@@ -2,6 +2,8 @@
 #![allow(
     missing_docs,
     unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::doc_markdown,
     clippy::missing_panics_doc,
     clippy::unwrap_used,
     clippy::expect_used,
