@@ -38,9 +38,20 @@ pub struct Memory {
     contest: Contest,
     contested: Option<(String, Target)>,
     handled: HashSet<Request>,
+    /// A write that was begun and not yet seen to its end.
+    begun: Option<Begun>,
     /// Changes made but not yet reported.
     owed: Vec<Change>,
     polled: bool,
+    /// Where the resource stood among its rivals in the last look.
+    judged: Option<Standing>,
+}
+
+/// A write: what stood before it, in seconds, and why it is made.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    from: u32,
+    cause: Cause,
 }
 
 /// What, when it changes, is a reason to look at once.
@@ -122,8 +133,9 @@ impl Reconciled for X2Gateway {
         } else {
             examine_and_report(context, gateway, memory, &governance, asked).await
         };
-        // A standing that this look itself has changed is no reason for another.
-        memory.inputs = Some(Inputs { standing: context.gateway_claims.standing(&id), ..inputs });
+        // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
+        let standing = memory.judged.take().unwrap_or(inputs.standing);
+        memory.inputs = Some(Inputs { standing, ..inputs });
         memory.handled.clone_from(&requests);
         context.handled.set(Key::of(gateway.meta()), requests);
         if asked {
@@ -242,10 +254,10 @@ async fn examine_and_report(
     if !reported && memory.owed.is_empty() && !asked {
         return Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready };
     }
-    let status = new_status(gateway, &findings, governance, &memory.owed);
+    let status = new_status(gateway, &findings, governance, &memory.owed, reported);
     let written = report::write(context, &**gateway, status).await;
     if matches!(written, Written::Written | Written::Unchanged) {
-        announce(context, gateway, &memory.owed, &verdict, &governance.regime);
+        announce(context, gateway, &memory.owed, Some(&verdict).filter(|_| reported), &governance.regime);
         memory.owed.clear();
     } else if written == Written::Failed {
         memory.pace.retry_at(clock::instant() + AGAIN);
@@ -258,10 +270,14 @@ fn new_status(
     findings: &Findings,
     governance: &Governance,
     owed: &[Change],
+    reported: bool,
 ) -> X2GatewayStatus {
     let mut status = gateway.status.clone().unwrap_or_default();
-    let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
-    report::set_verdict(&mut status, gateway, &findings.verdict, &notes);
+    // A failure that may pass leaves Ready as it is, even where something else is written.
+    if reported {
+        let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
+        report::set_verdict(&mut status, gateway, &findings.verdict, &notes);
+    }
     let now = clock::now();
     if let Some(url) = &findings.effective_url {
         status.effective_url = Some(url.clone());
@@ -291,7 +307,13 @@ fn new_status(
     status
 }
 
-fn announce(context: &Context, gateway: &X2Gateway, owed: &[Change], verdict: &Verdict, regime: &Regime) {
+fn announce(
+    context: &Context,
+    gateway: &X2Gateway,
+    owed: &[Change],
+    verdict: Option<&Verdict>,
+    regime: &Regime,
+) {
     let object = reference(gateway);
     let namespace = gateway.namespace().unwrap_or_default();
     let about = |policy: &str| {
@@ -326,8 +348,10 @@ fn announce(context: &Context, gateway: &X2Gateway, owed: &[Change], verdict: &V
         let policy = Some(about(policy));
         context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
     }
-    let before = gateway.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
-    context.warn_of(object, regime.policy().map(about), before, verdict);
+    if let Some(verdict) = verdict {
+        let before = gateway.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+        context.warn_of(object, regime.policy().map(about), before, verdict);
+    }
 }
 
 /// What a gateway claims: its effective URL.

@@ -187,8 +187,8 @@ async fn a_server_name_is_verified_instead_of_the_host() {
     let mut f = Fixture::new("sni").await;
     f.credentials(&fleet).await;
     let named = |name: &str| json!({"spec": {"tls": {"serverName": name}}});
-    f.apply(&with(gateway("right", &fleet.appliance(0)), named(&fleet.appliance(0).dns_name()))).await;
-    f.apply(&with(gateway("wrong", &fleet.appliance(1)), named(&fleet.appliance(0).dns_name()))).await;
+    f.apply(&with(gateway("right", &fleet.appliance(0)), named(fleet.appliance(0).dns_name()))).await;
+    f.apply(&with(gateway("wrong", &fleet.appliance(1)), named(fleet.appliance(0).dns_name()))).await;
     f.start().await;
     f.reason("X2Gateway", "right", "Unmanaged").await;
     f.reason("X2Gateway", "wrong", "TlsFailed").await;

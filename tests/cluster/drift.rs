@@ -139,3 +139,35 @@ async fn a_fight_over_a_value_ends_in_contested() {
     assert_eq!(appliance.timeout(), 28800);
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_whose_answer_or_proof_is_lost_is_proven_and_recorded_later() {
+    let fleet = fleet(2);
+    let mut f = Fixture::new("unsure").await;
+    f.credentials(&fleet).await;
+    for index in 0..2 {
+        f.apply(&gateway(&format!("x2-{index}"), &fleet.appliance(index))).await;
+    }
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
+    f.start().await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    let before = fleet.counts();
+    fleet.appliance(0).fault(Fault::reset().after_effect().on(Kind::Write).times(1));
+    fleet.appliance(1).fault(Fault::reset().on(Kind::Login).times(1));
+    for index in 0..2 {
+        fleet.appliance(index).factory_reset();
+        f.request("X2Gateway", &format!("x2-{index}"), "now").await;
+    }
+    for index in 0..2 {
+        let name = format!("x2-{index}");
+        let gateway = f.wait("X2Gateway", &name, |g| status(g)["history"][0]["cause"] == "Drift").await;
+        assert_eq!(ready(&gateway)["reason"], "InSync");
+        assert_eq!(status(&gateway)["history"].as_array().unwrap().len(), 2);
+        assert_eq!(status(&gateway)["history"][0]["from"], 86400);
+        assert_eq!(fleet.appliance(index).timeout(), 28800);
+    }
+    // One login of each proves it; the other was cut off.
+    let spent = fleet.counts() - before;
+    assert_eq!((spent.write, spent.login), (2, 3));
+    f.finish().await;
+}

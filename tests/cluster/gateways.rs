@@ -164,6 +164,8 @@ async fn a_lost_answer_to_a_write_is_found_out_by_reading() {
     let gateway = f.reason("X2Gateway", "x2-1", "InSync").await;
     assert_eq!(fleet.appliance(0).counts().write, 1);
     assert_eq!(status(&gateway)["provenTimeoutSeconds"], 28800);
+    assert_eq!(status(&gateway)["originalTimeoutSeconds"], 86400);
+    assert_eq!(status(&gateway)["history"][0]["from"], 86400);
     f.finish().await;
 }
 

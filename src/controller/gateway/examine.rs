@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 
-use super::{Findings, Memory, claim_id, judged};
+use super::{Begun, Findings, Memory, claim_id, judged};
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
@@ -131,7 +131,7 @@ fn prior(status: &X2GatewayStatus) -> Prior {
 
 impl Examination<'_> {
     async fn run(&self, judged: Judged, memory: &mut Memory, age: Age) -> Result<Seeing, Stop> {
-        if let Some(verdict) = self.conflict() {
+        if let Some(verdict) = self.conflict(memory) {
             return Err(Stop::Verdict(verdict));
         }
         let namespace = self.gateway.namespace().unwrap_or_default();
@@ -159,8 +159,10 @@ impl Examination<'_> {
     }
 
     /// What to report where the appliance is another resource's, or not yet anybody's.
-    fn conflict(&self) -> Option<Verdict> {
-        match self.context.gateway_claims.standing(&claim_id(self.gateway)) {
+    fn conflict(&self, memory: &mut Memory) -> Option<Verdict> {
+        let standing = self.context.gateway_claims.standing(&claim_id(self.gateway));
+        memory.judged = Some(standing);
+        match standing {
             Standing::Owner | Standing::TryNow => None,
             Standing::Loser => Some(Verdict::new(
                 Reason::Conflict,
@@ -219,7 +221,7 @@ impl Examination<'_> {
             return Err(error);
         }
         record(self.context, self.gateway, Trial::GotIn);
-        if let Some(verdict) = self.conflict() {
+        if let Some(verdict) = self.conflict(memory) {
             return Ok(Seeing { verdict, timeout: None, token: None, change: None });
         }
         let timeout = x2.read_timeout().await;
@@ -239,20 +241,21 @@ impl Examination<'_> {
         mut seen: Seen,
         memory: &mut Memory,
     ) -> Result<Seeing, AccessError> {
-        let Self { regime, prior, .. } = self;
-        let mut change = None;
+        let regime = self.regime;
+        // What was begun and not seen to its end is not known to be proven, whatever was proven before it.
+        let prior =
+            Prior { timeout: self.prior.timeout.filter(|_| memory.begun.is_none()), ..self.prior.clone() };
         self.follow_contest(memory, seen.timeout);
         let verdict = loop {
-            match decide(regime, prior, seen, memory.contest, clock::elapsed()) {
+            match decide(regime, &prior, seen, memory.contest, clock::elapsed()) {
                 Step::Report(verdict) => break verdict,
                 Step::Write { to, cause } => {
-                    let from = seen.timeout;
+                    memory.begun = Some(Begun { from: seen.timeout, cause });
                     memory.contest = memory.contest.tried(clock::elapsed());
                     x2.set_timeout(to).await?;
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
                     }
-                    change = Some((Some(from), to, cause));
                     seen = Seen { timeout: to, written: true, token: None, proofs: 0 };
                 }
                 Step::Prove => {
@@ -264,20 +267,26 @@ impl Examination<'_> {
                 }
             }
         };
-        let change = change.or_else(|| self.unrecorded(&verdict, seen.timeout));
-        let change = change.and_then(|(from, to, cause)| {
-            let policy = regime.policy()?.to_owned();
-            Some(Change { time: clock::now(), from, to, policy, cause })
+        let known = matches!(verdict.reason, Reason::InSync | Reason::VerificationFailed);
+        let begun =
+            memory.begun.take_if(|_| known).or_else(|| self.unrecorded(memory, &verdict, seen.timeout));
+        let change = begun.zip(regime.policy()).map(|(Begun { from, cause }, policy)| Change {
+            time: clock::now(),
+            from: Some(from),
+            to: seen.timeout,
+            policy: policy.to_owned(),
+            cause,
         });
         Ok(Seeing { verdict, timeout: Some(seen.timeout), token: seen.token.or(x2.fresh_lifetime()), change })
     }
 
     /// A change that took effect without being recorded: its answer, or our report of it, was lost.
-    fn unrecorded(&self, verdict: &Verdict, timeout: u32) -> Option<(Option<u32>, u32, Cause)> {
-        let before = self.prior.timeout.filter(|before| *before != timeout)?;
+    fn unrecorded(&self, memory: &Memory, verdict: &Verdict, timeout: u32) -> Option<Begun> {
+        // What is owed is recorded with this report.
+        let from = self.prior.timeout.filter(|before| *before != timeout && memory.owed.is_empty())?;
         let (policy, target) = self.regime.policy().zip(self.regime.target())?;
-        let moved = verdict.reason == Reason::InSync && !target.holds(before);
-        moved.then(|| (Some(before), timeout, cause(policy, target, &self.prior)))
+        let moved = verdict.reason == Reason::InSync && !target.holds(from);
+        moved.then(|| Begun { from, cause: cause(policy, target, &self.prior) })
     }
 
     fn follow_contest(&self, memory: &mut Memory, timeout: u32) {
