@@ -81,7 +81,11 @@ fn complain<K: Reconciled>(error: &watcher::Error) {
         ),
         400 => tracing::error!(kind, "the API server refuses the request: check --selector"),
         401 | 403 => {
-            tracing::error!(kind, code, "the operator may not list and watch this kind: check its RBAC rules");
+            tracing::error!(
+                kind,
+                code,
+                "the operator may not list and watch this kind: check its RBAC rules"
+            );
         }
         _ => tracing::warn!(kind, code, "the watch broke and is tried again"),
     }

@@ -180,15 +180,13 @@ async fn a_request_on_a_policy_covers_its_gateways() {
     assert_eq!(fleet.appliance(1).timeout(), 28800);
     assert_eq!(fleet.counts() - before, Counts { login: 1, get: 3, write: 1, ..Counts::default() });
     // Flux's annotation means the same; ours wins over it.
-    let flux = |value: &str| json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": value}}});
     let before = fleet.counts();
-    f.patch("TokenPolicy", "short", flux("ignored")).await;
-    f.patch(
-        "TokenPolicy",
-        "short",
-        with(flux("two"), json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": null}}})),
-    )
-    .await;
+    let annotate = async |annotations: serde_json::Value| {
+        f.patch("TokenPolicy", "short", json!({"metadata": {"annotations": annotations}})).await;
+    };
+    annotate(json!({"reconcile.fluxcd.io/requestedAt": "ignored"})).await;
+    annotate(json!({"reconcile.fluxcd.io/requestedAt": "two", "tenure.dev/reconcile-requested-at": null}))
+        .await;
     f.wait("TokenPolicy", "short", |p| status(p)["lastHandledReconcileAt"] == "two").await;
     assert_eq!(fleet.counts() - before, Counts { get: 3, ..Counts::default() });
     f.finish().await;
