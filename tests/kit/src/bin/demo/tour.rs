@@ -103,7 +103,7 @@ impl Tour<'_> {
     }
 
     fn sum_up(&self) {
-        self.screen.title("As expected, all of it");
+        self.screen.title("All as expected");
         self.screen.blank();
         let head =
             format!("  {:<4}{:<16}{:>9}{:>10}{:>8}{:>10}", "", "STEP", "TIME", "LOGINS", "GETS", "WRITES");

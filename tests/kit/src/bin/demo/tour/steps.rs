@@ -56,8 +56,7 @@ impl Tour<'_> {
             let missing: Vec<&&str> = tenant.foreign.iter().filter(|part| !info.contains(**part)).collect();
             check(&format!("what {name} has lost of its additionalInfo {info}"), &Vec::new(), &missing)?;
         }
-        self.screen
-            .ok("3 customers: lifetimes as declared, the rest of additionalInfo byte for byte as it was:");
+        self.screen.ok("3 customers: as declared; all else in additionalInfo is byte for byte as it was");
         let tenant = self.tenant("harbour-water")?;
         let info = tenant.customer.field("additionalInfo").unwrap_or_default();
         let (before, added) = info.split_at(info.find("\"accessToken").unwrap_or_default());
@@ -103,6 +102,7 @@ impl Tour<'_> {
         let counts: Vec<Counts> = self.stage.world.fleet.counts_by_appliance();
         let patch = json!({"spec": {"timeoutSeconds": 3600}});
         self.command(&format!("patch tp berlin-sessions --type merge -p '{patch}'"));
+        self.screen.blank();
         self.board.head();
         let generation = self.stage.patch("TokenPolicy", "berlin-sessions", patch).await?;
         let follows =
@@ -137,6 +137,7 @@ impl Tour<'_> {
         self.command(r#"patch secret x2-admin -p '{"stringData":{"password":"wrong"}}'"#);
         self.set_password("wrong").await?;
         self.command("annotate x2 --all tenure.dev/reconcile-requested-at=\"$(date)\" --overwrite");
+        self.screen.blank();
         self.board.head();
         self.look(&DECLARED.map(|(name, _)| (Kind::Gateway, name))).await?;
         for (name, _) in DECLARED {
@@ -157,6 +158,7 @@ impl Tour<'_> {
         let since = self.board.elapsed();
         self.set_password(password).await?;
         self.screen.item("wait", "The operator reads the Secret every 30 s while a refusal stands.");
+        self.screen.blank();
         self.ready_all("all gateways to be ready again", SECRET_TIMEOUT).await?;
         let took = self.board.elapsed().saturating_sub(since).as_secs_f64();
         let cost = self.stage.world.fleet.counts() - before;
