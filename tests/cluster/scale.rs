@@ -44,11 +44,16 @@ async fn a_fleet_converges_with_four_requests_each_and_is_then_left_in_peace() {
         }
         versions
     };
+    // Events are written fifty a second; by the first check after the change all have been.
+    for index in 0..GATEWAYS {
+        fleet.appliance(index).requests().wait_for(Kind::Get, 2).await;
+    }
     let (before, events) = (versions().await, f.events().await.len());
+    assert!((50..=GATEWAYS).contains(&events), "{events} events");
     // Ten checks of each: the interval is thirty seconds.
     let limit = Duration::from_mins(7);
     let looked = async {
-        for round in 2..=11 {
+        for round in 3..=11 {
             for index in 0..GATEWAYS {
                 fleet.appliance(index).requests().wait_for(Kind::Get, round).await;
             }
