@@ -170,3 +170,44 @@ async fn a_wrong_command_line_says_what_is_wrong() {
         assert!(complaint.contains(says), "{complaint}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn survives_the_death_of_the_api_server() {
+    use tenure_kit::control_plane::{ControlPlane, Options};
+    use tenure_kit::namespace::{TestNamespace, install_crds};
+    use tenure_kit::operator::Operator;
+    let fleet = fleet(1);
+    let mut plane = ControlPlane::start(Options::default()).await.unwrap();
+    install_crds(&plane, &root().join("crds")).await.unwrap();
+    let ns = TestNamespace::create(&plane, "outage").await.unwrap();
+    ns.secret("x2-admin", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
+    let ca = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x2-ca"}, "data": {"ca.crt": fleet.ca_pem()}});
+    for manifest in
+        [ca, gateway("x2-1", &fleet.appliance(0)), policy("short", json!({"timeoutSeconds": 28800}))]
+    {
+        ns.apply_yaml(&manifest.to_string()).await.unwrap();
+    }
+    let arguments = ["--allow-cidr", "127.0.0.0/8"];
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tenure"));
+    let mut operator = Operator::start(binary, plane.kubeconfig_path(), &arguments).await.unwrap();
+    let in_sync = |g: &kube::api::DynamicObject| ready(g)["reason"] == "InSync";
+    ns.wait_for("X2Gateway", "x2-1", SOON, in_sync).await.unwrap();
+    plane.kill().unwrap();
+    // Checks go on without it, and put drift back.
+    let before = fleet.appliance(0).counts();
+    fleet.appliance(0).factory_reset();
+    fleet.appliance(0).requests().wait_for(Kind::Write, 2).await;
+    plane.restart().await.unwrap();
+    let history = |g: &kube::api::DynamicObject| status(g)["history"][0]["cause"] == "Drift" && in_sync(g);
+    let gateway = ns.wait_for("X2Gateway", "x2-1", 3 * SOON, history).await.unwrap();
+    assert_eq!(status(&gateway)["history"].as_array().unwrap().len(), 2);
+    assert_eq!(fleet.appliance(0).timeout(), 28800);
+    let spent = fleet.appliance(0).counts() - before;
+    assert_eq!((spent.write, spent.login), (1, 1));
+    // It hears of changes again.
+    ns.apply_yaml(&policy("short", json!({"timeoutSeconds": 7200})).to_string()).await.unwrap();
+    let followed = |g: &kube::api::DynamicObject| status(g)["provenTimeoutSeconds"] == 7200;
+    ns.wait_for("X2Gateway", "x2-1", 3 * SOON, followed).await.unwrap();
+    assert!(operator.terminate(Duration::from_secs(15)).await.unwrap().success(), "{}", operator.log());
+    assert!(!operator.log().contains("this is a bug"), "{}", operator.log());
+}

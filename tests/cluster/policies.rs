@@ -216,3 +216,60 @@ async fn the_operators_bounds_hold_for_every_policy() {
     f.reason("TokenPolicy", "long", "InSync").await;
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policys_status_is_written_at_most_once_a_second() {
+    use futures::StreamExt as _;
+    use kube::runtime::{WatchStreamExt as _, watcher};
+    let fleet = fleet(24);
+    let mut f = Fixture::new("spaced").await;
+    f.credentials(&fleet).await;
+    for index in 0..24 {
+        f.apply(&gateway(&format!("x2-{index}"), &fleet.appliance(index))).await;
+    }
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    fleet.fault(tenure_kit::faults::Fault::latency(std::time::Duration::from_millis(150)));
+    let versions =
+        watcher(f.ns.api("TokenPolicy").await.unwrap(), watcher::Config::default()).applied_objects();
+    let namespace = f.ns.name().to_owned();
+    let begun = std::time::Instant::now();
+    f.start_with(&["--concurrency", "2", "--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8"]).await;
+    let done = |p: &kube::api::DynamicObject| status(p)["gateways"]["inSync"] == 24;
+    let mut writes = 0_u64;
+    let mut versions = std::pin::pin!(versions);
+    while !done(&versions.next().await.unwrap().unwrap()) {
+        writes += 1;
+    }
+    let seconds = begun.elapsed().as_secs();
+    assert!(writes >= 3, "{writes} writes: it is seen moving");
+    assert!(writes <= seconds + 2, "{writes} writes in {seconds} s");
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_limits_what_the_operator_sees() {
+    let fleet = fleet(2);
+    let mut f = Fixture::new("selector").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("mine", &fleet.appliance(0))).await;
+    f.apply(&with(gateway("other", &fleet.appliance(1)), json!({"metadata": {"labels": {"site": "paris"}}})))
+        .await;
+    let labelled = json!({"metadata": {"labels": {"site": "berlin"}}});
+    f.apply(&with(policy("seen", json!({"timeoutSeconds": 28800})), labelled)).await;
+    f.apply(&policy("unseen", json!({"timeoutSeconds": 600, "priority": 1000}))).await;
+    let namespace = f.ns.name().to_owned();
+    f.start_with(&["--selector", "site=berlin", "--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8"])
+        .await;
+    let seen = f.reason("TokenPolicy", "seen", "InSync").await;
+    assert_eq!(status(&seen)["gateways"]["matched"], 1);
+    assert_eq!([fleet.appliance(0).timeout(), fleet.appliance(1).timeout()], [28800, 86400]);
+    assert_eq!(fleet.appliance(1).counts(), Counts::default());
+    assert_eq!(status(&f.get("TokenPolicy", "unseen").await)["observedGeneration"], -1);
+    // What loses the label is let go, and what gains it is taken on.
+    f.patch("X2Gateway", "mine", json!({"metadata": {"labels": {"site": "paris"}}})).await;
+    f.patch("X2Gateway", "other", json!({"metadata": {"labels": {"site": "berlin"}}})).await;
+    f.reason("X2Gateway", "other", "InSync").await;
+    let seen = f.wait("TokenPolicy", "seen", |p| status(p)["gateways"]["summary"] == "1/1").await;
+    assert_eq!(status(&seen)["gateways"]["matched"], 1);
+    f.finish().await;
+}
