@@ -176,6 +176,8 @@ fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> 
     config.default_retry = false;
     if timeout.is_some() {
         config.read_timeout = timeout;
+        // Else the idle time of a kept connection would count against the next answer.
+        config.reset_reader_on_write = true;
     }
     Client::try_from(config)
         .context("the connection to the API server cannot be set up: check the kubeconfig")

@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::origin;
-use super::references::{Age, References};
+use super::references::{Age, References, Unread};
 use crate::crd::{CaRef, Connection, CredentialsRef, Tls};
 use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
@@ -90,7 +90,7 @@ impl Judged {
         bounds: Bounds,
         namespace: &str,
         age: Age,
-    ) -> Result<Endpoint, Verdict> {
+    ) -> Result<Endpoint, Unread> {
         let ca = ca(references, namespace, &self.tls, age).await?;
         let lane = lanes.lane(&self.base.to_string(), bounds);
         let transport = Transport {
@@ -117,7 +117,7 @@ pub async fn credentials(
     endpoint: &Endpoint,
     restrictions: Restrictions,
     age: Age,
-) -> Result<Credentials, Verdict> {
+) -> Result<Credentials, Unread> {
     let (credentials, origins) = references.credentials(namespace, reference, age).await?;
     let name = &reference.name;
     let allowed = match origins {
@@ -126,7 +126,7 @@ pub async fn credentials(
             let message = format!(
                 "This operator demands the annotation tenure.dev/allowed-origins on every Secret: add it to Secret {name}."
             );
-            return Err(Verdict::new(Reason::OriginNotAllowed, message));
+            return Err(Verdict::new(Reason::OriginNotAllowed, message).into());
         }
         None => true,
     };
@@ -137,7 +137,7 @@ pub async fn credentials(
             "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL (and its proxy): add it there, or \
              name another Secret."
         );
-        Err(Verdict::new(Reason::OriginNotAllowed, message))
+        Err(Verdict::new(Reason::OriginNotAllowed, message).into())
     }
 }
 
@@ -146,7 +146,7 @@ async fn ca(
     namespace: &str,
     tls: &Tls,
     age: Age,
-) -> Result<Option<Arc<str>>, Verdict> {
+) -> Result<Option<Arc<str>>, Unread> {
     let (pem, what) = match (&tls.ca_secret_ref, &tls.ca_config_map_ref) {
         (None, None) => return Ok(None),
         (Some(CaRef { name, key }), _) => {
@@ -162,7 +162,7 @@ async fn ca(
     } else {
         let message =
             format!("{what} holds no PEM certificate that can be used: put the CA's certificate there.");
-        Err(Verdict::new(Reason::CaUnusable, message))
+        Err(Verdict::new(Reason::CaUnusable, message).into())
     }
 }
 

@@ -13,7 +13,7 @@ use super::events::{Events, Happening};
 use super::references::References;
 use super::report::Reporter;
 use super::store::{Key, Store};
-use super::workers::Workers;
+use super::workers::{Kind, Workers};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
 use crate::engine::verdict::{Reason, Standing, Verdict};
@@ -103,24 +103,24 @@ pub type Request = (Key, String);
 
 /// Which requests on a policy or server were carried out by which of its parts.
 #[derive(Debug, Default)]
-pub struct Handled(Mutex<HashMap<Key, HashSet<Request>>>);
+pub struct Handled(Mutex<HashMap<(Kind, Key), HashSet<Request>>>);
 
 impl Handled {
     /// A part has carried out requests; older ones are of no interest any more.
-    pub fn set(&self, part: Key, requests: HashSet<Request>) {
+    pub fn set(&self, kind: Kind, part: Key, requests: HashSet<Request>) {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if requests.is_empty() {
-            parts.remove(&part);
+            parts.remove(&(kind, part));
         } else {
-            parts.insert(part, requests);
+            parts.insert((kind, part), requests);
         }
     }
 
     /// Whether a part has carried out a request.
     #[must_use]
-    pub fn has(&self, part: &Key, request: &Request) -> bool {
+    pub fn has(&self, kind: Kind, part: &Key, request: &Request) -> bool {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.get(part).is_some_and(|requests| requests.contains(request))
+        parts.get(&(kind, part.clone())).is_some_and(|requests| requests.contains(request))
     }
 }
 

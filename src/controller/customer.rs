@@ -83,11 +83,14 @@ struct Findings {
     change: Option<(TtlChange, BTreeMap<String, String>)>,
     refused: Option<RefusedLogin>,
     retry_after: Option<Duration>,
+    /// Whether a Secret or `ConfigMap` may bring the change.
+    polls: bool,
 }
 
 impl Findings {
     fn of(verdict: Verdict) -> Self {
         Self {
+            polls: verdict.reason.awaits_reference(),
             verdict,
             effective_url: None,
             read: None,
@@ -146,13 +149,17 @@ impl Reconciled for CustomerTokenTtl {
         };
         let look = match paused {
             Some(message) => pause(context, customer, memory, &message).await,
-            None => examine_and_report(context, customer, server.as_deref(), memory, asked).await,
+            None => match examine_and_report(context, customer, server.as_deref(), memory, asked).await {
+                Some(look) => look,
+                // Nothing came of it: it is still to be done.
+                None => return Look::NotDue(clock::instant() + AGAIN),
+            },
         };
         // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
         let standing = memory.judged.take().unwrap_or(inputs.standing);
         memory.inputs = Some(Inputs { standing, ..inputs });
         memory.handled.clone_from(&requests);
-        context.handled.set(Key::of(customer.meta()), requests);
+        context.handled.set(Kind::Customer, Key::of(customer.meta()), requests);
         if asked {
             wake(context, Kind::Server, server_key(customer));
         }
@@ -174,7 +181,7 @@ impl Reconciled for CustomerTokenTtl {
     }
 
     fn gone(context: &Context, key: &Key) {
-        context.handled.set(key.clone(), HashSet::new());
+        context.handled.set(Kind::Customer, key.clone(), HashSet::new());
         context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
     }
 }
@@ -298,33 +305,35 @@ async fn examine_and_report(
     server: Option<&KonaServer>,
     memory: &mut Memory,
     asked: bool,
-) -> Look {
-    let Some(findings) = examine::examine(context, customer, server, memory, asked).await else {
-        return Look::NotDue(clock::instant() + AGAIN);
-    };
-    // The examination may have written the status itself, where the URL had changed.
-    let customer =
-        &context.customers.valid(&Key::of(customer.meta())).unwrap_or_else(|| Arc::clone(customer));
+) -> Option<Look> {
+    let findings = examine::examine(context, customer, server, memory, asked).await?;
+    memory.owed.extend(findings.change.clone());
+    let request = request::of(&**customer).map(str::to_owned);
+    // The examination may have written the status itself; and what it found must not be told of another spec.
+    let now = context.customers.valid(&Key::of(customer.meta()));
+    let customer = &now
+        .filter(|now| now.uid() == customer.uid() && now.meta().generation == customer.meta().generation)?;
     let was_ready = current_reason(customer).is_some_and(|reason| reason.standing() == Kstatus::Current);
     let verdict = findings.verdict.clone();
     let ready = verdict.reason.standing() == Kstatus::Current;
-    memory.polled = verdict.reason.awaits_reference() || verdict.reason == Reason::AuthenticationFailed;
-    memory.owed.extend(findings.change.clone());
+    memory.polled = findings.polls;
     let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
-    let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready);
+    let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
     let mut written = Written::Unchanged;
     if reported || !memory.owed.is_empty() || asked {
-        let status = new_status(customer, &findings, &memory.owed, reported);
+        let mut status = new_status(customer, &findings, &memory.owed, reported);
+        status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
         written = report::write(context, &**customer, status).await;
         if matches!(written, Written::Written | Written::Unchanged) {
             announce(context, customer, &memory.owed, Some(&verdict).filter(|_| reported));
             memory.owed.clear();
+            memory.pace.written();
         }
     }
     if written == Written::Failed {
-        memory.pace.retry_at(clock::instant() + AGAIN);
+        memory.pace.not_written();
     }
-    Look::Done { next: memory.pace.due().unwrap_or_else(|| clock::instant() + UNDISTURBED), ready }
+    Some(Look::Done { next: memory.pace.due().unwrap_or_else(|| clock::instant() + UNDISTURBED), ready })
 }
 
 fn new_status(
@@ -363,9 +372,6 @@ fn new_status(
         status.original.get_or_insert_with(|| original.clone());
         status.history.insert(0, change.clone());
         status.history.truncate(HISTORY);
-    }
-    if let Some(asked) = request::of(customer) {
-        status.last_handled_reconcile_at = Some(asked.to_owned());
     }
     status
 }

@@ -1,6 +1,7 @@
 //! The controller of `X2Gateway`.
 
 mod examine;
+mod telling;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,20 +11,19 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::claims::ClaimId;
 use super::context::{Context, Request, UNDISTURBED};
-use super::events::{Happening, policy_reference, reference};
 use super::pace::Pace;
 use super::policy::{self, Governance, PolicySet};
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, request, server};
+use super::{connection, request};
 use crate::clock;
 use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::Target;
 use crate::engine::ownership::Standing;
-use crate::engine::verdict::{self, Notes, Reason, Standing as Kstatus, Verdict};
+use crate::engine::verdict::{self, Reason, Standing as Kstatus, Verdict};
 
 /// Changes that the status remembers.
 const HISTORY: usize = 10;
@@ -76,11 +76,23 @@ struct Findings {
     change: Option<Change>,
     refused: Option<crate::crd::RefusedLogin>,
     retry_after: Option<Duration>,
+    /// Whether a Secret or `ConfigMap` may bring the change.
+    polls: bool,
+}
+
+/// Who asked for a look now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// The gateway's own annotation.
+    Here,
+    /// A policy's.
+    Policy,
 }
 
 impl Findings {
     fn of(verdict: Verdict) -> Self {
         Self {
+            polls: verdict.reason.awaits_reference(),
             verdict,
             insecure: None,
             effective_url: None,
@@ -127,18 +139,27 @@ impl Reconciled for X2Gateway {
         if let Some(next) = not_due(gateway, memory, &inputs, &requests) {
             return Look::NotDue(next);
         }
-        let asked = requests.iter().any(|request| !memory.handled.contains(request));
+        let own = Key::of(gateway.meta());
+        let mut open = requests.iter().filter(|request| !memory.handled.contains(request));
+        let asked = open
+            .clone()
+            .next()
+            .map(|_| if open.any(|(key, _)| *key == own) { Asked::Here } else { Asked::Policy });
         let look = if gateway.spec.connection.suspend {
             pause(context, gateway, memory).await
         } else {
-            examine_and_report(context, gateway, memory, &governance, asked).await
+            match examine_and_report(context, gateway, memory, &governance, asked).await {
+                Some(look) => look,
+                // Nothing came of it: it is still to be done.
+                None => return Look::NotDue(clock::instant() + AGAIN),
+            }
         };
         // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
         let standing = memory.judged.take().unwrap_or(inputs.standing);
         memory.inputs = Some(Inputs { standing, ..inputs });
         memory.handled.clone_from(&requests);
-        context.handled.set(Key::of(gateway.meta()), requests);
-        if asked {
+        context.handled.set(Kind::Gateway, Key::of(gateway.meta()), requests);
+        if asked.is_some() {
             policy::wake_all(context, &gateway.namespace().unwrap_or_default());
         }
         look
@@ -147,14 +168,15 @@ impl Reconciled for X2Gateway {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
-        let claimed = after.and_then(Entry::valid).and_then(|gateway| claim(gateway));
-        let rivals = match after.or(before).and_then(Entry::valid) {
-            Some(gateway) => {
-                let suspended = gateway.spec.connection.suspend;
+        let rivals = match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
+            (_, Some(gateway)) => {
+                let claimed = claim(gateway);
                 let got_in = claimed.is_some() && has_got_in(gateway, claimed.as_deref());
+                let suspended = gateway.spec.connection.suspend;
                 context.gateway_claims.set(&claim_id(gateway), claimed, suspended, got_in)
             }
-            None => Vec::new(),
+            (Some(gone), None) => context.gateway_claims.set(&claim_id(gone), None, false, false),
+            (None, None) => Vec::new(),
         };
         rivals.into_iter().for_each(|rival| wake(context, Kind::Gateway, rival));
         if after.is_none() || !only_times_differ(before, after) {
@@ -164,7 +186,7 @@ impl Reconciled for X2Gateway {
     }
 
     fn gone(context: &Context, key: &Key) {
-        context.handled.set(key.clone(), HashSet::new());
+        context.handled.set(Kind::Gateway, key.clone(), HashSet::new());
         context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
     }
 }
@@ -238,120 +260,41 @@ async fn examine_and_report(
     gateway: &Arc<X2Gateway>,
     memory: &mut Memory,
     governance: &Governance,
-    asked: bool,
-) -> Look {
-    let Some(findings) = examine::examine(context, gateway, memory, governance, asked).await else {
-        return Look::NotDue(clock::instant() + AGAIN);
-    };
-    // The examination may have written the status itself, where the URL had changed.
-    let gateway = &context.gateways.valid(&Key::of(gateway.meta())).unwrap_or_else(|| Arc::clone(gateway));
+    asked: Option<Asked>,
+) -> Option<Look> {
+    let findings = examine::examine(context, gateway, memory, governance, asked).await?;
+    memory.owed.extend(findings.change.clone());
+    let request = request::of(&**gateway).map(str::to_owned);
+    // The examination may have written the status itself; and what it found must not be told of another spec.
+    let now = context.gateways.valid(&Key::of(gateway.meta()));
+    let gateway =
+        &now.filter(|now| now.uid() == gateway.uid() && now.meta().generation == gateway.meta().generation)?;
     let was_ready = current_reason(gateway).is_some_and(|reason| reason.standing() == Kstatus::Current);
     let verdict = findings.verdict.clone();
     let ready = verdict.reason.standing() == Kstatus::Current;
-    memory.polled = verdict.reason.awaits_reference() || verdict.reason == Reason::AuthenticationFailed;
-    memory.owed.extend(findings.change.clone());
-    let reported = memory.pace.after(&verdict, findings.retry_after, governance.interval, was_ready);
-    if !reported && memory.owed.is_empty() && !asked {
-        return Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready };
+    memory.polled = findings.polls;
+    let Governance { interval, .. } = *governance;
+    let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
+    if !reported && memory.owed.is_empty() && asked.is_none() {
+        return Some(Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready });
     }
-    let status = new_status(gateway, &findings, governance, &memory.owed, reported);
+    let mut status = telling::new_status(gateway, &findings, governance, &memory.owed, reported);
+    status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
     let written = report::write(context, &**gateway, status).await;
     if matches!(written, Written::Written | Written::Unchanged) {
-        announce(context, gateway, &memory.owed, Some(&verdict).filter(|_| reported), &governance.regime);
-        memory.owed.clear();
-    } else if written == Written::Failed {
-        memory.pace.retry_at(clock::instant() + AGAIN);
-    }
-    Look::Done { next: next(written, memory.pace.due()), ready }
-}
-
-fn new_status(
-    gateway: &X2Gateway,
-    findings: &Findings,
-    governance: &Governance,
-    owed: &[Change],
-    reported: bool,
-) -> X2GatewayStatus {
-    let mut status = gateway.status.clone().unwrap_or_default();
-    // A failure that may pass leaves Ready as it is, even where something else is written.
-    if reported {
-        let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
-        report::set_verdict(&mut status, gateway, &findings.verdict, &notes);
-    }
-    let now = clock::now();
-    if let Some(url) = &findings.effective_url {
-        status.effective_url = Some(url.clone());
-    }
-    if let Some(timeout) = findings.timeout {
-        status.timeout_seconds = Some(timeout);
-        status.last_checked_time = Some(now.clone());
-        status.refused_login.clear();
-    }
-    if let Some(token) = findings.token {
-        status.proven_timeout_seconds = Some(token);
-        status.last_proven_time = Some(now.clone());
-    }
-    status.policy = governance.regime.policy().map(str::to_owned);
-    status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
-    if let Some(refused) = &findings.refused {
-        server::remember(&mut status.refused_login, refused);
-    }
-    for change in owed {
-        status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
-        status.history.insert(0, change.clone());
-        status.history.truncate(HISTORY);
-    }
-    if let Some(asked) = request::of(gateway) {
-        status.last_handled_reconcile_at = Some(asked.to_owned());
-    }
-    status
-}
-
-fn announce(
-    context: &Context,
-    gateway: &X2Gateway,
-    owed: &[Change],
-    verdict: Option<&Verdict>,
-    regime: &Regime,
-) {
-    let object = reference(gateway);
-    let namespace = gateway.namespace().unwrap_or_default();
-    let about = |policy: &str| {
-        policy_reference(&Key::new(namespace.clone(), policy), policy::uid(context, &namespace, policy))
-    };
-    for change in owed {
-        let Change { from, to, policy, cause, .. } = change;
-        let was = from.map_or_else(String::new, |from| format!(" from {from} s"));
-        let (reason, note) = match cause {
-            Cause::Policy => (
-                "TimeoutChanged",
-                format!("Token lifetime set{was} to {to} s, as TokenPolicy {policy} wants."),
-            ),
-            Cause::Drift => {
-                context.metrics.drift_corrected(Kind::Gateway.as_str());
-                (
-                    "DriftCorrected",
-                    format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."),
-                )
-            }
-        };
-        tracing::info!(
-            kind = "X2Gateway",
-            namespace,
-            name = gateway.name_any(),
-            from,
-            to,
-            policy,
-            ?cause,
-            "{note}"
+        telling::announce(
+            context,
+            gateway,
+            &memory.owed,
+            Some(&verdict).filter(|_| reported),
+            &governance.regime,
         );
-        let policy = Some(about(policy));
-        context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+        memory.owed.clear();
+        memory.pace.written();
+    } else if written == Written::Failed {
+        memory.pace.not_written();
     }
-    if let Some(verdict) = verdict {
-        let before = gateway.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
-        context.warn_of(object, regime.policy().map(about), before, verdict);
-    }
+    Some(Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready })
 }
 
 /// What a gateway claims: its effective URL.

@@ -18,6 +18,7 @@ const MANY: u32 = 10;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     failures: u32,
+    unwritten: u32,
     due: Option<Instant>,
 }
 
@@ -33,9 +34,16 @@ impl Pace {
         *self = Self::default();
     }
 
-    /// Sets the next look.
-    pub fn retry_at(&mut self, at: Instant) {
-        self.due = Some(at);
+    /// The API server did not take the status: the look is repeated, ever more slowly.
+    pub fn not_written(&mut self) {
+        self.unwritten = self.unwritten.saturating_add(1);
+        self.due =
+            Some(clock::instant() + schedule::backoff(self.unwritten.saturating_add(1), clock::random()));
+    }
+
+    /// The API server took the status, or there was nothing to write.
+    pub fn written(&mut self) {
+        self.unwritten = 0;
     }
 
     /// Postpones the first look after a restart where the status shows a failure on the remote side. Should that fail,
@@ -46,13 +54,14 @@ impl Pace {
     }
 
     /// Sets the next look after a look, and returns whether this one is to be reported: an object that was in order keeps
-    /// its Ready until three tries in a row have failed.
+    /// its Ready until three tries in a row have failed. `polls` tells that a Secret or `ConfigMap` may bring the change.
     pub fn after(
         &mut self,
         verdict: &Verdict,
         retry_after: Option<Duration>,
         interval: Duration,
         was_ready: bool,
+        polls: bool,
     ) -> bool {
         let reason = verdict.reason;
         let random = clock::random();
@@ -61,7 +70,7 @@ impl Pace {
                 self.failures = 0;
                 schedule::jittered(interval, random)
             }
-            _ if reason.awaits_reference() || reason == Reason::AuthenticationFailed => schedule::SECRET_POLL,
+            _ if polls => schedule::SECRET_POLL,
             _ => {
                 self.failures = self.failures.saturating_add(1);
                 let quick = schedule::backoff(self.failures, random);
@@ -114,13 +123,13 @@ mod tests {
         let mut pace = Pace::default();
         let mut passed = Duration::ZERO;
         for reported in [false, false, true] {
-            assert_eq!(pace.after(&verdict(Reason::Unreachable), None, INTERVAL, true), reported);
+            assert_eq!(pace.after(&verdict(Reason::Unreachable), None, INTERVAL, true, false), reported);
             passed += if reported { Duration::ZERO } else { wait(&pace) };
         }
         assert!(passed < Duration::from_mins(1), "{passed:?}");
         // One that is new, or has changed, is reported at once, and so is what time does not repair.
-        assert!(Pace::default().after(&verdict(Reason::Unreachable), None, INTERVAL, false));
-        assert!(Pace::default().after(&verdict(Reason::AuthenticationFailed), None, INTERVAL, true));
+        assert!(Pace::default().after(&verdict(Reason::Unreachable), None, INTERVAL, false, false));
+        assert!(Pace::default().after(&verdict(Reason::AuthenticationFailed), None, INTERVAL, true, false));
     }
 
     #[tokio::test(start_paused = true)]
@@ -128,26 +137,26 @@ mod tests {
         let mut pace = Pace::default();
         let mut longest = Duration::ZERO;
         for _ in 0..20 {
-            pace.after(&verdict(Reason::TimedOut), None, INTERVAL, false);
+            pace.after(&verdict(Reason::TimedOut), None, INTERVAL, false, false);
             longest = longest.max(wait(&pace));
         }
         assert!(wait(&pace) >= schedule::CAP / 2 && longest <= schedule::CAP, "{longest:?}");
-        pace.after(&verdict(Reason::InSync), None, INTERVAL, false);
+        pace.after(&verdict(Reason::InSync), None, INTERVAL, false, false);
         assert!(wait(&pace) <= INTERVAL && wait(&pace) >= INTERVAL.mul_f64(0.9));
-        pace.after(&verdict(Reason::TimedOut), None, INTERVAL, false);
+        pace.after(&verdict(Reason::TimedOut), None, INTERVAL, false, false);
         assert!(wait(&pace) <= Duration::from_secs(5));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_only_a_person_repairs_is_looked_at_slowly() {
         let mut pace = Pace::default();
-        pace.after(&verdict(Reason::TlsFailed), None, INTERVAL, false);
+        pace.after(&verdict(Reason::TlsFailed), None, INTERVAL, false, false);
         assert!(wait(&pace) >= schedule::CAP);
-        pace.after(&verdict(Reason::Conflict), None, Duration::from_hours(2), false);
+        pace.after(&verdict(Reason::Conflict), None, Duration::from_hours(2), false, false);
         assert!(wait(&pace) >= Duration::from_hours(2));
         // Its references, and a refused password's Secret, are read twice a minute.
         for reason in [Reason::SecretNotFound, Reason::AuthenticationFailed, Reason::OriginNotAllowed] {
-            pace.after(&verdict(reason), None, INTERVAL, false);
+            pace.after(&verdict(reason), None, INTERVAL, false, true);
             assert_eq!(wait(&pace), schedule::SECRET_POLL);
         }
     }
@@ -155,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_other_side_may_ask_for_more_time() {
         let mut pace = Pace::default();
-        pace.after(&verdict(Reason::RateLimited), Some(Duration::from_mins(7)), INTERVAL, false);
+        pace.after(&verdict(Reason::RateLimited), Some(Duration::from_mins(7)), INTERVAL, false, false);
         assert_eq!(wait(&pace), Duration::from_mins(7));
     }
 
@@ -164,7 +173,7 @@ mod tests {
         let mut pace = Pace::default();
         pace.postpone();
         assert!(wait(&pace) <= schedule::CAP);
-        pace.after(&verdict(Reason::Unreachable), None, INTERVAL, false);
+        pace.after(&verdict(Reason::Unreachable), None, INTERVAL, false, false);
         assert!(wait(&pace) >= schedule::CAP / 2);
     }
 }

@@ -83,8 +83,12 @@ impl PolicySet {
         let concerned =
             || selecting().map(|(policy, _, _)| policy).filter(|policy| names.contains(&policy.name_any()));
         let interval = concerned().filter_map(|policy| schedule::parse(&policy.spec.interval)).min();
+        // An observing policy's request covers its gateways, too, whoever governs them.
+        let asking = selecting()
+            .map(|(policy, _, _)| policy)
+            .filter(|policy| policy.spec.mode == Mode::Observe || names.contains(&policy.name_any()));
         let requests =
-            concerned().filter_map(|policy| Some((Key::of(policy.meta()), open_request(policy)?.to_owned())));
+            asking.filter_map(|policy| Some((Key::of(policy.meta()), open_request(policy)?.to_owned())));
         Governance { regime, interval: interval.unwrap_or(schedule::UNMANAGED), requests: requests.collect() }
     }
 }
@@ -185,6 +189,7 @@ impl Reconciled for TokenPolicy {
         let ready = verdict.reason.standing() == Standing::Current;
         let next = match report::write(context, &**policy, status).await {
             Written::Failed => AGAIN,
+            Written::Written if policy.spec.suspend => UNDISTURBED,
             Written::Written => {
                 context.warn_of(reference(&**policy), None, before, &verdict);
                 UNDISTURBED
@@ -261,6 +266,7 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
         State::Suspended
     } else if observes {
         match (status.timeout_seconds.filter(|_| current), reason) {
+            (_, Some(Reason::Progressing)) => State::Pending,
             (_, Some(reason)) if reason.standing() != Standing::Current && reason != Reason::Drifted => {
                 State::Failed
             }
@@ -336,7 +342,7 @@ fn has_been_handled(context: &Context, policy: &TokenPolicy, parts: &[Part], ask
     covered
         .map(|part| Key::new(namespace.clone(), part.name.clone()))
         .filter(|key| context.gateways.valid(key).is_some())
-        .all(|key| context.handled.has(&key, &request))
+        .all(|key| context.handled.has(Kind::Gateway, &key, &request))
 }
 
 fn counts(tally: &Tally) -> GatewayCounts {

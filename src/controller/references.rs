@@ -44,13 +44,13 @@ pub enum Age {
 }
 
 impl Age {
-    /// Whether what was asked for at `read` is new enough.
-    fn allows(self, read: Instant) -> bool {
+    /// Whether what was asked for at `read` is new enough for somebody who `came` later.
+    fn allows(self, read: Instant, came: Instant) -> bool {
         match self {
             Self::InUse => read.elapsed() < IN_USE,
             // Looks for the sake of a poll come a little early or late.
             Self::Polled => read.elapsed() < SECRET_POLL.mul_f64(0.9),
-            Self::Now => read.elapsed() < Duration::from_secs(1),
+            Self::Now => read + Duration::from_secs(1) >= came,
             Self::Since(moment) => read >= moment,
         }
     }
@@ -58,6 +58,21 @@ impl Age {
 
 type Read<K> = Option<(Instant, Result<Arc<K>, Missing>)>;
 type Place<K> = Arc<tokio::sync::Mutex<Read<K>>>;
+
+/// Why something is not there to be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The API server did not answer: nothing can be said of it.
+    Silence,
+    /// What to report.
+    Refused(Verdict),
+}
+
+impl From<Verdict> for Unread {
+    fn from(verdict: Verdict) -> Self {
+        Self::Refused(verdict)
+    }
+}
 
 /// Why an object could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +104,9 @@ where
             let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(places.entry((namespace.to_owned(), name.to_owned())).or_default())
         };
+        let came = clock::instant();
         let mut last = place.lock().await;
-        if let Some((_, found)) = last.as_ref().filter(|(asked, _)| age.allows(*asked)) {
+        if let Some((_, found)) = last.as_ref().filter(|(asked, _)| age.allows(*asked, came)) {
             return found.clone();
         }
         let asked = clock::instant();
@@ -103,7 +119,8 @@ where
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Missing::Forbidden),
             _ => Err(Missing::NoAnswer),
         };
-        *last = Some((asked, found.clone()));
+        // Silence says nothing about the object, and is not kept.
+        *last = Some((asked, found.clone())).filter(|(_, found)| !matches!(found, Err(Missing::NoAnswer)));
         found
     }
 
@@ -154,14 +171,14 @@ impl References {
         namespace: &str,
         reference: &CredentialsRef,
         age: Age,
-    ) -> Result<(Credentials, Option<String>), Verdict> {
+    ) -> Result<(Credentials, Option<String>), Unread> {
         let CredentialsRef { name, username_key, password_key } = reference;
         let secret = self.secret(namespace, name, age).await?;
         if let Some(kind) = secret.type_.as_deref().filter(|kind| REFUSED_TYPES.contains(kind)) {
             let message = format!(
                 "Secret {name} is of type {kind}, which is not meant for logins: name a Secret of type Opaque."
             );
-            return Err(Verdict::new(Reason::SecretTypeRefused, message));
+            return Err(Verdict::new(Reason::SecretTypeRefused, message).into());
         }
         let version = SecretVersion {
             uid: secret.uid().unwrap_or_default(),
@@ -183,9 +200,9 @@ impl References {
         name: &str,
         key: &str,
         age: Age,
-    ) -> Result<Arc<str>, Verdict> {
+    ) -> Result<Arc<str>, Unread> {
         let secret = self.secret(namespace, name, age).await?;
-        text(&secret, name, key).map(Arc::from)
+        Ok(text(&secret, name, key).map(Arc::from)?)
     }
 
     /// One key of a `ConfigMap` as text.
@@ -195,23 +212,23 @@ impl References {
         name: &str,
         key: &str,
         age: Age,
-    ) -> Result<Arc<str>, Verdict> {
+    ) -> Result<Arc<str>, Unread> {
         let found = self.config_maps.read(&self.client.0, namespace, name, age).await;
         let map = found.map_err(|missing| unread(missing, "ConfigMap", name, Reason::ConfigMapNotFound))?;
         let value = map.data.as_ref().and_then(|data| data.get(key));
         value.map(|value| Arc::from(value.as_str())).ok_or_else(|| {
             let message = format!("ConfigMap {name} has no key {key}: add the CA's certificate under this key, or correct the key.");
-            Verdict::new(Reason::CaUnusable, message)
+            Verdict::new(Reason::CaUnusable, message).into()
         })
     }
 
-    async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Verdict> {
+    async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Unread> {
         let found = self.secrets.read(&self.client.0, namespace, name, age).await;
         found.map_err(|missing| unread(missing, "Secret", name, Reason::SecretNotFound))
     }
 }
 
-fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Verdict {
+fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Unread {
     let message = match missing {
         Missing::NotFound => {
             format!("{kind} {name} does not exist in this namespace: create it, or correct its name.")
@@ -219,9 +236,9 @@ fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Verdict {
         Missing::Forbidden => {
             format!("The operator may not read {kind} {name}: grant it the verb get on it.")
         }
-        Missing::NoAnswer => format!("{kind} {name} could not be read: the API server did not answer."),
+        Missing::NoAnswer => return Unread::Silence,
     };
-    Verdict::new(reason, message)
+    Verdict::new(reason, message).into()
 }
 
 fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {

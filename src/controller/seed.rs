@@ -1,35 +1,28 @@
 //! What statuses remember from before a restart.
 
-use kube::Resource as _;
-
 use super::context::Context;
 use crate::crd::{CredentialsRef, RefusedLogin};
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::{Identity, SecretVersion};
 
-/// Takes over the refused logins that statuses remember, before anything is tried: as far as they speak of the present
-/// specs, whose keys say which password was refused.
+/// Takes over the refused logins that statuses remember, before anything is tried. The keys within the Secret are those of
+/// the present spec.
 pub fn refused_logins(context: &Context) {
     let admission = &context.remotes.admission;
     for object in context.gateways.keys().iter().filter_map(|key| context.gateways.valid(key)) {
-        if let Some(status) =
-            object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation)
-        {
+        if let Some(status) = &object.status {
             let reference = &object.spec.connection.credentials_secret_ref;
             remember(admission, reference, status.effective_url.as_deref(), &status.refused_login);
         }
     }
     for object in context.servers.keys().iter().filter_map(|key| context.servers.valid(key)) {
-        if let Some(status) =
-            object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation)
-        {
+        if let Some(status) = &object.status {
             let reference = &object.spec.connection.credentials_secret_ref;
             remember(admission, reference, status.effective_url.as_deref(), &status.refused_login);
         }
     }
     for object in context.customers.keys().iter().filter_map(|key| context.customers.valid(key)) {
-        if let Some(status) =
-            object.status.as_ref().filter(|s| s.observed_generation == object.meta().generation)
+        if let Some(status) = &object.status
             && let Some(reference) = &object.spec.verify_credentials_secret_ref
         {
             remember(admission, reference, status.effective_url.as_deref(), &status.refused_login);

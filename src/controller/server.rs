@@ -10,7 +10,7 @@ use super::connection::{self, Judged};
 use super::context::{Context, Request};
 use super::events::reference;
 use super::pace::Pace;
-use super::references::Age;
+use super::references::{Age, Unread};
 use super::report::{self, Reported, Written};
 use super::request;
 use super::store::{Entry, Key, Store};
@@ -74,11 +74,21 @@ struct Findings {
     refused: Option<RefusedLogin>,
     checked: Option<Time>,
     retry_after: Option<Duration>,
+    /// Whether a Secret or `ConfigMap` may bring the change.
+    polls: bool,
 }
 
 impl Findings {
     fn of(verdict: Verdict) -> Self {
-        Self { verdict, insecure: None, effective_url: None, refused: None, checked: None, retry_after: None }
+        Self {
+            polls: verdict.reason.awaits_reference(),
+            verdict,
+            insecure: None,
+            effective_url: None,
+            refused: None,
+            checked: None,
+            retry_after: None,
+        }
     }
 }
 
@@ -95,7 +105,12 @@ impl Reconciled for KonaServer {
             open_request(server).filter(|asked| memory.handled.as_deref() != Some(*asked)).map(str::to_owned);
         let alarmed = context.alarms.take(&Key::of(server.meta()));
         let changed = memory.generation != server.meta().generation;
-        if changed || asked.is_some() {
+        if memory.generation.is_none()
+            && asked.is_none()
+            && current_reason(server).is_some_and(Reason::is_remote)
+        {
+            memory.pace.postpone();
+        } else if changed || asked.is_some() {
             memory.pace.reset();
         }
         let due = memory.pace.due().is_none_or(|due| due <= clock::instant());
@@ -147,15 +162,19 @@ pub(super) fn open_request(server: &KonaServer) -> Option<&str> {
     request::open(server, server.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref()))
 }
 
+/// Reason of the Ready condition, if it speaks of the present spec.
+fn current_reason(server: &KonaServer) -> Option<Reason> {
+    let status = server.status.as_ref().filter(|s| s.observed_generation == server.meta().generation)?;
+    verdict::ready_reason(&status.conditions)
+}
+
 /// Takes findings over, unless an earlier success still counts.
 fn settle(server: &KonaServer, memory: &mut Memory, findings: Findings) {
-    let current = server.status.as_ref().filter(|s| s.observed_generation == server.meta().generation);
-    let reason = current.and_then(|status| verdict::ready_reason(&status.conditions));
-    let was_ready = reason.is_some_and(|reason| reason.standing() == Standing::Current);
-    let reason = findings.verdict.reason;
-    memory.polled = reason.awaits_reference() || reason == Reason::AuthenticationFailed;
-    let reported = memory.pace.after(&findings.verdict, findings.retry_after, INTERVAL, was_ready);
-    if reported || memory.findings.is_none() {
+    let was_ready = current_reason(server).is_some_and(|reason| reason.standing() == Standing::Current);
+    memory.polled = findings.polls;
+    let reported =
+        memory.pace.after(&findings.verdict, findings.retry_after, INTERVAL, was_ready, findings.polls);
+    if reported {
         memory.findings = Some(findings);
     }
 }
@@ -167,10 +186,11 @@ async fn examine(context: &Arc<Context>, server: &KonaServer, asked: bool, age: 
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let mut findings = match reach(context, server, judged, age).await {
-        Err(verdict) => Findings::of(verdict),
+        Err(Unread::Silence) => return None,
+        Err(Unread::Refused(verdict)) => Findings::of(verdict),
         Ok((endpoint, credentials)) => {
             if asked {
-                context.remotes.admission.forgive(&credentials.identity, &url);
+                context.remotes.admission.insist(&credentials.identity, &url);
             }
             match visit(context, &endpoint, &credentials).await {
                 Ok(()) => Findings { checked: Some(clock::now()), ..Findings::of(in_sync()) },
@@ -197,7 +217,7 @@ pub(super) async fn reach(
     server: &KonaServer,
     judged: Judged,
     age: Age,
-) -> Result<(Endpoint, Credentials), Verdict> {
+) -> Result<(Endpoint, Credentials), Unread> {
     let namespace = server.namespace().unwrap_or_default();
     let Context { references, lanes, remotes, settings, .. } = context;
     let bounds = bounds(context, &judged.base);
@@ -243,6 +263,7 @@ async fn visit(context: &Context, endpoint: &Endpoint, credentials: &Credentials
 fn refusal(context: &Context, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {
     let mut findings = Findings::of(error.verdict("The server", &credentials.secret));
     findings.retry_after = error.retry_after();
+    findings.polls = error.is_refusal();
     findings.refused = refused_login(context, error, credentials, url);
     findings
 }
@@ -362,7 +383,7 @@ fn has_been_handled(context: &Context, server: &KonaServer, parts: &[Part], aske
     let covered = parts.iter().filter(|part| part.state != State::Suspended);
     covered
         .map(|part| Key::new(namespace.clone(), part.name.clone()))
-        .all(|key| context.handled.has(&key, &request))
+        .all(|key| context.handled.has(Kind::Customer, &key, &request))
 }
 
 fn count(context: &Context, server: &KonaServer, tally: &Tally) {

@@ -21,9 +21,20 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// Says so in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
 /// with it until it is corrected.
-pub async fn report<K: Reconciled>(context: &Arc<Context>, meta: &Arc<ObjectMeta>) -> Instant {
+pub async fn report<K: Reconciled>(
+    context: &Arc<Context>,
+    meta: &Arc<ObjectMeta>,
+    reported: &mut Option<i64>,
+) -> Instant {
+    // Whoever wakes this task, the same spec is reported once.
+    if reported.is_some() && *reported == meta.generation {
+        return clock::instant() + UNDISTURBED;
+    }
     match write::<K>(context.reporter.client(), meta).await {
-        Ok(()) => clock::instant() + UNDISTURBED,
+        Ok(()) => {
+            *reported = meta.generation;
+            clock::instant() + UNDISTURBED
+        }
         Err(_) => clock::instant() + AGAIN,
     }
 }

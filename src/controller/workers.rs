@@ -143,13 +143,16 @@ pub fn wake(context: &Arc<Context>, kind: Kind, key: Key) {
 
 async fn work<K: Reconciled>(context: Arc<Context>, key: Key, woken: Arc<Notify>) {
     let mut memory: (String, K::Memory) = Default::default();
+    let mut reported = None;
     let mut ending = context.ending.clone();
     loop {
         let next = match K::store(&context).get(&key) {
             None if retired::<K>(&context, &key) => return,
             None => continue,
             // Boxed, so that a task that waits for its next look is small.
-            Some(Entry::Undecodable(meta)) => Box::pin(undecodable::report::<K>(&context, &meta)).await,
+            Some(Entry::Undecodable(meta)) => {
+                Box::pin(undecodable::report::<K>(&context, &meta, &mut reported)).await
+            }
             Some(Entry::Valid(object)) => {
                 let uid = object.uid().unwrap_or_default();
                 if memory.0 != uid {

@@ -1,6 +1,6 @@
 //! Which addresses may be dialled. Checked on the address itself, after names were resolved.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// A block of addresses such as `10.20.0.0/16`.
@@ -67,8 +67,23 @@ impl DialPolicy {
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let listed = |list: &[Cidr]| list.iter().any(|cidr| cidr.contains(address));
-        !listed(&self.deny) && (listed(&self.allow) || !is_special(address))
+        let itself = !listed(&self.deny) && (listed(&self.allow) || !is_special(address));
+        itself && embedded(address).is_none_or(|inner| self.allows(inner.into()))
     }
+}
+
+/// The IPv4 address that an IPv6 address leads to: NAT64 (RFC 6052), 6to4 (RFC 3056), IPv4-compatible (RFC 4291).
+fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(v6) = address else { return None };
+    let bits = v6.to_bits();
+    let last = u32::try_from(bits & u128::from(u32::MAX)).ok();
+    match bits >> 32 {
+        0x0064_ff9b_0000_0000_0000_0000 => last,
+        0 if bits > 1 => last,
+        _ if bits >> 112 == 0x2002 => u32::try_from((bits >> 80) & u128::from(u32::MAX)).ok(),
+        _ => None,
+    }
+    .map(Ipv4Addr::from_bits)
 }
 
 fn is_special(address: IpAddr) -> bool {
@@ -108,7 +123,11 @@ mod tests {
         ] {
             assert!(!policy.allows(refused.parse().unwrap()), "{refused}");
         }
-        for allowed in ["10.20.0.11", "192.168.1.1", "8.8.8.8", "2001:db8::1", "fd12::1"] {
+        // What DNS64 makes of a metadata address, and other ways to write an IPv4 address into an IPv6 one.
+        for refused in ["64:ff9b::a9fe:a9fe", "64:ff9b::7f00:1", "2002:a9fe:a9fe::1", "::127.0.0.1"] {
+            assert!(!policy.allows(refused.parse().unwrap()), "{refused}");
+        }
+        for allowed in ["64:ff9b::a14:b", "10.20.0.11", "192.168.1.1", "8.8.8.8", "2001:db8::1", "fd12::1"] {
             assert!(policy.allows(allowed.parse().unwrap()), "{allowed}");
         }
     }

@@ -4,7 +4,7 @@
 //! ask one directory: until a password was accepted somewhere only one login with it is under way, and after three URLs
 //! have refused it no other is tried.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,10 +34,17 @@ pub struct Admission {
     forget_after: Option<Duration>,
 }
 
+/// Resource versions are numbers that grow.
+fn age(who: &Identity) -> Option<u64> {
+    who.version.resource_version.parse().ok()
+}
+
 #[derive(Debug, Default)]
 struct Password {
     accepted: AtomicBool,
     refused: Mutex<HashMap<String, Timestamp>>,
+    /// URLs where somebody asked for one more try, although others have refused it.
+    passes: Mutex<HashSet<String>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -66,6 +73,10 @@ impl Password {
     fn refused(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn passes(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Admission {
@@ -78,6 +89,9 @@ impl Admission {
     /// Waits for leave to log in at a URL.
     pub async fn enter(&self, who: &Identity, url: &str, now: Timestamp) -> Result<Ticket, NotAdmitted> {
         let password = self.password(who);
+        if password.passes().remove(url) {
+            return Ok(Ticket { password, url: url.to_owned(), _turn: None });
+        }
         self.check(&password, url, now)?;
         let mut turn = None;
         if !password.accepted.load(Ordering::Acquire) {
@@ -107,9 +121,18 @@ impl Admission {
         self.password(who).refused().insert(url.to_owned(), at);
     }
 
-    /// Lets a URL be tried once more: somebody asked for it.
+    /// Lets a URL that refused a password be tried once more.
     pub fn forgive(&self, who: &Identity, url: &str) {
         self.password(who).refused().remove(url);
+    }
+
+    /// Lets a URL be tried once more, even where enough others have refused the password: somebody asked for it there.
+    pub fn insist(&self, who: &Identity, url: &str) {
+        let password = self.password(who);
+        password.refused().remove(url);
+        if !password.accepted.load(Ordering::Acquire) && !password.refused().is_empty() {
+            password.passes().insert(url.to_owned());
+        }
     }
 
     /// When a URL refused a password.
@@ -123,8 +146,8 @@ impl Admission {
         if let Some(password) = passwords.get(who) {
             return Arc::clone(password);
         }
-        // Older versions of the same Secret are of no use any more.
-        passwords.retain(|other, _| other.version.uid != who.version.uid || other.version == who.version);
+        // Older versions of the same Secret are of no use any more; newer ones stay, whoever is still busy with an old one.
+        passwords.retain(|other, _| other.version.uid != who.version.uid || age(other) >= age(who));
         Arc::clone(passwords.entry(who.clone()).or_default())
     }
 }
@@ -164,6 +187,32 @@ mod tests {
         admission.enter(&identity("1"), "a", at(0)).await.unwrap().accepted();
         assert!(admission.enter(&identity("1"), "d", at(0)).await.is_ok());
         assert_eq!(admission.enter(&identity("1"), "b", at(0)).await.unwrap_err(), NotAdmitted::Here);
+    }
+
+    #[tokio::test]
+    async fn an_old_version_does_not_make_a_newer_one_forgotten() {
+        let admission = Admission::default();
+        for url in ["a", "b", "d"] {
+            admission.remember(&identity("1"), url, at(0));
+            admission.remember(&identity("2"), url, at(0));
+        }
+        for url in ["a", "b", "d"] {
+            assert_eq!(admission.enter(&identity("2"), url, at(9)).await.unwrap_err(), NotAdmitted::Here);
+        }
+        assert!(admission.refused_at(&identity("1"), "a").is_none());
+        assert!(admission.refused_at(&identity("2"), "a").is_some());
+    }
+
+    #[tokio::test]
+    async fn who_insists_gets_one_try_although_others_refused() {
+        let admission = Admission::default();
+        for url in ["a", "b", "c"] {
+            admission.enter(&identity("1"), url, at(0)).await.unwrap().refused(at(0));
+        }
+        admission.insist(&identity("1"), "d");
+        admission.enter(&identity("1"), "d", at(0)).await.unwrap().refused(at(0));
+        assert_eq!(admission.enter(&identity("1"), "d", at(0)).await.unwrap_err(), NotAdmitted::Here);
+        assert_eq!(admission.enter(&identity("1"), "e", at(0)).await.unwrap_err(), NotAdmitted::Elsewhere);
     }
 
     #[tokio::test]

@@ -103,7 +103,7 @@ impl Http {
         let failed = |fault| RemoteError { method, path, fault };
         self.check_literals(endpoint).map_err(failed)?;
         let client = self.client(endpoint).map_err(failed)?;
-        let _lane = self.unless_ending(endpoint.lane.enter(), under_way).await.map_err(failed)?;
+        let _lane = self.unless_ending(endpoint.lane.enter(under_way), under_way).await.map_err(failed)?;
         let slot =
             self.unless_ending(self.slots.acquire(&endpoint.namespace), under_way).await.map_err(failed)?;
         let (system, operation) = (request.system, request.operation);

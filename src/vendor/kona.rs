@@ -94,7 +94,7 @@ impl<'a> Kona<'a> {
     pub async fn read_customer(&self, id: &str, under_way: bool) -> Result<RawObject, AccessError> {
         let path = format!("/api/customer/{id}");
         let request = || request("get_customer", Method::GET, &path, CUSTOMER, None, CUSTOMER_CAP);
-        let answer = self.authorized(&request, under_way).await?;
+        let answer = self.authorized(&request, true, under_way).await?;
         customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why).into())
     }
 
@@ -124,7 +124,7 @@ impl<'a> Kona<'a> {
             .ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
         let body = || Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
         let request = || request("set_customer", Method::POST, path, path, body(), CUSTOMER_CAP);
-        let answer = self.authorized(&request, true).await?;
+        let answer = self.authorized(&request, false, true).await?;
         customer_of(&answer, id).map_err(|why| malformed("POST", path, why))?;
         Ok(())
     }
@@ -139,15 +139,18 @@ impl<'a> Kona<'a> {
     }
 
     /// Makes a request with a token. A refused token is renewed once; if that does not help, it is handed back as stale,
-    /// and the look begins again with the one fresh login.
+    /// and the look begins again with the one fresh login. What is not to be sent `again`, since it was read before, is
+    /// handed back at once.
     async fn authorized<'r>(
         &self,
         request: &(dyn Fn() -> Request<'r> + Sync),
+        again: bool,
         under_way: bool,
     ) -> Result<Content, AccessError> {
         let session = self.session(self.living(), under_way).await?;
         match self.send(&session, request(), under_way).await {
             Err(error) if is_token_fault(&error) && self.refused.is_some() => Err(refined(error)),
+            Err(error) if is_token_fault(&error) && !again => Err(AccessError::Stale(session.serial)),
             Err(error) if is_token_fault(&error) => {
                 let renewed = self.renewed(&session, under_way).await?;
                 let answer = self.send(&renewed, request(), under_way).await;

@@ -28,18 +28,23 @@ impl Bounds {
 pub struct Lane {
     bounds: Bounds,
     in_flight: Arc<Semaphore>,
+    /// Where those wait who are not in a hurry, so that the others find a short queue.
+    door: Semaphore,
     next_start: Mutex<Option<Instant>>,
 }
 
 impl Lane {
     fn new(bounds: Bounds) -> Self {
         let in_flight = Arc::new(Semaphore::new(bounds.in_flight.max(1) as usize));
-        Self { bounds, in_flight, next_start: Mutex::new(None) }
+        Self { bounds, in_flight, door: Semaphore::new(1), next_start: Mutex::new(None) }
     }
 
-    /// Waits until one more request may begin. Dropping the permit ends the request.
-    pub async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits until one more request may begin. Dropping the permit ends the request. The rest of a change that was begun
+    /// is `urgent`: it passes all who only begin, so that nothing old is written.
+    pub async fn enter(&self, urgent: bool) -> Option<OwnedSemaphorePermit> {
+        let door = if urgent { None } else { self.door.acquire().await.ok() };
         let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
+        drop(door);
         if let Some(per_second) = self.bounds.per_second {
             let start = self.reserve(Duration::from_secs(1) / per_second.max(1));
             tokio::time::sleep_until(start).await;

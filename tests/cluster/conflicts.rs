@@ -51,8 +51,16 @@ async fn who_cannot_log_in_owns_nothing_and_no_message_crosses_namespaces() {
     other.secret("x2-admin", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
     let ca = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x2-ca"}, "data": {"ca.crt": fleet.ca_pem()}});
     other.apply_yaml(&ca.to_string()).await.unwrap();
-    // Creation times are whole seconds; among equals the name of the namespace decides, and "rightful" sorts before "thief".
-    other.apply_yaml(&gateway("rightful", &fleet.appliance(0)).to_string()).await.unwrap();
+    // The thief is the older one, also where times are whole seconds.
+    let thief = f.get("X2Gateway", "thief").await.metadata.creation_timestamp;
+    loop {
+        let made =
+            other.apply_yaml(&gateway("rightful", &fleet.appliance(0)).to_string()).await.unwrap().remove(0);
+        if made.metadata.creation_timestamp > thief {
+            break;
+        }
+        other.delete_object("X2Gateway", "rightful").await.unwrap();
+    }
     other.apply_yaml(&policy("right", json!({"timeoutSeconds": 28800})).to_string()).await.unwrap();
     let both = format!("{},{}", f.ns.name(), other.name());
     f.start_with(&["--namespaces", &both, "--allow-cidr", "127.0.0.0/8", "--log-level", "trace"]).await;
@@ -62,12 +70,13 @@ async fn who_cannot_log_in_owns_nothing_and_no_message_crosses_namespaces() {
     let thief = f.reason("X2Gateway", "thief", "AuthenticationFailed").await;
     assert!(!serde_json::to_string(&thief).unwrap().contains(other.name()));
     assert_eq!(fleet.appliance(0).requests().written(), [r#"{"timeout_seconds":28800}"#]);
-    // Corrected, it is the younger one, or the one whose name sorts later: it must give way.
+    // Corrected, it is the oldest that got in.
     f.ns.secret("x2-admin", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
     f.request("X2Gateway", "thief", "now").await;
-    let loser = f.reason("X2Gateway", "thief", "Conflict").await;
-    assert!(!serde_json::to_string(&loser).unwrap().contains(other.name()));
-    assert_eq!(fleet.appliance(0).requests().written(), [r#"{"timeout_seconds":28800}"#]);
+    f.reason("X2Gateway", "thief", "InSync").await;
+    let loser =
+        other.wait_for("X2Gateway", "rightful", SOON, |g| ready(g)["reason"] == "Conflict").await.unwrap();
+    assert!(!serde_json::to_string(&loser).unwrap().contains(f.ns.name()));
     f.finish().await;
 }
 

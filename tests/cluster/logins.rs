@@ -53,6 +53,13 @@ async fn a_wrong_password_is_tried_at_three_places_and_never_again() {
     f.look("X2Gateway", &format!("x2-{tried}"), "try again").await;
     assert_eq!(fleet.counts(), Counts { login: 4, ..Counts::default() });
 
+    // So does somebody who asks for it at a place where it was not tried, but no policy for all of its gateways.
+    let untried = fleet.counts_by_appliance().iter().position(|counts| counts.login == 0).unwrap();
+    f.look("X2Gateway", &format!("x2-{untried}"), "try here").await;
+    assert_eq!(fleet.counts(), Counts { login: 5, ..Counts::default() });
+    f.look("X2Gateway", &format!("x2-{untried}"), "try here again").await;
+    assert_eq!(fleet.counts(), Counts { login: 6, ..Counts::default() });
+
     // The corrected Secret is noticed by itself.
     password(&f, "x2-admin-password").await;
     for index in 0..8 {
@@ -61,7 +68,7 @@ async fn a_wrong_password_is_tried_at_three_places_and_never_again() {
             f.ns.wait_for("X2Gateway", &name, NOTICED, |g| ready(g)["reason"] == "InSync").await.unwrap();
         assert!(status(&gateway)["refusedLogin"].is_null());
     }
-    assert_eq!(fleet.counts(), Counts { login: 4 + 16, get: 8, write: 8, ..Counts::default() });
+    assert_eq!(fleet.counts(), Counts { login: 6 + 16, get: 8, write: 8, ..Counts::default() });
     f.finish().await;
 }
 

@@ -118,7 +118,7 @@ async fn requests_are_begun_at_the_rate_that_is_declared() {
     let lane = Lanes::default().lane("a", Bounds { in_flight: 100, per_second: Some(20) });
     let begun = clock::instant();
     let started = join_all((0..41).map(async |_| {
-        let _permit = lane.enter().await;
+        let _permit = lane.enter(false).await;
         begun.elapsed()
     }));
     let mut started = started.await;
@@ -129,7 +129,7 @@ async fn requests_are_begun_at_the_rate_that_is_declared() {
     }
     tokio::time::advance(Duration::from_mins(1)).await;
     let before = clock::instant();
-    let _permits = join_all((0..3).map(|_| lane.enter())).await;
+    let _permits = join_all((0..3).map(|_| lane.enter(false))).await;
     assert!(before.elapsed() >= Duration::from_millis(100), "idle time is not saved up for a burst");
 }
 
@@ -138,12 +138,36 @@ async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
     let lanes = Lanes::default();
     let one = Bounds::ONE_AT_A_TIME;
     let first = lanes.lane("a", one);
-    let held = first.enter().await;
+    let held = first.enter(false).await;
     let same = lanes.lane("a", one);
-    assert!(futures::poll!(Box::pin(same.enter())).is_pending(), "the same lane");
-    assert!(futures::poll!(Box::pin(lanes.lane("b", one).enter())).is_ready(), "another URL");
+    assert!(futures::poll!(Box::pin(same.enter(false))).is_pending(), "the same lane");
+    assert!(futures::poll!(Box::pin(lanes.lane("b", one).enter(false))).is_ready(), "another URL");
     let wider = lanes.lane("a", Bounds { in_flight: 2, per_second: None });
-    assert!(futures::poll!(Box::pin(wider.enter())).is_ready());
+    assert!(futures::poll!(Box::pin(wider.enter(false))).is_ready());
     drop(held);
-    assert!(futures::poll!(Box::pin(same.enter())).is_ready());
+    assert!(futures::poll!(Box::pin(same.enter(false))).is_ready());
+}
+
+#[tokio::test]
+async fn the_rest_of_a_change_passes_those_who_only_begin() {
+    let lanes = Lanes::default();
+    let lane = lanes.lane("a", Bounds::ONE_AT_A_TIME);
+    let held = lane.enter(false).await;
+    let mut beginners: Vec<_> = (0..5).map(|_| Box::pin(lane.enter(false))).collect();
+    for beginner in &mut beginners {
+        assert!(futures::poll!(beginner).is_pending());
+    }
+    let mut urgent = Box::pin(lane.enter(true));
+    assert!(futures::poll!(&mut urgent).is_pending());
+    drop(held);
+    // One beginner stands at the front already; then it is the change's turn.
+    let mut first = None;
+    for beginner in &mut beginners {
+        if let std::task::Poll::Ready(permit) = futures::poll!(beginner) {
+            first = Some(permit);
+            break;
+        }
+    }
+    drop(first.expect("one was at the front"));
+    assert!(futures::poll!(&mut urgent).is_ready());
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::settle::understand;
@@ -9,11 +10,12 @@ use super::{Begun, Findings, Memory, claim_id};
 use crate::clock;
 use crate::controller::connection;
 use crate::controller::context::Context;
-use crate::controller::references::Age;
+use crate::controller::references::{Age, Unread};
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::controller::{report, server};
 use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, TtlChange, TtlSeconds};
+use crate::engine::contest::Contest;
 use crate::engine::customer::{Prior, Ttl, Wish};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::schedule;
@@ -48,6 +50,8 @@ pub(super) struct Examination<'a> {
 
 /// Why a look came to an early end.
 pub(super) enum Stop {
+    /// Nothing can be said: the API server is silent, or what the look began with does not hold any more.
+    Void,
     Verdict(Verdict),
     /// An exchange with the server's own login failed.
     Server(AccessError),
@@ -58,6 +62,15 @@ pub(super) enum Stop {
 impl From<AccessError> for Stop {
     fn from(error: AccessError) -> Self {
         Self::Server(error)
+    }
+}
+
+impl From<Unread> for Stop {
+    fn from(why: Unread) -> Self {
+        match why {
+            Unread::Silence => Self::Void,
+            Unread::Refused(verdict) => Self::Verdict(verdict),
+        }
     }
 }
 
@@ -94,7 +107,7 @@ pub(super) async fn examine(
         }
     };
     let url = judged.base.to_string();
-    let status = at_url(context, customer, &url).await?;
+    let status = at_url(context, customer, &url, memory).await?;
     let age = if asked {
         Age::Since(clock::instant())
     } else if memory.inputs.is_none() || memory.pace.due().is_none() {
@@ -111,11 +124,14 @@ pub(super) async fn examine(
     let mut findings = match ended {
         Ok(findings) => findings,
         Err(Stop::Verdict(verdict)) => Findings::of(verdict),
-        Err(Stop::Server(AccessError::Remote(RemoteError { fault: Fault::Ending, .. }))) => return None,
+        Err(Stop::Void | Stop::Server(AccessError::Remote(RemoteError { fault: Fault::Ending, .. }))) => {
+            return None;
+        }
         Err(Stop::Server(error)) => examination.failure(&error),
         Err(Stop::Proof(error, credentials)) => {
             let mut findings = Findings::of(error.verdict(&named(server), &credentials.secret));
             findings.retry_after = error.retry_after();
+            findings.polls = error.is_refusal();
             findings.refused = server::refused_login(context, &error, &credentials, &url);
             findings
         }
@@ -196,11 +212,14 @@ async fn at_url(
     context: &Arc<Context>,
     customer: &CustomerTokenTtl,
     url: &str,
+    memory: &mut Memory,
 ) -> Option<CustomerTokenTtlStatus> {
     let status = customer.status.clone().unwrap_or_default();
     if status.effective_url.as_deref().is_none_or(|before| before == url) {
         return Some(status);
     }
+    (memory.begun, memory.contest) = (None, Contest::default());
+    memory.owed.clear();
     let mut fresh = CustomerTokenTtlStatus {
         conditions: status.conditions,
         last_handled_reconcile_at: status.last_handled_reconcile_at,
@@ -229,10 +248,14 @@ impl Examination<'_> {
         let mut refused = None;
         loop {
             let reached = server::reach(self.context, self.server, judged.clone(), age).await;
-            let (endpoint, credentials) = reached.map_err(|why| {
-                self.record(Trial::Refused, progress);
-                not_ready(self.server, &why)
-            })?;
+            let (endpoint, credentials) = match reached {
+                Ok(reached) => reached,
+                Err(Unread::Silence) => return Err(Stop::Void),
+                Err(Unread::Refused(why)) => {
+                    self.record(Trial::Refused, progress);
+                    return Err(Stop::Verdict(not_ready(self.server, &why)));
+                }
+            };
             match self.visit(&endpoint, &credentials, memory, refused, age, progress).await {
                 Err(Stop::Server(AccessError::Stale(serial))) if refused.is_none() => {
                     refused = Some(serial);
@@ -260,8 +283,11 @@ impl Examination<'_> {
         age: Age,
         progress: &mut Progress,
     ) -> Result<Findings, Stop> {
-        let verifier =
-            self.verifier(endpoint, age).await.inspect_err(|_| self.record(Trial::Refused, progress))?;
+        let verifier = self.verifier(endpoint, age).await.inspect_err(|stop| {
+            if matches!(stop, Stop::Verdict(_)) {
+                self.record(Trial::Refused, progress);
+            }
+        })?;
         if let Some(verifier) = verifier {
             // The server's own login is the server's to try again: else each of its customers would try it once.
             if self.asked {
@@ -293,17 +319,25 @@ impl Examination<'_> {
 
     /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
     /// proven.
-    pub(super) async fn verifier(
-        &self,
-        endpoint: &Endpoint,
-        age: Age,
-    ) -> Result<Option<Credentials>, Verdict> {
+    pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
         let Context { references, settings, .. } = &**self.context;
         let namespace = &endpoint.namespace;
-        connection::credentials(references, namespace, reference, endpoint, settings.restrictions, age)
-            .await
-            .map(Some)
+        let read =
+            connection::credentials(references, namespace, reference, endpoint, settings.restrictions, age);
+        Ok(Some(read.await?))
+    }
+
+    /// Whether what the look began with still holds: a wait may lie between, and nobody wants yesterday's decision
+    /// carried out.
+    pub(super) fn still_holds(&self) -> bool {
+        let customer = self.context.customers.valid(&Key::of(self.customer.meta()));
+        let server = self.context.servers.valid(&Key::of(self.server.meta()));
+        let owns = self.context.customer_claims.standing(&claim_id(self.customer)) == Standing::Owner;
+        let same =
+            |now: &ObjectMeta, then: &ObjectMeta| now.uid == then.uid && now.generation == then.generation;
+        owns && customer.is_some_and(|now| same(now.meta(), self.customer.meta()))
+            && server.is_some_and(|now| same(now.meta(), self.server.meta()))
     }
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.

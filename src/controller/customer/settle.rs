@@ -22,6 +22,9 @@ const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 /// Writes that may meet a newer version before a look gives up.
 const RACES: u8 = 3;
 
+/// Longest value that stood under one of the two keys before us, in bytes: the status remembers it.
+const LONGEST_ORIGINAL: usize = 256;
+
 /// A customer as it was read.
 pub(super) struct Read {
     object: RawObject,
@@ -52,6 +55,7 @@ impl Examination<'_> {
         let verdict = loop {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
                 Step::Report(verdict) => break verdict,
+                Step::Write { .. } if !self.still_holds() => return Err(Stop::Void),
                 Step::Write { cause } => {
                     races += 1;
                     let written = self.write(kona, read, cause, memory, races).await?;
@@ -124,6 +128,11 @@ impl Examination<'_> {
         // Where an earlier write may have taken effect unseen, the original is what stood before that one.
         let earlier = memory.begun.take().map(|begun| begun.original);
         let original = earlier.unwrap_or_else(|| read.info.original());
+        if original.values().any(|text| text.len() > LONGEST_ORIGINAL) {
+            let message = "The customer's token lifetimes on the server are not numbers but something very long, which is not \
+                           replaced unseen: correct the customer's additionalInfo.";
+            return Err(Verdict::new(Reason::AdditionalInfoUnusable, message).into());
+        }
         memory.begun = Some(Begun { from: read.info.ttl(), cause, original });
         let merged = read.info.merged(self.wish.ttl);
         let object =

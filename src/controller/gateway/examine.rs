@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 
-use super::{Begun, Findings, Memory, claim_id, judged};
+use super::{Asked, Begun, Findings, Memory, claim_id, judged};
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
-use crate::controller::policy::Governance;
-use crate::controller::references::Age;
+use crate::controller::policy::{Governance, PolicySet};
+use crate::controller::references::{Age, Unread};
+use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::controller::{report, server};
 use crate::crd::{Cause, Change, X2Gateway, X2GatewayStatus};
+use crate::engine::contest::Contest;
 use crate::engine::gateway::{Prior, Regime, Seen, Step, cause, decide, has_drifted};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
@@ -34,11 +36,13 @@ struct Examination<'a> {
     gateway: &'a X2Gateway,
     regime: &'a Regime,
     prior: Prior,
-    asked: bool,
+    asked: Option<Asked>,
 }
 
 /// Why a look came to an early end.
 enum Stop {
+    /// Nothing can be said: the API server is silent, or what the look began with does not hold any more.
+    Void,
     Verdict(Verdict),
     Access(AccessError, Box<Credentials>),
 }
@@ -57,7 +61,7 @@ pub(super) async fn examine(
     gateway: &Arc<X2Gateway>,
     memory: &mut Memory,
     governance: &Governance,
-    asked: bool,
+    asked: Option<Asked>,
 ) -> Option<Findings> {
     let judged = match judged(context, gateway) {
         Ok(judged) => judged,
@@ -67,8 +71,8 @@ pub(super) async fn examine(
         }
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
-    let status = at_url(context, gateway, &url).await?;
-    let age = if asked {
+    let status = at_url(context, gateway, &url, memory).await?;
+    let age = if asked.is_some() {
         Age::Since(clock::instant())
     } else if memory.inputs.is_none() || memory.pace.due().is_none() {
         Age::Now
@@ -87,7 +91,9 @@ pub(super) async fn examine(
             ..Findings::of(seeing.verdict)
         },
         Err(Stop::Verdict(verdict)) => Findings::of(verdict),
-        Err(Stop::Access(AccessError::Remote(RemoteError { fault: Fault::Ending, .. }), _)) => return None,
+        Err(Stop::Void | Stop::Access(AccessError::Remote(RemoteError { fault: Fault::Ending, .. }), _)) => {
+            return None;
+        }
         Err(Stop::Access(error, credentials)) => examination.refusal(&error, &credentials, &url),
     };
     findings.effective_url = Some(url);
@@ -102,11 +108,18 @@ fn record(context: &Arc<Context>, gateway: &X2Gateway, trial: Trial) {
 
 /// The status as far as it speaks of this URL. Where the URL has changed, what the status holds of another appliance is
 /// dropped before the first request. None where that could not be written.
-async fn at_url(context: &Arc<Context>, gateway: &X2Gateway, url: &str) -> Option<X2GatewayStatus> {
+async fn at_url(
+    context: &Arc<Context>,
+    gateway: &X2Gateway,
+    url: &str,
+    memory: &mut Memory,
+) -> Option<X2GatewayStatus> {
     let status = gateway.status.clone().unwrap_or_default();
     if status.effective_url.as_deref().is_none_or(|before| before == url) {
         return Some(status);
     }
+    (memory.begun, memory.contest) = (None, Contest::default());
+    memory.owed.clear();
     let mut fresh = X2GatewayStatus {
         conditions: status.conditions,
         last_handled_reconcile_at: status.last_handled_reconcile_at,
@@ -144,16 +157,18 @@ impl Examination<'_> {
             let credentials =
                 self.credentials(&endpoint, age).await.map_err(|verdict| self.not_in(verdict))?;
             match self.visit(&endpoint, &credentials, memory, refused).await {
+                Ok(None) => return Err(Stop::Void),
                 Err(AccessError::Stale(serial)) if refused.is_none() => {
                     refused = Some(serial);
                     age = Age::Since(clock::instant());
                 }
                 Err(error) => {
-                    let trial = if error.is_refusal() { Trial::Refused } else { Trial::NoAnswer };
+                    let barred = matches!(error, AccessError::NotAdmin | AccessError::TokenRefused);
+                    let trial = if barred || error.is_refusal() { Trial::Refused } else { Trial::NoAnswer };
                     record(self.context, self.gateway, trial);
                     return Err(Stop::Access(error, Box::new(credentials)));
                 }
-                Ok(seeing) => return Ok(seeing),
+                Ok(Some(seeing)) => return Ok(seeing),
             }
         }
     }
@@ -176,13 +191,32 @@ impl Examination<'_> {
         }
     }
 
-    fn not_in(&self, verdict: Verdict) -> Stop {
-        record(self.context, self.gateway, Trial::Refused);
-        Stop::Verdict(verdict)
+    fn not_in(&self, why: Unread) -> Stop {
+        match why {
+            Unread::Silence => Stop::Void,
+            Unread::Refused(verdict) => {
+                record(self.context, self.gateway, Trial::Refused);
+                Stop::Verdict(verdict)
+            }
+        }
+    }
+
+    /// Whether what the look began with still holds: a wait may lie between, and nobody wants yesterday's decision
+    /// carried out.
+    fn still_holds(&self) -> bool {
+        let key = Key::of(self.gateway.meta());
+        let set = PolicySet::of(self.context, &key.namespace);
+        let owns = self.context.gateway_claims.standing(&claim_id(self.gateway)) == Standing::Owner;
+        let alike = |now: Arc<X2Gateway>| {
+            now.uid() == self.gateway.uid()
+                && now.meta().generation == self.gateway.meta().generation
+                && set.governance(&now).regime == *self.regime
+        };
+        owns && self.context.gateways.valid(&key).is_some_and(alike)
     }
 
     /// User name and password: read now where a login is due.
-    async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Verdict> {
+    async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
         let Context { references, remotes, settings, .. } = &**self.context;
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let read = |age| {
@@ -200,8 +234,11 @@ impl Examination<'_> {
         if age == Age::InUse && !remotes.sessions.is_living(&key).await {
             credentials = read(Age::Now).await?;
         }
-        if self.asked {
-            remotes.admission.forgive(&credentials.identity, &endpoint.base.to_string());
+        let url = endpoint.base.to_string();
+        match self.asked {
+            Some(Asked::Here) => remotes.admission.insist(&credentials.identity, &url),
+            Some(Asked::Policy) => remotes.admission.forgive(&credentials.identity, &url),
+            None => {}
         }
         Ok(credentials)
     }
@@ -212,17 +249,12 @@ impl Examination<'_> {
         credentials: &Credentials,
         memory: &mut Memory,
         refused: Option<Serial>,
-    ) -> Result<Seeing, AccessError> {
+    ) -> Result<Option<Seeing>, AccessError> {
         let mut x2 = X2::new(&self.context.remotes, endpoint, credentials, refused);
-        if let Err(error) = x2.log_in().await {
-            if error == AccessError::NotAdmin {
-                record(self.context, self.gateway, Trial::Refused);
-            }
-            return Err(error);
-        }
+        x2.log_in().await?;
         record(self.context, self.gateway, Trial::GotIn);
         if let Some(verdict) = self.conflict(memory) {
-            return Ok(Seeing { verdict, timeout: None, token: None, change: None });
+            return Ok(Some(Seeing { verdict, timeout: None, token: None, change: None }));
         }
         let timeout = x2.read_timeout().await;
         if matches!(timeout, Err(AccessError::NotAdmin | AccessError::TokenRefused)) {
@@ -231,7 +263,7 @@ impl Examination<'_> {
             self.context.remotes.sessions.forget(&key).await;
         }
         let seen = Seen { timeout: timeout?, written: false, token: x2.fresh_lifetime(), proofs: 0 };
-        self.settle(&mut x2, seen, memory).await
+        self.settle(&mut x2, seen, endpoint, credentials, memory).await
     }
 
     /// Takes one step after the other until there is something to report.
@@ -239,16 +271,29 @@ impl Examination<'_> {
         &self,
         x2: &mut X2<'_>,
         mut seen: Seen,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
         memory: &mut Memory,
-    ) -> Result<Seeing, AccessError> {
+    ) -> Result<Option<Seeing>, AccessError> {
         let regime = self.regime;
         // What was begun and not seen to its end is not known to be proven, whatever was proven before it.
         let prior =
             Prior { timeout: self.prior.timeout.filter(|_| memory.begun.is_none()), ..self.prior.clone() };
         self.follow_contest(memory, seen.timeout);
+        let mut reread = false;
         let verdict = loop {
-            match decide(regime, &prior, seen, memory.contest, clock::elapsed()) {
+            let step = decide(regime, &prior, seen, memory.contest, clock::elapsed());
+            if !reread && !matches!(step, Step::Report(_)) {
+                // A proving login comes next: not with a password that has been replaced meanwhile.
+                reread = true;
+                match self.credentials(endpoint, Age::Now).await {
+                    Ok(now) if now.identity == credentials.identity => {}
+                    _ => return Ok(None),
+                }
+            }
+            match step {
                 Step::Report(verdict) => break verdict,
+                Step::Write { .. } if !self.still_holds() => return Ok(None),
                 Step::Write { to, cause } => {
                     memory.begun = Some(Begun { from: seen.timeout, cause });
                     memory.contest = memory.contest.tried(clock::elapsed());
@@ -277,7 +322,8 @@ impl Examination<'_> {
             policy: policy.to_owned(),
             cause,
         });
-        Ok(Seeing { verdict, timeout: Some(seen.timeout), token: seen.token.or(x2.fresh_lifetime()), change })
+        let token = seen.token.or(x2.fresh_lifetime());
+        Ok(Some(Seeing { verdict, timeout: Some(seen.timeout), token, change }))
     }
 
     /// A change that took effect without being recorded: its answer, or our report of it, was lost.
@@ -292,7 +338,7 @@ impl Examination<'_> {
     fn follow_contest(&self, memory: &mut Memory, timeout: u32) {
         let aim = self.regime.policy().map(str::to_owned).zip(self.regime.target());
         if memory.contested != aim && memory.contested.is_some() {
-            memory.contest = crate::engine::contest::Contest::default();
+            memory.contest = Contest::default();
         }
         memory.contested.clone_from(&aim);
         if has_drifted(self.regime, &self.prior, timeout) {
@@ -305,6 +351,7 @@ impl Examination<'_> {
     fn refusal(&self, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {
         let mut findings = Findings::of(error.verdict("The appliance", &credentials.secret));
         findings.retry_after = error.retry_after();
+        findings.polls = error.is_refusal();
         findings.refused = server::refused_login(self.context, error, credentials, url);
         findings
     }

@@ -1,0 +1,105 @@
+//! What is told of a gateway: its status, and events.
+
+use kube::ResourceExt as _;
+
+use super::{Findings, HISTORY};
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::events::{Happening, policy_reference, reference};
+use crate::controller::policy::{self, Governance};
+use crate::controller::store::Key;
+use crate::controller::workers::Kind;
+use crate::controller::{report, server};
+use crate::crd::{Cause, Change, X2Gateway, X2GatewayStatus};
+use crate::engine::gateway::Regime;
+use crate::engine::verdict::{self, Notes, Verdict};
+
+/// The status after a look.
+pub(super) fn new_status(
+    gateway: &X2Gateway,
+    findings: &Findings,
+    governance: &Governance,
+    owed: &[Change],
+    reported: bool,
+) -> X2GatewayStatus {
+    let mut status = gateway.status.clone().unwrap_or_default();
+    // A failure that may pass leaves Ready as it is, even where something else is written.
+    if reported {
+        let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
+        report::set_verdict(&mut status, gateway, &findings.verdict, &notes);
+    }
+    let now = clock::now();
+    if let Some(url) = &findings.effective_url {
+        status.effective_url = Some(url.clone());
+    }
+    if let Some(timeout) = findings.timeout {
+        status.timeout_seconds = Some(timeout);
+        status.last_checked_time = Some(now.clone());
+        status.refused_login.clear();
+    }
+    if let Some(token) = findings.token {
+        // A second more or less is no news.
+        let known = status.proven_timeout_seconds.filter(|known| token.abs_diff(*known) <= 2);
+        status.proven_timeout_seconds = known.or(Some(token));
+        status.last_proven_time = Some(now.clone());
+    }
+    status.policy = governance.regime.policy().map(str::to_owned);
+    status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
+    if let Some(refused) = &findings.refused {
+        server::remember(&mut status.refused_login, refused);
+    }
+    for change in owed {
+        status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
+        status.history.insert(0, change.clone());
+        status.history.truncate(HISTORY);
+    }
+    status
+}
+
+/// Tells of changes and of a worse standing: after the status was written.
+pub(super) fn announce(
+    context: &Context,
+    gateway: &X2Gateway,
+    owed: &[Change],
+    verdict: Option<&Verdict>,
+    regime: &Regime,
+) {
+    let object = reference(gateway);
+    let namespace = gateway.namespace().unwrap_or_default();
+    let about = |policy: &str| {
+        policy_reference(&Key::new(namespace.clone(), policy), policy::uid(context, &namespace, policy))
+    };
+    for change in owed {
+        let Change { from, to, policy, cause, .. } = change;
+        let was = from.map_or_else(String::new, |from| format!(" from {from} s"));
+        let (reason, note) = match cause {
+            Cause::Policy => (
+                "TimeoutChanged",
+                format!("Token lifetime set{was} to {to} s, as TokenPolicy {policy} wants."),
+            ),
+            Cause::Drift => {
+                context.metrics.drift_corrected(Kind::Gateway.as_str());
+                (
+                    "DriftCorrected",
+                    format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."),
+                )
+            }
+        };
+        tracing::info!(
+            kind = "X2Gateway",
+            namespace,
+            name = gateway.name_any(),
+            from,
+            to,
+            policy,
+            ?cause,
+            "{note}"
+        );
+        let policy = Some(about(policy));
+        context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+    }
+    if let Some(verdict) = verdict {
+        let before = gateway.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+        context.warn_of(object, regime.policy().map(about), before, verdict);
+    }
+}
