@@ -52,7 +52,7 @@ pub struct CustomerTokenTtlSpec {
     #[serde(default)]
     #[schemars(extend("default" = "Enforce"))]
     pub mode: Mode,
-    /// Set to true to pause all work on this object. Its status stays as it is.
+    /// Set to true to pause all work on this object. Ready stays as it is; the condition Suspended says so.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub suspend: bool,

@@ -30,7 +30,7 @@ pub struct Connection {
     #[serde(default = "default_request_timeout")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("1s", "5m", "10s or 1m30s"), "default" = "10s"))]
     pub request_timeout: String,
-    /// Set to true to pause all work on this object. Its status stays as it is.
+    /// Set to true to pause all work on this object. Ready stays as it is; the condition Suspended says so.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub suspend: bool,

@@ -144,7 +144,7 @@ impl RemoteError {
         }
     }
 
-    /// Whether a write may have been carried out although it failed.
+    /// The status of an answer other than success.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self.fault {
