@@ -266,6 +266,7 @@ async fn clean_up(context: Arc<Context>) {
     loop {
         every.tick().await;
         context.references.purge();
+        context.remotes.http.purge();
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Standing {
     Owner,
     /// Another one owns the object.
     Loser,
-    /// Nobody may write yet; this claimant's try is outstanding.
+    /// It may not write yet; its try is outstanding, or was refused.
     TryNow,
     /// This one may not write: others' tries are outstanding, or it is paused.
     Undecided,
@@ -53,7 +53,8 @@ pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
     if alone {
         return Standing::Owner;
     }
-    if mine == Trial::Untried {
+    // Who was refused reports that, and may try again with another credential.
+    if matches!(mine, Trial::Untried | Trial::Refused) {
         return Standing::TryNow;
     }
     for rival in rivals {

@@ -27,6 +27,8 @@ use crate::metrics::Metrics;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
+/// How long what is needed to make connections is kept.
+const UNUSED: Duration = Duration::from_hours(1);
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
 
@@ -56,7 +58,7 @@ pub type Content = Zeroizing<Vec<u8>>;
 /// Makes exchanges. One per process; cheap to share.
 #[derive(Debug)]
 pub struct Http {
-    clients: Mutex<HashMap<ClientKey, Client>>,
+    clients: Mutex<HashMap<ClientKey, (Client, Instant)>>,
     dial: Arc<DialPolicy>,
     slots: Slots,
     metrics: Arc<Metrics>,
@@ -147,12 +149,22 @@ impl Http {
             transport.server_name.as_ref().and_then(|_| endpoint.base.url().host_str()).map(str::to_owned);
         let key = ClientKey { transport, dialled };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&key) {
+        if let Some((client, used)) = clients.get_mut(&key) {
+            *used = clock::instant();
             return Ok(client.clone());
         }
         let client = build(&key, &self.dial)?;
-        clients.insert(key, client.clone());
+        clients.insert(key, (client.clone(), clock::instant()));
         Ok(client)
+    }
+
+    /// Drops the clients of TLS settings that nobody has used for a while, such as those of a CA that was replaced; to be
+    /// called now and then.
+    pub fn purge(&self) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|_, (_, used)| used.elapsed() < UNUSED);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.retain(|_, at| at.elapsed() < UNUSED);
     }
 }
 

@@ -13,6 +13,9 @@ use super::endpoint::{Endpoint, Transport};
 use super::login::AccessError;
 use crate::clock;
 
+/// How long an expired session is kept for the sake of its refresh token.
+const RENEWABLE: Duration = Duration::from_hours(24);
+
 /// What a token belongs to: with any other URL, transport or Secret it is not used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {
@@ -154,8 +157,9 @@ impl Sessions {
         }
         // Dead sessions go now and then: looking at all of them at each new one would be quadratic.
         if places.len().is_power_of_two() {
+            let renewable = |s: &Session| s.refresh.is_some() && s.renew_at.elapsed() < RENEWABLE;
             let of_use = |held: &Held| {
-                held.living().is_some() || held.session.as_ref().is_some_and(|s| s.refresh.is_some())
+                held.living().is_some() || held.session.as_ref().is_some_and(|session| renewable(session))
             };
             places.retain(|_, place| {
                 Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|held| of_use(&held))
