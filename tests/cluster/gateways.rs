@@ -253,3 +253,32 @@ async fn a_changed_url_drops_what_was_known_before_the_first_request() {
     assert_eq!(status(&moved)["history"].as_array().unwrap().len(), 1);
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_does_not_hold_any_more_is_not_carried_out() {
+    let fleet = fleet(3);
+    let gate = tenure_kit::faults::Gate::new();
+    let mut f = Fixture::new("superseded").await;
+    f.credentials(&fleet).await;
+    for index in 0..3 {
+        fleet.appliance(index).fault(Fault::gate(&gate).on(Kind::Get));
+        f.apply(&gateway(&format!("x2-{index}"), &fleet.appliance(index))).await;
+    }
+    f.apply(&policy("short", json!({"timeoutSeconds": 600}))).await;
+    f.start().await;
+    // All three are being read for the first policy when somebody thinks better of it.
+    for index in 0..3 {
+        fleet.appliance(index).requests().wait_arrived(Kind::Get, 1).await;
+    }
+    f.patch("X2Gateway", "x2-1", json!({"spec": {"suspend": true}})).await;
+    f.ns.delete_object("X2Gateway", "x2-2").await.unwrap();
+    let edited = f.patch("TokenPolicy", "short", json!({"spec": {"timeoutSeconds": 28800}})).await;
+    f.wait("TokenPolicy", "short", |p| status(p)["observedGeneration"] == json!(edited.metadata.generation))
+        .await;
+    gate.open();
+    f.reason("X2Gateway", "x2-0", "InSync").await;
+    f.wait("X2Gateway", "x2-1", |g| is_current(g) && condition(g, "Suspended")["status"] == "True").await;
+    assert_eq!(fleet.appliance(0).requests().written(), [r#"{"timeout_seconds":28800}"#]);
+    assert_eq!([fleet.appliance(1).counts().write, fleet.appliance(2).counts().write], [0, 0]);
+    f.finish().await;
+}
