@@ -64,6 +64,8 @@ struct Begun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Inputs {
     generation: Option<i64>,
+    /// Lifetimes wanted, in seconds: a fight over others is another fight.
+    wanted: (u32, u32),
     /// UID and generation of the server.
     server: Option<(Option<String>, Option<i64>)>,
     /// Whether the server is known not to be ready. That it has come to be ready is a reason for those who are not.
@@ -131,6 +133,7 @@ impl Reconciled for CustomerTokenTtl {
         let id = claim_id(customer);
         let inputs = Inputs {
             generation: customer.meta().generation,
+            wanted: (customer.spec.access_token_ttl_seconds, customer.spec.refresh_token_ttl_seconds),
             server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
             server_fails: server.as_ref().is_some_and(|server| is_known_not_ready(server)),
             standing: context.customer_claims.standing(&id),
@@ -271,7 +274,7 @@ fn not_due(
             if is_ready || inputs.server_fails {
                 before.server_fails = inputs.server_fails;
             }
-            if before.generation != inputs.generation {
+            if before.wanted != inputs.wanted {
                 memory.contest = Contest::default();
             }
             if asked || before != inputs {
