@@ -17,14 +17,14 @@ use tokio::sync::OnceCell;
 
 /// Longest wait for anything that takes no time by design.
 pub const SOON: Duration = Duration::from_secs(20);
-/// Passwords that must appear nowhere, and the beginning of every token.
+/// Passwords that must appear nowhere, and the beginning of every token (its header names the algorithm first).
 pub const PLANTED: [&str; 6] = [
     "x2-admin-password",
     "x2-viewer-password",
     "kona-admin-password",
     "kona-user-password",
     "planted-wrong-password",
-    "eyJ",
+    "eyJhbGci",
 ];
 
 /// A test's world.
