@@ -282,3 +282,35 @@ async fn a_decision_that_does_not_hold_any_more_is_not_carried_out() {
     assert_eq!([fleet.appliance(1).counts().write, fleet.appliance(2).counts().write], [0, 0]);
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_the_last_check_is_refreshed_when_it_is_an_hour_old() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("hourly").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    let mut before = fleet.appliance(0).counts();
+    for (minutes, refreshed) in [(50, false), (70, true)] {
+        let ago = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+        let old = json!({"status": {"lastCheckedTime": format!("{ago:.0}")}});
+        let api = f.ns.api("X2Gateway").await.unwrap();
+        let patch = kube::api::Patch::Merge(old.clone());
+        let patched = api.patch_status("x2-1", &kube::api::PatchParams::default(), &patch).await.unwrap();
+        fleet.appliance(0).requests().wait_for(Kind::Get, before.get + 1).await;
+        if refreshed {
+            let fresh = f.wait("X2Gateway", "x2-1", |g| version(g) != version(&patched)).await;
+            assert_ne!(status(&fresh)["lastCheckedTime"], old["status"]["lastCheckedTime"]);
+            assert_eq!(status(&fresh)["history"], status(&patched)["history"]);
+        } else {
+            fleet.appliance(0).requests().wait_for(Kind::Get, before.get + 2).await;
+            assert_eq!(version(&f.get("X2Gateway", "x2-1").await), version(&patched));
+        }
+        let now = fleet.appliance(0).counts();
+        assert_eq!((now.login, now.write), (before.login, before.write));
+        before = now;
+    }
+    f.finish().await;
+}
