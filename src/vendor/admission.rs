@@ -4,7 +4,7 @@
 //! ask one directory: until a password was accepted somewhere only one login with it is under way, and after three URLs
 //! have refused it no other is tried.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,8 +43,8 @@ fn age(who: &Identity) -> Option<u64> {
 struct Password {
     accepted: AtomicBool,
     refused: Mutex<HashMap<String, Timestamp>>,
-    /// URLs where somebody asked for one more try, although others have refused it.
-    passes: Mutex<HashSet<String>>,
+    /// URLs that were turned away because others had refused it; true where somebody has asked for a try all the same.
+    passes: Mutex<HashMap<String, bool>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -74,7 +74,7 @@ impl Password {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn passes(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn passes(&self) -> MutexGuard<'_, HashMap<String, bool>> {
         self.passes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,7 +89,7 @@ impl Admission {
     /// Waits for leave to log in at a URL.
     pub async fn enter(&self, who: &Identity, url: &str, now: Timestamp) -> Result<Ticket, NotAdmitted> {
         let password = self.password(who);
-        if password.passes().remove(url) {
+        if password.passes().remove(url) == Some(true) {
             return Ok(Ticket { password, url: url.to_owned(), _turn: None });
         }
         self.check(&password, url, now)?;
@@ -110,6 +110,8 @@ impl Admission {
         if refused.contains_key(url) {
             Err(NotAdmitted::Here)
         } else if refused.len() >= REFUSALS && !password.accepted.load(Ordering::Acquire) {
+            drop(refused);
+            password.passes().entry(url.to_owned()).or_insert(false);
             Err(NotAdmitted::Elsewhere)
         } else {
             Ok(())
@@ -126,12 +128,13 @@ impl Admission {
         self.password(who).refused().remove(url);
     }
 
-    /// Lets a URL be tried once more, even where enough others have refused the password: somebody asked for it there.
+    /// Lets a URL be tried once more, even where it was turned away because others have refused the password: somebody
+    /// asked for it there.
     pub fn insist(&self, who: &Identity, url: &str) {
         let password = self.password(who);
         password.refused().remove(url);
-        if !password.accepted.load(Ordering::Acquire) && !password.refused().is_empty() {
-            password.passes().insert(url.to_owned());
+        if let Some(pass) = password.passes().get_mut(url) {
+            *pass = true;
         }
     }
 
@@ -209,6 +212,9 @@ mod tests {
         for url in ["a", "b", "c"] {
             admission.enter(&identity("1"), url, at(0)).await.unwrap().refused(at(0));
         }
+        // Who asks before anything is known gets no more than others.
+        admission.insist(&identity("1"), "d");
+        assert_eq!(admission.enter(&identity("1"), "d", at(0)).await.unwrap_err(), NotAdmitted::Elsewhere);
         admission.insist(&identity("1"), "d");
         admission.enter(&identity("1"), "d", at(0)).await.unwrap().refused(at(0));
         assert_eq!(admission.enter(&identity("1"), "d", at(0)).await.unwrap_err(), NotAdmitted::Here);
