@@ -89,7 +89,8 @@ impl Admission {
     /// Waits for leave to log in at a URL.
     pub async fn enter(&self, who: &Identity, url: &str, now: Timestamp) -> Result<Ticket, NotAdmitted> {
         let password = self.password(who);
-        if password.passes().remove(url) == Some(true) {
+        let passes = password.passes().get_mut(url).is_some_and(std::mem::take);
+        if passes {
             return Ok(Ticket { password, url: url.to_owned(), _turn: None });
         }
         self.check(&password, url, now)?;
