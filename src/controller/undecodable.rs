@@ -16,8 +16,8 @@ use crate::clock;
 use crate::crd::Condition;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
-/// Wait after the API server did not take the report.
-const AGAIN: Duration = Duration::from_secs(30);
+/// Wait after the API server did not take the report: it refuses writes for a moment while it takes up another schema.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Says so in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
 /// with it until it is corrected.
