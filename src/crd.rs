@@ -3,17 +3,20 @@
 mod customertokenttl;
 mod konaserver;
 mod reference;
+mod rollout;
 mod rules;
 mod schema;
 mod tokenpolicy;
 mod x2gateway;
 
 pub use customertokenttl::{
-    CustomerTokenTtl, CustomerTokenTtlSpec, CustomerTokenTtlStatus, ServerRef, TtlChange, TtlSeconds,
+    CustomerTokenTtl, CustomerTokenTtlSpec, CustomerTokenTtlStatus, ServerRef, TtlChange, TtlPending,
+    TtlSeconds,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use konaserver::{CustomerCounts, KonaServer, KonaServerSpec, KonaServerStatus, Limits};
 pub use reference::{CaRef, Connection, CredentialsRef, RefusedLogin, Tls};
+pub use rollout::{Canary, NumberOrPercent, Phase, Rollout, RolloutStatus};
 pub use schema::manifests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,12 +24,16 @@ pub use tokenpolicy::{
     Failure, GatewayCounts, GatewaySelector, Operator, Requirement, TokenPolicy, TokenPolicySpec,
     TokenPolicyStatus,
 };
-pub use x2gateway::{Change, X2Gateway, X2GatewaySpec, X2GatewayStatus};
+pub use x2gateway::{Change, Pending, X2Gateway, X2GatewaySpec, X2GatewayStatus};
 
 /// Asks for a look now, by any new value.
 pub const RECONCILE_REQUESTED_AT: &str = "tenure.dev/reconcile-requested-at";
 /// Flux's annotation of the same meaning; ours wins over it.
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// Finalizer of objects whose remote values are to be restored when they are deleted.
+pub const RESTORE: &str = "tenure.dev/restore";
+/// `"true"` lets an object go without restoring anything.
+pub const SKIP_RESTORE: &str = "tenure.dev/skip-restore";
 /// On a Secret: the only origins its password may be sent to.
 pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
 
@@ -47,6 +54,30 @@ pub enum Cause {
     Policy,
     /// Somebody else had changed the remote value.
     Drift,
+    /// The resource that wanted it is gone: the value from before it was put back.
+    Restore,
+}
+
+/// What becomes of remote values when the resource that wanted them goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// They stay.
+    #[default]
+    Retain,
+    /// What stood there before the first change is put back.
+    Restore,
+}
+
+/// When tokens issued before a change are invalidated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RevokeTokens {
+    /// Never: they live on for as long as they were issued.
+    #[default]
+    Never,
+    /// When a change has made lifetimes shorter.
+    OnTightening,
+    /// After every change that the policy asked for.
+    OnChange,
 }
 
 fn default_interval() -> String {

@@ -396,6 +396,7 @@ fn announce(
                 context.metrics.drift_corrected(Kind::Customer.as_str());
                 ("DriftCorrected", "put back")
             }
+            Cause::Restore => ("TtlChanged", "restored"),
         };
         let note = format!("Token lifetimes {verb} to {access} s (access) and {refresh} s (refresh).");
         tracing::info!(kind = "CustomerTokenTtl", namespace, name, access, refresh, ?cause, "{note}");

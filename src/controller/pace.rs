@@ -29,6 +29,11 @@ impl Pace {
         self.due
     }
 
+    /// Brings the next look forward to a moment that is known to matter, such as the opening of a change window.
+    pub fn not_later_than(&mut self, moment: Instant) {
+        self.due = Some(self.due.map_or(moment, |due| due.min(moment)));
+    }
+
     /// Something that counts has changed: earlier failures do not.
     pub fn reset(&mut self) {
         *self = Self::default();
@@ -76,9 +81,11 @@ impl Pace {
                 let quick = schedule::backoff(self.failures, random);
                 let in_grace = was_ready && self.failures < GRACE && passes(reason);
                 match reason {
-                    Reason::Drifted | Reason::Contested | Reason::VerificationFailed => {
-                        schedule::jittered(interval, random)
-                    }
+                    Reason::Drifted
+                    | Reason::Contested
+                    | Reason::VerificationFailed
+                    | Reason::AwaitingWindow
+                    | Reason::AwaitingRollout => schedule::jittered(interval, random),
                     _ if reason.standing() == Standing::InProgress || in_grace => {
                         quick.max(retry_after.unwrap_or_default())
                     }

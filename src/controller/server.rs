@@ -326,7 +326,7 @@ fn new_status(
         return status;
     }
     let Some(findings) = findings else { return status };
-    let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
+    let notes = Notes { insecure: findings.insecure.clone(), ..Notes::default() };
     report::set_verdict(&mut status, server, &findings.verdict, &notes);
     if status.effective_url != findings.effective_url {
         status.refused_login.clear();

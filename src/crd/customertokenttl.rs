@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mode, Time,
+    DeletionPolicy, Mode, Time,
     reference::{CredentialsRef, RefusedLogin},
     rules,
 };
@@ -60,6 +60,11 @@ pub struct CustomerTokenTtlSpec {
     #[serde(default = "super::default_interval")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
+    /// What becomes of the customer's two keys when this resource is deleted: Retain leaves them; Restore puts back what
+    /// stood there before the first change, if nobody has changed it since.
+    #[serde(default)]
+    #[schemars(extend("default" = "Retain"))]
+    pub deletion_policy: DeletionPolicy,
     /// A Secret with a user of this customer. Its fresh login then proves the lifetime after a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_credentials_secret_ref: Option<CredentialsRef>,
@@ -108,6 +113,9 @@ pub struct CustomerTokenTtlStatus {
     /// JSON text of each key before the operator's first write; a key without an entry was absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<BTreeMap<String, String>>,
+    /// A change begun, and not yet proven and recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<TtlPending>,
     /// Logins with verifyCredentialsSecretRef that were refused and are not repeated while the Secret stays as it was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
@@ -138,6 +146,16 @@ pub struct TtlSeconds {
     pub refresh_token_ttl_seconds: Option<u32>,
 }
 
+/// A change of a customer's lifetimes that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TtlPending {
+    /// The lifetimes to be set; one that is absent is to be removed.
+    pub to: TtlSeconds,
+    /// When it was begun.
+    pub since: Time,
+}
+
 /// One change of a customer's lifetimes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -148,6 +166,7 @@ pub struct TtlChange {
     pub from: TtlSeconds,
     /// Lifetimes after.
     pub to: TtlSeconds,
-    /// Policy: this resource asked for other values than before. Drift: somebody else had changed them.
+    /// Policy: this resource asked for other values than before. Drift: somebody else had changed them. Restore: this
+    /// resource was deleted.
     pub cause: super::Cause,
 }

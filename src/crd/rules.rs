@@ -148,3 +148,29 @@ pub(super) fn customer_id() -> Value {
     rules.extend(form.as_array().cloned().unwrap_or_default());
     Value::Array(rules)
 }
+
+/// Takes part in [`number_or_percent`]: `0%` to `100%`.
+const PERCENT: &str = "^(100|[1-9]?[0-9])%$";
+
+pub(super) fn number_or_percent() -> Value {
+    json!([rule(
+        &format!("type(self) == int ? self >= 0 && self <= 100000 : self.matches('{PERCENT}')"),
+        "must be a number of gateways, such as 3, or a percentage, such as 5%"
+    )])
+}
+
+pub(super) fn at_least_one_or_percent() -> Value {
+    json!([rule(
+        &format!(
+            "type(self) == int ? self >= 1 && self <= 100000 : self.matches('{PERCENT}') && self != '0%'"
+        ),
+        "must be a number of gateways from 1, such as 10, or a percentage from 1%, such as 10%"
+    )])
+}
+
+pub(super) fn one_canary() -> Value {
+    json!([rule(
+        "has(self.count) != has(self.selector)",
+        "set either count (the first gateways by name) or selector (gateways by their labels)"
+    )])
+}

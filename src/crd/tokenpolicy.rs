@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, rules};
+use super::{DeletionPolicy, Mode, RevokeTokens, Rollout, RolloutStatus, rules};
 
 /// The token lifetime that the selected gateways of this namespace must have.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +61,19 @@ pub struct TokenPolicySpec {
     #[serde(default = "super::default_interval")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
+    /// Whether tokens issued before a change are invalidated, by the operator's own user and for that user only, which
+    /// logs it out everywhere: Never; `OnTightening`, when a change has made the lifetime shorter; or `OnChange`.
+    #[serde(default)]
+    #[schemars(extend("default" = "Never"))]
+    pub revoke_tokens: RevokeTokens,
+    /// What becomes of a gateway's lifetime when this policy or the gateway is deleted, or the gateway leaves the policy:
+    /// Retain leaves it; Restore puts back what stood there before the first change, if nobody has changed it since.
+    #[serde(default)]
+    #[schemars(extend("default" = "Retain"))]
+    pub deletion_policy: DeletionPolicy,
+    /// Changes few gateways at a time and stops when they fail. Without it, all are changed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }
 
 /// A selection by labels, as in other Kubernetes resources.
@@ -131,7 +144,7 @@ pub struct TokenPolicyStatus {
     /// Generation of the spec that this status speaks of; -1 until the first look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and beside it Reconciling or Stalled; Suspended informs.
+    /// Ready, and beside it Reconciling or Stalled; Suspended and Risky inform.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
@@ -141,6 +154,9 @@ pub struct TokenPolicyStatus {
     /// How many gateways are in which state; each selected one is in exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateways: Option<GatewayCounts>,
+    /// How far the present target has been rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// The gateways that failed, sorted by name, twenty at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]

@@ -76,6 +76,9 @@ pub struct X2GatewayStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub original_timeout_seconds: Option<u32>,
+    /// A change begun, and not yet proven and recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
     /// Logins that were refused and are not repeated while the Secret stays as it was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
@@ -90,6 +93,17 @@ pub struct X2GatewayStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub history: Vec<Change>,
+}
+
+/// A change of an appliance's setting that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// The value to be set, in seconds.
+    #[schemars(with = "i64")]
+    pub to: u32,
+    /// When it was begun.
+    pub since: Time,
 }
 
 /// One change of an appliance's setting.
@@ -107,6 +121,7 @@ pub struct Change {
     pub to: u32,
     /// The policy that wanted it.
     pub policy: String,
-    /// Policy: the policy asked for another value than before. Drift: somebody else had changed it.
+    /// Policy: the policy asked for another value than before. Drift: somebody else had changed it. Restore: the policy
+    /// is gone, or the gateway has left it.
     pub cause: super::Cause,
 }

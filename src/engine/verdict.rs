@@ -39,6 +39,9 @@ pub enum Reason {
     VerificationFailed,
     Conflict,
     Contested,
+    AwaitingWindow,
+    AwaitingRollout,
+    RolloutHalted,
 }
 
 /// How an object stands, in the words of kstatus.
@@ -54,7 +57,7 @@ pub enum Standing {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::InSync,
         Self::Unmanaged,
         Self::Overridden,
@@ -88,6 +91,9 @@ impl Reason {
         Self::VerificationFailed,
         Self::Conflict,
         Self::Contested,
+        Self::AwaitingWindow,
+        Self::AwaitingRollout,
+        Self::RolloutHalted,
     ];
 
     /// The word as it stands in a condition.
@@ -127,6 +133,9 @@ impl Reason {
             Self::VerificationFailed => "VerificationFailed",
             Self::Conflict => "Conflict",
             Self::Contested => "Contested",
+            Self::AwaitingWindow => "AwaitingWindow",
+            Self::AwaitingRollout => "AwaitingRollout",
+            Self::RolloutHalted => "RolloutHalted",
         }
     }
 
@@ -143,6 +152,8 @@ impl Reason {
             Self::InSync | Self::Unmanaged | Self::Overridden | Self::Observed => Standing::Current,
             Self::Drifted
             | Self::Progressing
+            | Self::AwaitingWindow
+            | Self::AwaitingRollout
             | Self::NoGatewaysMatch
             | Self::GatewaysNotReady
             | Self::SecretNotFound
@@ -215,6 +226,8 @@ pub struct Notes {
     pub suspended: Option<String>,
     /// Set where the password travels, or the server answers, unprotected.
     pub insecure: Option<String>,
+    /// Set where a change would log out many people at once.
+    pub risky: Option<String>,
 }
 
 /// Conditions after a verdict. Times of conditions whose status did not change stay as they were.
@@ -240,6 +253,9 @@ pub fn conditions(
     }
     if let Some(message) = &notes.insecure {
         list.push(("Insecure", "True", "Insecure", message));
+    }
+    if let Some(message) = &notes.risky {
+        list.push(("Risky", "True", "Risky", message));
     }
     list.into_iter().map(|entry| condition(old, entry, generation, now)).collect()
 }

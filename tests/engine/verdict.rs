@@ -26,7 +26,11 @@ fn each_standing_has_its_conditions() {
         assert_eq!((condition.reason.as_str(), condition.message.as_str()), ("Conflict", "Do this."));
         assert_eq!((condition.observed_generation, condition.last_transition_time), (Some(7), time(1)));
     }
-    let notes = Notes { suspended: Some("paused".to_owned()), insecure: Some("in clear".to_owned()) };
+    let notes = Notes {
+        suspended: Some("paused".to_owned()),
+        insecure: Some("in clear".to_owned()),
+        ..Notes::default()
+    };
     let list = conditions(&[], &Verdict::new(Reason::InSync, "Well."), &notes, 1, &time(1));
     assert_eq!(kinds(&list), [("Ready", "True"), ("Suspended", "True"), ("Insecure", "True")]);
     assert_eq!(find(&list, "Insecure").unwrap().message, "in clear");
@@ -91,7 +95,7 @@ proptest! {
                 Report::Suspended => suspended(&before, "paused", generation, &time(now)),
                 Report::Verdict(reason, paused, insecure) => {
                     let note = |is: bool| is.then(|| "note".to_owned());
-                    let notes = Notes { suspended: note(paused), insecure: note(insecure) };
+                    let notes = Notes { suspended: note(paused), insecure: note(insecure), risky: None };
                     conditions(&before, &Verdict::new(reason, "Do this."), &notes, generation, &time(now))
                 }
             };

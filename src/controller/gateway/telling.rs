@@ -25,7 +25,7 @@ pub(super) fn new_status(
     let mut status = gateway.status.clone().unwrap_or_default();
     // A failure that may pass leaves Ready as it is, even where something else is written.
     if reported {
-        let notes = Notes { insecure: findings.insecure.clone(), suspended: None };
+        let notes = Notes { insecure: findings.insecure.clone(), ..Notes::default() };
         report::set_verdict(&mut status, gateway, &findings.verdict, &notes);
     }
     let now = clock::now();
@@ -84,6 +84,10 @@ pub(super) fn announce(
                     format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."),
                 )
             }
+            Cause::Restore => (
+                "TimeoutChanged",
+                format!("Token lifetime restored{was} to {to} s: TokenPolicy {policy} is gone."),
+            ),
         };
         tracing::info!(
             kind = "X2Gateway",

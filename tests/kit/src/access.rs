@@ -41,10 +41,10 @@ pub fn operator_rules() -> Vec<PolicyRule> {
     let statuses = kinds.map(|kind| format!("{kind}/status"));
     let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
     vec![
-        rule("tenure.dev", &kinds, &["get", "list", "watch"]),
+        rule("tenure.dev", &kinds, &["get", "list", "watch", "patch"]),
         rule("tenure.dev", &statuses, &["patch"]),
         rule("events.k8s.io", &["events"], &["create"]),
-        rule("", &["secrets", "configmaps"], &["get"]),
+        rule("", &["secrets", "configmaps", "namespaces"], &["get"]),
     ]
 }
 
