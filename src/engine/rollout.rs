@@ -209,18 +209,16 @@ pub fn plan(record: Option<&Record>, scene: &Scene<'_>) -> Plan {
     let mut plan =
         Plan { record: None, begin: Vec::new(), check: Vec::new(), undecided: false, lacks_canaries: false };
     let mut rollout = record.filter(|record| scene.concerns(record)).cloned();
-    // Each pass takes one step at the most: begin, canaries, others, complete.
+    // Each pass takes one step at the most: canaries, others, complete.
     for _ in 0..4 {
-        let next = match &rollout {
-            Some(active) if active.phase != Phase::Complete && !scene.has_lost_its_canaries(active) => {
-                Some(scene.advanced(active))
-            }
-            _ => scene.begun(&mut plan).or_else(|| rollout.clone()),
-        };
-        if next == rollout {
+        let next = scene.step(rollout.as_ref(), &mut plan);
+        let began = next.as_ref().map(|r| r.started) != rollout.as_ref().map(|r| r.started);
+        let moved = next != rollout;
+        rollout = next;
+        // Where it has just begun or been resumed, standings still tell of what was before it.
+        if began || !moved {
             break;
         }
-        rollout = next;
     }
     if let Some(active) = &rollout {
         plan.check = scene.to_be_checked(active);
@@ -253,6 +251,18 @@ impl Scene<'_> {
         self.members.values().any(|member| wanted(member.standing))
     }
 
+    fn step(&self, record: Option<&Record>, plan: &mut Plan) -> Option<Record> {
+        let Some(record) = record else { return self.begun(plan) };
+        match record.phase {
+            Phase::Complete => Some(self.begun(plan).unwrap_or_else(|| record.clone())),
+            Phase::Halted => Some(self.advanced(record)),
+            _ if self.has_lost_its_canaries(record) => {
+                Some(self.begun(plan).unwrap_or_else(|| self.advanced(record)))
+            }
+            _ => Some(self.advanced(record)),
+        }
+    }
+
     /// A new rollout, where one is needed and everybody who may take part is known.
     fn begun(&self, plan: &mut Plan) -> Option<Record> {
         let reset = self.is_reset() && self.has(|s| s == Standing::Drifted);
@@ -282,17 +292,16 @@ impl Scene<'_> {
         let readable = |s| !matches!(s, Standing::Unread | Standing::Unreadable | Standing::Restoring);
         match &canary.choice {
             Choice::First(count) => {
-                let open = self
-                    .members
-                    .iter()
-                    .filter(|(_, m)| readable(m.standing) && m.standing != Standing::Proven);
-                Some(open.take(*count).map(|(name, _)| name.clone()).collect())
+                let asks =
+                    |s| matches!(s, Standing::Waiting | Standing::Drifted | Standing::Failed { asks: true });
+                let asking = self.members.iter().filter(|(_, member)| asks(member.standing));
+                Some(asking.take(*count).map(|(name, _)| name.clone()).collect())
             }
             Choice::Named(names) => {
                 plan.lacks_canaries = !names.iter().any(|name| self.members.contains_key(name));
-                let named = names.iter().filter(|name| self.standing(name).is_some_and(readable));
-                let named: Vec<String> = named.cloned().collect();
-                (!named.is_empty()).then_some(named)
+                let present = names.iter().filter(|name| self.standing(name).is_some_and(readable));
+                let present: Vec<String> = present.cloned().collect();
+                (!present.is_empty()).then_some(present)
             }
         }
     }
@@ -403,9 +412,11 @@ fn may_begin(record: &Record, drifts: bool, name: &str, standing: Standing) -> b
 /// Whether a rollout has to go on for the sake of such a gateway.
 fn is_open(standing: Standing) -> bool {
     match standing {
-        Standing::Waiting | Standing::UnderWay | Standing::Failed { .. } | Standing::Unread => true,
-        // Put back by itself, or as soon as it asks.
-        Standing::Drifted => true,
+        Standing::Waiting
+        | Standing::Drifted
+        | Standing::UnderWay
+        | Standing::Failed { .. }
+        | Standing::Unread => true,
         Standing::Unreadable | Standing::Proven | Standing::Restoring => false,
     }
 }
