@@ -6,6 +6,7 @@ mod reference;
 mod rules;
 mod schema;
 mod tokenpolicy;
+mod window;
 mod x2gateway;
 
 pub use customertokenttl::{
@@ -21,6 +22,7 @@ pub use tokenpolicy::{
     Failure, GatewayCounts, GatewaySelector, Operator, Requirement, TokenPolicy, TokenPolicySpec,
     TokenPolicyStatus,
 };
+pub use window::Window;
 pub use x2gateway::{Change, X2Gateway, X2GatewaySpec, X2GatewayStatus};
 
 /// Asks for a look now, by any new value.
@@ -29,6 +31,8 @@ pub const RECONCILE_REQUESTED_AT: &str = "tenure.dev/reconcile-requested-at";
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// On a Secret: the only origins its password may be sent to.
 pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
+/// Opens the change windows by hand until the time that it gives.
+pub const OVERRIDE_WINDOW_UNTIL: &str = "tenure.dev/override-window-until";
 
 /// Whether a difference is put right or only reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
