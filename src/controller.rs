@@ -12,6 +12,7 @@ pub mod policy;
 pub mod references;
 pub mod report;
 pub mod request;
+pub mod restore;
 pub mod seed;
 pub mod server;
 pub mod store;

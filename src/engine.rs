@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod lifetime;
 pub mod ownership;
 pub mod precedence;
+pub mod restoration;
 pub mod rollout;
 pub mod schedule;
 pub mod tally;

@@ -18,6 +18,7 @@ use crate::controller::context::{Alarms, Context, Handled, Settings};
 use crate::controller::events::Events;
 use crate::controller::references::References;
 use crate::controller::report::Reporter;
+use crate::controller::restore::Namespaces;
 use crate::controller::watch::{Scope, watch};
 use crate::controller::workers::{self, Workers};
 use crate::controller::{claims::Claims, seed, store::Store};
@@ -216,6 +217,7 @@ fn context(options: &Options, client: &Client, events: Events, ending: watch::Re
         remotes,
         lanes: Lanes::default(),
         references: References::new(client.clone()),
+        namespaces: Namespaces::default(),
         reporter: Reporter::new(client.clone()),
         events,
         metrics,
@@ -266,6 +268,7 @@ async fn clean_up(context: Arc<Context>) {
     loop {
         every.tick().await;
         context.references.purge();
+        context.namespaces.purge();
         context.remotes.http.purge();
     }
 }

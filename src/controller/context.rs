@@ -12,6 +12,7 @@ use super::connection::Restrictions;
 use super::events::{Events, Happening};
 use super::references::References;
 use super::report::Reporter;
+use super::restore::Namespaces;
 use super::store::{Key, Store};
 use super::workers::{Kind, Workers};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
@@ -53,7 +54,9 @@ pub struct Context {
     pub lanes: Lanes,
     /// Secrets and `ConfigMaps`.
     pub references: References,
-    /// Writes statuses.
+    /// Which namespaces are being deleted.
+    pub namespaces: Namespaces,
+    /// Writes statuses and finalizers.
     pub reporter: Reporter,
     /// Writes events.
     pub events: Events,

@@ -58,7 +58,20 @@ impl Events {
 
 /// A reference to an object.
 pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
-    object.object_ref(&())
+    reference_of::<K>(object.meta())
+}
+
+/// A reference to an object of which only the metadata is understood.
+#[must_use]
+pub fn reference_of<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        uid: meta.uid.clone(),
+        ..ObjectReference::default()
+    }
 }
 
 /// A reference to a policy that may be gone by now.

@@ -1,4 +1,4 @@
-//! The one place that writes statuses: only where something has changed.
+//! The one place that writes to our objects: statuses, only where they say something new, and finalizers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub fn set_suspended<K: Reported>(status: &mut K::Status, object: &K, message: &
     *observed = Some(generation);
 }
 
-/// Writes statuses.
+/// Writes statuses and finalizers.
 #[derive(Debug)]
 pub struct Reporter {
     client: ClientHandle,
@@ -98,39 +98,72 @@ impl Reporter {
         Self { client: ClientHandle(client), in_flight: Semaphore::new(IN_FLIGHT) }
     }
 
-    /// The client that statuses are written with.
+    /// The client that it writes with.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.0.clone()
     }
 
-    /// Replaces the whole status of the object that has this UID. We are the only one who writes it.
-    async fn put<K: Reported>(&self, key: &Key, uid: &str, status: &Value) -> Result<K, Written> {
-        let patch: json_patch::Patch = serde_json::from_value(json!([
-            {"op": "test", "path": "/metadata/uid", "value": uid},
-            {"op": "add", "path": "/status", "value": status},
-        ]))
-        .map_err(|_| Written::Failed)?;
-        let api = Api::<K>::namespaced(self.client(), &key.namespace);
+    /// Changes one part of an object by a JSON patch: whole, or not at all where one of its tests fails.
+    pub(super) async fn patch<K: Reported>(
+        &self,
+        key: &Key,
+        part: Part,
+        operations: Value,
+    ) -> Result<Entry<K>, Written> {
+        let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|_| Written::Failed)?;
+        let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
         for attempt in 0..TRIES {
             let permit = self.in_flight.acquire().await;
-            let answer =
-                tokio::time::timeout(API_TIMEOUT, api.patch_status(&key.name, &params, &patch)).await;
+            let sending = async {
+                match part {
+                    Part::Status => api.patch_status(&key.name, &params, &patch).await,
+                    Part::Finalizers => api.patch(&key.name, &params, &patch).await,
+                }
+            };
+            let answer = tokio::time::timeout(API_TIMEOUT, sending).await;
             drop(permit);
             match answer {
-                Ok(Ok(object)) => return Ok(object),
+                Ok(Ok(object)) => return Ok(Entry::of(object)),
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
                 Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
-                    // 422: the test of the UID failed, or the object does not fit its schema any more.
-                    tracing::warn!(object = %key, code = status.code, "the API server refused a status");
-                    return Err(if status.code == 422 { Written::Gone } else { Written::Failed });
+                    return Err(part.refused(key, status.code));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await,
             }
         }
-        tracing::warn!(object = %key, "the API server did not take a status");
+        tracing::warn!(object = %key, "the API server did not take {}", part.as_str());
         Err(Written::Failed)
+    }
+}
+
+/// What of an object is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Its status.
+    Status,
+    /// Its finalizers.
+    Finalizers,
+}
+
+impl Part {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "a status",
+            Self::Finalizers => "finalizers",
+        }
+    }
+
+    /// What a refusal means. 422: a test failed, or the object does not fit its schema any more. Of a status only the UID
+    /// is tested; finalizers are others' to change, too.
+    fn refused(self, key: &Key, code: u16) -> Written {
+        if self == Self::Finalizers && code == 422 {
+            tracing::debug!(object = %key, "the finalizers have changed meanwhile");
+            return Written::Failed;
+        }
+        tracing::warn!(object = %key, code, "the API server refused {}", self.as_str());
+        if code == 422 { Written::Gone } else { Written::Failed }
     }
 }
 
@@ -142,9 +175,15 @@ pub async fn write<K: Reconciled>(context: &Arc<Context>, object: &K, status: K:
     }
     let Ok(value) = serde_json::to_value(&status) else { return Written::Failed };
     let key = Key::of(object.meta());
-    match context.reporter.put::<K>(&key, &object.uid().unwrap_or_default(), &value).await {
-        Ok(object) => {
-            store::put(context, &Entry::of(DeserializeGuard(Ok(object))), Source::OwnWrite);
+    let uid = object.uid().unwrap_or_default();
+    // The whole status: we are the only one who writes it.
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "add", "path": "/status", "value": value},
+    ]);
+    match context.reporter.patch::<K>(&key, Part::Status, operations).await {
+        Ok(entry) => {
+            store::put(context, &entry, Source::OwnWrite);
             Written::Written
         }
         Err(written) => written,

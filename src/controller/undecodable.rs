@@ -10,6 +10,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::context::{Context, UNDISTURBED};
+use super::events::reference_of;
+use super::report::Written;
+use super::restore;
 use super::store::Key;
 use super::workers::Reconciled;
 use crate::clock;
@@ -20,8 +23,30 @@ use crate::engine::verdict::{self, Notes, Reason, Verdict};
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Says so in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
-/// with it until it is corrected.
+/// with it until it is corrected, or deleted.
 pub async fn report<K: Reconciled>(
+    context: &Arc<Context>,
+    meta: &Arc<ObjectMeta>,
+    reported: &mut Option<i64>,
+) -> Instant {
+    let next = tell::<K>(context, meta, reported).await;
+    if !restore::is_leaving(meta) {
+        return next;
+    }
+    // What is not understood cannot be restored, unless it is corrected while its deletion waits.
+    let Some(why) = restore::let_go(context, meta).await else {
+        return next.min(restore::next_look(meta));
+    };
+    match restore::release::<K>(context, meta).await {
+        Written::Failed => clock::instant() + AGAIN,
+        Written::Gone | Written::Written | Written::Unchanged => {
+            restore::skipped(context, reference_of::<K>(meta), why.as_str());
+            clock::instant() + UNDISTURBED
+        }
+    }
+}
+
+async fn tell<K: Reconciled>(
     context: &Arc<Context>,
     meta: &Arc<ObjectMeta>,
     reported: &mut Option<i64>,

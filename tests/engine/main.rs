@@ -8,6 +8,7 @@ mod lifetime;
 mod merge;
 mod ownership;
 mod precedence;
+mod restoration;
 mod schedule;
 mod tally;
 mod verdict;

@@ -1,0 +1,175 @@
+//! What keeps an object whose remote value is to be restored when it goes: our finalizer, and how long it may stay.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
+use kube::core::ObjectMeta;
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::events::Happening;
+use super::report::{Part, Written};
+use super::store::{self, Key, Source};
+use super::workers::Reconciled;
+use crate::clock;
+use crate::crd::{RESTORE, SKIP_RESTORE};
+use crate::engine::restoration::{self, LetGo};
+
+/// Time between two looks whether the deletion of an object still waits: the end of its namespace is told by nobody.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long the answer about a namespace serves all its objects.
+const FRESH: Duration = Duration::from_secs(3);
+/// Longest wait for that answer.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether an object has our finalizer.
+#[must_use]
+pub fn is_held(meta: &ObjectMeta) -> bool {
+    finalizers(meta).iter().any(|finalizer| finalizer == RESTORE)
+}
+
+/// Whether the deletion of an object waits for us.
+#[must_use]
+pub fn is_leaving(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && is_held(meta)
+}
+
+/// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted
+/// takes no finalizer any more: to us it is gone.
+pub async fn hold<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Written {
+    if is_held(meta) {
+        return Written::Unchanged;
+    }
+    if meta.deletion_timestamp.is_some() {
+        return Written::Gone;
+    }
+    let mut wanted = finalizers(meta).to_vec();
+    wanted.push(RESTORE.to_owned());
+    write::<K>(context, meta, &wanted).await
+}
+
+/// Takes our finalizer off an object. `Gone` where it was the last one of an object that is being deleted; the store learns
+/// of that by the watch, and until then still holds the object as it was.
+pub async fn release<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Written {
+    if !is_held(meta) {
+        return Written::Unchanged;
+    }
+    let wanted: Vec<String> = finalizers(meta).iter().filter(|f| *f != RESTORE).cloned().collect();
+    write::<K>(context, meta, &wanted).await
+}
+
+/// Why a deletion does not wait for the remote value any longer, if so. Asks for the namespace, so it is for objects whose
+/// deletion waits for us.
+pub async fn let_go(context: &Context, meta: &ObjectMeta) -> Option<LetGo> {
+    let deleted = meta.deletion_timestamp.as_ref()?.0;
+    let annotation = meta.annotations.as_ref().and_then(|all| all.get(SKIP_RESTORE));
+    let asked = annotation.is_some_and(|value| value == "true");
+    let known = restoration::let_go(deleted, asked, false, clock::now().0);
+    if known.is_some() {
+        return known;
+    }
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let ends = context.namespaces.is_ending(&context.reporter.client(), namespace).await;
+    restoration::let_go(deleted, asked, ends, clock::now().0)
+}
+
+/// Waits until a deletion does not wait for the remote value any longer, to be raced against work on it. None where the
+/// object has gone meanwhile.
+pub async fn given_up<K: Reconciled>(context: &Context, meta: &ObjectMeta) -> Option<LetGo> {
+    let key = Key::of(meta);
+    loop {
+        let entry = K::store(context).get(&key).filter(|now| now.meta().uid == meta.uid)?;
+        if let Some(why) = let_go(context, entry.meta()).await {
+            return Some(why);
+        }
+        tokio::time::sleep_until(next_look(entry.meta())).await;
+    }
+}
+
+/// When an object whose deletion waits is looked at again, at the latest.
+#[must_use]
+pub fn next_look(meta: &ObjectMeta) -> Instant {
+    clock::instant() + time_left(meta).min(LOOK)
+}
+
+/// The time that is left for restoring; none where the object is not being deleted.
+#[must_use]
+pub fn time_left(meta: &ObjectMeta) -> Duration {
+    let deleted = meta.deletion_timestamp.as_ref();
+    deleted.map_or(Duration::ZERO, |deleted| restoration::time_left(deleted.0, clock::now().0))
+}
+
+/// Tells that an object went, or was changed, without its remote value being restored. `why` is a clause.
+pub fn skipped(context: &Context, object: ObjectReference, why: &str) {
+    let note = format!("The remote value was left as it is and not restored: {why}.");
+    let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
+    tracing::warn!(kind, namespace, name, "{note}");
+    context.events.publish(Happening { object, reason: "RestoreSkipped", note, warning: true, policy: None });
+}
+
+fn finalizers(meta: &ObjectMeta) -> &[String] {
+    meta.finalizers.as_deref().unwrap_or_default()
+}
+
+/// Replaces the finalizers, if they still are what we know of them: others have theirs, and none of them may be lost.
+async fn write<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta, wanted: &[String]) -> Written {
+    // A test for null holds where there is nothing.
+    let present = Some(finalizers(meta)).filter(|present| !present.is_empty());
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": meta.uid},
+        {"op": "test", "path": "/metadata/finalizers", "value": present},
+        {"op": "add", "path": "/metadata/finalizers", "value": wanted},
+    ]);
+    match context.reporter.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
+        Ok(entry) if entry.meta().deletion_timestamp.is_some() && finalizers(entry.meta()).is_empty() => {
+            Written::Gone
+        }
+        Ok(entry) => {
+            store::put(context, &entry, Source::OwnWrite);
+            Written::Written
+        }
+        Err(written) => written,
+    }
+}
+
+type Asked = Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>;
+
+/// Which namespaces are being deleted, as far as that was asked lately.
+#[derive(Debug, Default)]
+pub struct Namespaces(Mutex<HashMap<String, Asked>>);
+
+impl Namespaces {
+    /// Whether a namespace is being deleted; false where that cannot be known. One question serves all who ask within a few
+    /// seconds.
+    async fn is_ending(&self, client: &Client, name: &str) -> bool {
+        let place = {
+            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(places.entry(name.to_owned()).or_default())
+        };
+        let mut last = place.lock().await;
+        if let Some((_, ending)) = last.filter(|(asked, _)| asked.elapsed() < FRESH) {
+            return ending;
+        }
+        let api = Api::<Namespace>::all(client.clone());
+        let ending = match tokio::time::timeout(API_TIMEOUT, api.get_metadata(name)).await {
+            Ok(Ok(namespace)) => namespace.metadata.deletion_timestamp.is_some(),
+            Ok(Err(kube::Error::Api(status))) => status.code == 404,
+            _ => false,
+        };
+        *last = Some((clock::instant(), ending));
+        ending
+    }
+
+    /// Drops what is not fresh any more; to be called now and then.
+    pub fn purge(&self) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|_, place| {
+            Arc::strong_count(place) > 1
+                || place.try_lock().is_ok_and(|last| last.is_some_and(|(asked, _)| asked.elapsed() < FRESH))
+        });
+    }
+}

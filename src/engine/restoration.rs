@@ -1,0 +1,50 @@
+//! How long the deletion of an object waits for its remote value to be restored.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Longest wait since the deletion.
+pub const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Why an object goes although nothing was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LetGo {
+    /// An annotation asks for it.
+    Asked,
+    /// Ten minutes have passed since the deletion.
+    TooLate,
+    /// The namespace goes, and with it the Secrets that restoring needs.
+    NamespaceEnds,
+}
+
+impl LetGo {
+    /// A clause for an event.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "the annotation tenure.dev/skip-restore asks for that",
+            Self::TooLate => "it was not possible within ten minutes of the deletion",
+            Self::NamespaceEnds => "the namespace is being deleted",
+        }
+    }
+}
+
+/// Whether an object deleted at a moment is let go now, and why. A namespace that is not known to end does not.
+#[must_use]
+pub fn let_go(deleted: Timestamp, asked: bool, namespace_ends: bool, now: Timestamp) -> Option<LetGo> {
+    if asked {
+        Some(LetGo::Asked)
+    } else if time_left(deleted, now).is_zero() {
+        Some(LetGo::TooLate)
+    } else {
+        namespace_ends.then_some(LetGo::NamespaceEnds)
+    }
+}
+
+/// The time that is left for restoring: zero once it is over.
+#[must_use]
+pub fn time_left(deleted: Timestamp, now: Timestamp) -> Duration {
+    let passed = Duration::try_from(now.duration_since(deleted)).unwrap_or_default();
+    PATIENCE.saturating_sub(passed)
+}
