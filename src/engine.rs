@@ -9,3 +9,4 @@ pub mod precedence;
 pub mod schedule;
 pub mod tally;
 pub mod verdict;
+pub mod window;

@@ -11,3 +11,4 @@ mod precedence;
 mod schedule;
 mod tally;
 mod verdict;
+mod window;
