@@ -13,7 +13,9 @@ use super::events::{Events, Happening};
 use super::references::References;
 use super::report::Reporter;
 use super::restore::Namespaces;
+use super::rollouts::Rollouts;
 use super::store::{Key, Store};
+use super::windows;
 use super::workers::{Kind, Workers};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
@@ -56,6 +58,10 @@ pub struct Context {
     pub references: References,
     /// Which namespaces are being deleted.
     pub namespaces: Namespaces,
+    /// Change windows, as they were read.
+    pub windows: windows::Cache,
+    /// Who may be changed now.
+    pub rollouts: Rollouts,
     /// Writes statuses and finalizers.
     pub reporter: Reporter,
     /// Writes events.
