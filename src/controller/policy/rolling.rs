@@ -113,7 +113,9 @@ pub(super) fn roll(
 ) -> Rolling {
     let key = Key::new(policy.namespace().unwrap_or_default(), policy.name_any());
     let record = policy.status.as_ref().and_then(|status| status.rollout.as_ref()).map(Record::from);
-    let view = View { policy, target, subjects, started: record.as_ref().map(|record| record.started) };
+    // Once all is done, what fails is the repair of a drift: no failed change of a rollout.
+    let under_way = record.as_ref().filter(|record| record.phase != Phase::Complete);
+    let view = View { policy, target, subjects, started: under_way.map(|record| record.started) };
     let ((members, tightened, drifts), number) =
         context.rollouts.survey(&key, target, |stage, seed| view.survey(stage, seed));
     let mut rules = view.rules();
