@@ -60,10 +60,13 @@ impl Trace {
         self.0.iter().map(at_once).max().unwrap_or_default()
     }
 
-    /// Time from the end of the last of the first `canaries` changes until the next one began.
+    /// Time from the end of the changes of the first so many gateways until any other was touched.
     pub fn pause_after(&self, canaries: usize) -> Duration {
-        let ended = self.0[..canaries].iter().filter_map(|change| change.ended).max().expect("canaries have ended");
-        self.0[canaries].begun.duration_since(ended)
+        let canaries = &self.order()[..canaries];
+        let is_other = |change: &Change| !canaries.contains(&change.gateway);
+        let other = self.0.iter().position(is_other).expect("others follow");
+        let ended = self.0[..other].iter().filter_map(|change| change.ended).max().expect("canaries have ended");
+        self.0[other].begun.duration_since(ended)
     }
 }
 
