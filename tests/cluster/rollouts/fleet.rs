@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt as _;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use std::sync::Mutex;
+use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use tenure_kit::faults::Fault;
@@ -86,13 +87,28 @@ fn repair(w: &World) {
     }
 }
 
-/// Kills the operator after so many requests, again and again.
+/// A random moment: after some more requests, some more writes, or some time; at once where no more writes are to come.
+async fn moment(w: &World, random: &mut StdRng) {
+    let before = w.fleet.counts();
+    let (requests, writes) = (before.total() + random.random_range(1..=500), before.write + random.random_range(1..=12));
+    let all = w.fleet.requests();
+    let is_halted = |policy: &DynamicObject| rollout(policy)["phase"] == "Halted";
+    match random.random_range(0..4) {
+        0 => all.wait_until(|all| all.counts().total() >= requests).await,
+        1 => tokio::time::sleep(Duration::from_millis(random.random_range(0..3000))).await,
+        _ => tokio::select! {
+            () = all.wait_until(|all| all.counts().write >= writes) => {}
+            halted = w.f.ns.wait_for("TokenPolicy", "fleet", LIMIT, is_halted) => drop(halted.unwrap()),
+        },
+    }
+}
+
+/// Kills the operator at random moments.
 async fn die(w: &mut World, seed: u64, times: usize) {
-    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed);
     let begun = Instant::now();
     for _ in 0..times {
-        let after = w.fleet.counts().total() + random.random_range(1..=500);
-        w.fleet.requests().wait_until(|requests| requests.counts().total() >= after).await;
+        moment(w, &mut random).await;
         w.f.kill().await;
         let policy = w.now().await;
         println!(
