@@ -53,10 +53,30 @@ async fn failures_are_borne_up_to_their_number() {
     w.f.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_no_failed_change() {
+    let mut w = World::new("unreadable", 5, 5).await;
+    for index in [0, 2, 4] {
+        w.fleet.appliance(index).fault(Fault::status(500, "{}").on(Kind::Get));
+    }
+    w.policy(json!({"rollout": {"maxConcurrent": 1, "maxFailures": 0}})).await;
+    w.f.start().await;
+    let complete = w.phase("Complete").await;
+    assert_eq!((&rollout(&complete)["changed"], &rollout(&complete)["failed"]), (&json!(2), &json!(0)));
+    assert_eq!(w.trace().order(), w.names([1, 3]));
+    let failed = w.until(|p| status(p)["gateways"]["failed"] == 3).await;
+    assert_eq!(ready(&failed)["status"], "False");
+    w.heal();
+    w.f.request("TokenPolicy", "fleet", "now").await;
+    w.complete().await;
+    assert_eq!(w.fleet.standing_at(28800), 5);
+    w.f.finish().await;
+}
+
 /// Ten gateways of which all but three refuse: halted, with two at once and one failure borne.
-async fn halted(name: &str) -> World {
+async fn halted(name: &str, fault: &Fault, reason: &str) -> World {
     let mut w = World::new(name, 10, 10).await;
-    w.refuse(3, &refused());
+    w.refuse(3, fault);
     w.policy(json!({"rollout": {"maxConcurrent": 2, "maxFailures": 1}})).await;
     w.f.start().await;
     let halted = w.phase("Halted").await;
@@ -77,14 +97,15 @@ async fn halted(name: &str) -> World {
     assert!(names_all(unchanged, &w.names(6..10)), "{event}");
     assert!(names_all(ready(&halted)["message"].as_str().unwrap(), &w.names([3, 4])), "{}", ready(&halted));
     // What has failed stays in sight; who waits says for what.
-    w.f.reason("X2Gateway", &w.name(3), "UnexpectedAnswer").await;
+    w.f.reason("X2Gateway", &w.name(3), reason).await;
     w.f.reason("X2Gateway", &w.name(9), "AwaitingRollout").await;
     w
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failure_more_halts_until_the_spec_is_changed() {
-    let w = halted("by-spec").await;
+    // Of this a gateway thinks that only a person can repair it, and tries it every ten minutes.
+    let w = halted("by-spec", &Fault::status(403, "{}").on(Kind::Write), "Forbidden").await;
     let touched = w.writes();
     // Halted means halted, whoever looks.
     for index in 3..10 {
@@ -102,7 +123,7 @@ async fn one_failure_more_halts_until_the_spec_is_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_on_the_policy_resumes_a_halted_rollout_once() {
-    let w = halted("by-request").await;
+    let w = halted("by-request", &refused(), "UnexpectedAnswer").await;
     // It halts again: one request is one try.
     w.f.request("TokenPolicy", "fleet", "first").await;
     let writes = w.writes();

@@ -137,3 +137,37 @@ async fn a_canary_that_answers_at_the_third_try_is_good() {
     assert_eq!(w.fleet.standing_at(28800), 3);
     w.f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soak_runs_on_while_no_window_is_open() {
+    let mut w = World::new("window", 4, 4).await;
+    let by_hand = |until: serde_json::Value| json!({"metadata": {"annotations": {"tenure.dev/override-window-until": until}}});
+    let rollout_spec = json!({"canary": {"count": 1, "soak": "4s"}});
+    w.policy(json!({"rollout": rollout_spec, "windows": [{"schedule": "0 0 29 2 *", "duration": "1h"}]})).await;
+    w.f.start().await;
+    let waiting = w.until(|p| rollout(p)["phase"] == "AwaitingWindow").await;
+    assert!(!status(&waiting)["nextWindow"].is_null());
+    assert_eq!(w.writes(), 0);
+    let open = by_hand(json!(soon_enough(&waiting)));
+    w.f.patch("TokenPolicy", "fleet", open.clone()).await;
+    let soaking = w.until(|p| !rollout(p)["soakUntil"].is_null()).await;
+    // It closes again. The canary is checked in time, and nobody follows.
+    w.f.patch("TokenPolicy", "fleet", by_hand(serde_json::Value::Null)).await;
+    let gets = w.fleet.appliance(0).counts().get;
+    w.fleet.appliance(0).requests().wait_for(Kind::Get, gets + 1).await;
+    let waiting = w.until(|p| rollout(p)["phase"] == "AwaitingWindow").await;
+    assert_eq!(rollout(&waiting)["soakUntil"], rollout(&soaking)["soakUntil"]);
+    assert_eq!(w.writes(), 1);
+    w.f.patch("TokenPolicy", "fleet", open).await;
+    let complete = w.complete().await;
+    assert_eq!(rollout(&complete)["soakUntil"], rollout(&soaking)["soakUntil"]);
+    assert_eq!((w.trace().order()[0].clone(), w.writes()), (w.name(0), 4));
+    w.f.finish().await;
+}
+
+/// Six hours after a policy was last reported on.
+fn soon_enough(policy: &DynamicObject) -> String {
+    let reported = ready(policy)["lastTransitionTime"].as_str().unwrap();
+    let reported: k8s_openapi::jiff::Timestamp = reported.parse().unwrap();
+    (reported + Duration::from_secs(6 * 3600)).to_string()
+}
