@@ -4,6 +4,7 @@ mod bad_input;
 mod conflicts;
 mod drift;
 mod logins;
+mod restore;
 mod servers;
 mod status;
 mod verification;

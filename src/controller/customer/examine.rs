@@ -5,8 +5,10 @@ use std::sync::Arc;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
+use super::claim::claim_id;
+use super::restoration::Task;
 use super::settle::understand;
-use super::{Begun, Findings, Memory, claim_id};
+use super::{Begun, Findings, Memory};
 use crate::clock;
 use crate::controller::connection;
 use crate::controller::context::Context;
@@ -34,8 +36,19 @@ pub(super) struct Progress {
     pub(super) read: Option<(Option<String>, TtlSeconds)>,
     /// What was changed, once that was read back.
     pub(super) change: Option<Begun>,
+    /// Whether the server refused the last write.
+    pub(super) refused_write: bool,
     /// Where the resource stood among those that declare the same customer when that was last asked.
     standing: Standing,
+}
+
+/// What a look is for.
+#[derive(Clone, Copy)]
+pub(super) enum Errand<'a> {
+    /// Keep the lifetimes as the resource wants them.
+    Keep,
+    /// Put back what was there before the resource, which is being deleted.
+    Restore(&'a Task),
 }
 
 /// Everything one look works with.
@@ -45,6 +58,11 @@ pub(super) struct Examination<'a> {
     server: &'a KonaServer,
     pub(super) wish: Wish,
     pub(super) prior: Prior,
+    /// The server that is asked.
+    pub(super) url: String,
+    /// Whether the status already knew what stood there before the first write.
+    pub(super) knows_original: bool,
+    errand: Errand<'a>,
     asked: bool,
 }
 
@@ -87,6 +105,7 @@ pub(super) async fn examine(
     server: Option<&KonaServer>,
     memory: &mut Memory,
     asked: bool,
+    errand: Errand<'_>,
 ) -> Option<Findings> {
     let Some(server) = server else {
         let name = &customer.spec.server_ref.name;
@@ -96,7 +115,7 @@ pub(super) async fn examine(
         return Some(Findings::of(Verdict::new(Reason::ServerNotFound, message)));
     };
     let standing = context.customer_claims.standing(&claim_id(customer));
-    let mut progress = Progress { read: None, change: None, standing };
+    let mut progress = Progress { read: None, change: None, refused_write: false, standing };
     let judged = match connection::judge(&server.spec.connection, context.settings.restrictions) {
         Ok(judged) => judged,
         Err(verdict) => {
@@ -117,27 +136,26 @@ pub(super) async fn examine(
     } else {
         Age::InUse
     };
-    let examination =
-        Examination { context, customer, server, wish: wish(customer), prior: prior(&status), asked };
+    let examination = Examination {
+        context,
+        customer,
+        server,
+        wish: wish(customer),
+        prior: prior(&status),
+        url: url.clone(),
+        knows_original: status.original.is_some(),
+        errand,
+        asked,
+    };
     let ended = examination.run(judged, memory, age, &mut progress).await;
     memory.judged = Some(progress.standing);
     let mut findings = match ended {
         Ok(findings) => findings,
-        Err(Stop::Verdict(verdict)) => Findings::of(verdict),
-        Err(Stop::Void | Stop::Server(AccessError::Remote(RemoteError { fault: Fault::Ending, .. }))) => {
-            return None;
-        }
-        Err(Stop::Server(error)) => examination.failure(&error),
-        Err(Stop::Proof(error, credentials)) => {
-            let mut findings = Findings::of(error.verdict(&named(server), &credentials.secret));
-            findings.retry_after = error.retry_after();
-            findings.polls = error.is_refusal();
-            findings.refused = server::refused_login(context, &error, &credentials, &url);
-            findings
-        }
+        Err(stop) => examination.early_end(stop)?,
     };
     findings.effective_url = Some(url);
     findings.read = progress.read;
+    findings.refused_write = progress.refused_write;
     let to = examination.wish.ttl.into();
     findings.change = progress
         .change
@@ -283,11 +301,15 @@ impl Examination<'_> {
         age: Age,
         progress: &mut Progress,
     ) -> Result<Findings, Stop> {
-        let verifier = self.verifier(endpoint, age).await.inspect_err(|stop| {
-            if matches!(stop, Stop::Verdict(_)) {
-                self.record(Trial::Refused, progress);
-            }
-        })?;
+        let verifier = match self.errand {
+            Errand::Keep => self.verifier(endpoint, age).await.inspect_err(|stop| {
+                if matches!(stop, Stop::Verdict(_)) {
+                    self.record(Trial::Refused, progress);
+                }
+            })?,
+            // Reading it is the proof that something was put back.
+            Errand::Restore(_) => None,
+        };
         if let Some(verifier) = verifier {
             // The server's own login is the server's to try again: else each of its customers would try it once.
             if self.asked {
@@ -305,7 +327,10 @@ impl Examination<'_> {
             return Err(verdict.into());
         }
         let read = understand(object, progress)?;
-        self.settle(&kona, read, endpoint, memory, progress).await
+        match self.errand {
+            Errand::Keep => self.settle(&kona, read, endpoint, memory, progress).await,
+            Errand::Restore(task) => self.put_back(&kona, read, task, memory, progress).await,
+        }
     }
 
     /// Whether a look is only for the sake of the proving user's Secret, which is still the refused one: the customer
@@ -338,6 +363,22 @@ impl Examination<'_> {
             |now: &ObjectMeta, then: &ObjectMeta| now.uid == then.uid && now.generation == then.generation;
         owns && customer.is_some_and(|now| same(now.meta(), self.customer.meta()))
             && server.is_some_and(|now| same(now.meta(), self.server.meta()))
+    }
+
+    /// What to report of a look that came to an early end, if anything.
+    fn early_end(&self, stop: Stop) -> Option<Findings> {
+        match stop {
+            Stop::Void | Stop::Server(AccessError::Remote(RemoteError { fault: Fault::Ending, .. })) => None,
+            Stop::Verdict(verdict) => Some(Findings::of(verdict)),
+            Stop::Server(error) => Some(self.failure(&error)),
+            Stop::Proof(error, credentials) => {
+                let mut findings = Findings::of(error.verdict(&named(self.server), &credentials.secret));
+                findings.retry_after = error.retry_after();
+                findings.polls = error.is_refusal();
+                findings.refused = server::refused_login(self.context, &error, &credentials, &self.url);
+                Some(findings)
+            }
+        }
     }
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.
