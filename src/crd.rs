@@ -7,6 +7,7 @@ mod rollout;
 mod rules;
 mod schema;
 mod tokenpolicy;
+mod window;
 mod x2gateway;
 
 pub use customertokenttl::{
@@ -24,6 +25,7 @@ pub use tokenpolicy::{
     Failure, GatewayCounts, GatewaySelector, Operator, Requirement, TokenPolicy, TokenPolicySpec,
     TokenPolicyStatus,
 };
+pub use window::Window;
 pub use x2gateway::{Change, Pending, X2Gateway, X2GatewaySpec, X2GatewayStatus};
 
 /// Asks for a look now, by any new value.
@@ -36,6 +38,8 @@ pub const RESTORE: &str = "tenure.dev/restore";
 pub const SKIP_RESTORE: &str = "tenure.dev/skip-restore";
 /// On a Secret: the only origins its password may be sent to.
 pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
+/// Opens the change windows by hand until the time that it gives.
+pub const OVERRIDE_WINDOW_UNTIL: &str = "tenure.dev/override-window-until";
 
 /// Whether a difference is put right or only reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

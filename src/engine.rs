@@ -7,6 +7,7 @@ pub mod lifetime;
 pub mod ownership;
 pub mod precedence;
 pub mod restoration;
+pub mod rollout;
 pub mod schedule;
 pub mod tally;
 pub mod verdict;

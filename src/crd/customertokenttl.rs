@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeletionPolicy, Mode, Time,
+    DeletionPolicy, Mode, Time, Window,
     reference::{CredentialsRef, RefusedLogin},
     rules,
 };
@@ -60,6 +60,10 @@ pub struct CustomerTokenTtlSpec {
     #[serde(default = "super::default_interval")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
+    /// When changes may be made: only inside one of these, while checks go on always. Empty or left out: at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub windows: Vec<Window>,
     /// What becomes of the customer's two keys when this resource is deleted: Retain leaves them; Restore puts back what
     /// stood there before the first change, if nobody has changed it since.
     #[serde(default)]
@@ -120,6 +124,9 @@ pub struct CustomerTokenTtlStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub refused_login: Vec<RefusedLogin>,
+    /// When the next change window opens, while changes wait for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_window: Option<Time>,
     /// When the customer was last read; refreshed at most once an hour unless something else is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checked_time: Option<Time>,

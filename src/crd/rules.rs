@@ -8,6 +8,12 @@ const HOST: &str = r"([a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?[.]?|\\[[0-9a-fA-F
 const PORT: &str =
     "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?";
 
+const MINUTE: &str = "[0-5]?[0-9]";
+const HOUR: &str = "([01]?[0-9]|2[0-3])";
+const DAY_OF_MONTH: &str = "(0?[1-9]|[12][0-9]|3[01])";
+const MONTH: &str = "(0?[1-9]|1[0-2]|(?i:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC))";
+const DAY_OF_WEEK: &str = "(0?[0-7]|(?i:SUN|MON|TUE|WED|THU|FRI|SAT))";
+
 const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$";
 const LABEL_KEY_MESSAGE: &str = "must be a label's key, such as site or example.net/site";
 const LABEL_VALUE: &str = "^([a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?)?$";
@@ -83,6 +89,28 @@ pub(super) fn duration(least: &str, most: &str, example: &str) -> Value {
             "must be a duration between {least} and {most} in hours, minutes and seconds, such as {example}"
         )
     )])
+}
+
+/// The five fields of a cron schedule. That a range runs upwards, and that the day exists, is left to the engine.
+pub(super) fn cron() -> Value {
+    let field = |value: &str| {
+        let part = format!("([*]|{value}(-{value})?)(/0{{0,2}}[1-9][0-9]{{0,2}})?");
+        format!("{part}(,{part})*")
+    };
+    let fields = [MINUTE, HOUR, DAY_OF_MONTH, MONTH, DAY_OF_WEEK].map(field).join(" ");
+    matches(
+        &format!("^{fields}$"),
+        "must be the five fields of a cron schedule – minute, hour, day of month, month, day of week – with single spaces \
+         between them, such as 0 22 * * SAT or */30 1-5 * JAN-MAR 1,3; names such as @daily and the letters L, W, # and ? \
+         are not understood, and the time zone goes into timeZone",
+    )
+}
+
+pub(super) fn time_zone() -> Value {
+    matches(
+        "^[a-zA-Z][a-zA-Z0-9_+-]*(/[a-zA-Z0-9_+-]+)*$",
+        "must be the name of a time zone in the IANA database, such as Europe/Berlin or UTC",
+    )
 }
 
 pub(super) fn label_key() -> Value {

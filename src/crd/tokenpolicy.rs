@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DeletionPolicy, Mode, RevokeTokens, Rollout, RolloutStatus, rules};
+use super::{DeletionPolicy, Mode, RevokeTokens, Rollout, RolloutStatus, Time, Window, rules};
 
 /// The token lifetime that the selected gateways of this namespace must have.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +61,10 @@ pub struct TokenPolicySpec {
     #[serde(default = "super::default_interval")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
+    /// When changes may be made: only inside one of these, while checks go on always. Empty or left out: at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub windows: Vec<Window>,
     /// Whether tokens issued before a change are invalidated, by the operator's own user and for that user only, which
     /// logs it out everywhere: Never; `OnTightening`, when a change has made the lifetime shorter; or `OnChange`.
     #[serde(default)]
@@ -157,6 +161,9 @@ pub struct TokenPolicyStatus {
     /// How far the present target has been rolled out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// When the next change window opens, while changes wait for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_window: Option<Time>,
     /// The gateways that failed, sorted by name, twenty at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
