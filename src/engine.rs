@@ -11,3 +11,4 @@ pub mod rollout;
 pub mod schedule;
 pub mod tally;
 pub mod verdict;
+pub mod window;

@@ -14,6 +14,7 @@ mod defaults;
 mod kubectl;
 mod policies;
 mod statuses;
+mod windows;
 
 use serde_json::{Value, json};
 

@@ -12,3 +12,4 @@ mod restoration;
 mod schedule;
 mod tally;
 mod verdict;
+mod window;

@@ -1,0 +1,182 @@
+//! Change windows: when remote values may be changed.
+
+mod calendar;
+
+use std::sync::Arc;
+
+use calendar::Calendar;
+use jiff::{SignedDuration, Timestamp};
+
+use super::schedule;
+use crate::crd::Window;
+
+/// How far the end of an open time is looked for.
+const HORIZON: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// How soon a schedule has to come: four years, so that a leap day does.
+const SOON: SignedDuration = SignedDuration::from_hours((4 * 365 + 2) * 24);
+/// Shortest time that a window may stay open.
+const SHORTEST: SignedDuration = SignedDuration::from_mins(1);
+/// Longest time that a window may stay open.
+const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How far ahead windows can be opened by hand.
+const BY_HAND: SignedDuration = SignedDuration::from_hours(24);
+/// How many openings in a row are joined. Each costs a search, about a microsecond a window, and many are only met where
+/// windows of minutes join: then to ask again at the moment that was reached costs less than to know the end.
+const JOINED: usize = 100;
+
+/// The change windows of a resource; with none, changes may be made at any time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Windows(Arc<[Opening]>);
+
+/// A window that comes round.
+#[derive(Debug, PartialEq)]
+struct Opening {
+    calendar: Calendar,
+    duration: SignedDuration,
+}
+
+/// Why a window cannot be used, with what the user wrote and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidWindow {
+    /// Not a schedule, or one with a range that runs backwards.
+    #[error(
+        "the schedule \"{schedule}\" of a window is not understood: write the five fields of cron, such as 0 22 * * SAT, \
+         with ranges from the lower value to the higher"
+    )]
+    Schedule {
+        /// As written.
+        schedule: String,
+    },
+    /// No such day comes within four years.
+    #[error(
+        "the schedule \"{schedule}\" of a window does not come within four years: choose a day that exists"
+    )]
+    Never {
+        /// As written.
+        schedule: String,
+    },
+    /// Not in the time zone database.
+    #[error(
+        "the timeZone \"{zone}\" of a window is unknown: write a name of the IANA database, such as Europe/Berlin or UTC"
+    )]
+    Zone {
+        /// As written.
+        zone: String,
+    },
+    /// Not a duration, or out of bounds.
+    #[error(
+        "the duration \"{duration}\" of a window is not between 1m and 168h: write one such as 4h or 1h30m"
+    )]
+    Duration {
+        /// As written.
+        duration: String,
+    },
+}
+
+/// Whether changes may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// They may.
+    Open {
+        /// The end of the open time, windows that touch taken together; none where there is no end. Eight days ahead,
+        /// or a hundred openings in a row, nobody looks further: it is then open on.
+        until: Option<Timestamp>,
+    },
+    /// They may not.
+    Closed {
+        /// When a window opens next.
+        next: Timestamp,
+    },
+}
+
+impl Windows {
+    /// Reads the windows of a resource. `now` is what the schedules have to come soon after.
+    pub fn parse(windows: &[Window], now: Timestamp) -> Result<Self, InvalidWindow> {
+        let openings = windows.iter().map(|window| Opening::new(window, now));
+        openings.collect::<Result<Vec<_>, _>>().map(|openings| Self(openings.into()))
+    }
+
+    /// Whether changes may be made at `now`, and until or from when.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> State {
+        if self.0.is_empty() {
+            return State::Open { until: None };
+        }
+        let until = self.open_until(now);
+        if until > now {
+            return State::Open { until: Some(until) };
+        }
+        let next = self.0.iter().filter_map(|opening| opening.calendar.next(now)).min();
+        // There is one, since every schedule comes soon; without one, to ask again is right.
+        State::Closed { next: next.unwrap_or_else(|| after(now, HORIZON)) }
+    }
+
+    /// The end of the open time at `now`; `now` where it is closed.
+    fn open_until(&self, now: Timestamp) -> Timestamp {
+        let bound = after(now, HORIZON);
+        let mut until = now;
+        for _ in 0..JOINED {
+            let end = self.0.iter().filter_map(|opening| opening.end_of_last(until)).max();
+            match end {
+                Some(end) if end >= bound => return bound,
+                Some(end) if end > until => until = end,
+                _ => break,
+            }
+        }
+        until
+    }
+}
+
+impl Opening {
+    fn new(window: &Window, now: Timestamp) -> Result<Self, InvalidWindow> {
+        let Window { schedule, duration, time_zone } = window;
+        let zone =
+            calendar::zone(time_zone).ok_or_else(|| InvalidWindow::Zone { zone: time_zone.clone() })?;
+        let calendar = Calendar::new(schedule, zone)
+            .ok_or_else(|| InvalidWindow::Schedule { schedule: schedule.clone() })?;
+        if !calendar.comes() || calendar.next(now).is_none_or(|next| next > after(now, SOON)) {
+            return Err(InvalidWindow::Never { schedule: schedule.clone() });
+        }
+        let duration = schedule::parse(duration)
+            .and_then(|duration| SignedDuration::try_from(duration).ok())
+            .filter(|duration| (SHORTEST..=LONGEST).contains(duration))
+            .ok_or_else(|| InvalidWindow::Duration { duration: duration.clone() })?;
+        Ok(Self { calendar, duration })
+    }
+
+    /// When this ends or ended that began last, at `time` or before.
+    fn end_of_last(&self, time: Timestamp) -> Option<Timestamp> {
+        self.calendar.last(time).map(|start| after(start, self.duration))
+    }
+}
+
+fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// What the annotation `tenure.dev/override-window-until` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// Nothing, or nothing any more.
+    None,
+    /// Changes may be made until then, whatever the windows say.
+    Until(Timestamp),
+    /// Nothing that can be used; with what to write instead.
+    Unusable(&'static str),
+}
+
+/// Reads the annotation that opens the windows by hand, for a day at most, so that nobody forgets to close them.
+#[must_use]
+pub fn override_until(annotation: Option<&str>, now: Timestamp) -> Override {
+    let Some(text) = annotation else { return Override::None };
+    match text.parse::<Timestamp>() {
+        Err(_) => Override::Unusable(
+            "tenure.dev/override-window-until must be a time with its offset, such as 2026-11-22T22:00:00Z",
+        ),
+        Ok(until) if until <= now => Override::None,
+        Ok(until) if until > after(now, BY_HAND) => {
+            Override::Unusable("tenure.dev/override-window-until must be a time at most 24 hours ahead")
+        }
+        Ok(until) => Override::Until(until),
+    }
+}
