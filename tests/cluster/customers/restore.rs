@@ -1,7 +1,7 @@
 //! `deletionPolicy: Restore`: when the resource goes, its customer's two keys are what they were before it, unless somebody
 //! else has changed them; and it goes in any case.
 
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::requests::Kind;
 
@@ -127,12 +127,11 @@ async fn a_rival_comes_in_only_after_the_keys_were_put_back() {
     assert_eq!(status(&object)["history"][0]["from"], json!({"accessTokenTtlSeconds": 1800}));
     assert_eq!(status(&object)["original"], json!({"accessTokenTtlSeconds": "1800"}));
     assert_eq!(kona.counts().write, 3);
-    // Who never wrote anything restores nothing.
-    f.apply(&restoring("acme", 1)).await;
-    f.reason(CTT, "acme", "Conflict").await;
-    assert!(finalizers(&f.get(CTT, "acme").await).is_empty());
-    delete(&f).await;
-    gone(&f).await;
+    // Who never wrote anything restores nothing. Its name sorts last, should both have come within the same second.
+    f.apply(&restoring("second", 1)).await;
+    assert!(finalizers(&f.reason(CTT, "second", "Conflict").await).is_empty());
+    f.ns.delete_object(CTT, "second").await.unwrap();
+    f.ns.wait_until_gone(CTT, "second", SOON).await.unwrap();
     assert_eq!((kona.counts().write, acme.token_ttls()), (3, (Some(600), Some(7200))));
     f.finish().await;
 }
@@ -147,6 +146,24 @@ async fn what_somebody_else_has_changed_is_left() {
     assert_eq!(acme.field("additionalInfo").as_deref(), Some(ELSE));
     assert_eq!(exchanges(acme.counts()), (0, 0, 3, 1));
     assert!(f.event("acme", "RestoreSkipped").await.contains("somebody else"));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_original_that_is_not_known_is_not_made_up() {
+    let (f, _kona, acme) = held("unknown", BEFORE).await;
+    let api = f.ns.api(CTT).await.unwrap();
+    let forget = Patch::Merge(json!({"status": {"original": null}}));
+    api.patch_status("acme", &PatchParams::default(), &forget).await.unwrap();
+    // Not even when it is written again.
+    f.patch(CTT, "acme", json!({"spec": {"accessTokenTtlSeconds": 600}})).await;
+    let object = f.wait(CTT, "acme", |o| status(o)["history"].as_array().is_some_and(|h| h.len() == 2)).await;
+    assert_eq!(status(&object)["original"], Value::Null);
+    let counts = acme.counts();
+    delete(&f).await;
+    gone(&f).await;
+    assert!(f.event("acme", "RestoreSkipped").await.contains("not known"));
+    assert_eq!((acme.counts() - counts).total(), 0);
     f.finish().await;
 }
 
@@ -204,6 +221,27 @@ async fn only_who_may_restore_is_held() {
     assert_eq!(adopted.field("additionalInfo").as_deref(), Some(right));
     assert_eq!(kona.customer(&id(1)).token_ttls(), (Some(3600), Some(86400)));
     assert_eq!((adopted.counts().write, kona.counts().write), (0, 3));
+    f.finish().await;
+}
+
+/// What the operator relies on where it has seen no finalizer and somebody else has just put one there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_for_null_holds_where_there_is_nothing_and_nowhere_else() {
+    let f = Fixture::new("null").await;
+    f.apply(&customer("acme", &id(1), 3600, 86400)).await;
+    let api = f.ns.api(CTT).await.unwrap();
+    let hold = async || {
+        let patch = json!([
+            {"op": "test", "path": "/metadata/finalizers", "value": null},
+            {"op": "add", "path": "/metadata/finalizers", "value": [THEIRS]},
+        ]);
+        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
+        api.patch("acme", &PatchParams::default(), &Patch::Json::<()>(patch)).await
+    };
+    assert_eq!(finalizers(&hold().await.unwrap()), [THEIRS]);
+    let Err(kube::Error::Api(refusal)) = hold().await else { panic!("it is refused") };
+    assert_eq!(refusal.code, 422);
+    f.patch(CTT, "acme", json!({"metadata": {"finalizers": null}})).await;
     f.finish().await;
 }
 
