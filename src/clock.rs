@@ -21,6 +21,12 @@ pub fn instant() -> Instant {
     Instant::now()
 }
 
+/// The monotonic time at which the wall clock will show `time`, as things look now.
+#[must_use]
+pub fn instant_of(time: Timestamp) -> Instant {
+    instant() + Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
 /// Monotonic time since the first call, for rules that are told the time as a duration.
 #[must_use]
 pub fn elapsed() -> Duration {

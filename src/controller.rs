@@ -18,4 +18,5 @@ pub mod server;
 pub mod store;
 pub mod undecodable;
 pub mod watch;
+pub mod windows;
 pub mod workers;

@@ -20,6 +20,7 @@ use crate::controller::references::References;
 use crate::controller::report::Reporter;
 use crate::controller::restore::Namespaces;
 use crate::controller::watch::{Scope, watch};
+use crate::controller::windows;
 use crate::controller::workers::{self, Workers};
 use crate::controller::{claims::Claims, seed, store::Store};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
@@ -218,6 +219,7 @@ fn context(options: &Options, client: &Client, events: Events, ending: watch::Re
         lanes: Lanes::default(),
         references: References::new(client.clone()),
         namespaces: Namespaces::default(),
+        windows: windows::Cache::default(),
         reporter: Reporter::new(client.clone()),
         events,
         metrics,

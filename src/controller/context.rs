@@ -14,6 +14,7 @@ use super::references::References;
 use super::report::Reporter;
 use super::restore::Namespaces;
 use super::store::{Key, Store};
+use super::windows;
 use super::workers::{Kind, Workers};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
@@ -56,6 +57,8 @@ pub struct Context {
     pub references: References,
     /// Which namespaces are being deleted.
     pub namespaces: Namespaces,
+    /// Change windows, as they were read.
+    pub windows: windows::Cache,
     /// Writes statuses and finalizers.
     pub reporter: Reporter,
     /// Writes events.
@@ -83,7 +86,12 @@ impl Context {
     ) {
         let waiting = matches!(
             now.reason,
-            Reason::Progressing | Reason::Drifted | Reason::NoGatewaysMatch | Reason::GatewaysNotReady
+            Reason::Progressing
+                | Reason::Drifted
+                | Reason::AwaitingWindow
+                | Reason::AwaitingRollout
+                | Reason::NoGatewaysMatch
+                | Reason::GatewaysNotReady
         );
         if before == Some(now.reason) || waiting || now.reason.standing() == Standing::Current {
             return;

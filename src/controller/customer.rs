@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ use super::pace::Pace;
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{request, restore, server};
+use super::{request, restore, server, windows};
 use crate::clock;
 use crate::crd::{
     Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, RefusedLogin,
@@ -81,6 +82,8 @@ struct Inputs {
     /// Whether the server is known not to be ready. That it has come to be ready is a reason for those who are not.
     server_fails: bool,
     standing: Standing,
+    /// The annotation that opens change windows by hand. It counts for those who wait for one.
+    by_hand: Option<String>,
 }
 
 /// What an examination came to.
@@ -94,8 +97,10 @@ struct Findings {
     proven: Option<TtlSeconds>,
     change: Option<(TtlChange, Original)>,
     refused: Option<RefusedLogin>,
-    /// Whether the server refused the write of this look, so that nothing was changed.
-    refused_write: bool,
+    /// Whether nothing came of the write that was begun in this look.
+    unwritten: bool,
+    /// When the next change window opens, where a change waits for it.
+    next_window: Option<Timestamp>,
     /// Of a resource that is being deleted: how it leaves its customer.
     parting: Option<Parting>,
     retry_after: Option<Duration>,
@@ -113,7 +118,8 @@ impl Findings {
             proven: None,
             change: None,
             refused: None,
-            refused_write: false,
+            unwritten: false,
+            next_window: None,
             parting: None,
             retry_after: None,
         }
@@ -203,6 +209,7 @@ impl Inputs {
             server: server.map(|server| (server.uid(), server.meta().generation)),
             server_fails: server.is_some_and(is_known_not_ready),
             standing: context.customer_claims.standing(&claim_id(customer)),
+            by_hand: windows::override_annotation(customer).map(str::to_owned),
         }
     }
 }
@@ -302,6 +309,9 @@ fn not_due(
             if is_ready || inputs.server_fails {
                 before.server_fails = inputs.server_fails;
             }
+            if reason != Some(Reason::AwaitingWindow) {
+                before.by_hand.clone_from(&inputs.by_hand);
+            }
             if before.wanted != inputs.wanted {
                 memory.contest = Contest::default();
             }
@@ -324,6 +334,7 @@ async fn pause(
 ) -> Look {
     let mut status = customer.status.clone().unwrap_or_default();
     report::set_suspended(&mut status, &**customer, message);
+    status.next_window = None;
     let written = report::write(context, &**customer, status).await;
     memory.pace.reset();
     let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
@@ -350,6 +361,9 @@ async fn examine_and_report(
     memory.polled = findings.polls;
     let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
+    if let Some(opening) = findings.next_window {
+        memory.pace.not_later_than(clock::instant_of(opening));
+    }
     let mut written = Written::Unchanged;
     if reported || !memory.owed.is_empty() || asked {
         let mut status = new_status(customer, &findings, memory, reported);

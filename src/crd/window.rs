@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::rules;
 
 /// A time at which changes may be made: from each moment of a schedule, for a duration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Window {
     /// When the window opens: the five fields of cron, minute, hour, day of month, month and day of week, as in a `CronJob`.

@@ -8,6 +8,7 @@ mod restore;
 mod servers;
 mod status;
 mod verification;
+mod windows;
 mod writes;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use super::examine::Progress;
 use super::server_of;
 use crate::controller::claims::ClaimId;
 use crate::controller::context::Context;
@@ -11,7 +12,8 @@ use crate::controller::restore;
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::crd::CustomerTokenTtl;
-use crate::engine::verdict::{self, Reason};
+use crate::engine::ownership::{Standing, Trial};
+use crate::engine::verdict::{self, Reason, Verdict};
 use crate::vendor::endpoint::BaseUrl;
 
 /// Enters what a customer claims: its id on its server's effective URL.
@@ -49,5 +51,37 @@ pub(super) fn claim_id(customer: &CustomerTokenTtl) -> ClaimId {
         created: customer.creation_timestamp().map(|t| t.0).unwrap_or_default(),
         key: Key::of(customer.meta()),
         uid: customer.uid().unwrap_or_default(),
+    }
+}
+
+/// Keeps in mind how the try to get in went, and where the resource stands after it.
+pub(super) fn record(
+    context: &Arc<Context>,
+    customer: &CustomerTokenTtl,
+    trial: Trial,
+    progress: &mut Progress,
+) {
+    let id = claim_id(customer);
+    let rivals = context.customer_claims.record(&id, trial);
+    progress.standing = context.customer_claims.standing(&id);
+    for rival in rivals {
+        wake(context, Kind::Customer, rival);
+    }
+}
+
+/// What to report where the customer is another resource's, or not yet anybody's.
+pub(super) fn conflict(standing: Standing) -> Option<Verdict> {
+    match standing {
+        Standing::Owner | Standing::TryNow => None,
+        Standing::Loser => Some(Verdict::new(
+            Reason::Conflict,
+            "Another CustomerTokenTtl declares the same customer of the same server and came first, so this one changes \
+             nothing: delete one of the two.",
+        )),
+        Standing::Undecided => Some(Verdict::new(
+            Reason::Progressing,
+            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is clear which of the two \
+             can log in.",
+        )),
     }
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::claim::claim_id;
+use super::claim::{claim_id, conflict, record};
 use super::restoration::Task;
 use super::settle::understand;
 use super::{Begun, Findings, Memory};
 use crate::clock;
-use crate::controller::connection;
+use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::references::{Age, Unread};
 use crate::controller::store::Key;
@@ -36,10 +37,12 @@ pub(super) struct Progress {
     pub(super) read: Option<(Option<String>, TtlSeconds)>,
     /// What was changed, once that was read back.
     pub(super) change: Option<Begun>,
-    /// Whether the server refused the last write.
-    pub(super) refused_write: bool,
+    /// Whether nothing came of the last write that was begun.
+    pub(super) unwritten: bool,
     /// Where the resource stood among those that declare the same customer when that was last asked.
-    standing: Standing,
+    pub(super) standing: Standing,
+    /// When the next change window opens, where a change waits for it.
+    pub(super) next_window: Option<Timestamp>,
 }
 
 /// What a look is for.
@@ -107,22 +110,16 @@ pub(super) async fn examine(
     asked: bool,
     errand: Errand<'_>,
 ) -> Option<Findings> {
-    let Some(server) = server else {
-        let name = &customer.spec.server_ref.name;
-        let message = format!(
-            "KonaServer {name} does not exist in this namespace: create it, or correct spec.serverRef."
-        );
-        return Some(Findings::of(Verdict::new(Reason::ServerNotFound, message)));
-    };
     let standing = context.customer_claims.standing(&claim_id(customer));
-    let mut progress = Progress { read: None, change: None, refused_write: false, standing };
-    let judged = match connection::judge(&server.spec.connection, context.settings.restrictions) {
+    let mut progress = Progress { read: None, change: None, unwritten: false, standing, next_window: None };
+    let (server, judged) = match judge(context, customer, server, errand) {
         Ok(judged) => judged,
         Err(verdict) => {
-            // Rivals must not wait for one that cannot even try.
-            record(context, customer, Trial::Refused, &mut progress);
+            // Rivals must not wait for one that cannot even try. Windows that make no sense lose nobody what is theirs.
+            let is_own = verdict.reason == Reason::InvalidSpec;
+            record(context, customer, if is_own { Trial::NoAnswer } else { Trial::Refused }, &mut progress);
             memory.judged = Some(progress.standing);
-            return Some(Findings::of(not_ready(server, &verdict)));
+            return Some(Findings::of(verdict));
         }
     };
     let url = judged.base.to_string();
@@ -155,7 +152,8 @@ pub(super) async fn examine(
     };
     findings.effective_url = Some(url);
     findings.read = progress.read;
-    findings.refused_write = progress.refused_write;
+    findings.unwritten = progress.unwritten;
+    findings.next_window = progress.next_window;
     let to = examination.wish.ttl.into();
     findings.change = progress
         .change
@@ -163,36 +161,30 @@ pub(super) async fn examine(
     Some(findings)
 }
 
+/// Judges what can be judged without asking anybody: the windows, unless they do not matter any more, and the connection.
+fn judge<'a>(
+    context: &Context,
+    customer: &CustomerTokenTtl,
+    server: Option<&'a KonaServer>,
+    errand: Errand<'_>,
+) -> Result<(&'a KonaServer, Judged), Verdict> {
+    if let (Errand::Keep, Err(why)) = (errand, context.windows.read(&customer.spec.windows)) {
+        return Err(Verdict::new(Reason::InvalidSpec, format!("In spec.windows, {why}.")));
+    }
+    let Some(server) = server else {
+        let name = &customer.spec.server_ref.name;
+        let message = format!(
+            "KonaServer {name} does not exist in this namespace: create it, or correct spec.serverRef."
+        );
+        return Err(Verdict::new(Reason::ServerNotFound, message));
+    };
+    let judged = connection::judge(&server.spec.connection, context.settings.restrictions);
+    judged.map(|judged| (server, judged)).map_err(|verdict| not_ready(server, &verdict))
+}
+
 /// What messages call a server.
 fn named(server: &KonaServer) -> String {
     format!("KonaServer {}", server.name_any())
-}
-
-/// Keeps in mind how the try to get in went, and where the resource stands after it.
-fn record(context: &Arc<Context>, customer: &CustomerTokenTtl, trial: Trial, progress: &mut Progress) {
-    let id = claim_id(customer);
-    let rivals = context.customer_claims.record(&id, trial);
-    progress.standing = context.customer_claims.standing(&id);
-    for rival in rivals {
-        wake(context, Kind::Customer, rival);
-    }
-}
-
-/// What to report where the customer is another resource's, or not yet anybody's.
-fn conflict(standing: Standing) -> Option<Verdict> {
-    match standing {
-        Standing::Owner | Standing::TryNow => None,
-        Standing::Loser => Some(Verdict::new(
-            Reason::Conflict,
-            "Another CustomerTokenTtl declares the same customer of the same server and came first, so this one changes \
-             nothing: delete one of the two.",
-        )),
-        Standing::Undecided => Some(Verdict::new(
-            Reason::Progressing,
-            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is clear which of the two \
-             can log in.",
-        )),
-    }
 }
 
 fn wish(customer: &CustomerTokenTtl) -> Wish {
@@ -255,7 +247,7 @@ async fn at_url(
 impl Examination<'_> {
     async fn run(
         &self,
-        judged: connection::Judged,
+        judged: Judged,
         memory: &mut Memory,
         mut age: Age,
         progress: &mut Progress,

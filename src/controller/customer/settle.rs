@@ -10,12 +10,12 @@ use super::{Begun, Findings, Memory};
 use crate::clock;
 use crate::controller::references::Age;
 use crate::controller::report::{self, Written};
-use crate::controller::restore;
 use crate::controller::store::Key;
+use crate::controller::{restore, windows};
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlPending, TtlSeconds};
 use crate::engine::customer::{
     ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, Prior, REFRESH, RawObject, Seen, Step, Unusable,
-    cause, decide, has_drifted, with_additional_info,
+    cause, decide, has_drifted, with_additional_info, words,
 };
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
@@ -61,6 +61,7 @@ impl Examination<'_> {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
                 Step::Report(verdict) => break verdict,
                 Step::Write { cause } => {
+                    self.may_change(seen.ttl, progress)?;
                     races += 1;
                     let written = self.write(kona, read, cause, memory, progress, races).await?;
                     read = self.read(kona, progress).await?;
@@ -120,6 +121,23 @@ impl Examination<'_> {
         Some(Begun { from, cause: cause(self.wish.ttl, &self.prior), original })
     }
 
+    /// Whether a change may be made now: it waits for a window where the resource has any.
+    fn may_change(&self, seen: TtlSeconds, progress: &mut Progress) -> Result<(), Stop> {
+        let windows = &self.customer.spec.windows;
+        // As it is now: the annotation may have come while we waited for an answer.
+        let now = self.context.customers.valid(&Key::of(self.customer.meta())).ok_or(Stop::Void)?;
+        let Some(closed) = windows::closed(self.context, windows, &*now) else { return Ok(()) };
+        progress.next_window = Some(closed.next);
+        let message = format!(
+            "The server has {}; wanted are {} s and {} s. {}",
+            words(seen),
+            self.wish.ttl.access,
+            self.wish.ttl.refresh,
+            closed.message("this resource")
+        );
+        Err(Verdict::new(Reason::AwaitingWindow, message).into())
+    }
+
     /// Merges the lifetimes into the customer and writes it. False where somebody else was faster.
     async fn write(
         &self,
@@ -140,7 +158,9 @@ impl Examination<'_> {
         }
         if self.customer.spec.deletion_policy == DeletionPolicy::Restore {
             self.secure(&original, memory, progress).await?;
+            progress.unwritten = true;
         }
+        self.may_change(read.info.ttl(), progress)?;
         if !self.still_holds() {
             return Err(Stop::Void);
         }
@@ -165,14 +185,14 @@ impl Examination<'_> {
         races: u8,
     ) -> Result<bool, Stop> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
-        progress.refused_write = false;
+        progress.unwritten = false;
         let Err(error) = kona.write_customer(&self.customer.spec.customer_id, &object).await else {
             return Ok(true);
         };
         let AccessError::Remote(remote) = &error else { return Err(error.into()) };
         if remote.status().is_some_and(|status| status < 500) {
             memory.begun = None;
-            progress.refused_write = true;
+            progress.unwritten = true;
         }
         match remote.status() {
             Some(409) if races < RACES => Ok(false),

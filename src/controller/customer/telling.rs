@@ -8,7 +8,7 @@ use crate::controller::context::Context;
 use crate::controller::events::{Happening, reference};
 use crate::controller::workers::Kind;
 use crate::controller::{report, server};
-use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, TtlChange, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange, TtlSeconds};
 use crate::engine::customer::{Original, words};
 use crate::engine::verdict::{self, Notes, Verdict};
 
@@ -23,6 +23,7 @@ pub(super) fn new_status(
     // A failure that may pass leaves Ready as it is, even where something else is written.
     if reported {
         report::set_verdict(&mut status, customer, &findings.verdict, &Notes::default());
+        status.next_window = findings.next_window.map(Time);
     }
     let now = clock::now();
     if let Some(url) = &findings.effective_url {
@@ -69,8 +70,8 @@ fn forget_pending(status: &mut CustomerTokenTtlStatus, findings: &Findings, memo
     if !memory.owed.is_empty() || (memory.begun.is_none() && !in_force) {
         status.pending = None;
     }
-    // What stood before a change that the server refused may be changed by others until there is one that it takes.
-    if findings.refused_write && status.history.is_empty() && memory.owed.is_empty() {
+    // What stood before a change that came to nothing may be changed by others until there is one that does not.
+    if findings.unwritten && memory.begun.is_none() && status.history.is_empty() && memory.owed.is_empty() {
         status.original = None;
     }
 }
