@@ -3,6 +3,7 @@
 pub mod contest;
 pub mod customer;
 pub mod gateway;
+pub mod guard;
 pub mod lifetime;
 pub mod ownership;
 pub mod precedence;

@@ -19,6 +19,7 @@ use crate::controller::events::Events;
 use crate::controller::references::References;
 use crate::controller::report::Reporter;
 use crate::controller::restore::Namespaces;
+use crate::controller::rollouts::Rollouts;
 use crate::controller::watch::{Scope, watch};
 use crate::controller::windows;
 use crate::controller::workers::{self, Workers};
@@ -219,6 +220,7 @@ fn context(options: &Options, client: &Client, events: Events, ending: watch::Re
         lanes: Lanes::default(),
         references: References::new(client.clone()),
         namespaces: Namespaces::default(),
+        rollouts: Rollouts::default(),
         windows: windows::Cache::default(),
         reporter: Reporter::new(client.clone()),
         events,

@@ -13,6 +13,7 @@ use super::events::{Events, Happening};
 use super::references::References;
 use super::report::Reporter;
 use super::restore::Namespaces;
+use super::rollouts::Rollouts;
 use super::store::{Key, Store};
 use super::windows;
 use super::workers::{Kind, Workers};
@@ -59,6 +60,8 @@ pub struct Context {
     pub namespaces: Namespaces,
     /// Change windows, as they were read.
     pub windows: windows::Cache,
+    /// Who may be changed now.
+    pub rollouts: Rollouts,
     /// Writes statuses and finalizers.
     pub reporter: Reporter,
     /// Writes events.

@@ -1,7 +1,11 @@
 //! The controller of `X2Gateway`.
 
+mod change;
 mod examine;
+mod leaving;
+mod settle;
 mod telling;
+mod turns;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,14 +13,16 @@ use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use self::leaving::{at_the_latest, keep_hold, until_let_go};
+use self::turns::Turns;
 use super::claims::ClaimId;
 use super::context::{Context, Request, UNDISTURBED};
+use super::governance::{Governance, PolicySet, is_deleted};
 use super::pace::Pace;
-use super::policy::{self, Governance, PolicySet};
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, request};
+use super::{connection, policy, request};
 use crate::clock;
 use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
@@ -29,6 +35,8 @@ use crate::engine::verdict::{self, Reason, Standing as Kstatus, Verdict};
 const HISTORY: usize = 10;
 /// Wait after the API server did not take a status.
 const AGAIN: Duration = Duration::from_secs(15);
+/// Wait after our finalizer could not be changed, and while a deletion waits.
+const SOON: Duration = Duration::from_secs(2);
 
 /// What is kept in memory of a gateway between looks.
 #[derive(Debug, Default)]
@@ -61,6 +69,8 @@ struct Inputs {
     regime: Regime,
     interval: Duration,
     standing: Standing,
+    /// Whether the policy's task calls for a look.
+    called: bool,
 }
 
 /// What an examination came to.
@@ -74,6 +84,10 @@ struct Findings {
     /// Lifetime of a token issued during this look, in seconds.
     token: Option<u32>,
     change: Option<Change>,
+    /// Whether tokens issued before the change were invalidated.
+    revoked: bool,
+    /// Why what stood there before is not restored.
+    skipped: Option<&'static str>,
     refused: Option<crate::crd::RefusedLogin>,
     retry_after: Option<Duration>,
     /// Whether a Secret or `ConfigMap` may bring the change.
@@ -99,6 +113,8 @@ impl Findings {
             timeout: None,
             token: None,
             change: None,
+            revoked: false,
+            skipped: None,
             refused: None,
             retry_after: None,
         }
@@ -131,14 +147,28 @@ impl Reconciled for X2Gateway {
 
     async fn look(context: &Arc<Context>, gateway: &Arc<Self>, memory: &mut Memory) -> Look {
         let governance = PolicySet::of(context, &gateway.namespace().unwrap_or_default()).governance(gateway);
+        if let Some(next) = keep_hold(context, gateway, &governance).await {
+            return Look::NotDue(next);
+        }
         let id = claim_id(gateway);
         let standing = context.gateway_claims.standing(&id);
         let Governance { regime, interval, .. } = governance.clone();
-        let inputs = Inputs { generation: gateway.meta().generation, regime, interval, standing };
+        let generation = gateway.meta().generation;
+        let inputs = Inputs {
+            generation,
+            regime,
+            interval,
+            standing,
+            called: Turns::of(context, gateway, &governance).calls(),
+        };
         let requests = requests(gateway, &governance);
-        if let Some(next) = not_due(gateway, memory, &inputs, &requests) {
-            return Look::NotDue(next);
+        let opened = current_reason(gateway) == Some(Reason::AwaitingWindow)
+            && governance.closed_window(context).is_none();
+        if let Some(next) = not_due(gateway, memory, &inputs, &requests, opened) {
+            return at_the_latest(gateway, Look::NotDue(next));
         }
+        let turns = Turns::of(context, gateway, &governance);
+        turns.begun();
         let own = Key::of(gateway.meta());
         let mut open = requests.iter().filter(|request| !memory.handled.contains(request));
         let asked = open
@@ -148,21 +178,29 @@ impl Reconciled for X2Gateway {
         let look = if gateway.spec.connection.suspend {
             pause(context, gateway, memory).await
         } else {
-            match examine_and_report(context, gateway, memory, &governance, asked).await {
-                Some(look) => look,
+            let examination = examine_and_report(context, gateway, memory, &governance, asked);
+            match Box::pin(until_let_go(context, gateway, examination)).await {
+                Some((look, reason)) => {
+                    turns.ended(reason);
+                    look
+                }
                 // Nothing came of it: it is still to be done.
-                None => return Look::NotDue(clock::instant() + AGAIN),
+                None => {
+                    return Look::NotDue(
+                        clock::instant() + if is_deleted(&**gateway) { SOON } else { AGAIN },
+                    );
+                }
             }
         };
         // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
         let standing = memory.judged.take().unwrap_or(inputs.standing);
-        memory.inputs = Some(Inputs { standing, ..inputs });
+        memory.inputs = Some(Inputs { standing, called: false, ..inputs });
         memory.handled.clone_from(&requests);
         context.handled.set(Kind::Gateway, Key::of(gateway.meta()), requests);
         if asked.is_some() {
             policy::wake_all(context, &gateway.namespace().unwrap_or_default());
         }
-        look
+        at_the_latest(gateway, look)
     }
 
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
@@ -197,6 +235,7 @@ fn not_due(
     memory: &mut Memory,
     inputs: &Inputs,
     requests: &HashSet<Request>,
+    opened: bool,
 ) -> Option<tokio::time::Instant> {
     let asked = !requests.is_subset(&memory.handled);
     match &memory.inputs {
@@ -208,7 +247,7 @@ fn not_due(
                 memory.inputs = Some(inputs.clone());
             }
         }
-        Some(before) if before != inputs || asked => memory.pace.reset(),
+        Some(before) if before != inputs || asked || opened => memory.pace.reset(),
         Some(_) => {}
     }
     if asked {
@@ -261,7 +300,7 @@ async fn examine_and_report(
     memory: &mut Memory,
     governance: &Governance,
     asked: Option<Asked>,
-) -> Option<Look> {
+) -> Option<(Look, Reason)> {
     let findings = examine::examine(context, gateway, memory, governance, asked).await?;
     memory.owed.extend(findings.change.clone());
     let request = request::of(&**gateway).map(str::to_owned);
@@ -275,8 +314,16 @@ async fn examine_and_report(
     memory.polled = findings.polls;
     let Governance { interval, .. } = *governance;
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
+    if verdict.reason == Reason::AwaitingWindow
+        && let Some(closed) = governance.closed_window(context)
+    {
+        memory.pace.not_later_than(clock::instant_of(closed.next));
+    }
+    let done = |memory: &Memory| {
+        Some((Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready }, verdict.reason))
+    };
     if !reported && memory.owed.is_empty() && asked.is_none() {
-        return Some(Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready });
+        return done(memory);
     }
     let mut status = telling::new_status(gateway, &findings, governance, &memory.owed, reported);
     status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
@@ -287,14 +334,15 @@ async fn examine_and_report(
             gateway,
             &memory.owed,
             Some(&verdict).filter(|_| reported),
-            &governance.regime,
+            governance,
+            &findings,
         );
         memory.owed.clear();
         memory.pace.written();
     } else if written == Written::Failed {
         memory.pace.not_written();
     }
-    Some(Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready })
+    done(memory)
 }
 
 /// What a gateway claims: its effective URL.

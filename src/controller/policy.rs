@@ -1,134 +1,43 @@
-//! The controller of `TokenPolicy`: it asks no remote system; it says who governs a gateway, and sums up.
+//! The controller of `TokenPolicy`: it asks no remote system; it says who may be changed, and sums up.
+
+mod rolling;
+mod summary;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt as _};
+use jiff::Timestamp;
+use kube::core::SelectorExt as _;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::context::{Context, Request, UNDISTURBED};
-use super::events::reference;
+use self::rolling::Rolling;
+use self::summary::{Summary, listed};
+use super::context::{Context, UNDISTURBED};
+use super::events::{Happening, reference};
+use super::governance::{self, PolicySet, is_deleted, open_request};
 use super::report::{self, Reported, Written};
-use super::request;
+use super::rollouts::is_bounded;
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
+use super::{restore, windows};
 use crate::clock;
-use crate::crd::{Condition, Failure, GatewayCounts, Mode, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
+use crate::crd::{Condition, DeletionPolicy, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::gateway::Regime;
-use crate::engine::lifetime::{Bounds, InvalidTarget, Target, proves};
-use crate::engine::precedence::{Claim, winner};
-use crate::engine::schedule;
-use crate::engine::tally::{Part, State, Tally, policy_verdict, state_of};
-use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
+use crate::engine::tally::{Part, State, Tally};
+use crate::engine::verdict::{self, Standing, Verdict};
 use crate::metrics::Whole;
 
 /// While gateways move, a policy's status is written at most once in this time.
 const SPACING: Duration = Duration::from_secs(1);
-/// Failures that a status lists.
-const FAILURES: usize = 20;
+/// While gateways move, a rollout is planned anew at most once in this time.
+const PLANNING: Duration = Duration::from_millis(100);
+/// Gateways that an event names.
+const NAMES: usize = 20;
 /// Wait after the API server did not take a status.
 const AGAIN: Duration = Duration::from_secs(15);
-
-/// Who governs a gateway.
-#[derive(Clone, Debug)]
-pub struct Governance {
-    /// What is wanted of it.
-    pub regime: Regime,
-    /// Time between checks.
-    pub interval: Duration,
-    /// Requests on the policies that govern or observe it, not carried out yet.
-    pub requests: Vec<Request>,
-}
-
-/// The policies of a namespace, made ready for finding out who governs which gateway.
-pub struct PolicySet {
-    entries: Vec<Entry<TokenPolicy>>,
-    claims: Vec<(Arc<TokenPolicy>, Selector, Claim)>,
-}
-
-impl PolicySet {
-    /// The policies of a namespace as they are now.
-    pub fn of(context: &Context, namespace: &str) -> Self {
-        let entries = context.policies.namespace(namespace);
-        let ready = |policy: &Arc<TokenPolicy>| {
-            Some((Arc::clone(policy), selector(policy)?, claim(policy, context.settings.bounds)))
-        };
-        let claims = entries.iter().filter_map(Entry::valid).filter_map(ready).collect();
-        Self { entries, claims }
-    }
-
-    /// Finds out who governs a gateway.
-    pub fn governance(&self, gateway: &X2Gateway) -> Governance {
-        if let Some(held) = held_by_undecodable(gateway, &self.entries) {
-            return held;
-        }
-        let selecting = || self.claims.iter().filter(|(_, selector, _)| selector.matches(gateway.labels()));
-        let governor = winner(selecting().map(|(_, _, claim)| claim)).cloned();
-        let (names, regime) = match governor {
-            Some(Claim { policy, target, suspended, .. }) => {
-                (vec![policy.clone()], Regime::Enforced { policy, target, suspended })
-            }
-            None => {
-                let wants = |claim: &Claim| {
-                    Some((claim.policy.clone(), claim.target.ok()?)).filter(|_| !claim.suspended)
-                };
-                let wants: Vec<(String, Target)> =
-                    selecting().filter_map(|(_, _, claim)| wants(claim)).collect();
-                let names = wants.iter().map(|(policy, _)| policy.clone()).collect();
-                (names, if wants.is_empty() { Regime::Unmanaged } else { Regime::Observed(wants) })
-            }
-        };
-        let concerned =
-            || selecting().map(|(policy, _, _)| policy).filter(|policy| names.contains(&policy.name_any()));
-        let interval = concerned().filter_map(|policy| schedule::parse(&policy.spec.interval)).min();
-        // An observing policy's request covers its gateways, too, whoever governs them.
-        let asking = selecting()
-            .map(|(policy, _, _)| policy)
-            .filter(|policy| policy.spec.mode == Mode::Observe || names.contains(&policy.name_any()));
-        let requests =
-            asking.filter_map(|policy| Some((Key::of(policy.meta()), open_request(policy)?.to_owned())));
-        Governance { regime, interval: interval.unwrap_or(schedule::UNMANAGED), requests: requests.collect() }
-    }
-}
-
-/// A policy that cannot be understood any more keeps the gateways it had: nobody knows what it wants, so nothing is
-/// changed.
-fn held_by_undecodable(gateway: &X2Gateway, policies: &[Entry<TokenPolicy>]) -> Option<Governance> {
-    let policy = gateway.status.as_ref()?.policy.clone()?;
-    let is_it =
-        |entry: &Entry<TokenPolicy>| entry.valid().is_none() && entry.meta().name.as_ref() == Some(&policy);
-    policies.iter().any(is_it).then(|| Governance {
-        regime: Regime::Enforced { policy, target: Err(InvalidTarget::Undecodable), suspended: false },
-        interval: schedule::UNMANAGED,
-        requests: Vec::new(),
-    })
-}
-
-fn claim(policy: &TokenPolicy, bounds: Bounds) -> Claim {
-    let spec = &policy.spec;
-    Claim {
-        policy: policy.name_any(),
-        priority: spec.priority,
-        mode: spec.mode,
-        suspended: spec.suspend,
-        target: target(policy, bounds),
-    }
-}
-
-fn target(policy: &TokenPolicy, bounds: Bounds) -> Result<Target, InvalidTarget> {
-    let spec = &policy.spec;
-    Target::new(spec.timeout_seconds, spec.min_timeout_seconds, spec.max_timeout_seconds)?.within(bounds)
-}
-
-fn selector(policy: &TokenPolicy) -> Option<Selector> {
-    LabelSelector::from(&policy.spec.gateway_selector).try_into().ok()
-}
-
-fn open_request(policy: &TokenPolicy) -> Option<&str> {
-    request::open(policy, policy.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref()))
-}
+/// Wait after our finalizer could not be changed: somebody else was faster, as a rule.
+const AGAIN_SOON: Duration = Duration::from_secs(1);
 
 /// UID of a policy.
 pub fn uid(context: &Context, namespace: &str, policy: &str) -> Option<String> {
@@ -162,7 +71,32 @@ impl Reported for TokenPolicy {
 #[derive(Debug, Default)]
 pub struct Memory {
     generation: Option<i64>,
+    planned: Option<Instant>,
     summed_up: Option<Instant>,
+    /// The request that a halted rollout was resumed for.
+    resumed: Option<String>,
+}
+
+/// A gateway that a policy selects, governs or is left by.
+struct Subject {
+    entry: Entry<X2Gateway>,
+    /// None where the gateway is not understood.
+    regime: Option<Regime>,
+    selected: bool,
+}
+
+impl Subject {
+    /// Whether the policy still owes this gateway what stood there before. One that is suspended is left alone.
+    fn awaits_restoration(&self, policy: &str) -> bool {
+        self.entry.valid().is_some_and(|gateway| {
+            gateway.status.as_ref().and_then(|status| status.policy.as_deref()) == Some(policy)
+                && !gateway.spec.connection.suspend
+        })
+    }
+
+    fn is_governed_by(&self, policy: &str) -> bool {
+        matches!(&self.regime, Some(Regime::Enforced { policy: governor, suspended: false, .. }) if governor == policy)
+    }
 }
 
 impl Reconciled for TokenPolicy {
@@ -174,29 +108,41 @@ impl Reconciled for TokenPolicy {
     }
 
     async fn look(context: &Arc<Context>, policy: &Arc<Self>, memory: &mut Memory) -> Look {
-        let generation = policy.meta().generation;
-        if let Some(last) = memory.summed_up
-            && memory.generation == generation
-            && last.elapsed() < SPACING
+        let edited = memory.generation != policy.meta().generation;
+        if let Some(next) = memory.planned.and_then(|last| still_to_come(last, PLANNING)).filter(|_| !edited)
         {
-            return Look::NotDue(last + SPACING);
+            return Look::NotDue(next);
         }
-        *memory = Memory { generation, summed_up: Some(clock::instant()) };
-        let parts = parts(context, policy);
+        (memory.generation, memory.planned) = (policy.meta().generation, Some(clock::instant()));
+        let subjects = subjects(context, policy);
+        if let Some(next) = keep_hold(context, policy, &subjects).await {
+            return Look::NotDue(next);
+        }
+        let parts = summary::parts(context, policy, &subjects);
         count(context, policy, Some(&parts));
-        let (status, verdict) = new_status(context, policy, &parts);
-        let before = policy.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+        let rolling = roll(context, policy, &subjects, memory);
+        let (status, verdict) =
+            Summary { context, policy, parts: &parts, rolling: rolling.as_ref() }.status();
         let ready = verdict.reason.standing() == Standing::Current;
-        let next = match report::write(context, &**policy, status).await {
-            Written::Failed => AGAIN,
-            Written::Written if policy.spec.suspend => UNDISTURBED,
-            Written::Written => {
-                context.warn_of(reference(&**policy), None, before, &verdict);
-                UNDISTURBED
+        let spaced = memory.summed_up.and_then(|last| still_to_come(last, SPACING));
+        let spaced = spaced.filter(|_| !edited && !must_be_kept(policy, &status));
+        let mut next = spaced.unwrap_or_else(|| clock::instant() + UNDISTURBED);
+        if spaced.is_none() {
+            let written = conclude(context, policy, (status, verdict), rolling.as_ref(), memory).await;
+            if written == Written::Failed {
+                // What could not be written is not acted upon.
+                return Look::Done { next: clock::instant() + AGAIN, ready };
             }
-            Written::Unchanged | Written::Gone => UNDISTURBED,
-        };
-        Look::Done { next: clock::instant() + next, ready }
+        }
+        if let Some(rolling) = rolling {
+            let moment = moment(context, policy, &rolling).map(clock::instant_of);
+            next = moment.map_or(next, |moment| next.min(moment));
+            context.rollouts.answer(context, &Key::of(policy.meta()), rolling.answers);
+        }
+        if restore::is_leaving(policy.meta()) {
+            next = next.min(restore::next_look(policy.meta()));
+        }
+        Look::Done { next, ready }
     }
 
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
@@ -216,6 +162,7 @@ impl Reconciled for TokenPolicy {
         for state in State::ALL {
             context.metrics.counted(Whole::Policy, &key.name, &key.namespace, state.as_str(), None);
         }
+        context.rollouts.forget(key);
         context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
     }
 }
@@ -225,70 +172,158 @@ fn is_alike(before: Option<&Entry<TokenPolicy>>, after: Option<&Entry<TokenPolic
     let (Some(before), Some(after)) = (before.and_then(Entry::valid), after.and_then(Entry::valid)) else {
         return false;
     };
-    before.uid() == after.uid() && before.spec == after.spec && open_request(before) == open_request(after)
+    let asked = |policy: &TokenPolicy| {
+        (open_request(policy).map(str::to_owned), windows::override_annotation(policy).map(str::to_owned))
+    };
+    before.uid() == after.uid()
+        && before.spec == after.spec
+        && asked(before) == asked(after)
+        && is_deleted(&**before) == is_deleted(&**after)
 }
 
-fn parts(context: &Context, policy: &TokenPolicy) -> Vec<Part> {
-    let Some(selector) = selector(policy) else { return Vec::new() };
-    let namespace = policy.namespace().unwrap_or_default();
+/// A moment so long after another, unless it is over.
+fn still_to_come(last: Instant, spacing: Duration) -> Option<Instant> {
+    Some(last + spacing).filter(|next| *next > clock::instant())
+}
+
+fn subjects(context: &Context, policy: &TokenPolicy) -> Vec<Subject> {
+    let Some(selector) = governance::selector(policy) else { return Vec::new() };
+    let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
     let set = PolicySet::of(context, &namespace);
-    let wanted = target(policy, context.settings.bounds).ok();
-    let gateways = context.gateways.namespace(&namespace);
-    let selected =
-        gateways.iter().filter(|entry| selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS)));
-    selected
-        .map(|entry| match entry.valid() {
-            Some(gateway) => part(policy, wanted, &set.governance(gateway).regime, gateway),
-            None => undecodable_part(entry.meta().name.clone().unwrap_or_default()),
-        })
-        .collect()
+    let subject = |entry: Entry<X2Gateway>| {
+        let selected = selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS));
+        let in_force = |gateway: &Arc<X2Gateway>| {
+            gateway.status.as_ref().and_then(|s| s.policy.as_deref()) == Some(&*name)
+        };
+        let concerned = selected || entry.valid().is_some_and(in_force);
+        let regime = entry.valid().filter(|_| concerned).map(|gateway| set.governance(gateway).regime);
+        concerned.then_some(Subject { entry, regime, selected })
+    };
+    context.gateways.namespace(&namespace).into_iter().filter_map(subject).collect()
 }
 
 static NO_LABELS: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
 
-fn undecodable_part(name: String) -> Part {
-    let message = "The spec does not fit this version of X2Gateway.";
-    Part { name, state: State::Failed, verdict: Some(Verdict::new(Reason::InvalidSpec, message)) }
+/// Adds our finalizer where a deletion is to wait for gateways, and takes it off where it need not. Returns the time of the
+/// next look where there is nothing else to do before that.
+async fn keep_hold(
+    context: &Arc<Context>,
+    policy: &Arc<TokenPolicy>,
+    subjects: &[Subject],
+) -> Option<Instant> {
+    let TokenPolicy { spec, metadata: meta, .. } = &**policy;
+    let gives_back = spec.deletion_policy == DeletionPolicy::Restore;
+    let written = if !is_deleted(&**policy) {
+        if gives_back {
+            restore::hold::<TokenPolicy>(context, meta).await
+        } else {
+            restore::release::<TokenPolicy>(context, meta).await
+        }
+    } else if !restore::is_held(meta) {
+        return Some(clock::instant() + UNDISTURBED);
+    } else {
+        let open = subjects.iter().filter(|subject| subject.awaits_restoration(&policy.name_any()));
+        let open: Vec<String> = open.filter_map(|subject| subject.entry.meta().name.clone()).collect();
+        let nothing_to_do = open.is_empty() || !gives_back || spec.suspend || spec.mode == Mode::Observe;
+        let why = if nothing_to_do { None } else { restore::let_go(context, meta).await };
+        if why.is_none() && !nothing_to_do {
+            return None;
+        }
+        let written = restore::release::<TokenPolicy>(context, meta).await;
+        if let Some(why) = why.filter(|_| written != Written::Failed) {
+            let why = format!("{}; these gateways keep their values: {}", why.as_str(), listed(&open, NAMES));
+            restore::skipped(context, reference(&**policy), &why);
+        }
+        if written != Written::Failed {
+            return Some(clock::instant() + UNDISTURBED);
+        }
+        written
+    };
+    (written == Written::Failed).then(|| clock::instant() + AGAIN_SOON)
 }
 
-fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway: &X2Gateway) -> Part {
-    let name = gateway.name_any();
-    let status = gateway.status.clone().unwrap_or_default();
-    let current = status.observed_generation == gateway.meta().generation;
-    let verdict = verdict::ready(&status.conditions)
-        .filter(|_| current)
-        .and_then(|c| Some(Verdict::new(Reason::parse(&c.reason)?, c.message.clone())));
-    let reason = verdict.as_ref().map(|v| v.reason);
-    let observes = policy.spec.mode == Mode::Observe;
-    let holds =
-        |seconds: Option<u32>| wanted.zip(seconds).is_some_and(|(target, seconds)| target.holds(seconds));
-    let state = if gateway.spec.connection.suspend {
-        State::Suspended
-    } else if observes {
-        match (status.timeout_seconds.filter(|_| current), reason) {
-            (_, Some(Reason::Progressing)) => State::Pending,
-            (_, Some(reason)) if reason.standing() != Standing::Current && reason != Reason::Drifted => {
-                State::Failed
-            }
-            (None, _) => State::Pending,
-            (seconds, _) if holds(seconds) => State::InSync,
-            _ => State::Drifted,
-        }
-    } else if governor.policy() != Some(&policy.name_any()) {
-        State::Overridden
-    } else {
-        let proven = status
-            .timeout_seconds
-            .zip(status.proven_timeout_seconds)
-            .is_some_and(|(set, token)| proves(token, set));
-        let governed = status.policy.as_deref() == governor.policy();
-        if current && !governed && reason.is_none_or(|r| r.standing() == Standing::Current) {
-            State::Pending
-        } else {
-            state_of(reason, governed && proven && holds(status.timeout_seconds))
-        }
+/// Plans the rollout, where there is one.
+fn roll(
+    context: &Context,
+    policy: &TokenPolicy,
+    subjects: &[Subject],
+    memory: &mut Memory,
+) -> Option<Rolling> {
+    let target = governance::target(policy, context).ok()?;
+    let status = policy.status.as_ref();
+    if policy.spec.suspend || policy.spec.mode == Mode::Observe || !is_bounded(policy, target) {
+        return None;
+    }
+    let edited = status.is_some_and(|status| status.observed_generation != policy.meta().generation);
+    let asked = open_request(policy).filter(|asked| memory.resumed.as_deref() != Some(asked));
+    let rolling = rolling::roll(context, policy, target, subjects, edited || asked.is_some());
+    if rolling.phase() != Some(Phase::Halted) {
+        memory.resumed = open_request(policy).map(str::to_owned);
+    }
+    Some(rolling)
+}
+
+/// Whether a status holds something of a rollout that must be written before anything is done.
+fn must_be_kept(policy: &TokenPolicy, new: &TokenPolicyStatus) -> bool {
+    let kept = |status: &TokenPolicyStatus| {
+        status.rollout.clone().map(|rollout| crate::crd::RolloutStatus { changed: 0, failed: 0, ..rollout })
     };
-    Part { name, state, verdict }
+    policy.status.as_ref().and_then(kept) != kept(new)
+}
+
+/// Writes the status and tells what has come of it.
+async fn conclude(
+    context: &Arc<Context>,
+    policy: &Arc<TokenPolicy>,
+    (status, verdict): (TokenPolicyStatus, Verdict),
+    rolling: Option<&Rolling>,
+    memory: &mut Memory,
+) -> Written {
+    memory.summed_up = Some(clock::instant());
+    let before = policy.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+    let phase = |status: &TokenPolicyStatus| status.rollout.as_ref().map(|rollout| rollout.phase);
+    let moved = phase(&status).filter(|now| policy.status.as_ref().and_then(phase) != Some(*now));
+    let written = report::write(context, &**policy, status).await;
+    if written == Written::Written && !policy.spec.suspend {
+        context.warn_of(reference(&**policy), None, before, &verdict);
+        if let (Some(phase), Some(rolling)) = (moved, rolling) {
+            announce(context, policy, phase, rolling);
+        }
+    }
+    written
+}
+
+fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rolling) {
+    let (reason, note) = match phase {
+        Phase::Halted => (
+            "RolloutHalted",
+            format!(
+                "The rollout has halted. Failed: {}. Changed: {}. Not changed: {}.",
+                listed(&rolling.failed, NAMES),
+                listed(&rolling.changed, NAMES),
+                listed(&rolling.unchanged, NAMES)
+            ),
+        ),
+        Phase::Complete => {
+            let target = policy.status.as_ref().and_then(|status| status.target.clone()).unwrap_or_default();
+            ("RolloutComplete", format!("Every gateway that could be read is proven to have {target} s."))
+        }
+        Phase::Canary | Phase::Progressing | Phase::AwaitingWindow => return,
+    };
+    let warning = phase == Phase::Halted;
+    let object = reference(policy);
+    tracing::info!(kind = "TokenPolicy", namespace = object.namespace, name = object.name, reason, "{note}");
+    context.events.publish(Happening { object, reason, note, warning, policy: None });
+}
+
+/// When time alone changes the plan.
+fn moment(context: &Context, policy: &TokenPolicy, rolling: &Rolling) -> Option<Timestamp> {
+    let rollout = rolling.status.as_ref()?;
+    let soak = rollout.soak_until.as_ref().map(|until| until.0).filter(|until| *until > clock::now().0);
+    let opening = windows::closed(context, &policy.spec.windows, policy)
+        .filter(|_| rollout.phase == Phase::AwaitingWindow)
+        .map(|closed| closed.next);
+    soak.into_iter().chain(opening).min()
 }
 
 fn count(context: &Context, policy: &TokenPolicy, parts: Option<&[Part]>) {
@@ -297,63 +332,5 @@ fn count(context: &Context, policy: &TokenPolicy, parts: Option<&[Part]>) {
     for state in State::ALL {
         let count = tally.map(|tally| tally.count(state));
         context.metrics.counted(Whole::Policy, &name, &namespace, state.as_str(), count);
-    }
-}
-
-fn new_status(context: &Context, policy: &TokenPolicy, parts: &[Part]) -> (TokenPolicyStatus, Verdict) {
-    let mut status = policy.status.clone().unwrap_or_default();
-    let target = target(policy, context.settings.bounds);
-    let verdict = match target {
-        Err(why) => {
-            Verdict::new(Reason::InvalidSpec, format!("The policy is refused: {why}. Correct its spec."))
-        }
-        Ok(_) => policy_verdict(parts, policy.spec.mode == Mode::Observe),
-    };
-    if let Some(asked) = open_request(policy)
-        && has_been_handled(context, policy, parts, asked)
-    {
-        status.last_handled_reconcile_at = Some(asked.to_owned());
-    }
-    if policy.spec.suspend {
-        report::set_suspended(
-            &mut status,
-            policy,
-            "spec.suspend is true: no gateway is changed. The policy keeps its claim to them.",
-        );
-        return (status, verdict);
-    }
-    report::set_verdict(&mut status, policy, &verdict, &Notes::default());
-    status.target = target.ok().map(|target| target.to_string());
-    status.gateways = Some(counts(&Tally::of(parts)));
-    let failures = parts.iter().filter(|part| part.state == State::Failed).filter_map(|part| {
-        let verdict = part.verdict.as_ref()?;
-        let (reason, message) = (verdict.reason.as_str().to_owned(), verdict.message.clone());
-        Some(Failure { gateway: part.name.clone(), reason, message })
-    });
-    status.failures = failures.take(FAILURES).collect();
-    (status, verdict)
-}
-
-/// Whether every gateway that a request covers has ended its look for it.
-fn has_been_handled(context: &Context, policy: &TokenPolicy, parts: &[Part], asked: &str) -> bool {
-    let request = (Key::of(policy.meta()), asked.to_owned());
-    let namespace = policy.namespace().unwrap_or_default();
-    let covered = parts.iter().filter(|part| !matches!(part.state, State::Overridden | State::Suspended));
-    covered
-        .map(|part| Key::new(namespace.clone(), part.name.clone()))
-        .filter(|key| context.gateways.valid(key).is_some())
-        .all(|key| context.handled.has(Kind::Gateway, &key, &request))
-}
-
-fn counts(tally: &Tally) -> GatewayCounts {
-    GatewayCounts {
-        matched: tally.total(),
-        in_sync: tally.count(State::InSync),
-        pending: tally.count(State::Pending),
-        drifted: tally.count(State::Drifted),
-        failed: tally.count(State::Failed),
-        overridden: tally.count(State::Overridden),
-        suspended: tally.count(State::Suspended),
-        summary: tally.summary(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::contest::Contest;
 use super::lifetime::{InvalidTarget, Target, proves};
 use super::verdict::{Reason, Verdict};
-use crate::crd::Cause;
+use crate::crd::{Cause, RevokeTokens};
 
 /// Logins that may be spent on proving a change before it counts as failed.
 pub const PROOFS: u8 = 3;
@@ -26,14 +26,19 @@ pub enum Regime {
         /// Nothing is changed for now.
         suspended: bool,
     },
+    /// The policy that was in force gives back what stood there before it.
+    Left {
+        /// The policy's name.
+        policy: String,
+    },
 }
 
 impl Regime {
-    /// The policy in force.
+    /// The policy in force, or the one that is left.
     #[must_use]
     pub fn policy(&self) -> Option<&str> {
         match self {
-            Self::Enforced { policy, .. } => Some(policy),
+            Self::Enforced { policy, .. } | Self::Left { policy } => Some(policy),
             Self::Unmanaged | Self::Observed(_) => None,
         }
     }
@@ -42,8 +47,8 @@ impl Regime {
     #[must_use]
     pub fn target(&self) -> Option<Target> {
         match self {
-            Self::Enforced { target, .. } => target.ok(),
-            Self::Unmanaged | Self::Observed(_) => None,
+            Self::Enforced { target, .. } => target.clone().ok(),
+            Self::Unmanaged | Self::Observed(_) | Self::Left { .. } => None,
         }
     }
 
@@ -69,6 +74,38 @@ pub struct Prior {
     pub policy: Option<String>,
     /// The last look ended in `VerificationFailed`.
     pub unverified: bool,
+    /// Value found before our first write, in seconds.
+    pub original: Option<u32>,
+    /// Value that we wrote last, in seconds, and why.
+    pub wrote: Option<(u32, Cause)>,
+    /// Value of a change that was begun and not recorded, in seconds.
+    pub pending: Option<u32>,
+}
+
+/// What there is to be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restoration {
+    /// Nothing: nothing was ever changed, or what stood there before stands there again.
+    Nothing,
+    /// What stands there is not ours to change; with a clause that says why.
+    Skip(&'static str),
+    /// This value, in seconds.
+    To(u32),
+}
+
+/// What is to be restored where `seen` seconds are set now. Only what we wrote ourselves is taken back.
+#[must_use]
+pub fn restoration(prior: &Prior, seen: u32) -> Restoration {
+    let wrote = prior.wrote.filter(|(_, cause)| *cause != Cause::Restore).map(|(to, _)| to);
+    if wrote.is_none() && prior.pending.is_none() {
+        return Restoration::Nothing;
+    }
+    match prior.original {
+        None => Restoration::Skip("what stood there before the first change is not known"),
+        Some(original) if original == seen => Restoration::Nothing,
+        Some(original) if wrote == Some(seen) || prior.pending == Some(seen) => Restoration::To(original),
+        Some(_) => Restoration::Skip("somebody has changed it since"),
+    }
 }
 
 /// What this look has found out so far.
@@ -106,6 +143,7 @@ pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now:
     let (policy, target, suspended) = match regime {
         Regime::Unmanaged => return report(Reason::Unmanaged, unmanaged(seen.timeout)),
         Regime::Observed(wants) => return report(Reason::Observed, observed(wants, seen.timeout)),
+        Regime::Left { policy } => return restore(policy, prior, seen),
         Regime::Enforced { policy, target: Err(why), .. } => {
             return report(
                 Reason::InvalidSpec,
@@ -130,12 +168,40 @@ pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now:
     Step::Write { to: wanted, cause: cause(policy, target, prior) }
 }
 
+/// The policy is left: what stood there before is put back and proven, or left alone for good.
+fn restore(policy: &str, prior: &Prior, seen: Seen) -> Step {
+    match restoration(prior, seen.timeout) {
+        Restoration::To(to) => Step::Write { to, cause: Cause::Restore },
+        // Also where an earlier look has put it back and did not come to prove it.
+        Restoration::Nothing if seen.written || prior.pending == Some(seen.timeout) => {
+            match confirm(policy, Target::Exact(seen.timeout), prior, seen) {
+                Step::Report(Verdict { reason: Reason::InSync, .. }) => {
+                    report(Reason::Unmanaged, unmanaged(seen.timeout))
+                }
+                other => other,
+            }
+        }
+        Restoration::Nothing | Restoration::Skip(_) => report(Reason::Unmanaged, unmanaged(seen.timeout)),
+    }
+}
+
 /// Why a difference from the target exists: drift where the present target was once proven to hold.
 #[must_use]
 pub fn cause(policy: &str, target: Target, prior: &Prior) -> Cause {
     let held =
         prior.policy.as_deref() == Some(policy) && prior.proven.is_some_and(|proven| target.holds(proven));
     if held { Cause::Drift } else { Cause::Policy }
+}
+
+/// Whether tokens issued before a proven change are to be invalidated. A mere repair is no change that the policy asked
+/// for; one of a lifetime that somebody had made longer is a tightening.
+#[must_use]
+pub fn revokes(wanted: RevokeTokens, from: u32, to: u32, cause: Cause) -> bool {
+    match (wanted, cause) {
+        (RevokeTokens::Never, _) | (_, Cause::Restore) => false,
+        (RevokeTokens::OnChange, Cause::Policy) => from != to,
+        (RevokeTokens::OnTightening, Cause::Policy) | (_, Cause::Drift) => to < from,
+    }
 }
 
 /// Whether a look found that somebody had changed a value which was in order.

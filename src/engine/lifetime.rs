@@ -23,8 +23,8 @@ pub enum Target {
     },
 }
 
-/// Why a policy's numbers make no target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+/// Why a policy cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum InvalidTarget {
     /// Neither an exact value nor a bound, or both.
     #[error("set either timeoutSeconds, or minTimeoutSeconds, maxTimeoutSeconds or both")]
@@ -43,6 +43,9 @@ pub enum InvalidTarget {
         "a lifetime is outside the bounds that this operator was started with (--min-timeout, --max-timeout)"
     )]
     OutOfBounds,
+    /// A change window that makes no sense; the words of the rule that found it.
+    #[error("{0}")]
+    Window(String),
 }
 
 impl Target {

@@ -169,6 +169,16 @@ impl Reason {
         }
     }
 
+    /// Whether a gateway that reports this after a write has not taken it.
+    #[must_use]
+    pub fn is_failed_change(self) -> bool {
+        self.standing() != Standing::Current
+            && !matches!(
+                self,
+                Self::Progressing | Self::Drifted | Self::AwaitingWindow | Self::AwaitingRollout
+            )
+    }
+
     /// Whether the object waits for a Secret, a `ConfigMap` or another resource of its own namespace.
     #[must_use]
     pub fn awaits_reference(self) -> bool {
@@ -216,6 +226,12 @@ impl Verdict {
     /// A verdict.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
+    }
+
+    /// The verdict that the Ready condition holds.
+    #[must_use]
+    pub fn reported(conditions: &[Condition]) -> Option<Self> {
+        ready(conditions).and_then(|c| Some(Self::new(Reason::parse(&c.reason)?, c.message.clone())))
     }
 }
 

@@ -84,6 +84,14 @@ impl<'a> X2<'a> {
         self.session(Wanted::Fresh, true).await.map(|session| session.lifetime)
     }
 
+    /// Invalidates every token of the user that is logged in, ours among them: it is logged out everywhere.
+    pub async fn revoke_tokens(&mut self) -> Result<(), AccessError> {
+        let request = Request { operation: "revoke_tokens", ..self::request(Method::DELETE, TOKENS, None) };
+        self.authorized(request, true).await?;
+        self.remotes.sessions.forget(&self.key).await;
+        Ok(())
+    }
+
     fn living(&self) -> Wanted {
         self.refused.map_or(Wanted::Living, Wanted::Not)
     }

@@ -88,6 +88,7 @@ fn look(regime: &Regime, prior: &Prior, contest: Contest, appliance: &mut Applia
                     proven: seen.token.or(prior.proven),
                     policy: regime.policy().map(str::to_owned),
                     unverified: verdict.reason == Reason::VerificationFailed,
+                    ..prior.clone()
                 };
                 return Look { verdict, writes, proofs, prior };
             }
@@ -104,12 +105,19 @@ fn priors() -> impl Strategy<Value = Prior> {
     let seconds =
         || proptest::option::of(prop_oneof![Just(600_u32), Just(28_800), Just(86_400), any::<u32>()]);
     let policy = proptest::option::of(prop_oneof![Just("short".to_owned()), Just("other".to_owned())]);
-    (seconds(), seconds(), policy, any::<bool>()).prop_map(|(timeout, proven, policy, unverified)| Prior {
-        timeout,
-        proven,
-        policy,
-        unverified,
-    })
+    let causes = prop_oneof![Just(Cause::Policy), Just(Cause::Drift), Just(Cause::Restore)];
+    let wrote = proptest::option::of((prop_oneof![Just(600_u32), Just(28_800)], causes));
+    (seconds(), seconds(), policy, any::<bool>(), seconds(), wrote, seconds()).prop_map(
+        |(timeout, proven, policy, unverified, original, wrote, pending)| Prior {
+            timeout,
+            proven,
+            policy,
+            unverified,
+            original,
+            wrote,
+            pending,
+        },
+    )
 }
 
 fn regimes() -> impl Strategy<Value = Regime> {
@@ -119,6 +127,7 @@ fn regimes() -> impl Strategy<Value = Regime> {
         wants.prop_map(Regime::Observed),
         (targets(), any::<bool>()).prop_map(|(target, suspended)| enforced(Ok(target), suspended)),
         Just(enforced(Err(InvalidTarget::Crossed), false)),
+        Just(Regime::Left { policy: "short".to_owned() }),
     ]
 }
 
@@ -139,10 +148,15 @@ proptest! {
         let mut appliance = Appliance::new(timeout, put);
         let seen = look(&regime, &prior, contest, &mut appliance, fresh);
         prop_assert!(seen.writes.len() <= 1 && seen.proofs <= PROOFS);
-        let may_write = matches!(&regime, Regime::Enforced { target: Ok(_), suspended: false, .. }) && !contested;
+        let left = matches!(&regime, Regime::Left { .. });
+        let enforced = matches!(&regime, Regime::Enforced { target: Ok(_), suspended: false, .. });
+        let ours = prior.pending == Some(timeout)
+            || matches!(prior.wrote, Some((to, Cause::Policy | Cause::Drift)) if to == timeout);
+        let may_write = enforced && !contested || left && ours;
         prop_assert!(may_write || seen.writes.is_empty(), "{:?}", seen);
         let target = regime.target();
-        prop_assert!(seen.writes.iter().all(|(to, _)| target.unwrap().holds(*to)));
+        let wanted = |to: u32| if left { prior.original == Some(to) } else { target.unwrap().holds(to) };
+        prop_assert!(seen.writes.iter().all(|(to, _)| wanted(*to)));
         if seen.verdict.reason == Reason::InSync {
             prop_assert!(target.unwrap().holds(seen.prior.timeout.unwrap()));
         }

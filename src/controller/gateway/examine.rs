@@ -1,22 +1,21 @@
 //! Gather, decide and act: one look at an appliance.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Asked, Begun, Findings, Memory, claim_id, judged};
+use super::{Asked, Findings, Memory, claim_id, judged};
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
-use crate::controller::policy::{Governance, PolicySet};
+use crate::controller::governance::{Governance, PolicySet};
 use crate::controller::references::{Age, Unread};
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::controller::{report, server};
-use crate::crd::{Cause, Change, X2Gateway, X2GatewayStatus};
+use crate::crd::{Change, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
-use crate::engine::gateway::{Prior, Regime, Seen, Step, cause, decide, has_drifted};
+use crate::engine::gateway::{Prior, Seen};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::credentials::Credentials;
@@ -27,16 +26,16 @@ use crate::vendor::login::AccessError;
 use crate::vendor::sessions::{Serial, SessionKey};
 use crate::vendor::x2::X2;
 
-/// Wait between two proving logins: three fit into five seconds.
-const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
-
 /// Everything one look works with.
-struct Examination<'a> {
-    context: &'a Arc<Context>,
-    gateway: &'a X2Gateway,
-    regime: &'a Regime,
-    prior: Prior,
-    asked: Option<Asked>,
+pub(super) struct Examination<'a> {
+    pub(super) context: &'a Arc<Context>,
+    pub(super) gateway: &'a X2Gateway,
+    pub(super) governance: &'a Governance,
+    pub(super) prior: Prior,
+    pub(super) asked: Option<Asked>,
+    pub(super) url: String,
+    /// What is unprotected about the connection.
+    pub(super) insecure: Option<String>,
 }
 
 /// Why a look came to an early end.
@@ -48,11 +47,21 @@ enum Stop {
 }
 
 /// What was found on the appliance, and what was done.
-struct Seeing {
-    verdict: Verdict,
-    timeout: Option<u32>,
-    token: Option<u32>,
-    change: Option<Change>,
+pub(super) struct Seeing {
+    pub(super) verdict: Verdict,
+    pub(super) timeout: Option<u32>,
+    pub(super) token: Option<u32>,
+    pub(super) change: Option<Change>,
+    /// Whether tokens issued before the change were invalidated.
+    pub(super) revoked: bool,
+    /// Why what stood there before is not restored.
+    pub(super) skipped: Option<&'static str>,
+}
+
+impl Seeing {
+    pub(super) fn of(verdict: Verdict) -> Self {
+        Self { verdict, timeout: None, token: None, change: None, revoked: false, skipped: None }
+    }
 }
 
 /// Looks at an appliance and does what is to be done. None where the operator is ending.
@@ -82,12 +91,15 @@ pub(super) async fn examine(
         Age::InUse
     };
     let prior = prior(&status);
-    let examination = Examination { context, gateway, regime: &governance.regime, prior, asked };
+    let (of, why) = (url.clone(), insecure.clone());
+    let examination = Examination { context, gateway, governance, prior, asked, url: of, insecure: why };
     let mut findings = match examination.run(judged, memory, age).await {
         Ok(seeing) => Findings {
             timeout: seeing.timeout,
             token: seeing.token,
             change: seeing.change,
+            revoked: seeing.revoked,
+            skipped: seeing.skipped,
             ..Findings::of(seeing.verdict)
         },
         Err(Stop::Verdict(verdict)) => Findings::of(verdict),
@@ -139,6 +151,9 @@ fn prior(status: &X2GatewayStatus) -> Prior {
         proven: status.proven_timeout_seconds,
         policy: status.policy.clone(),
         unverified: ready_reason(&status.conditions) == Some(Reason::VerificationFailed),
+        original: status.original_timeout_seconds,
+        wrote: status.history.first().map(|last| (last.to, last.cause)),
+        pending: status.pending.as_ref().map(|pending| pending.to),
     }
 }
 
@@ -201,22 +216,19 @@ impl Examination<'_> {
         }
     }
 
-    /// Whether what the look began with still holds: a wait may lie between, and nobody wants yesterday's decision
-    /// carried out.
-    fn still_holds(&self) -> bool {
+    /// Who governs the gateway now, if what the look began with still holds: a wait may lie between, and nobody wants
+    /// yesterday's decision carried out.
+    pub(super) fn still_holds(&self) -> Option<Governance> {
         let key = Key::of(self.gateway.meta());
-        let set = PolicySet::of(self.context, &key.namespace);
+        let now = self.context.gateways.valid(&key)?;
         let owns = self.context.gateway_claims.standing(&claim_id(self.gateway)) == Standing::Owner;
-        let alike = |now: Arc<X2Gateway>| {
-            now.uid() == self.gateway.uid()
-                && now.meta().generation == self.gateway.meta().generation
-                && set.governance(&now).regime == *self.regime
-        };
-        owns && self.context.gateways.valid(&key).is_some_and(alike)
+        let same = now.uid() == self.gateway.uid() && now.meta().generation == self.gateway.meta().generation;
+        let governance = PolicySet::of(self.context, &key.namespace).governance(&now);
+        (owns && same && governance.regime == self.governance.regime).then_some(governance)
     }
 
     /// User name and password: read now where a login is due.
-    async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
+    pub(super) async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
         let Context { references, remotes, settings, .. } = &**self.context;
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let read = |age| {
@@ -254,7 +266,7 @@ impl Examination<'_> {
         x2.log_in().await?;
         record(self.context, self.gateway, Trial::GotIn);
         if let Some(verdict) = self.conflict(memory) {
-            return Ok(Some(Seeing { verdict, timeout: None, token: None, change: None }));
+            return Ok(Some(Seeing::of(verdict)));
         }
         let timeout = x2.read_timeout().await;
         if matches!(timeout, Err(AccessError::NotAdmin | AccessError::TokenRefused)) {
@@ -264,88 +276,6 @@ impl Examination<'_> {
         }
         let seen = Seen { timeout: timeout?, written: false, token: x2.fresh_lifetime(), proofs: 0 };
         self.settle(&mut x2, seen, endpoint, credentials, memory).await
-    }
-
-    /// Takes one step after the other until there is something to report.
-    async fn settle(
-        &self,
-        x2: &mut X2<'_>,
-        mut seen: Seen,
-        endpoint: &Endpoint,
-        credentials: &Credentials,
-        memory: &mut Memory,
-    ) -> Result<Option<Seeing>, AccessError> {
-        let regime = self.regime;
-        // What was begun and not seen to its end is not known to be proven, whatever was proven before it.
-        let prior =
-            Prior { timeout: self.prior.timeout.filter(|_| memory.begun.is_none()), ..self.prior.clone() };
-        self.follow_contest(memory, seen.timeout);
-        let mut reread = false;
-        let verdict = loop {
-            let step = decide(regime, &prior, seen, memory.contest, clock::elapsed());
-            if !reread && !matches!(step, Step::Report(_)) {
-                // A proving login comes next: not with a password that has been replaced meanwhile.
-                reread = true;
-                match self.credentials(endpoint, Age::Now).await {
-                    Ok(now) if now.identity == credentials.identity => {}
-                    _ => return Ok(None),
-                }
-            }
-            match step {
-                Step::Report(verdict) => break verdict,
-                Step::Write { .. } if !self.still_holds() => return Ok(None),
-                Step::Write { to, cause } => {
-                    memory.begun = Some(Begun { from: seen.timeout, cause });
-                    memory.contest = memory.contest.tried(clock::elapsed());
-                    x2.set_timeout(to).await?;
-                    if cause == Cause::Drift {
-                        memory.contest = memory.contest.corrected(clock::elapsed());
-                    }
-                    seen = Seen { timeout: to, written: true, token: None, proofs: 0 };
-                }
-                Step::Prove => {
-                    if seen.proofs > 0 {
-                        tokio::time::sleep(BETWEEN_PROOFS).await;
-                    }
-                    seen.token = Some(x2.prove().await?);
-                    seen.proofs += 1;
-                }
-            }
-        };
-        let known = matches!(verdict.reason, Reason::InSync | Reason::VerificationFailed);
-        let begun =
-            memory.begun.take_if(|_| known).or_else(|| self.unrecorded(memory, &verdict, seen.timeout));
-        let change = begun.zip(regime.policy()).map(|(Begun { from, cause }, policy)| Change {
-            time: clock::now(),
-            from: Some(from),
-            to: seen.timeout,
-            policy: policy.to_owned(),
-            cause,
-        });
-        let token = seen.token.or(x2.fresh_lifetime());
-        Ok(Some(Seeing { verdict, timeout: Some(seen.timeout), token, change }))
-    }
-
-    /// A change that took effect without being recorded: its answer, or our report of it, was lost.
-    fn unrecorded(&self, memory: &Memory, verdict: &Verdict, timeout: u32) -> Option<Begun> {
-        // What is owed is recorded with this report.
-        let from = self.prior.timeout.filter(|before| *before != timeout && memory.owed.is_empty())?;
-        let (policy, target) = self.regime.policy().zip(self.regime.target())?;
-        let moved = verdict.reason == Reason::InSync && !target.holds(from);
-        moved.then(|| Begun { from, cause: cause(policy, target, &self.prior) })
-    }
-
-    fn follow_contest(&self, memory: &mut Memory, timeout: u32) {
-        let aim = self.regime.policy().map(str::to_owned).zip(self.regime.target());
-        if memory.contested != aim && memory.contested.is_some() {
-            memory.contest = Contest::default();
-        }
-        memory.contested.clone_from(&aim);
-        if has_drifted(self.regime, &self.prior, timeout) {
-            memory.contest = memory.contest.undone();
-        } else if aim.is_some_and(|(_, target)| target.holds(timeout)) {
-            memory.contest = memory.contest.stood(clock::elapsed());
-        }
     }
 
     fn refusal(&self, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {

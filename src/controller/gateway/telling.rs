@@ -6,13 +6,14 @@ use super::{Findings, HISTORY};
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::events::{Happening, policy_reference, reference};
-use crate::controller::policy::{self, Governance};
+use crate::controller::governance::Governance;
+use crate::controller::policy;
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
-use crate::controller::{report, server};
-use crate::crd::{Cause, Change, X2Gateway, X2GatewayStatus};
+use crate::controller::{report, restore, server};
+use crate::crd::{Cause, Change, Pending, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
-use crate::engine::verdict::{self, Notes, Verdict};
+use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
 
 /// The status after a look.
 pub(super) fn new_status(
@@ -43,7 +44,11 @@ pub(super) fn new_status(
         status.proven_timeout_seconds = known.or(Some(token));
         status.last_proven_time = Some(now.clone());
     }
-    status.policy = governance.regime.policy().map(str::to_owned);
+    let verdict = &findings.verdict;
+    // What is left stays in force until what stood there before it is restored, or is not to be.
+    let left = matches!(governance.regime, Regime::Left { .. }) && verdict.reason == Reason::Unmanaged;
+    status.policy = governance.regime.policy().filter(|_| !left).map(str::to_owned);
+    status.pending = status.pending.filter(|pending| is_still_open(pending, verdict, &governance.regime));
     status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);
@@ -53,7 +58,23 @@ pub(super) fn new_status(
         status.history.insert(0, change.clone());
         status.history.truncate(HISTORY);
     }
+    if left {
+        // It is nobody's any more: whoever changes it next finds another original.
+        status.original_timeout_seconds = None;
+    }
     status
+}
+
+/// Whether a change that was begun is still not seen to its end.
+fn is_still_open(pending: &Pending, verdict: &Verdict, regime: &Regime) -> bool {
+    match verdict.reason {
+        reason if reason.standing() == Standing::Current => false,
+        // The value was read, and differs: what failed stays on record while the same value is wanted.
+        Reason::AwaitingRollout | Reason::AwaitingWindow | Reason::Drifted => {
+            regime.target().is_some_and(|target| target.holds(pending.to))
+        }
+        _ => true,
+    }
 }
 
 /// Tells of changes and of a worse standing: after the status was written.
@@ -62,8 +83,10 @@ pub(super) fn announce(
     gateway: &X2Gateway,
     owed: &[Change],
     verdict: Option<&Verdict>,
-    regime: &Regime,
+    governance: &Governance,
+    findings: &Findings,
 ) {
+    let regime = &governance.regime;
     let object = reference(gateway);
     let namespace = gateway.namespace().unwrap_or_default();
     let about = |policy: &str| {
@@ -101,6 +124,16 @@ pub(super) fn announce(
         );
         let policy = Some(about(policy));
         context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+    }
+    if findings.revoked {
+        let note = "The tokens issued before the change were invalidated: the operator's user is logged out everywhere.";
+        let policy = regime.policy().map(about);
+        let (reason, note) = ("TokensRevoked", note.to_owned());
+        tracing::info!(kind = "X2Gateway", namespace, name = gateway.name_any(), reason, "{note}");
+        context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+    }
+    if let Some(why) = findings.skipped {
+        restore::skipped(context, object.clone(), why);
     }
     if let Some(verdict) = verdict {
         let before = gateway.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));

@@ -1,0 +1,192 @@
+//! What must be in place before a write: a window, a turn, and in the status whatever must not be forgotten.
+
+use std::sync::Arc;
+
+use kube::{Resource as _, ResourceExt as _};
+
+use super::examine::Examination;
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::governance::{self, Governance};
+use crate::controller::report::{self, Written};
+use crate::controller::rollouts::{Turn, Wish, is_bounded};
+use crate::controller::store::Key;
+use crate::controller::{restore, windows};
+use crate::crd::{
+    Cause, DeletionPolicy, Pending, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus,
+};
+use crate::engine::verdict::{Notes, Reason, Verdict};
+
+/// Whether a write may be made now.
+pub(super) enum Clearance {
+    /// Yes.
+    Go,
+    /// Not yet.
+    Wait(Verdict),
+    /// Nothing can be said now: look again.
+    Void,
+}
+
+/// A write that is about to be made, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intent {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) cause: Cause,
+}
+
+impl Examination<'_> {
+    /// Sees to it that everything is in place for a write.
+    pub(super) async fn clear(&self, intent: Intent) -> Clearance {
+        let Some(policy) = &self.governance.policy else { return Clearance::Void };
+        let started = match self.turn(policy, intent).await {
+            Ok(started) => started,
+            Err(clearance) => return clearance,
+        };
+        if let Err(clearance) = self.prepare(policy, intent, started).await {
+            return clearance;
+        }
+        // All of that took time: the window may have closed, and nobody wants yesterday's decision carried out.
+        match self.still_holds() {
+            Some(now) => now
+                .policy
+                .as_deref()
+                .and_then(|policy| closed(self.context, policy, intent))
+                .map_or(Clearance::Go, Clearance::Wait),
+            None => Clearance::Void,
+        }
+    }
+
+    /// Waits for leave, as far as the policy bounds its changes. Tells when the rollout has begun.
+    async fn turn(&self, policy: &TokenPolicy, intent: Intent) -> Result<Option<Time>, Clearance> {
+        let name = policy.name_any();
+        let key = Key::of(policy.meta());
+        let wish = match intent.cause {
+            Cause::Policy => Wish::Change { tightens: intent.to < intent.from },
+            Cause::Drift => Wish::Repair,
+            Cause::Restore => Wish::Restore,
+        };
+        let closed = closed(self.context, policy, intent);
+        let target = governance::target(policy, self.context).ok();
+        if target.is_none_or(|target| !is_bounded(policy, target)) {
+            return closed.map_or(Ok(None), |verdict| Err(Clearance::Wait(verdict)));
+        }
+        let gateway = self.gateway.name_any();
+        // Also where no window is open: the policy's task is to know who waits.
+        match self.context.rollouts.turn(self.context, &key, target, &gateway, wish).await {
+            Turn::Now { started } => {
+                closed.map_or(Ok(started.map(Time)), |verdict| Err(Clearance::Wait(verdict)))
+            }
+            Turn::Later { .. } if closed.is_some() => Err(closed.map_or(Clearance::Void, Clearance::Wait)),
+            Turn::Later { halted } => Err(Clearance::Wait(self.later(&name, halted))),
+            Turn::Unknown => Err(Clearance::Void),
+        }
+    }
+
+    /// What to report of a gateway whose turn has not come. While a rollout is halted, what has failed stays in sight.
+    fn later(&self, policy: &str, halted: bool) -> Verdict {
+        if !halted {
+            return Verdict::new(
+                Reason::AwaitingRollout,
+                format!("A change waits for its turn in the rollout of TokenPolicy {policy}."),
+            );
+        }
+        let failure = self.gateway.status.as_ref().filter(|status| status.pending.is_some());
+        let failure = failure.and_then(|status| Verdict::reported(&status.conditions));
+        failure.filter(|verdict| verdict.reason.is_failed_change()).unwrap_or_else(|| {
+            let message = format!(
+                "A change waits: the rollout of TokenPolicy {policy} has halted. The policy says why."
+            );
+            Verdict::new(Reason::AwaitingRollout, message)
+        })
+    }
+
+    /// Puts into the status and on the gateway whatever must not be forgotten should we die in the middle.
+    async fn prepare(
+        &self,
+        policy: &TokenPolicy,
+        intent: Intent,
+        started: Option<Time>,
+    ) -> Result<(), Clearance> {
+        let restores = policy.spec.deletion_policy == DeletionPolicy::Restore;
+        if restores {
+            let Some(now) = self.now() else { return Err(Clearance::Void) };
+            if intent.cause != Cause::Restore
+                && matches!(
+                    restore::hold::<X2Gateway>(self.context, now.meta()).await,
+                    Written::Failed | Written::Gone
+                )
+            {
+                return Err(Clearance::Void);
+            }
+        }
+        let unknown = self.gateway.status.as_ref().is_none_or(|s| s.original_timeout_seconds.is_none());
+        let kept = policy.spec.rollout.is_some()
+            || started.is_some()
+            || restores && (unknown || intent.cause == Cause::Restore)
+            || policy.spec.revoke_tokens != RevokeTokens::Never;
+        let Some(now) = self.now().filter(|_| kept) else { return Ok(()) };
+        let status = self.begun(policy, &now, intent, started);
+        match report::write(self.context, &*now, status).await {
+            Written::Written | Written::Unchanged => Ok(()),
+            Written::Gone | Written::Failed => Err(Clearance::Void),
+        }
+    }
+
+    /// The gateway as it is now, if it is still the one that the look began with.
+    fn now(&self) -> Option<Arc<X2Gateway>> {
+        let now = self.context.gateways.valid(&Key::of(self.gateway.meta()));
+        now.filter(|now| now.uid() == self.gateway.uid())
+    }
+
+    /// The status of a gateway under change.
+    fn begun(
+        &self,
+        policy: &TokenPolicy,
+        gateway: &X2Gateway,
+        intent: Intent,
+        started: Option<Time>,
+    ) -> X2GatewayStatus {
+        let Intent { from, to, cause } = intent;
+        let mut status = gateway.status.clone().unwrap_or_default();
+        let verdict = Verdict::new(
+            Reason::Progressing,
+            format!("The token lifetime is being set to {to} s, as TokenPolicy {} wants.", policy.name_any()),
+        );
+        let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
+        report::set_verdict(&mut status, gateway, &verdict, &notes);
+        let now = clock::now();
+        let since = started.filter(|started| started.0 > now.0).unwrap_or_else(|| now.clone());
+        status.pending = Some(Pending { to, since });
+        status.timeout_seconds = Some(from);
+        status.original_timeout_seconds = status.original_timeout_seconds.or(Some(from));
+        status.effective_url = Some(self.url.clone());
+        status.last_checked_time = Some(now);
+        status.policy = Some(policy.name_any());
+        if cause == Cause::Policy {
+            // It says nothing of what is to be proven now, and must not make this look like drift.
+            status.proven_timeout_seconds = None;
+        }
+        status
+    }
+}
+
+/// What to report where no change window is open. Giving back what stood there before does not wait for one.
+fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Verdict> {
+    if intent.cause == Cause::Restore {
+        return None;
+    }
+    let closed = windows::closed(context, &policy.spec.windows, policy)?;
+    let whose = format!("TokenPolicy {}", policy.name_any());
+    Some(Verdict::new(Reason::AwaitingWindow, closed.message(&whose)))
+}
+
+/// Whether a gateway's governance asks for our finalizer: something of it was changed that is to be restored one day.
+pub(super) fn is_to_be_held(gateway: &X2Gateway, governance: &Governance) -> bool {
+    let status = gateway.status.as_ref();
+    governance.restores()
+        && status.is_some_and(|status| {
+            status.original_timeout_seconds.is_some()
+                && (!status.history.is_empty() || status.pending.is_some())
+        })
+}

@@ -1,0 +1,67 @@
+//! A gateway's place among those that its policy changes.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use kube::{Resource as _, ResourceExt as _};
+
+use crate::controller::context::Context;
+use crate::controller::governance::{self, Governance};
+use crate::controller::rollouts::is_bounded;
+use crate::controller::store::Key;
+use crate::controller::workers::{Kind, wake};
+use crate::crd::X2Gateway;
+use crate::engine::verdict::{Reason, Standing};
+
+/// Where a policy bounds its changes: what its task is told of a look. A look that ends without saying gives its turn back.
+pub(super) struct Turns<'a> {
+    context: &'a Arc<Context>,
+    policy: Option<Key>,
+    gateway: String,
+    /// Whether a look is under way that has not said what it has come to.
+    open: Cell<bool>,
+}
+
+impl<'a> Turns<'a> {
+    pub(super) fn of(context: &'a Arc<Context>, gateway: &X2Gateway, governance: &Governance) -> Self {
+        let policy = governance.policy.as_ref().filter(|policy| {
+            let target = governance::target(policy, context);
+            target.is_ok_and(|target| is_bounded(policy, target))
+        });
+        Self {
+            context,
+            policy: policy.map(|policy| Key::of(policy.meta())),
+            gateway: gateway.name_any(),
+            open: Cell::new(false),
+        }
+    }
+
+    /// A look has begun.
+    pub(super) fn begun(&self) {
+        self.open.set(true);
+    }
+
+    /// Whether the policy's task calls for a look.
+    pub(super) fn calls(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| self.context.rollouts.calls(policy, &self.gateway))
+    }
+
+    /// The look has come to this, and that is written.
+    pub(super) fn ended(&self, reason: Reason) {
+        self.open.set(false);
+        let Some(policy) = &self.policy else { return };
+        let asks = matches!(reason, Reason::AwaitingRollout | Reason::AwaitingWindow);
+        let in_order = reason.standing() == Standing::Current;
+        self.context.rollouts.ended(policy, &self.gateway, asks, in_order);
+        wake(self.context, Kind::Policy, policy.clone());
+    }
+}
+
+impl Drop for Turns<'_> {
+    fn drop(&mut self) {
+        let Some(policy) = self.policy.as_ref().filter(|_| self.open.get()) else { return };
+        if self.context.rollouts.give_back(policy, &self.gateway) {
+            wake(self.context, Kind::Policy, policy.clone());
+        }
+    }
+}

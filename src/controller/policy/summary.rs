@@ -1,0 +1,194 @@
+//! What a policy's status says: how its gateways stand, and how far its rollout has got.
+
+use kube::{Resource as _, ResourceExt as _};
+
+use super::Subject;
+use super::rolling::Rolling;
+use crate::controller::context::Context;
+use crate::controller::governance::{self, is_deleted, open_request};
+use crate::controller::store::Key;
+use crate::controller::workers::Kind;
+use crate::controller::{report, windows};
+use crate::crd::{Failure, GatewayCounts, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
+use crate::engine::gateway::Regime;
+use crate::engine::lifetime::{Target, proves};
+use crate::engine::tally::{Part, State, Tally, policy_verdict, state_of};
+use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
+
+/// Failures that a status lists.
+const FAILURES: usize = 20;
+/// Names that a sentence lists.
+const NAMES: usize = 3;
+
+/// What a policy's status is made of.
+pub(super) struct Summary<'a> {
+    pub(super) context: &'a Context,
+    pub(super) policy: &'a TokenPolicy,
+    pub(super) parts: &'a [Part],
+    pub(super) rolling: Option<&'a Rolling>,
+}
+
+impl Summary<'_> {
+    /// The status, and what it says in a word.
+    pub(super) fn status(&self) -> (TokenPolicyStatus, Verdict) {
+        let Self { policy, parts, .. } = *self;
+        let mut status = policy.status.clone().unwrap_or_default();
+        let verdict = self.verdict();
+        if let Some(asked) = open_request(policy)
+            && self.has_been_handled(asked)
+        {
+            status.last_handled_reconcile_at = Some(asked.to_owned());
+        }
+        if policy.spec.suspend {
+            let message = "spec.suspend is true: no gateway is changed. The policy keeps its claim to them.";
+            report::set_suspended(&mut status, policy, message);
+            return (status, verdict);
+        }
+        let risky = self.rolling.is_some_and(|rolling| rolling.guarded).then(|| {
+            "This would cut the token lifetime of more than half of the gateways to less than an hour. One gateway is \
+             changed and proven first; the others follow a minute later. Set spec.rollout to decide how, or spec.suspend to \
+             stop it."
+                .to_owned()
+        });
+        report::set_verdict(&mut status, policy, &verdict, &Notes { risky, ..Notes::default() });
+        let target = governance::target(policy, self.context);
+        status.target = target.ok().map(|target| target.to_string());
+        status.gateways = Some(counts(&Tally::of(parts)));
+        status.rollout = self.rolling.and_then(|rolling| rolling.status.clone());
+        let closed = self
+            .awaits_window()
+            .then(|| windows::closed(self.context, &policy.spec.windows, policy))
+            .flatten();
+        status.next_window = closed.map(|closed| Time(closed.next));
+        let failures = parts.iter().filter(|part| part.state == State::Failed).filter_map(|part| {
+            let verdict = part.verdict.as_ref()?;
+            let (reason, message) = (verdict.reason.as_str().to_owned(), verdict.message.clone());
+            Some(Failure { gateway: part.name.clone(), reason, message })
+        });
+        status.failures = failures.take(FAILURES).collect();
+        (status, verdict)
+    }
+
+    fn verdict(&self) -> Verdict {
+        let target = governance::target(self.policy, self.context);
+        if is_deleted(self.policy) {
+            let message =
+                "The policy is being deleted: its gateways are given back the lifetimes from before it.";
+            return Verdict::new(Reason::Progressing, message);
+        }
+        if let Err(why) = target {
+            return Verdict::new(
+                Reason::InvalidSpec,
+                format!("The policy is refused: {why}. Correct its spec."),
+            );
+        }
+        match self.rolling {
+            Some(Rolling { lacks_canaries: true, .. }) => Verdict::new(
+                Reason::InvalidSpec,
+                "spec.rollout.canary.selector selects none of the policy's gateways, so nothing is changed: correct it, or \
+                 label a gateway.",
+            ),
+            Some(rolling) if rolling.phase() == Some(Phase::Halted) => Verdict::new(
+                Reason::RolloutHalted,
+                format!(
+                    "The rollout has halted, since changing {} failed. Nothing more is changed: correct what is wrong, then \
+                     change the spec or set the annotation tenure.dev/reconcile-requested-at to a new value.",
+                    listed(&rolling.failed, NAMES)
+                ),
+            ),
+            _ => policy_verdict(self.parts, self.policy.spec.mode == Mode::Observe),
+        }
+    }
+
+    fn awaits_window(&self) -> bool {
+        let awaits = |part: &Part| part.verdict.as_ref().is_some_and(|v| v.reason == Reason::AwaitingWindow);
+        self.rolling.is_some_and(|rolling| rolling.phase() == Some(Phase::AwaitingWindow))
+            || self.parts.iter().any(awaits)
+    }
+
+    /// Whether every gateway that a request covers has ended its look for it.
+    fn has_been_handled(&self, asked: &str) -> bool {
+        let request = (Key::of(self.policy.meta()), asked.to_owned());
+        let namespace = self.policy.namespace().unwrap_or_default();
+        let covered =
+            self.parts.iter().filter(|part| !matches!(part.state, State::Overridden | State::Suspended));
+        covered
+            .map(|part| Key::new(namespace.clone(), part.name.clone()))
+            .filter(|key| self.context.gateways.valid(key).is_some())
+            .all(|key| self.context.handled.has(Kind::Gateway, &key, &request))
+    }
+}
+
+/// Names, as many as a sentence takes.
+pub(super) fn listed(names: &[String], most: usize) -> String {
+    let more = if names.len() > most { ", …" } else { "" };
+    format!("{}{more}", names.iter().take(most).cloned().collect::<Vec<_>>().join(", "))
+}
+
+/// How each gateway that the policy selects stands.
+pub(super) fn parts(context: &Context, policy: &TokenPolicy, subjects: &[Subject]) -> Vec<Part> {
+    let wanted = governance::target(policy, context).ok();
+    let part = |subject: &Subject| match (subject.entry.valid(), &subject.regime) {
+        (Some(gateway), Some(regime)) => part(policy, wanted, regime, gateway),
+        _ => undecodable_part(subject.entry.meta().name.clone().unwrap_or_default()),
+    };
+    subjects.iter().filter(|subject| subject.selected).map(part).collect()
+}
+
+fn undecodable_part(name: String) -> Part {
+    let message = "The spec does not fit this version of X2Gateway.";
+    Part { name, state: State::Failed, verdict: Some(Verdict::new(Reason::InvalidSpec, message)) }
+}
+
+fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway: &X2Gateway) -> Part {
+    let name = gateway.name_any();
+    let status = gateway.status.clone().unwrap_or_default();
+    let current = status.observed_generation == gateway.meta().generation;
+    let verdict = verdict::ready(&status.conditions)
+        .filter(|_| current)
+        .and_then(|c| Some(Verdict::new(Reason::parse(&c.reason)?, c.message.clone())));
+    let reason = verdict.as_ref().map(|v| v.reason);
+    let observes = policy.spec.mode == Mode::Observe;
+    let holds =
+        |seconds: Option<u32>| wanted.zip(seconds).is_some_and(|(target, seconds)| target.holds(seconds));
+    let state = if gateway.spec.connection.suspend {
+        State::Suspended
+    } else if observes {
+        match (status.timeout_seconds.filter(|_| current), reason) {
+            (_, Some(Reason::Progressing)) => State::Pending,
+            (_, Some(reason)) if reason.standing() != Standing::Current && reason != Reason::Drifted => {
+                State::Failed
+            }
+            (None, _) => State::Pending,
+            (seconds, _) if holds(seconds) => State::InSync,
+            _ => State::Drifted,
+        }
+    } else if governor.policy() != Some(&policy.name_any()) {
+        State::Overridden
+    } else {
+        let proven = status
+            .timeout_seconds
+            .zip(status.proven_timeout_seconds)
+            .is_some_and(|(set, token)| proves(token, set));
+        let governed = status.policy.as_deref() == governor.policy();
+        if current && !governed && reason.is_none_or(|r| r.standing() == Standing::Current) {
+            State::Pending
+        } else {
+            state_of(reason, governed && proven && holds(status.timeout_seconds))
+        }
+    };
+    Part { name, state, verdict }
+}
+
+fn counts(tally: &Tally) -> GatewayCounts {
+    GatewayCounts {
+        matched: tally.total(),
+        in_sync: tally.count(State::InSync),
+        pending: tally.count(State::Pending),
+        drifted: tally.count(State::Drifted),
+        failed: tally.count(State::Failed),
+        overridden: tally.count(State::Overridden),
+        suspended: tally.count(State::Suspended),
+        summary: tally.summary(),
+    }
+}

@@ -1,0 +1,286 @@
+//! Who may be changed now: what gateways ask, and what their policies' tasks answer. Nothing here survives the process; what
+//! must is in the statuses.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::store::Key;
+use super::workers::{Kind, wake};
+use crate::clock;
+use crate::crd::{DeletionPolicy, TokenPolicy};
+use crate::engine::lifetime::Target;
+use crate::engine::rollout;
+
+/// How long a gateway waits, within its look, for its policy's task to see the whole fleet.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether a policy's changes need its task's leave: because of its bounds, because they may be felt by many, or because
+/// its finalizer has to be in place first.
+#[must_use]
+pub fn is_bounded(policy: &TokenPolicy, target: Target) -> bool {
+    policy.spec.rollout.is_some()
+        || policy.spec.deletion_policy == DeletionPolicy::Restore
+        || rollout::is_short(target)
+}
+
+/// Why a gateway asks to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It does not have the policy's target yet.
+    Change {
+        /// Whether its tokens would live shorter than now.
+        tightens: bool,
+    },
+    /// It had it, and somebody has changed it.
+    Repair,
+    /// It is to have back what stood there before the policy.
+    Restore,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Now. A change of a rollout is dated no earlier than the rollout itself.
+    Now {
+        /// When the rollout began or was resumed.
+        started: Option<Timestamp>,
+    },
+    /// Not now.
+    Later {
+        /// The rollout was halted.
+        halted: bool,
+    },
+    /// The operator is ending, or the fleet could not be seen in time.
+    Unknown,
+}
+
+/// A gateway that asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    pub(super) wish: Wish,
+    /// It asked after the rollout had begun.
+    pub(super) late: bool,
+}
+
+/// What is known of the gateways of one policy.
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    /// What all of this is about.
+    target: Option<Target>,
+    /// Who was looked at.
+    pub(super) looked: HashSet<String>,
+    pub(super) asking: BTreeMap<String, Asking>,
+    /// Who may be changed now, and has not ended its look.
+    pub(super) granted: BTreeSet<String>,
+    /// When a look last found a gateway in order.
+    pub(super) checked: BTreeMap<String, Timestamp>,
+    /// Looks in a row that have failed.
+    pub(super) tries: BTreeMap<String, u8>,
+    /// Canaries that are to be looked at now.
+    due: BTreeSet<String>,
+    /// When a gateway was last found to have drifted.
+    pub(super) drifted: BTreeMap<String, Instant>,
+    /// Whether drifts that statuses tell of are in there.
+    seeded: bool,
+    questions: u64,
+    /// Questions up to this one were answered.
+    answered: u64,
+    started: Option<Timestamp>,
+    halted: bool,
+    /// Told when there are answers.
+    answers: watch::Sender<()>,
+}
+
+impl Stage {
+    /// Forgets what was found out for another target.
+    fn aim(&mut self, target: Target) {
+        if self.target != Some(target) {
+            self.target = Some(target);
+            self.looked.clear();
+            self.asking.retain(|_, asking| asking.wish == Wish::Restore);
+            self.checked.clear();
+            self.tries.clear();
+            self.drifted.clear();
+            self.due.clear();
+            self.answered = self.questions;
+            (self.started, self.halted) = (None, false);
+        }
+    }
+
+    /// Puts a question, or finds the answer to it.
+    fn ask(&mut self, name: &str, wish: Wish, number: Option<u64>) -> (Option<Turn>, u64) {
+        let number = number.unwrap_or_else(|| {
+            self.questions += 1;
+            let late = self.started.is_some();
+            let before = self.asking.get(name).map(|asking| asking.late);
+            let asking = Asking { wish, late: before.unwrap_or(late) };
+            self.asking.insert(name.to_owned(), asking);
+            if wish == Wish::Repair {
+                self.drifted.entry(name.to_owned()).or_insert_with(clock::instant);
+            }
+            self.questions
+        });
+        let answer = if self.granted.contains(name) {
+            Some(Turn::Now { started: self.started })
+        } else {
+            (self.answered >= number).then_some(Turn::Later { halted: self.halted })
+        };
+        (answer, number)
+    }
+}
+
+/// The stages of all policies.
+#[derive(Debug, Default)]
+pub struct Rollouts(Mutex<HashMap<Key, Stage>>);
+
+/// What a policy's task has come to.
+pub(super) struct Answers {
+    /// Who may be changed now, beside those who may already.
+    pub(super) begin: Vec<String>,
+    /// Who is to be looked at now.
+    pub(super) check: Vec<String>,
+    /// Up to which question this goes; none where it is too early to say.
+    pub(super) number: Option<u64>,
+    pub(super) started: Option<Timestamp>,
+    pub(super) halted: bool,
+    /// A halted rollout goes on: what has failed before does not count.
+    pub(super) resumed: bool,
+}
+
+impl Rollouts {
+    fn stages(&self) -> MutexGuard<'_, HashMap<Key, Stage>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at what is known of a policy's gateways, for a target. The number is that of the last question so far.
+    pub(super) fn survey<R>(
+        &self,
+        policy: &Key,
+        target: Target,
+        look: impl FnOnce(&mut Stage, bool) -> R,
+    ) -> (R, u64) {
+        let mut stages = self.stages();
+        let stage = stages.entry(policy.clone()).or_default();
+        stage.aim(target);
+        let seed = !std::mem::replace(&mut stage.seeded, true);
+        let result = look(stage, seed);
+        (result, stage.questions)
+    }
+
+    /// Answers, and wakes whom that concerns.
+    pub(super) fn answer(&self, context: &Arc<Context>, policy: &Key, answers: Answers) {
+        let mut stages = self.stages();
+        let stage = stages.entry(policy.clone()).or_default();
+        if answers.resumed {
+            stage.tries.clear();
+        }
+        (stage.started, stage.halted) = (answers.started, answers.halted);
+        if let Some(number) = answers.number {
+            stage.answered = stage.answered.max(number);
+        }
+        let called: Vec<String> = answers.begin.iter().chain(&answers.check).cloned().collect();
+        stage.granted.extend(answers.begin);
+        stage.due.extend(answers.check);
+        stage.answers.send_replace(());
+        drop(stages);
+        for name in called {
+            wake(context, Kind::Gateway, Key::new(policy.namespace.clone(), name));
+        }
+    }
+
+    /// Whether a gateway is to be looked at now for its policy's sake.
+    #[must_use]
+    pub fn calls(&self, policy: &Key, gateway: &str) -> bool {
+        let stages = self.stages();
+        stages.get(policy).is_some_and(|stage| stage.granted.contains(gateway) || stage.due.contains(gateway))
+    }
+
+    /// A look at a gateway has ended, and its report is written. `asks` tells that it still waits for its turn, `in_order`
+    /// whether all was well.
+    pub fn ended(&self, policy: &Key, gateway: &str, asks: bool, in_order: bool) {
+        let mut stages = self.stages();
+        let stage = stages.entry(policy.clone()).or_default();
+        stage.looked.insert(gateway.to_owned());
+        stage.granted.remove(gateway);
+        stage.due.remove(gateway);
+        if !asks {
+            stage.asking.remove(gateway);
+        }
+        if in_order {
+            stage.checked.insert(gateway.to_owned(), clock::now().0);
+            stage.tries.remove(gateway);
+        } else if !asks {
+            let tries = stage.tries.entry(gateway.to_owned()).or_default();
+            *tries = tries.saturating_add(1);
+        }
+    }
+
+    /// A look at a gateway has ended: where it has come to nothing, its turn is another's. Returns whether it had one.
+    pub fn give_back(&self, policy: &Key, gateway: &str) -> bool {
+        let mut stages = self.stages();
+        let stage = stages.get_mut(policy);
+        stage.is_some_and(|stage| stage.granted.remove(gateway) && stage.asking.remove(gateway).is_some())
+    }
+
+    /// A policy is gone.
+    pub fn forget(&self, policy: &Key) {
+        self.stages().remove(policy);
+    }
+
+    /// Asks whether a gateway may be changed, and waits until its policy's task has seen the fleet as it is now.
+    pub async fn turn(
+        &self,
+        context: &Arc<Context>,
+        policy: &Key,
+        target: Option<Target>,
+        gateway: &str,
+        wish: Wish,
+    ) -> Turn {
+        let patience = clock::instant() + PATIENCE;
+        let mut ending = context.ending.clone();
+        let mut number = None;
+        loop {
+            let mut answers = {
+                let mut stages = self.stages();
+                let stage = stages.entry(policy.clone()).or_default();
+                match target {
+                    Some(target) if number.is_none() => stage.aim(target),
+                    // The policy wants something else by now: another look will ask for that.
+                    Some(_) if stage.target != target => return Turn::Unknown,
+                    _ => {}
+                }
+                let (answer, asked) = stage.ask(gateway, wish, number);
+                if let Some(answer) = answer {
+                    return answer;
+                }
+                number = Some(asked);
+                stage.answers.subscribe()
+            };
+            wake(context, Kind::Policy, policy.clone());
+            tokio::select! {
+                _ = answers.changed() => {}
+                () = tokio::time::sleep_until(patience) => return Turn::Unknown,
+                _ = ending.wait_for(|ending| *ending) => return Turn::Unknown,
+            }
+        }
+    }
+}
+
+/// What the record in a status says of a rollout.
+impl From<&crate::crd::RolloutStatus> for rollout::Record {
+    fn from(status: &crate::crd::RolloutStatus) -> Self {
+        Self {
+            phase: status.phase,
+            target_hash: status.target_hash.clone(),
+            canaries: status.canaries.clone(),
+            soak_until: status.soak_until.as_ref().map(|time| time.0),
+            started: status.started_time.0,
+        }
+    }
+}
