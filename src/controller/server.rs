@@ -369,8 +369,14 @@ fn part(server: &KonaServer, customer: &CustomerTokenTtl) -> Part {
     let spec = &customer.spec;
     let fits = status.access_token_ttl_seconds == Some(spec.access_token_ttl_seconds)
         && status.refresh_token_ttl_seconds == Some(spec.refresh_token_ttl_seconds);
+    let was_right = status.proven.is_some_and(|proven| {
+        proven.access_token_ttl_seconds == Some(spec.access_token_ttl_seconds)
+            && proven.refresh_token_ttl_seconds == Some(spec.refresh_token_ttl_seconds)
+    });
     let state = match (spec.suspend || server.spec.connection.suspend, spec.mode) {
         (true, _) => State::Suspended,
+        (false, _) if reason == Some(Reason::AwaitingWindow) && was_right => State::Drifted,
+        (false, _) if reason == Some(Reason::AwaitingWindow) => State::Pending,
         (false, Mode::Observe) if reason == Some(Reason::Observed) && fits => State::InSync,
         (false, _) => state_of(reason, fits),
     };
