@@ -375,10 +375,8 @@ fn part(server: &KonaServer, customer: &CustomerTokenTtl) -> Part {
     });
     let state = match (spec.suspend || server.spec.connection.suspend, spec.mode) {
         (true, _) => State::Suspended,
-        (false, _) if reason == Some(Reason::AwaitingWindow) && was_right => State::Drifted,
-        (false, _) if reason == Some(Reason::AwaitingWindow) => State::Pending,
         (false, Mode::Observe) if reason == Some(Reason::Observed) && fits => State::InSync,
-        (false, _) => state_of(reason, fits),
+        (false, _) => state_of(reason, fits, was_right),
     };
     Part { name: customer.name_any(), state, verdict }
 }
