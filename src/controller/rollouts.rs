@@ -184,9 +184,12 @@ impl Rollouts {
         if let Some(number) = answers.number {
             stage.answered = stage.answered.max(number);
         }
-        let called: Vec<String> = answers.begin.iter().chain(&answers.check).cloned().collect();
+        // Where a check has failed, the next tries come at the gateway's own pace: three in a burst say little.
+        let check = answers.check.into_iter().filter(|name| !stage.tries.contains_key(name));
+        let check: Vec<String> = check.collect();
+        let called: Vec<String> = answers.begin.iter().chain(&check).cloned().collect();
         stage.granted.extend(answers.begin);
-        stage.due.extend(answers.check);
+        stage.due.extend(check);
         stage.answers.send_replace(());
         drop(stages);
         for name in called {

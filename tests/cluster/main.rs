@@ -24,5 +24,6 @@ mod logins;
 mod operator;
 mod policies;
 mod requests;
+mod rollouts;
 mod scale;
 mod schema;

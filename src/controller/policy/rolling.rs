@@ -126,7 +126,7 @@ pub(super) fn roll(
                 latest_attempt: view.latest_attempt(),
                 window_open,
                 resume,
-                now: clock::now().0,
+                now: clock::precisely(),
             },
         ),
         None => at_once(&members, undecided, window_open),
