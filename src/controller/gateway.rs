@@ -22,7 +22,7 @@ use super::pace::Pace;
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, policy, request};
+use super::{connection, policy, request, restore};
 use crate::clock;
 use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
@@ -348,6 +348,10 @@ async fn examine_and_report(
 /// What a gateway claims: its effective URL.
 fn claim(gateway: &X2Gateway) -> Option<String> {
     let connection = &gateway.spec.connection;
+    if is_deleted(gateway) && !restore::is_held(gateway.meta()) {
+        // Somebody else keeps it from going.
+        return None;
+    }
     crate::vendor::endpoint::BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
 }
 

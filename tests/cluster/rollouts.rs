@@ -70,7 +70,8 @@ impl World {
 
     /// Waits until the policy's present target is proven everywhere.
     pub async fn complete(&self) -> DynamicObject {
-        self.until(|p| is_current(p) && rollout(p)["phase"] == "Complete" && ready(p)["reason"] == "InSync").await
+        self.until(|p| is_current(p) && rollout(p)["phase"] == "Complete" && ready(p)["reason"] == "InSync")
+            .await
     }
 
     /// Waits until all of these report that their turn has not come.

@@ -60,10 +60,16 @@ async fn halted(name: &str) -> World {
     w.policy(json!({"rollout": {"maxConcurrent": 2, "maxFailures": 1}})).await;
     w.f.start().await;
     let halted = w.phase("Halted").await;
-    assert_eq!((&ready(&halted)["reason"], &condition(&halted, "Stalled")["status"]), (&json!("RolloutHalted"), &json!("True")));
+    assert_eq!(
+        (&ready(&halted)["reason"], &condition(&halted, "Stalled")["status"]),
+        (&json!("RolloutHalted"), &json!("True"))
+    );
     assert!(condition(&halted, "Reconciling").is_null());
     // What was under way ends.
-    w.until(|p| rollout(p)["failed"].as_u64().unwrap() + rollout(p)["changed"].as_u64().unwrap() == w.writes()).await;
+    w.until(|p| {
+        rollout(p)["failed"].as_u64().unwrap() + rollout(p)["changed"].as_u64().unwrap() == w.writes()
+    })
+    .await;
     let refusing = w.trace().refused();
     assert!((2..=3).contains(&refusing.len()), "{refusing:?}");
     assert_eq!(w.fleet.standing_at(28800), 3);
@@ -105,7 +111,8 @@ async fn a_request_on_the_policy_resumes_a_halted_rollout_once() {
     w.f.request("TokenPolicy", "fleet", "first").await;
     let writes = w.writes();
     w.arrived(writes + 2).await;
-    let again = w.until(|p| rollout(p)["phase"] == "Halted" && status(p)["lastHandledReconcileAt"] == "first").await;
+    let again =
+        w.until(|p| rollout(p)["phase"] == "Halted" && status(p)["lastHandledReconcileAt"] == "first").await;
     assert_eq!(ready(&again)["reason"], "RolloutHalted");
     let refusing = w.trace().refused();
     assert!(refusing.len() <= 5, "{refusing:?}");

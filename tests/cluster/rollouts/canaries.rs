@@ -43,7 +43,8 @@ async fn canaries_go_first_are_watched_and_checked_and_then_the_others_follow() 
     assert!(trace.pause_after(2) >= Duration::from_secs(2), "{:?}", trace.pause_after(2));
     // Each canary was read again before any other was touched.
     let entries = w.fleet.requests().entries();
-    let first_other = entries.iter().position(|e| e.kind == Kind::Write && e.object.as_deref() == Some(&*w.name(3)));
+    let first_other =
+        entries.iter().position(|e| e.kind == Kind::Write && e.object.as_deref() == Some(&*w.name(3)));
     for canary in w.names([1, 2]) {
         let reads = entries[..first_other.unwrap()].iter().filter(|e| e.object.as_deref() == Some(&*canary));
         assert_eq!(reads.filter(|e| e.kind == Kind::Get).count(), 2);
@@ -120,7 +121,8 @@ async fn a_canary_lost_during_the_soak_halts() {
     assert_eq!(w.fleet.appliance(0).counts().get, gets + 3);
     // Three tries are no burst: what is gone after a few seconds is no failure.
     let entries = w.fleet.appliance(0).requests().entries();
-    let tries: Vec<_> = entries.iter().filter(|e| e.kind == Kind::Get).skip(gets as usize).map(|e| e.at).collect();
+    let tries: Vec<_> =
+        entries.iter().filter(|e| e.kind == Kind::Get).skip(gets as usize).map(|e| e.at).collect();
     assert!(tries[2] - tries[0] >= Duration::from_secs(4), "{:?}", tries[2] - tries[0]);
     assert_eq!(w.trace().order(), w.names([0]));
     w.f.finish().await;

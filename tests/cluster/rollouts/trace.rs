@@ -22,7 +22,14 @@ impl Trace {
     pub fn of(fleet: &X2Fleet) -> Self {
         let entries = fleet.requests().entries();
         let is_write = |(_, entry): &(usize, &Entry)| entry.kind == Kind::Write;
-        Self(entries.iter().enumerate().filter(is_write).map(|(at, entry)| change(entry, &entries[at..])).collect())
+        Self(
+            entries
+                .iter()
+                .enumerate()
+                .filter(is_write)
+                .map(|(at, entry)| change(entry, &entries[at..]))
+                .collect(),
+        )
     }
 
     /// What was begun after so many others.
@@ -52,7 +59,8 @@ impl Trace {
             let under_way = |other: &&Change| {
                 other.begun <= change.begun && other.ended.is_none_or(|ended| ended > change.begun)
             };
-            let mut gateways: Vec<&str> = self.0.iter().filter(under_way).map(|c| c.gateway.as_str()).collect();
+            let mut gateways: Vec<&str> =
+                self.0.iter().filter(under_way).map(|c| c.gateway.as_str()).collect();
             gateways.sort_unstable();
             gateways.dedup();
             gateways.len()
@@ -62,7 +70,8 @@ impl Trace {
 
     /// Time from the end of the last of the first `canaries` changes until the next one began.
     pub fn pause_after(&self, canaries: usize) -> Duration {
-        let ended = self.0[..canaries].iter().filter_map(|change| change.ended).max().expect("canaries have ended");
+        let ended =
+            self.0[..canaries].iter().filter_map(|change| change.ended).max().expect("canaries have ended");
         self.0[canaries].begun.duration_since(ended)
     }
 }
