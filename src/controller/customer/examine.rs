@@ -124,15 +124,8 @@ pub(super) async fn examine(
     };
     let url = judged.base.to_string();
     let status = at_url(context, customer, &url, memory).await?;
-    let age = if asked {
-        Age::Since(clock::instant())
-    } else if memory.inputs.is_none() || memory.pace.due().is_none() {
-        Age::Now
-    } else if memory.polled {
-        Age::Polled
-    } else {
-        Age::InUse
-    };
+    let changed = memory.inputs.is_none() || memory.pace.due().is_none();
+    let age = Age::for_look(asked, changed, memory.polled);
     let examination = Examination {
         context,
         customer,
@@ -338,11 +331,7 @@ impl Examination<'_> {
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        let Context { references, settings, .. } = &**self.context;
-        let namespace = &endpoint.namespace;
-        let read =
-            connection::credentials(references, namespace, reference, endpoint, settings.restrictions, age);
-        Ok(Some(read.await?))
+        Ok(Some(connection::credentials(self.context, endpoint, reference, age).await?))
     }
 
     /// Whether what the look began with still holds: a wait may lie between, and nobody wants yesterday's decision
