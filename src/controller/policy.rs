@@ -289,7 +289,10 @@ async fn conclude(
     let moved = phase(&status).filter(|now| policy.status.as_ref().and_then(phase) != Some(*now));
     let written = report::write(context, &**policy, status).await;
     if written == Written::Written && !policy.spec.suspend {
-        context.warn_of(reference(&**policy), None, before, &verdict);
+        // A rollout that halts has an event of its own.
+        if moved != Some(Phase::Halted) {
+            context.warn_of(reference(&**policy), None, before, &verdict);
+        }
         if let (Some(phase), Some(rolling)) = (moved, rolling) {
             announce(context, policy, phase, rolling);
         }
@@ -302,8 +305,8 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
         Phase::Halted => (
             "RolloutHalted",
             format!(
-                "The rollout has halted. Failed: {}. Changed: {}. Not changed: {}.",
-                listed(&rolling.failed, NAMES),
+                "The rollout has halted, since {}. Changed: {}. Not changed: {}.",
+                rolling.cause(NAMES),
                 listed(&rolling.changed, NAMES),
                 listed(&rolling.unchanged, NAMES)
             ),

@@ -2,6 +2,10 @@
 
 mod bounds;
 mod canaries;
+mod causes;
+mod drifts;
+mod guard;
+mod survival;
 mod trace;
 
 use kube::ResourceExt;

@@ -91,9 +91,9 @@ impl Summary<'_> {
             Some(rolling) if rolling.phase() == Some(Phase::Halted) => Verdict::new(
                 Reason::RolloutHalted,
                 format!(
-                    "The rollout has halted, since changing {} failed. Nothing more is changed: correct what is wrong, then \
+                    "The rollout has halted, since {}. Nothing more is changed: correct what is wrong, then \
                      change the spec or set the annotation tenure.dev/reconcile-requested-at to a new value.",
-                    listed(&rolling.failed, NAMES)
+                    rolling.cause(NAMES)
                 ),
             ),
             _ => policy_verdict(self.parts, self.policy.spec.mode == Mode::Observe),

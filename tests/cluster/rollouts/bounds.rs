@@ -76,6 +76,12 @@ async fn halted(name: &str) -> World {
     let event = w.f.event("fleet", "RolloutHalted").await;
     let (changed, unchanged) = event.split_once("Not changed: ").unwrap();
     let (failed, changed) = changed.split_once("Changed: ").unwrap();
+    let halts =
+        w.f.events()
+            .await
+            .into_iter()
+            .filter(|(object, reason, _)| object == "fleet" && reason == "RolloutHalted");
+    assert_eq!(halts.count(), 1);
     assert!(names_all(failed, &w.names([3, 4])), "{event}");
     assert!(names_all(changed, &w.names(0..3)), "{event}");
     assert!(names_all(unchanged, &w.names(6..10)), "{event}");
