@@ -26,3 +26,4 @@ mod policies;
 mod requests;
 mod scale;
 mod schema;
+mod windows;
