@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use self::change::window_has_moved;
 use self::leaving::{at_the_latest, keep_hold, until_let_go};
 use self::turns::Turns;
 use super::claims::ClaimId;
@@ -162,9 +163,9 @@ impl Reconciled for X2Gateway {
             called: Turns::of(context, gateway, &governance).calls(),
         };
         let requests = requests(gateway, &governance);
-        let opened = current_reason(gateway) == Some(Reason::AwaitingWindow)
-            && governance.closed_window(context).is_none();
-        if let Some(next) = not_due(gateway, memory, &inputs, &requests, opened) {
+        let moved = current_reason(gateway) == Some(Reason::AwaitingWindow)
+            && window_has_moved(context, gateway, &governance);
+        if let Some(next) = not_due(gateway, memory, &inputs, &requests, moved) {
             return at_the_latest(gateway, Look::NotDue(next));
         }
         let turns = Turns::of(context, gateway, &governance);
@@ -235,7 +236,7 @@ fn not_due(
     memory: &mut Memory,
     inputs: &Inputs,
     requests: &HashSet<Request>,
-    opened: bool,
+    moved: bool,
 ) -> Option<tokio::time::Instant> {
     let asked = !requests.is_subset(&memory.handled);
     match &memory.inputs {
@@ -247,7 +248,7 @@ fn not_due(
                 memory.inputs = Some(inputs.clone());
             }
         }
-        Some(before) if before != inputs || asked || opened => memory.pace.reset(),
+        Some(before) if before != inputs || asked || moved => memory.pace.reset(),
         Some(_) => {}
     }
     if asked {

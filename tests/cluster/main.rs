@@ -27,3 +27,4 @@ mod requests;
 mod rollouts;
 mod scale;
 mod schema;
+mod windows;
