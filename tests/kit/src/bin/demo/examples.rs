@@ -42,6 +42,11 @@ impl Example {
         Ok(Self { name, documents })
     }
 
+    /// How many gateways it declares.
+    pub(crate) fn gateways(&self) -> usize {
+        self.documents.iter().filter(|document| text(document, "/kind") == "X2Gateway").count()
+    }
+
     /// What it holds: `2 TokenPolicy, 4 X2Gateway`.
     pub(crate) fn contents(&self) -> String {
         let mut counts: Vec<(&str, usize)> = Vec::new();

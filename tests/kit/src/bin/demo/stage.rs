@@ -69,6 +69,7 @@ impl Stage {
             "systems",
             &format!("{appliances} simulated Profitap X2 as from the factory: tokens live 86400 s"),
         );
+        screen.item("", &format!("({} of them for the rollout, later)", rollout.gateways()));
         screen.item("", &format!("1 simulated TEKTELIC Kona server with {customers} customers"));
 
         cleanup.crds = install_absent_crds(&plane, &build::root()?.join("crds")).await?;
