@@ -29,7 +29,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, Parser)]
 #[command(name = "demo", bin_name = "cargo demo --", version)]
 struct Options {
-    /// Shows and checks five things by itself, and ends: with 0 if all of them held, else with 1
+    /// Shows and checks six things by itself, and ends: with 0 if all of them held, else with 1
     #[arg(long)]
     tour: bool,
     /// Uses this cluster instead of a control plane of its own. It gets a namespace, and the CRDs if they are absent; both
