@@ -4,11 +4,13 @@ mod bounds;
 mod canaries;
 mod causes;
 mod drifts;
+mod fleet;
 mod guard;
 mod survival;
 mod trace;
 
 use kube::ResourceExt;
+use futures::StreamExt as _;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 use tenure_kit::faults::Fault;
@@ -32,9 +34,7 @@ impl World {
     pub async fn new(name: &str, appliances: usize, gateways: usize) -> Self {
         let world = Self { f: Fixture::new(name).await, fleet: fleet(appliances) };
         world.f.credentials(&world.fleet).await;
-        for index in 0..gateways {
-            world.add(index).await;
-        }
+        futures::stream::iter(0..gateways).for_each_concurrent(8, |index| world.add(index)).await;
         world
     }
 

@@ -113,8 +113,10 @@ pub(super) fn roll(
 ) -> Rolling {
     let key = Key::new(policy.namespace().unwrap_or_default(), policy.name_any());
     let record = policy.status.as_ref().and_then(|status| status.rollout.as_ref()).map(Record::from);
-    let view = View { policy, target, subjects, started: record.as_ref().map(|record| record.started) };
-    let ((members, tightened, drifts), number) =
+    // Once all is done, what fails is the repair of a drift: no failed change of a rollout.
+    let under_way = record.as_ref().filter(|record| record.phase != Phase::Complete);
+    let view = View { policy, target, subjects, started: under_way.map(|record| record.started) };
+    let (Survey { members, tightened, drifts, interrupted }, number) =
         context.rollouts.survey(&key, target, |stage, seed| view.survey(stage, seed));
     let mut rules = view.rules();
     let mut undecided = false;
@@ -125,7 +127,7 @@ pub(super) fn roll(
         }
     }
     let window_open = windows::closed(context, &policy.spec.windows, policy).is_none();
-    let plan = match &rules {
+    let mut plan = match &rules {
         Some(rules) => plan(
             record.as_ref(),
             &Scene {
@@ -141,6 +143,10 @@ pub(super) fn roll(
         ),
         None => at_once(&members, undecided, window_open),
     };
+    let halted = plan.record.as_ref().is_some_and(|record| record.phase == Phase::Halted);
+    let goes_on = |wish| wish == Wish::Restore || window_open && !halted;
+    // They hold a place already.
+    plan.begin.extend(interrupted.into_iter().filter(|(_, wish)| goes_on(*wish)).map(|(name, _)| name));
     Rolling::of(policy, record.as_ref(), plan, &members, number)
 }
 
@@ -154,6 +160,18 @@ fn at_once(members: &BTreeMap<String, Member>, undecided: bool, window_open: boo
     };
     let begin = members.iter().filter(|(_, member)| may(member.standing)).map(|(name, _)| name.clone());
     Plan { record: None, begin: begin.collect(), check: Vec::new(), undecided, lacks_canaries: false }
+}
+
+/// How a policy's gateways stand.
+struct Survey {
+    /// Every gateway that takes part.
+    members: BTreeMap<String, Member>,
+    /// How many of those that ask would be tightened.
+    tightened: usize,
+    /// How many have drifted lately.
+    drifts: usize,
+    /// Whose change was begun and came to no end, as when the operator died: they ask to go on.
+    interrupted: Vec<(String, Wish)>,
 }
 
 /// A policy and its gateways.
@@ -194,8 +212,7 @@ impl View<'_> {
             .collect()
     }
 
-    /// Every gateway that takes part, how many of those that ask would be tightened, and how many have drifted lately.
-    fn survey(&self, stage: &mut Stage, seed: bool) -> (BTreeMap<String, Member>, usize, usize) {
+    fn survey(&self, stage: &mut Stage, seed: bool) -> Survey {
         let interval = schedule::parse(&self.policy.spec.interval).unwrap_or(schedule::CAP);
         if seed {
             self.recall_drifts(stage, interval);
@@ -211,7 +228,27 @@ impl View<'_> {
             stage.asking.get(name).is_some_and(|asking| asking.wish == Wish::Change { tightens: true })
         };
         let tightened = members.keys().filter(|name| tightens(name)).count();
-        (members, tightened, stage.drifted.len())
+        let interrupted = self.subjects.iter().filter_map(|subject| {
+            let gateway = subject.entry.valid()?;
+            let name = gateway.name_any();
+            let wish = stage.asking.get(&name)?.wish;
+            let open = !stage.granted.contains(&name) && members.contains_key(&name);
+            (open && self.is_interrupted(gateway, wish)).then_some((name, wish))
+        });
+        let interrupted = interrupted.collect();
+        Survey { interrupted, members, tightened, drifts: stage.drifted.len() }
+    }
+
+    /// Whether a gateway that asks has begun this very change before.
+    fn is_interrupted(&self, gateway: &X2Gateway, wish: Wish) -> bool {
+        let status = gateway.status.as_ref().filter(|status| is_begun(status, &self.policy.name_any()));
+        let pending = status.and_then(|status| status.pending.as_ref());
+        let in_this_rollout = |since| self.started.is_none_or(|started| since >= started);
+        pending.is_some_and(|pending| match wish {
+            Wish::Restore => true,
+            Wish::Repair => self.target.holds(pending.to),
+            Wish::Change { .. } => self.target.holds(pending.to) && in_this_rollout(pending.since.0),
+        })
     }
 
     /// Drifts put back within the last interval, as histories tell of them.
@@ -251,7 +288,7 @@ impl View<'_> {
         let ours = status.policy.as_ref() == Some(&policy);
         let governed = subject.is_governed_by(&policy);
         let left = matches!(&subject.regime, Some(Regime::Left { policy: left }) if *left == policy);
-        let begun = ours && status.pending.is_some() && reason == Some(Reason::Progressing);
+        let begun = is_begun(status, &policy);
         if gateway.spec.connection.suspend {
             return begun.then_some(Standing::UnderWay).filter(|_| stage.granted.contains(name));
         }
@@ -291,6 +328,12 @@ impl View<'_> {
         let pending = gateways.filter_map(|gateway| gateway.status.as_ref()?.pending.as_ref());
         pending.map(|pending| pending.since.0).max()
     }
+}
+
+/// Whether a policy's change was begun, and nothing is known of its end.
+fn is_begun(status: &X2GatewayStatus, policy: &str) -> bool {
+    let progressing = verdict::ready_reason(&status.conditions) == Some(Reason::Progressing);
+    status.policy.as_deref() == Some(policy) && status.pending.is_some() && progressing
 }
 
 /// Whether the last look at a gateway, though not one for this target, could not read it.

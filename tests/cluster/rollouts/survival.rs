@@ -19,10 +19,7 @@ async fn a_restart_in_the_middle_of_a_write_is_no_failed_change() {
     let gate = Gate::new();
     w.fleet.fault(Fault::gate(&gate).on(Kind::Write));
     // Not one failure is borne.
-    w.policy(
-        json!({"rollout": {"canary": {"count": 2, "soak": "1s"}, "maxConcurrent": 2, "maxFailures": 0}}),
-    )
-    .await;
+    w.policy(json!({"rollout": {"canary": {"count": 2, "soak": "1s"}, "maxConcurrent": 2, "maxFailures": 0}})).await;
     w.f.start().await;
     for writes in [2, 4, 6] {
         w.arrived(writes).await;
@@ -57,7 +54,9 @@ async fn a_restart_in_the_soak_does_not_prolong_it() {
     }
     let complete = w.complete().await;
     assert_eq!(pinned(&complete), pinned(&soaking));
-    assert_eq!((w.trace().order(), w.writes()), (w.names(0..5), 5));
+    let mut canaries = w.trace().order()[..2].to_vec();
+    canaries.sort();
+    assert_eq!((canaries, w.writes()), (w.names([0, 1]), 5));
     assert!(w.trace().pause_after(2) >= std::time::Duration::from_secs(8));
     w.f.finish().await;
 }
@@ -69,14 +68,12 @@ async fn a_restart_while_others_follow_neither_starts_over_nor_crowds() {
     for index in 4..9 {
         w.fleet.appliance(index).fault(Fault::gate(&gate).on(Kind::Write).after_effect());
     }
-    w.policy(
-        json!({"rollout": {"canary": {"count": 1, "soak": "1s"}, "maxConcurrent": 3, "maxFailures": 0}}),
-    )
-    .await;
+    w.policy(json!({"rollout": {"canary": {"count": 1, "soak": "1s"}, "maxConcurrent": 3, "maxFailures": 0}})).await;
     w.f.start().await;
     w.arrived(7).await;
     let before = w.phase("Progressing").await;
-    assert_eq!(w.pending().await, w.names(4..7));
+    let under_way = w.pending().await;
+    assert_eq!(under_way.len(), 3);
     // The writes have had their effect, their answers are lost.
     w.f.kill().await;
     w.f.start().await;
@@ -86,13 +83,10 @@ async fn a_restart_while_others_follow_neither_starts_over_nor_crowds() {
     gate.open();
     let complete = w.complete().await;
     assert_eq!(pinned(&complete), pinned(&before));
-    assert_eq!((w.trace().order(), w.writes()), (w.names(0..9), 9));
+    assert_eq!((&w.trace().order()[..1], w.writes()), (&*w.names([0]), 9));
     assert!(w.trace().peak() <= 3);
-    let lost = w.f.get("X2Gateway", &w.name(4)).await;
-    assert_eq!(
-        (&status(&lost)["history"][0]["from"], &status(&lost)["history"][0]["cause"]),
-        (&json!(FACTORY), &json!("Policy"))
-    );
+    let lost = w.f.get("X2Gateway", &under_way[0]).await;
+    assert_eq!((&status(&lost)["history"][0]["from"], &status(&lost)["history"][0]["cause"]), (&json!(FACTORY), &json!("Policy")));
     w.f.finish().await;
 }
 
