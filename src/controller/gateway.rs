@@ -305,6 +305,7 @@ async fn examine_and_report(
     let findings = examine::examine(context, gateway, memory, governance, asked).await?;
     memory.owed.extend(findings.change.clone());
     let request = request::of(&**gateway).map(str::to_owned);
+    let before = gateway;
     // The examination may have written the status itself; and what it found must not be told of another spec.
     let now = context.gateways.valid(&Key::of(gateway.meta()));
     let gateway =
@@ -326,7 +327,7 @@ async fn examine_and_report(
     if !reported && memory.owed.is_empty() && asked.is_none() {
         return done(memory);
     }
-    let mut status = telling::new_status(gateway, &findings, governance, &memory.owed, reported);
+    let mut status = telling::new_status(before, gateway, &findings, governance, &memory.owed, reported);
     status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
     let written = report::write(context, &**gateway, status).await;
     if matches!(written, Written::Written | Written::Unchanged) {
