@@ -187,7 +187,7 @@ impl Fixture {
         };
         tokio::time::timeout(SOON, found)
             .await
-            .unwrap_or_else(|_| panic!("no event {reason} about {object} says {saying}: {}", self.operator().log()))
+            .unwrap_or_else(|_| panic!("no event {reason} about {object} says {text}: {}", self.operator().log()))
     }
 
     /// Ends the operator properly, and searches everything it has left behind for planted secrets.
