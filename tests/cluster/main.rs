@@ -24,5 +24,7 @@ mod logins;
 mod operator;
 mod policies;
 mod requests;
+mod rollouts;
 mod scale;
 mod schema;
+mod windows;

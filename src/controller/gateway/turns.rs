@@ -52,8 +52,9 @@ impl<'a> Turns<'a> {
         let Some(policy) = &self.policy else { return };
         let asks = matches!(reason, Reason::AwaitingRollout | Reason::AwaitingWindow);
         let in_order = reason.standing() == Standing::Current;
-        self.context.rollouts.ended(policy, &self.gateway, asks, in_order);
-        wake(self.context, Kind::Policy, policy.clone());
+        if self.context.rollouts.ended(policy, &self.gateway, asks, in_order) {
+            wake(self.context, Kind::Policy, policy.clone());
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
 use super::Subject;
+use super::summary::listed;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::rollouts::{Answers, Stage, Wish};
@@ -87,6 +88,15 @@ impl Rolling {
         }
     }
 
+    /// Why it has halted, as a clause: changes have failed, or else canaries could not be found in order.
+    pub(super) fn cause(&self, names: usize) -> String {
+        if !self.failed.is_empty() {
+            return format!("changing {} failed", listed(&self.failed, names));
+        }
+        let canaries = self.status.as_ref().map(|status| &*status.canaries).unwrap_or_default();
+        format!("three tries in a row did not find every canary in order: {}", listed(canaries, names))
+    }
+
     /// How far the rollout has got.
     pub(super) fn phase(&self) -> Option<Phase> {
         self.status.as_ref().map(|status| status.phase)
@@ -126,7 +136,7 @@ pub(super) fn roll(
                 latest_attempt: view.latest_attempt(),
                 window_open,
                 resume,
-                now: clock::now().0,
+                now: clock::precisely(),
             },
         ),
         None => at_once(&members, undecided, window_open),
