@@ -185,9 +185,9 @@ impl Fixture {
             }
             panic!("the watch ended");
         };
-        tokio::time::timeout(SOON, found)
-            .await
-            .unwrap_or_else(|_| panic!("no event {reason} about {object} says {text}: {}", self.operator().log()))
+        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| {
+            panic!("no event {reason} about {object} says {text}: {}", self.operator().log())
+        })
     }
 
     /// Ends the operator properly, and searches everything it has left behind for planted secrets.

@@ -9,8 +9,8 @@ mod guard;
 mod survival;
 mod trace;
 
-use kube::ResourceExt;
 use futures::StreamExt as _;
+use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 use tenure_kit::faults::Fault;

@@ -43,9 +43,6 @@ async fn where_the_original_is_unknown_nothing_is_restored_and_that_is_said() {
     let forget = kube::api::Patch::Merge(json!({"status": {"originalTimeoutSeconds": null}}));
     api.patch_status("x2-0", &kube::api::PatchParams::default(), &forget).await.unwrap();
     f.start().await;
-    // Nor is a value found later taken for the original.
-    fleet.appliance(0).factory_reset();
-    f.look("X2Gateway", "x2-0", "now").await;
     delete_and_wait(&f, "TokenPolicy", "short").await;
     left(&f, "x2-0").await;
     assert_eq!(fleet.appliance(0).timeout(), 28800);
