@@ -142,6 +142,9 @@ impl Reconciled for TokenPolicy {
             }
         }
         if let Some(rolling) = rolling {
+            if rolling.phase() != Some(Phase::Halted) {
+                memory.resumed = open_request(policy).map(str::to_owned);
+            }
             let moment = moment(context, policy, &rolling).map(clock::instant_of);
             next = moment.map_or(next, |moment| next.min(moment));
             context.rollouts.answer(context, &Key::of(policy.meta()), rolling.answers);
@@ -250,12 +253,7 @@ async fn keep_hold(
 }
 
 /// Plans the rollout, where there is one.
-fn roll(
-    context: &Context,
-    policy: &TokenPolicy,
-    subjects: &[Subject],
-    memory: &mut Memory,
-) -> Option<Rolling> {
+fn roll(context: &Context, policy: &TokenPolicy, subjects: &[Subject], memory: &Memory) -> Option<Rolling> {
     let target = governance::target(policy, context).ok()?;
     let status = policy.status.as_ref();
     if policy.spec.suspend || policy.spec.mode == Mode::Observe || !is_bounded(policy, target) {
@@ -263,11 +261,7 @@ fn roll(
     }
     let edited = status.is_some_and(|status| status.observed_generation != policy.meta().generation);
     let asked = open_request(policy).filter(|asked| memory.resumed.as_deref() != Some(asked));
-    let rolling = rolling::roll(context, policy, target, subjects, edited || asked.is_some());
-    if rolling.phase() != Some(Phase::Halted) {
-        memory.resumed = open_request(policy).map(str::to_owned);
-    }
-    Some(rolling)
+    Some(rolling::roll(context, policy, target, subjects, edited || asked.is_some()))
 }
 
 /// Whether a status holds something of a rollout that must be written before anything is done.

@@ -52,6 +52,8 @@ pub struct Member {
     pub tries: u8,
 }
 
+/// Canaries that a status lists.
+const MOST: usize = 500;
 /// Looks at a canary that may fail before the rollout halts.
 const TRIES: u8 = 3;
 
@@ -222,7 +224,7 @@ impl Scene<'_> {
                 let readable =
                     |s| !matches!(s, Standing::Unread | Standing::Unreadable | Standing::Restoring);
                 let present = names.iter().filter(|name| self.standing(name).is_some_and(readable));
-                let present: Vec<String> = present.cloned().collect();
+                let present: Vec<String> = present.take(MOST).cloned().collect();
                 (!present.is_empty()).then_some(present)
             }
         }
