@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use self::change::window_has_moved;
 use self::leaving::{at_the_latest, keep_hold, until_let_go};
 use self::turns::Turns;
 use super::claims::ClaimId;
@@ -22,7 +23,7 @@ use super::pace::Pace;
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, policy, request};
+use super::{connection, policy, request, restore};
 use crate::clock;
 use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
@@ -162,9 +163,9 @@ impl Reconciled for X2Gateway {
             called: Turns::of(context, gateway, &governance).calls(),
         };
         let requests = requests(gateway, &governance);
-        let opened = current_reason(gateway) == Some(Reason::AwaitingWindow)
-            && governance.closed_window(context).is_none();
-        if let Some(next) = not_due(gateway, memory, &inputs, &requests, opened) {
+        let moved = current_reason(gateway) == Some(Reason::AwaitingWindow)
+            && window_has_moved(context, gateway, &governance);
+        if let Some(next) = not_due(gateway, memory, &inputs, &requests, moved) {
             return at_the_latest(gateway, Look::NotDue(next));
         }
         let turns = Turns::of(context, gateway, &governance);
@@ -235,7 +236,7 @@ fn not_due(
     memory: &mut Memory,
     inputs: &Inputs,
     requests: &HashSet<Request>,
-    opened: bool,
+    moved: bool,
 ) -> Option<tokio::time::Instant> {
     let asked = !requests.is_subset(&memory.handled);
     match &memory.inputs {
@@ -247,7 +248,7 @@ fn not_due(
                 memory.inputs = Some(inputs.clone());
             }
         }
-        Some(before) if before != inputs || asked || opened => memory.pace.reset(),
+        Some(before) if before != inputs || asked || moved => memory.pace.reset(),
         Some(_) => {}
     }
     if asked {
@@ -304,6 +305,7 @@ async fn examine_and_report(
     let findings = examine::examine(context, gateway, memory, governance, asked).await?;
     memory.owed.extend(findings.change.clone());
     let request = request::of(&**gateway).map(str::to_owned);
+    let before = gateway;
     // The examination may have written the status itself; and what it found must not be told of another spec.
     let now = context.gateways.valid(&Key::of(gateway.meta()));
     let gateway =
@@ -325,7 +327,7 @@ async fn examine_and_report(
     if !reported && memory.owed.is_empty() && asked.is_none() {
         return done(memory);
     }
-    let mut status = telling::new_status(gateway, &findings, governance, &memory.owed, reported);
+    let mut status = telling::new_status(before, gateway, &findings, governance, &memory.owed, reported);
     status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
     let written = report::write(context, &**gateway, status).await;
     if matches!(written, Written::Written | Written::Unchanged) {
@@ -348,6 +350,10 @@ async fn examine_and_report(
 /// What a gateway claims: its effective URL.
 fn claim(gateway: &X2Gateway) -> Option<String> {
     let connection = &gateway.spec.connection;
+    if is_deleted(gateway) && !restore::is_held(gateway.meta()) {
+        // Somebody else keeps it from going.
+        return None;
+    }
     crate::vendor::endpoint::BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
 }
 

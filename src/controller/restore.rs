@@ -93,7 +93,8 @@ pub async fn given_up<K: Reconciled>(context: &Context, meta: &ObjectMeta) -> Op
 /// When an object whose deletion waits is looked at again, at the latest.
 #[must_use]
 pub fn next_look(meta: &ObjectMeta) -> Instant {
-    clock::instant() + time_left(meta).min(LOOK)
+    let left = Some(time_left(meta)).filter(|left| !left.is_zero());
+    clock::instant() + left.map_or(LOOK, |left| left.min(LOOK))
 }
 
 /// The time that is left for restoring; none where the object is not being deleted.

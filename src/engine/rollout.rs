@@ -52,6 +52,8 @@ pub struct Member {
     pub tries: u8,
 }
 
+/// Canaries that a status lists.
+const MOST: usize = 500;
 /// Looks at a canary that may fail before the rollout halts.
 const TRIES: u8 = 3;
 
@@ -222,7 +224,7 @@ impl Scene<'_> {
                 let readable =
                     |s| !matches!(s, Standing::Unread | Standing::Unreadable | Standing::Restoring);
                 let present = names.iter().filter(|name| self.standing(name).is_some_and(readable));
-                let present: Vec<String> = present.cloned().collect();
+                let present: Vec<String> = present.take(MOST).cloned().collect();
                 (!present.is_empty()).then_some(present)
             }
         }
@@ -259,7 +261,7 @@ impl Scene<'_> {
             let soak = self.rules.canary.as_ref().map_or(Duration::ZERO, |canary| canary.soak);
             next.soak_until.get_or_insert_with(|| whole(later(self.now, soak), RoundMode::Ceil));
         }
-        if self.has_failed(&next) {
+        if self.has_failed(record, &next) {
             next.phase = Phase::Halted;
             return next;
         }
@@ -278,12 +280,13 @@ impl Scene<'_> {
         until.is_some_and(|until| member.checked.is_some_and(|checked| checked >= until))
     }
 
-    fn has_failed(&self, record: &Record) -> bool {
+    fn has_failed(&self, record: &Record, next: &Record) -> bool {
         let failed = self.members.values().filter(|m| matches!(m.standing, Standing::Failed { .. })).count();
-        // Before their change, canaries matter only while they could be changed.
-        let watched = record.phase == Phase::Canary && (self.window_open || record.soak_until.is_some());
-        let lost = |m: &Member| m.tries >= TRIES && !self.has_passed(record, m);
-        failed > self.rules.max_failures || watched && self.present(record).any(|(_, m)| lost(m))
+        // Who waits for a window is judged when it opens: before, canaries may not have been changed, or have passed long ago.
+        let soaks = record.phase == Phase::Canary && next.soak_until.is_some();
+        let watched = next.phase == Phase::Canary && (self.window_open || soaks);
+        let lost = |m: &Member| m.tries >= TRIES && !self.has_passed(next, m);
+        failed > self.rules.max_failures || watched && self.present(next).any(|(_, m)| lost(m))
     }
 
     /// Whether somebody waits for a window, or still does, though it is not known of whom since the operator was restarted.

@@ -24,6 +24,8 @@ mod logins;
 mod operator;
 mod policies;
 mod requests;
+mod restore;
 mod rollouts;
 mod scale;
 mod schema;
+mod windows;

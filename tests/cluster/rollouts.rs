@@ -9,8 +9,8 @@ mod guard;
 mod survival;
 mod trace;
 
-use kube::ResourceExt;
 use futures::StreamExt as _;
+use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 use tenure_kit::faults::Fault;
@@ -74,7 +74,8 @@ impl World {
 
     /// Waits until the policy's present target is proven everywhere.
     pub async fn complete(&self) -> DynamicObject {
-        self.until(|p| is_current(p) && rollout(p)["phase"] == "Complete" && ready(p)["reason"] == "InSync").await
+        self.until(|p| is_current(p) && rollout(p)["phase"] == "Complete" && ready(p)["reason"] == "InSync")
+            .await
     }
 
     /// Waits until all of these report that their turn has not come.

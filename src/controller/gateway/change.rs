@@ -11,6 +11,7 @@ use crate::controller::governance::{self, Governance};
 use crate::controller::report::{self, Written};
 use crate::controller::rollouts::{Turn, Wish, is_bounded};
 use crate::controller::store::Key;
+use crate::controller::windows::Closed;
 use crate::controller::{restore, windows};
 use crate::crd::{
     Cause, DeletionPolicy, Pending, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus,
@@ -177,16 +178,27 @@ fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Ver
         return None;
     }
     let closed = windows::closed(context, &policy.spec.windows, policy)?;
-    let whose = format!("TokenPolicy {}", policy.name_any());
-    Some(Verdict::new(Reason::AwaitingWindow, closed.message(&whose)))
+    Some(Verdict::new(Reason::AwaitingWindow, waiting(closed, policy)))
+}
+
+fn waiting(closed: Closed, policy: &TokenPolicy) -> String {
+    closed.message(&format!("TokenPolicy {}", policy.name_any()))
+}
+
+/// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
+/// of the annotation that opens it by hand.
+pub(super) fn window_has_moved(context: &Context, gateway: &X2Gateway, governance: &Governance) -> bool {
+    let status = gateway.status.as_ref();
+    let reported = status.and_then(|status| Verdict::reported(&status.conditions));
+    governance.closed_window(context).zip(governance.policy.as_deref()).is_none_or(|(closed, policy)| {
+        reported.is_none_or(|reported| reported.message != waiting(closed, policy))
+    })
 }
 
 /// Whether a gateway's governance asks for our finalizer: something of it was changed that is to be restored one day.
 pub(super) fn is_to_be_held(gateway: &X2Gateway, governance: &Governance) -> bool {
     let status = gateway.status.as_ref();
     governance.restores()
-        && status.is_some_and(|status| {
-            status.original_timeout_seconds.is_some()
-                && (!status.history.is_empty() || status.pending.is_some())
-        })
+        && status
+            .is_some_and(|status| status.original_timeout_seconds.is_some() && governance::is_changed(status))
 }

@@ -15,7 +15,7 @@ use crate::controller::workers::{Kind, wake};
 use crate::controller::{report, server};
 use crate::crd::{Change, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
-use crate::engine::gateway::{Prior, Seen};
+use crate::engine::gateway::{Prior, Regime, Seen};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::credentials::Credentials;
@@ -81,15 +81,8 @@ pub(super) async fn examine(
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let status = at_url(context, gateway, &url, memory).await?;
-    let age = if asked.is_some() {
-        Age::Since(clock::instant())
-    } else if memory.inputs.is_none() || memory.pace.due().is_none() {
-        Age::Now
-    } else if memory.polled {
-        Age::Polled
-    } else {
-        Age::InUse
-    };
+    let changed = memory.inputs.is_none() || memory.pace.due().is_none();
+    let age = Age::for_look(asked.is_some(), changed, memory.polled);
     let prior = prior(&status);
     let (of, why) = (url.clone(), insecure.clone());
     let examination = Examination { context, gateway, governance, prior, asked, url: of, insecure: why };
@@ -108,6 +101,9 @@ pub(super) async fn examine(
         }
         Err(Stop::Access(error, credentials)) => examination.refusal(&error, &credentials, &url),
     };
+    if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
+        findings.skipped = Some("another X2Gateway has the same URL and came first");
+    }
     findings.effective_url = Some(url);
     findings.insecure = insecure;
     Some(findings)
@@ -229,27 +225,12 @@ impl Examination<'_> {
 
     /// User name and password: read now where a login is due.
     pub(super) async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
-        let Context { references, remotes, settings, .. } = &**self.context;
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        let read = |age| {
-            connection::credentials(
-                references,
-                &endpoint.namespace,
-                reference,
-                endpoint,
-                settings.restrictions,
-                age,
-            )
-        };
-        let mut credentials = read(age).await?;
-        let key = SessionKey::new(endpoint, &credentials.identity);
-        if age == Age::InUse && !remotes.sessions.is_living(&key).await {
-            credentials = read(Age::Now).await?;
-        }
-        let url = endpoint.base.to_string();
+        let credentials = connection::login(self.context, endpoint, reference, age).await?;
+        let (admission, url) = (&self.context.remotes.admission, endpoint.base.to_string());
         match self.asked {
-            Some(Asked::Here) => remotes.admission.insist(&credentials.identity, &url),
-            Some(Asked::Policy) => remotes.admission.forgive(&credentials.identity, &url),
+            Some(Asked::Here) => admission.insist(&credentials.identity, &url),
+            Some(Asked::Policy) => admission.forgive(&credentials.identity, &url),
             None => {}
         }
         Ok(credentials)

@@ -15,8 +15,9 @@ use crate::crd::{Cause, Change, Pending, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
 use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
 
-/// The status after a look.
+/// The status after a look. `before` is the gateway as it was when the look began.
 pub(super) fn new_status(
+    before: &X2Gateway,
     gateway: &X2Gateway,
     findings: &Findings,
     governance: &Governance,
@@ -45,10 +46,11 @@ pub(super) fn new_status(
         status.last_proven_time = Some(now.clone());
     }
     let verdict = &findings.verdict;
-    // What is left stays in force until what stood there before it is restored, or is not to be.
-    let left = matches!(governance.regime, Regime::Left { .. }) && verdict.reason == Reason::Unmanaged;
+    // What is left stays in force until what stood there before it is restored, or is not to be: not by us.
+    let left = matches!(governance.regime, Regime::Left { .. })
+        && matches!(verdict.reason, Reason::Unmanaged | Reason::Conflict);
     status.policy = governance.regime.policy().filter(|_| !left).map(str::to_owned);
-    status.pending = status.pending.filter(|pending| is_still_open(pending, verdict, &governance.regime));
+    status.pending = still_open(before, status.pending, verdict, &governance.regime);
     status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);
@@ -65,15 +67,24 @@ pub(super) fn new_status(
     status
 }
 
-/// Whether a change that was begun is still not seen to its end.
-fn is_still_open(pending: &Pending, verdict: &Verdict, regime: &Regime) -> bool {
+/// The change that was begun, where it is not seen to its end.
+fn still_open(
+    before: &X2Gateway,
+    pending: Option<Pending>,
+    verdict: &Verdict,
+    regime: &Regime,
+) -> Option<Pending> {
     match verdict.reason {
-        reason if reason.standing() == Standing::Current => false,
-        // The value was read, and differs: what failed stays on record while the same value is wanted.
+        reason if reason.standing() == Standing::Current => None,
+        // The value was read, differs, and nothing was written in this look. What has failed before stays on record while the
+        // same is wanted; what was only begun before has come to nothing, and is no failure.
         Reason::AwaitingRollout | Reason::AwaitingWindow | Reason::Drifted => {
-            regime.target().is_some_and(|target| target.holds(pending.to))
+            let status = before.status.as_ref()?;
+            let failed = verdict::ready_reason(&status.conditions) != Some(Reason::Progressing);
+            let same = |pending: &Pending| regime.target().is_some_and(|target| target.holds(pending.to));
+            status.pending.clone().filter(|pending| failed && same(pending))
         }
-        _ => true,
+        _ => pending,
     }
 }
 

@@ -61,14 +61,17 @@ impl Rolling {
         let changed = names(|standing| standing == Standing::Proven);
         let count = |names: &[String]| i64::try_from(names.len()).unwrap_or(i64::MAX);
         let halted = |record: Option<&Record>| record.is_some_and(|r| r.phase == Phase::Halted);
+        let resumed = halted(record) && !halted(plan.record.as_ref());
+        // What has failed need not wait for its next look.
+        let again = failed.iter().filter(|_| resumed).cloned();
         Self {
             answers: Answers {
                 number: Some(number).filter(|_| !plan.undecided),
                 started: plan.record.as_ref().map(|record| record.started),
                 halted: halted(plan.record.as_ref()),
-                resumed: halted(record) && !halted(plan.record.as_ref()),
+                resumed,
                 begin: plan.begin,
-                check: plan.check,
+                check: plan.check.into_iter().chain(again).collect(),
             },
             lacks_canaries: plan.lacks_canaries,
             guarded: policy.spec.rollout.is_none()
@@ -309,6 +312,7 @@ impl View<'_> {
             Some(Wish::Repair) => Standing::Drifted,
             Some(Wish::Change { .. } | Wish::Restore) => Standing::Waiting,
             None if ours && self.is_proven(status, reason) => Standing::Proven,
+            None if status.pending.is_some() && !stage.looked.contains(name) => Standing::Unread,
             None if stage.looked.contains(name) || could_not_be_read(gateway, status, reason) => {
                 Standing::Unreadable
             }

@@ -174,7 +174,8 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
         if current && !governed && reason.is_none_or(|r| r.standing() == Standing::Current) {
             State::Pending
         } else {
-            state_of(reason, governed && proven && holds(status.timeout_seconds))
+            let fitted = governed && holds(status.proven_timeout_seconds);
+            state_of(reason, governed && proven && holds(status.timeout_seconds), fitted)
         }
     };
     Part { name, state, verdict }

@@ -120,7 +120,8 @@ async fn a_canary_lost_during_the_soak_halts() {
     assert_eq!(w.fleet.appliance(0).counts().get, gets + 3);
     // Three tries are no burst: what is gone after a few seconds is no failure.
     let entries = w.fleet.appliance(0).requests().entries();
-    let tries: Vec<_> = entries.iter().filter(|e| e.kind == Kind::Get).skip(gets as usize).map(|e| e.at).collect();
+    let tries: Vec<_> =
+        entries.iter().filter(|e| e.kind == Kind::Get).skip(gets as usize).map(|e| e.at).collect();
     assert!(tries[2] - tries[0] >= Duration::from_secs(4), "{:?}", tries[2] - tries[0]);
     assert_eq!(w.trace().order(), w.names([0]));
     w.f.finish().await;
@@ -143,7 +144,8 @@ async fn a_soak_runs_on_while_no_window_is_open() {
     let mut w = World::new("window", 4, 4).await;
     let by_hand = |until: serde_json::Value| json!({"metadata": {"annotations": {"tenure.dev/override-window-until": until}}});
     let rollout_spec = json!({"canary": {"count": 1, "soak": "4s"}});
-    w.policy(json!({"rollout": rollout_spec, "windows": [{"schedule": "0 0 29 2 *", "duration": "1h"}]})).await;
+    w.policy(json!({"rollout": rollout_spec, "windows": [{"schedule": "0 0 29 2 *", "duration": "1h"}]}))
+        .await;
     w.f.start().await;
     let waiting = w.until(|p| rollout(p)["phase"] == "AwaitingWindow").await;
     assert!(!status(&waiting)["nextWindow"].is_null());

@@ -78,7 +78,8 @@ async fn what_is_relabelled_or_selected_anew_is_rolled_out() {
     for index in [5, 2, 3, 4] {
         w.f.patch("X2Gateway", &w.name(index), json!({"metadata": {"labels": {"site": "berlin"}}})).await;
     }
-    let complete = w.until(|p| rollout(p)["phase"] == "Complete" && status(p)["gateways"]["inSync"] == 6).await;
+    let complete =
+        w.until(|p| rollout(p)["phase"] == "Complete" && status(p)["gateways"]["inSync"] == 6).await;
     assert_ne!(rollout(&complete)["startedTime"], first);
     let trace = w.trace().after(2);
     assert_eq!(rollout(&complete)["canaries"], json!([trace.order()[0]]));

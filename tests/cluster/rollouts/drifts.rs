@@ -24,7 +24,9 @@ async fn drift_is_put_back_during_a_soak_and_without_one() {
     w.fleet.appliance(2).fault(refused().times(1));
     w.f.look("X2Gateway", &w.name(2), "second").await;
     w.f.wait("X2Gateway", &w.name(2), |g| {
-        ready(g)["reason"] == "InSync" && status(g)["history"][0]["cause"] == "Drift" && status(g)["pending"].is_null()
+        ready(g)["reason"] == "InSync"
+            && status(g)["history"][0]["cause"] == "Drift"
+            && status(g)["pending"].is_null()
     })
     .await;
     assert_eq!(w.fleet.standing_at(28800), 3);
@@ -44,7 +46,10 @@ async fn drift_is_put_back_during_a_soak_and_without_one() {
         w.f.wait("X2Gateway", &w.name(index), |g| status(g)["history"][0]["cause"] == "Drift").await;
     }
     let still = w.now().await;
-    assert_eq!((&rollout(&still)["phase"], &rollout(&still)["soakUntil"]), (&json!("Canary"), &rollout(&soaking)["soakUntil"]));
+    assert_eq!(
+        (&rollout(&still)["phase"], &rollout(&still)["soakUntil"]),
+        (&json!("Canary"), &rollout(&soaking)["soakUntil"])
+    );
     assert_eq!(w.fleet.standing_at(28800), 4);
     w.f.finish().await;
 }
@@ -66,7 +71,8 @@ async fn repairs_keep_to_what_is_allowed_at_once() {
     w.waiting((0..5).filter(|index| !under_way.contains(&w.name(*index)))).await;
     assert_eq!(w.writes(), 8);
     gate.open();
-    let after = w.until(|p| status(p)["lastHandledReconcileAt"] == "now" && ready(p)["reason"] == "InSync").await;
+    let after =
+        w.until(|p| status(p)["lastHandledReconcileAt"] == "now" && ready(p)["reason"] == "InSync").await;
     w.fleet.requests().wait_for(Kind::Write, 11).await;
     assert_eq!(rollout(&after)["startedTime"], rollout(&complete)["startedTime"]);
     w.until(|p| status(p)["gateways"]["inSync"] == 6).await;
@@ -85,7 +91,11 @@ async fn the_reset_of_a_site_is_a_rollout_with_canaries() {
     let writes = usize::try_from(w.writes()).unwrap();
     w.fleet.appliances().for_each(|appliance| appliance.factory_reset());
     w.f.request("TokenPolicy", "fleet", "now").await;
-    let canary = w.until(|p| rollout(p)["phase"] == "Canary" && rollout(p)["startedTime"] != rollout(&complete)["startedTime"]).await;
+    let canary = w
+        .until(|p| {
+            rollout(p)["phase"] == "Canary" && rollout(p)["startedTime"] != rollout(&complete)["startedTime"]
+        })
+        .await;
     assert_ne!(rollout(&canary)["targetHash"], rollout(&complete)["targetHash"]);
     let done = w.until(|p| rollout(p)["phase"] == "Complete" && status(p)["gateways"]["inSync"] == 9).await;
     assert_eq!(rollout(&done)["canaries"], rollout(&canary)["canaries"]);

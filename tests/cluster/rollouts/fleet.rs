@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use std::sync::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
@@ -40,10 +39,13 @@ struct Watched {
 impl Watched {
     async fn begin(w: &World) -> Arc<Self> {
         let watched = Arc::new(Self::default());
-        let (gateways, policies) = (w.f.ns.api("X2Gateway").await.unwrap(), w.f.ns.api("TokenPolicy").await.unwrap());
+        let (gateways, policies) =
+            (w.f.ns.api("X2Gateway").await.unwrap(), w.f.ns.api("TokenPolicy").await.unwrap());
         let this = Arc::clone(&watched);
         tokio::spawn(async move {
-            let mut seen = std::pin::pin!(watcher(gateways, watcher::Config::default()).default_backoff().applied_objects());
+            let mut seen = std::pin::pin!(
+                watcher(gateways, watcher::Config::default()).default_backoff().applied_objects()
+            );
             let mut under_way = BTreeMap::new();
             while let Ok(Some(gateway)) = seen.try_next().await {
                 under_way.insert(gateway.name_any(), is_under_way(&gateway));
@@ -52,10 +54,13 @@ impl Watched {
         });
         let this = Arc::clone(&watched);
         tokio::spawn(async move {
-            let mut seen = std::pin::pin!(watcher(policies, watcher::Config::default()).default_backoff().applied_objects());
+            let mut seen = std::pin::pin!(
+                watcher(policies, watcher::Config::default()).default_backoff().applied_objects()
+            );
             while let Ok(Some(policy)) = seen.try_next().await {
                 let rollout = rollout(&policy);
-                let [began, canaries, soak] = ["startedTime", "canaries", "soakUntil"].map(|field| rollout[field].to_string());
+                let [began, canaries, soak] =
+                    ["startedTime", "canaries", "soakUntil"].map(|field| rollout[field].to_string());
                 if !rollout["soakUntil"].is_null() {
                     this.rollouts.lock().unwrap().insert((began, canaries, soak));
                 }
@@ -90,7 +95,8 @@ fn repair(w: &World) {
 /// A random moment: after some more requests, some more writes, or some time; at once where no more writes are to come.
 async fn moment(w: &World, random: &mut StdRng) {
     let before = w.fleet.counts();
-    let (requests, writes) = (before.total() + random.random_range(1..=500), before.write + random.random_range(1..=12));
+    let (requests, writes) =
+        (before.total() + random.random_range(1..=500), before.write + random.random_range(1..=12));
     let all = w.fleet.requests();
     let is_halted = |policy: &DynamicObject| rollout(policy)["phase"] == "Halted";
     match random.random_range(0..4) {
@@ -127,7 +133,8 @@ async fn die(w: &mut World, seed: u64, times: usize) {
 async fn roll_out(name: &str, deaths: usize) {
     let mut w = World::new(name, GATEWAYS, GATEWAYS).await;
     break_down(&w);
-    let bounds = json!({"maxConcurrent": "5%", "maxFailures": FAILURES, "canary": {"count": 2, "soak": "3s"}});
+    let bounds =
+        json!({"maxConcurrent": "5%", "maxFailures": FAILURES, "canary": {"count": 2, "soak": "3s"}});
     // Checks at the interval must not touch anything while this test looks; it has its own.
     w.policy(json!({"interval": "10m", "rollout": bounds})).await;
     let watched = Watched::begin(&w).await;
@@ -143,7 +150,10 @@ async fn roll_out(name: &str, deaths: usize) {
     let ended = |p: &DynamicObject| rollout(p)["changed"].as_u64().zip(rollout(p)["failed"].as_u64());
     let end = |p: &DynamicObject| ended(p).is_some_and(|(changed, failed)| changed + failed == touched(&w));
     let halted = w.f.ns.wait_for("TokenPolicy", "fleet", LIMIT, end).await.unwrap();
-    assert_eq!((&rollout(&halted)["phase"], &ready(&halted)["reason"]), (&json!("Halted"), &json!("RolloutHalted")));
+    assert_eq!(
+        (&rollout(&halted)["phase"], &ready(&halted)["reason"]),
+        (&json!("Halted"), &json!("RolloutHalted"))
+    );
     assert_eq!(rollout(&halted)["canaries"], json!(w.names([0, 1])));
     let trace = w.trace();
     let order = trace.order();
@@ -152,9 +162,17 @@ async fn roll_out(name: &str, deaths: usize) {
     let peak = (trace.peak(), watched.peak.load(Ordering::Relaxed));
     println!(
         "{name}: halted after {:.1} s and {} writes; {} touched, {failing} of them in vain; {} at once by the log, {} by the statuses; {:.1} s between canaries and others",
-        halted_after.as_secs_f64(), w.writes(), order.len(), peak.0, peak.1, trace.pause_after(2).as_secs_f64()
+        halted_after.as_secs_f64(),
+        w.writes(),
+        order.len(),
+        peak.0,
+        peak.1,
+        trace.pause_after(2).as_secs_f64()
     );
-    assert!((FAILURES + 1..=FAILURES + AT_ONCE).contains(&failing), "{failing} failing gateways were touched");
+    assert!(
+        (FAILURES + 1..=FAILURES + AT_ONCE).contains(&failing),
+        "{failing} failing gateways were touched"
+    );
     assert!(peak.0 <= AT_ONCE && peak.1 <= AT_ONCE, "{peak:?} at once");
     assert!(trace.pause_after(2) >= SOAK, "{:?}", trace.pause_after(2));
     assert_eq!(watched.rollouts.lock().unwrap().len(), 1, "{:?}", watched.rollouts.lock().unwrap());
@@ -171,7 +189,10 @@ async fn roll_out(name: &str, deaths: usize) {
     let peak = (w.trace().peak(), watched.peak.load(Ordering::Relaxed));
     println!(
         "{name}: complete {:.1} s after it was resumed, {} writes in all; at once {} by the log, {} by the statuses",
-        resumed.elapsed().as_secs_f64(), w.writes(), peak.0, peak.1
+        resumed.elapsed().as_secs_f64(),
+        w.writes(),
+        peak.0,
+        peak.1
     );
     assert!(peak.0 <= AT_ONCE && peak.1 <= AT_ONCE, "{peak:?} at once");
     w.f.finish().await;

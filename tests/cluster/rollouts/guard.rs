@@ -19,11 +19,16 @@ async fn a_risky_change_is_announced_tried_on_one_gateway_and_waits_a_minute() {
     let risky = w.now().await;
     assert_eq!(condition(&risky, "Risky")["status"], "True");
     assert!(condition(&risky, "Risky")["message"].as_str().unwrap().contains("more than half"));
-    assert_eq!((&rollout(&risky)["phase"], &rollout(&risky)["canaries"]), (&json!("Canary"), &json!(w.names([0]))));
+    assert_eq!(
+        (&rollout(&risky)["phase"], &rollout(&risky)["canaries"]),
+        (&json!("Canary"), &json!(w.names([0])))
+    );
     w.waiting(1..5).await;
     assert_eq!(w.writes(), 1);
     gate.open();
-    let done = w.f.ns.wait_for("TokenPolicy", "fleet", 3 * SOON, |p| ready(p)["reason"] == "InSync" && condition(p, "Risky").is_null());
+    let done = w.f.ns.wait_for("TokenPolicy", "fleet", 3 * SOON, |p| {
+        ready(p)["reason"] == "InSync" && condition(p, "Risky").is_null()
+    });
     done.await.unwrap();
     assert_eq!((w.fleet.standing_at(3599), w.writes()), (5, 5));
     assert_eq!(w.trace().order()[0], w.name(0));

@@ -19,7 +19,10 @@ async fn a_restart_in_the_middle_of_a_write_is_no_failed_change() {
     let gate = Gate::new();
     w.fleet.fault(Fault::gate(&gate).on(Kind::Write));
     // Not one failure is borne.
-    w.policy(json!({"rollout": {"canary": {"count": 2, "soak": "1s"}, "maxConcurrent": 2, "maxFailures": 0}})).await;
+    w.policy(
+        json!({"rollout": {"canary": {"count": 2, "soak": "1s"}, "maxConcurrent": 2, "maxFailures": 0}}),
+    )
+    .await;
     w.f.start().await;
     for writes in [2, 4, 6] {
         w.arrived(writes).await;
@@ -68,7 +71,10 @@ async fn a_restart_while_others_follow_neither_starts_over_nor_crowds() {
     for index in 4..9 {
         w.fleet.appliance(index).fault(Fault::gate(&gate).on(Kind::Write).after_effect());
     }
-    w.policy(json!({"rollout": {"canary": {"count": 1, "soak": "1s"}, "maxConcurrent": 3, "maxFailures": 0}})).await;
+    w.policy(
+        json!({"rollout": {"canary": {"count": 1, "soak": "1s"}, "maxConcurrent": 3, "maxFailures": 0}}),
+    )
+    .await;
     w.f.start().await;
     w.arrived(7).await;
     let before = w.phase("Progressing").await;
@@ -86,7 +92,10 @@ async fn a_restart_while_others_follow_neither_starts_over_nor_crowds() {
     assert_eq!((&w.trace().order()[..1], w.writes()), (&*w.names([0]), 9));
     assert!(w.trace().peak() <= 3);
     let lost = w.f.get("X2Gateway", &under_way[0]).await;
-    assert_eq!((&status(&lost)["history"][0]["from"], &status(&lost)["history"][0]["cause"]), (&json!(FACTORY), &json!("Policy")));
+    assert_eq!(
+        (&status(&lost)["history"][0]["from"], &status(&lost)["history"][0]["cause"]),
+        (&json!(FACTORY), &json!("Policy"))
+    );
     w.f.finish().await;
 }
 

@@ -22,7 +22,14 @@ impl Trace {
     pub fn of(fleet: &X2Fleet) -> Self {
         let entries = fleet.requests().entries();
         let is_write = |(_, entry): &(usize, &Entry)| entry.kind == Kind::Write;
-        Self(entries.iter().enumerate().filter(is_write).map(|(at, entry)| change(entry, &entries[at..])).collect())
+        Self(
+            entries
+                .iter()
+                .enumerate()
+                .filter(is_write)
+                .map(|(at, entry)| change(entry, &entries[at..]))
+                .collect(),
+        )
     }
 
     /// What was begun after so many others.
@@ -52,7 +59,8 @@ impl Trace {
             let under_way = |other: &&Change| {
                 other.begun <= change.begun && other.ended.is_none_or(|ended| ended > change.begun)
             };
-            let mut gateways: Vec<&str> = self.0.iter().filter(under_way).map(|c| c.gateway.as_str()).collect();
+            let mut gateways: Vec<&str> =
+                self.0.iter().filter(under_way).map(|c| c.gateway.as_str()).collect();
             gateways.sort_unstable();
             gateways.dedup();
             gateways.len()
@@ -65,7 +73,8 @@ impl Trace {
         let canaries = &self.order()[..canaries];
         let is_other = |change: &Change| !canaries.contains(&change.gateway);
         let other = self.0.iter().position(is_other).expect("others follow");
-        let ended = self.0[..other].iter().filter_map(|change| change.ended).max().expect("canaries have ended");
+        let ended =
+            self.0[..other].iter().filter_map(|change| change.ended).max().expect("canaries have ended");
         self.0[other].begun.duration_since(ended)
     }
 }

@@ -229,8 +229,18 @@ impl RequestLog {
                 log.entries.pop_front();
             }
             let served_at = None;
-            let entry =
-                Entry { sequence, at, object, kind, line, host, server_name, status: None, written, served_at };
+            let entry = Entry {
+                sequence,
+                at,
+                object,
+                kind,
+                line,
+                host,
+                server_name,
+                status: None,
+                written,
+                served_at,
+            };
             log.entries.push_back(entry);
             sequence
         };
