@@ -69,6 +69,8 @@ pub(super) fn new_status(
 fn is_still_open(pending: &Pending, verdict: &Verdict, regime: &Regime) -> bool {
     match verdict.reason {
         reason if reason.standing() == Standing::Current => false,
+        // It may be all that tells that what stands there is ours to take back.
+        _ if matches!(regime, Regime::Left { .. }) => true,
         // The value was read, and differs: what failed stays on record while the same value is wanted.
         Reason::AwaitingRollout | Reason::AwaitingWindow | Reason::Drifted => {
             regime.target().is_some_and(|target| target.holds(pending.to))
