@@ -11,7 +11,7 @@ use super::context::{Context, Request};
 use super::request;
 use super::store::{Entry, Key};
 use super::windows::{self, Closed};
-use crate::crd::{DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway};
+use crate::crd::{Cause, DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::{InvalidTarget, Target};
 use crate::engine::precedence::{Claim, winner};
@@ -117,9 +117,11 @@ impl PolicySet {
     }
 
     /// The policy that was in force and gives back what stood there before it: it is being deleted or does not select the
-    /// gateway any more, or the gateway goes. One that is paused or only observes changes nothing.
+    /// gateway any more, or the gateway goes. One that is paused or only observes changes nothing, and where nothing was
+    /// changed there is nothing to give back.
     fn left(&self, gateway: &X2Gateway) -> Option<&Arc<TokenPolicy>> {
-        let policy = self.valid(gateway.status.as_ref()?.policy.as_deref()?)?;
+        let status = gateway.status.as_ref().filter(|status| is_changed(status))?;
+        let policy = self.valid(status.policy.as_deref()?)?;
         let TokenPolicy { spec, .. } = &**policy;
         let gives_back =
             spec.deletion_policy == DeletionPolicy::Restore && spec.mode == Mode::Enforce && !spec.suspend;
@@ -134,6 +136,12 @@ fn observed<'a>(claims: impl Iterator<Item = &'a Claim>) -> (Vec<String>, Regime
     let wants: Vec<(String, Target)> = claims.filter_map(wants).collect();
     let names = wants.iter().map(|(policy, _)| policy.clone()).collect();
     (names, if wants.is_empty() { Regime::Unmanaged } else { Regime::Observed(wants) })
+}
+
+/// Whether what stands there may be what we wrote, as far as it is on record. What was restored is not ours any more.
+#[must_use]
+pub fn is_changed(status: &X2GatewayStatus) -> bool {
+    status.pending.is_some() || status.history.first().is_some_and(|last| last.cause != Cause::Restore)
 }
 
 /// Whether an object is being deleted.

@@ -86,11 +86,14 @@ struct Subject {
 }
 
 impl Subject {
-    /// Whether the policy still owes this gateway what stood there before. One that is suspended is left alone.
+    /// Whether the policy still owes this gateway what stood there before. One that is suspended is left alone, and one whose
+    /// own deletion waits for us no longer is gone.
     fn awaits_restoration(&self, policy: &str) -> bool {
         self.entry.valid().is_some_and(|gateway| {
-            gateway.status.as_ref().and_then(|status| status.policy.as_deref()) == Some(policy)
+            let status = gateway.status.as_ref().filter(|status| governance::is_changed(status));
+            status.and_then(|status| status.policy.as_deref()) == Some(policy)
                 && !gateway.spec.connection.suspend
+                && (!is_deleted(&**gateway) || restore::is_held(gateway.meta()))
         })
     }
 

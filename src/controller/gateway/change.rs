@@ -199,8 +199,6 @@ pub(super) fn window_has_moved(context: &Context, gateway: &X2Gateway, governanc
 pub(super) fn is_to_be_held(gateway: &X2Gateway, governance: &Governance) -> bool {
     let status = gateway.status.as_ref();
     governance.restores()
-        && status.is_some_and(|status| {
-            status.original_timeout_seconds.is_some()
-                && (!status.history.is_empty() || status.pending.is_some())
-        })
+        && status
+            .is_some_and(|status| status.original_timeout_seconds.is_some() && governance::is_changed(status))
 }
