@@ -15,7 +15,7 @@ use crate::controller::workers::{Kind, wake};
 use crate::controller::{report, server};
 use crate::crd::{Change, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
-use crate::engine::gateway::{Prior, Seen};
+use crate::engine::gateway::{Prior, Regime, Seen};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::credentials::Credentials;
@@ -108,6 +108,9 @@ pub(super) async fn examine(
         }
         Err(Stop::Access(error, credentials)) => examination.refusal(&error, &credentials, &url),
     };
+    if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
+        findings.skipped = Some("another X2Gateway has the same URL and came first");
+    }
     findings.effective_url = Some(url);
     findings.insecure = insecure;
     Some(findings)

@@ -45,8 +45,9 @@ pub(super) fn new_status(
         status.last_proven_time = Some(now.clone());
     }
     let verdict = &findings.verdict;
-    // What is left stays in force until what stood there before it is restored, or is not to be.
-    let left = matches!(governance.regime, Regime::Left { .. }) && verdict.reason == Reason::Unmanaged;
+    // What is left stays in force until what stood there before it is restored, or is not to be: not by us.
+    let left = matches!(governance.regime, Regime::Left { .. })
+        && matches!(verdict.reason, Reason::Unmanaged | Reason::Conflict);
     status.policy = governance.regime.policy().filter(|_| !left).map(str::to_owned);
     status.pending = status.pending.filter(|pending| is_still_open(pending, verdict, &governance.regime));
     status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
