@@ -166,6 +166,11 @@ impl Fixture {
 
     /// Waits until there is an event about an object.
     pub async fn event(&self, object: &str, reason: &str) -> String {
+        self.event_saying(object, reason, "").await
+    }
+
+    /// Waits until there is an event about an object, with this in its note.
+    pub async fn event_saying(&self, object: &str, reason: &str, saying: &str) -> String {
         use futures::TryStreamExt as _;
         use kube::runtime::{WatchStreamExt as _, watcher};
         let api: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.ns.client(), self.ns.name());
@@ -173,15 +178,16 @@ impl Fixture {
         let found = async {
             while let Some(event) = events.try_next().await.unwrap() {
                 let about = event.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(object);
-                if about && event.reason.as_deref() == Some(reason) {
-                    return event.note.unwrap_or_default();
+                let note = event.note.unwrap_or_default();
+                if about && event.reason.as_deref() == Some(reason) && note.contains(saying) {
+                    return note;
                 }
             }
             panic!("the watch ended");
         };
-        tokio::time::timeout(SOON, found)
-            .await
-            .unwrap_or_else(|_| panic!("no event {reason} about {object}: {}", self.operator().log()))
+        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| {
+            panic!("no event {reason} about {object} says {saying}: {}", self.operator().log())
+        })
     }
 
     /// Ends the operator properly, and searches everything it has left behind for planted secrets.

@@ -24,6 +24,7 @@ mod logins;
 mod operator;
 mod policies;
 mod requests;
+mod restore;
 mod scale;
 mod schema;
 mod windows;

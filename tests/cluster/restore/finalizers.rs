@@ -1,0 +1,108 @@
+//! Our finalizer: where it is, where it is not, and that others' survive.
+
+use futures::StreamExt as _;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde_json::json;
+
+use super::*;
+
+/// Watches a kind, and tells in the end which finalizers were ever seen.
+async fn watched(f: &Fixture, kind: &str) -> tokio::task::JoinHandle<Vec<String>> {
+    let api = f.ns.api(kind).await.unwrap();
+    let mut objects = Box::pin(watcher(api, watcher::Config::default()).touched_objects());
+    tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while let Some(Ok(object)) = objects.next().await {
+            seen.extend_from_slice(finalizers(&object));
+            if object.metadata.name.as_deref() == Some("last") {
+                break;
+            }
+        }
+        seen
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retain_puts_no_finalizer_on_anything() {
+    let fleet = fleet(1);
+    let mut f = world("retain", &fleet).await;
+    let (gateways, policies) = (watched(&f, "X2Gateway").await, watched(&f, "TokenPolicy").await);
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "revokeTokens": "OnChange", "rollout": {}})))
+        .await;
+    f.start().await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    fleet.appliance(0).factory_reset();
+    f.look("TokenPolicy", "short", "now").await;
+    let writes = fleet.counts().write;
+    delete_and_wait(&f, "TokenPolicy", "short").await;
+    f.reason("X2Gateway", "x2-0", "Unmanaged").await;
+    delete_and_wait(&f, "X2Gateway", "x2-0").await;
+    assert_eq!((fleet.counts().write, fleet.appliance(0).timeout()), (writes, 28800));
+    // The end of both watches.
+    f.apply(&gateway("last", &fleet.appliance(0))).await;
+    f.apply(&policy("last", json!({"timeoutSeconds": 28800, "suspend": true}))).await;
+    assert_eq!(gateways.await.unwrap(), [""; 0]);
+    assert_eq!(policies.await.unwrap(), [""; 0]);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_finalizer_follows_the_field_and_others_finalizers_survive() {
+    let fleet = fleet(1);
+    let f = changed_world("field", &fleet).await;
+    let objects = [("TokenPolicy", "short"), ("X2Gateway", "x2-0")];
+    let both = async |wanted: &[&str]| {
+        for (kind, name) in objects {
+            f.wait(kind, name, |object| {
+                let mut present = finalizers(object).to_vec();
+                present.sort();
+                present == wanted
+            })
+            .await;
+        }
+    };
+    both(&[FINALIZER]).await;
+    for (kind, name) in objects {
+        let theirs = json!({"metadata": {"finalizers": [FINALIZER, "example.net/theirs"]}});
+        f.patch(kind, name, theirs).await;
+    }
+    let field = async |value: &str| {
+        f.patch("TokenPolicy", "short", json!({"spec": {"deletionPolicy": value}})).await;
+    };
+    field("Retain").await;
+    both(&["example.net/theirs"]).await;
+    field("Restore").await;
+    both(&["example.net/theirs", FINALIZER]).await;
+    assert_eq!(fleet.appliance(0).counts().write, 1);
+
+    // Restored and let go by us; they still hold it.
+    delete(&f, "X2Gateway", "x2-0").await;
+    let held = f.wait("X2Gateway", "x2-0", |g| finalizers(g) == ["example.net/theirs"]).await;
+    assert_eq!(fleet.appliance(0).timeout(), 86400);
+    assert!(held.metadata.deletion_timestamp.is_some());
+    delete(&f, "TokenPolicy", "short").await;
+    f.wait("TokenPolicy", "short", |p| finalizers(p) == ["example.net/theirs"]).await;
+    let counts = fleet.counts();
+    for (kind, name) in objects {
+        f.patch(kind, name, json!({"metadata": {"finalizers": null}})).await;
+        gone(&f, kind, name).await;
+    }
+    assert_eq!(fleet.counts(), counts);
+    assert!(!f.events().await.iter().any(|(_, reason, _)| reason == "RestoreSkipped"));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switched_off_at_the_last_moment_nothing_is_restored() {
+    let fleet = fleet(1);
+    let f = changed_world("switch", &fleet).await;
+    fleet.stop_listening().await;
+    delete(&f, "TokenPolicy", "short").await;
+    delete(&f, "X2Gateway", "x2-0").await;
+    f.wait("X2Gateway", "x2-0", |g| ready(g)["reason"] == "Unreachable").await;
+    f.patch("TokenPolicy", "short", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    gone(&f, "TokenPolicy", "short").await;
+    gone(&f, "X2Gateway", "x2-0").await;
+    assert_eq!(fleet.appliance(0).timeout(), 28800);
+    f.finish().await;
+}
