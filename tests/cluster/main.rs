@@ -25,6 +25,7 @@ mod operator;
 mod policies;
 mod requests;
 mod restore;
+mod revocation;
 mod scale;
 mod schema;
 mod windows;
