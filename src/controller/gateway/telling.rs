@@ -49,7 +49,8 @@ pub(super) fn new_status(
     let left = matches!(governance.regime, Regime::Left { .. })
         && matches!(verdict.reason, Reason::Unmanaged | Reason::Conflict);
     status.policy = governance.regime.policy().filter(|_| !left).map(str::to_owned);
-    status.pending = status.pending.filter(|pending| is_still_open(pending, verdict, &governance.regime));
+    let seen = status.timeout_seconds;
+    status.pending = status.pending.filter(|open| is_still_open(open, verdict, &governance.regime, seen));
     status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);
@@ -67,14 +68,15 @@ pub(super) fn new_status(
 }
 
 /// Whether a change that was begun is still not seen to its end.
-fn is_still_open(pending: &Pending, verdict: &Verdict, regime: &Regime) -> bool {
+fn is_still_open(pending: &Pending, verdict: &Verdict, regime: &Regime, seen: Option<u32>) -> bool {
     match verdict.reason {
         reason if reason.standing() == Standing::Current => false,
         // It may be all that tells that what stands there is ours to take back.
         _ if matches!(regime, Regime::Left { .. }) => true,
-        // The value was read, and differs: what failed stays on record while the same value is wanted.
+        // The value was read, and differs: what failed stays on record while the same value is wanted, and what has taken
+        // effect as long as it stands there.
         Reason::AwaitingRollout | Reason::AwaitingWindow | Reason::Drifted => {
-            regime.target().is_some_and(|target| target.holds(pending.to))
+            seen == Some(pending.to) || regime.target().is_some_and(|target| target.holds(pending.to))
         }
         _ => true,
     }
