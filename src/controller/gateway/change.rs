@@ -121,10 +121,11 @@ impl Examination<'_> {
                 return Err(Clearance::Void);
             }
         }
-        let unknown = self.gateway.status.as_ref().is_none_or(|s| s.original_timeout_seconds.is_none());
+        // Only what is known to be ours is taken back.
+        let known = self.prior.original.is_some() && self.prior.wrote.is_some_and(|(to, _)| to == intent.to);
         let kept = policy.spec.rollout.is_some()
             || started.is_some()
-            || restores && (unknown || intent.cause == Cause::Restore)
+            || restores && (!known || intent.cause == Cause::Restore)
             || policy.spec.revoke_tokens != RevokeTokens::Never;
         let Some(now) = self.now().filter(|_| kept) else { return Ok(()) };
         let status = self.begun(policy, &now, intent, started);
