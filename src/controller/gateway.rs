@@ -164,7 +164,7 @@ impl Reconciled for X2Gateway {
         };
         let requests = requests(gateway, &governance);
         let moved = current_reason(gateway) == Some(Reason::AwaitingWindow)
-            && window_has_moved(context, gateway, &governance);
+            && window_has_moved(context, gateway, &governance, &mut memory.pace);
         if let Some(next) = not_due(gateway, memory, &inputs, &requests, moved) {
             return at_the_latest(gateway, Look::NotDue(next));
         }

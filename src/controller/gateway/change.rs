@@ -8,6 +8,7 @@ use super::examine::Examination;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
+use crate::controller::pace::Pace;
 use crate::controller::report::{self, Written};
 use crate::controller::rollouts::{Turn, Wish, is_bounded};
 use crate::controller::store::Key;
@@ -187,13 +188,20 @@ fn waiting(closed: Closed, policy: &TokenPolicy) -> String {
 }
 
 /// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
-/// of the annotation that opens it by hand.
-pub(super) fn window_has_moved(context: &Context, gateway: &X2Gateway, governance: &Governance) -> bool {
+/// of the annotation that opens it by hand. While it is so, the next look comes with the window, which may be another by now.
+pub(super) fn window_has_moved(
+    context: &Context,
+    gateway: &X2Gateway,
+    governance: &Governance,
+    pace: &mut Pace,
+) -> bool {
+    let Some((closed, policy)) = governance.closed_window(context).zip(governance.policy.as_deref()) else {
+        return true;
+    };
+    pace.not_later_than(clock::instant_of(closed.next));
     let status = gateway.status.as_ref();
     let reported = status.and_then(|status| Verdict::reported(&status.conditions));
-    governance.closed_window(context).zip(governance.policy.as_deref()).is_none_or(|(closed, policy)| {
-        reported.is_none_or(|reported| reported.message != waiting(closed, policy))
-    })
+    reported.is_none_or(|reported| reported.message != waiting(closed, policy))
 }
 
 /// Whether a gateway's governance asks for our finalizer: something of it was changed that is to be restored one day.
