@@ -180,7 +180,7 @@ impl Reconciled for X2Gateway {
             pause(context, gateway, memory).await
         } else {
             let examination = examine_and_report(context, gateway, memory, &governance, asked);
-            match Box::pin(until_let_go(context, gateway, examination)).await {
+            match Box::pin(until_let_go(context, gateway, &governance, examination)).await {
                 Some((look, reason)) => {
                     turns.ended(reason);
                     look
