@@ -152,10 +152,14 @@ impl Examination<'_> {
     ) -> X2GatewayStatus {
         let Intent { from, to, cause } = intent;
         let mut status = gateway.status.clone().unwrap_or_default();
-        let verdict = Verdict::new(
-            Reason::Progressing,
-            format!("The token lifetime is being set to {to} s, as TokenPolicy {} wants.", policy.name_any()),
-        );
+        let name = policy.name_any();
+        let message = match cause {
+            Cause::Restore => {
+                format!("The token lifetime is being set to {to} s, as before TokenPolicy {name}.")
+            }
+            _ => format!("The token lifetime is being set to {to} s, as TokenPolicy {name} wants."),
+        };
+        let verdict = Verdict::new(Reason::Progressing, message);
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
         report::set_verdict(&mut status, gateway, &verdict, &notes);
         let now = clock::now();
@@ -165,7 +169,7 @@ impl Examination<'_> {
         status.original_timeout_seconds = status.original_timeout_seconds.or(Some(from));
         status.effective_url = Some(self.url.clone());
         status.last_checked_time = Some(now);
-        status.policy = Some(policy.name_any());
+        status.policy = Some(name);
         if cause == Cause::Policy {
             // It says nothing of what is to be proven now, and must not make this look like drift.
             status.proven_timeout_seconds = None;

@@ -114,7 +114,7 @@ pub(super) fn announce(
             }
             Cause::Restore => (
                 "TimeoutChanged",
-                format!("Token lifetime restored{was} to {to} s: TokenPolicy {policy} is gone."),
+                format!("Token lifetime restored{was} to {to} s, as it was before TokenPolicy {policy}."),
             ),
         };
         tracing::info!(
