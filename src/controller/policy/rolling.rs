@@ -118,10 +118,14 @@ pub(super) fn roll(
     let record = policy.status.as_ref().and_then(|status| status.rollout.as_ref()).map(Record::from);
     // Once all is done, what fails is the repair of a drift: no failed change of a rollout.
     let under_way = record.as_ref().filter(|record| record.phase != Phase::Complete);
-    let view = View { policy, target, subjects, started: under_way.map(|record| record.started) };
-    let (Survey { members, tightened, drifts, interrupted }, number) =
-        context.rollouts.survey(&key, target, |stage, seed| view.survey(stage, seed));
-    let mut rules = view.rules();
+    let started = under_way.map(|record| record.started);
+    let (survey, number) = context.rollouts.survey(&key, target, |stage, seed| {
+        // Only now: a report is written before the turn is given back, and must not be missed once that is done.
+        let subjects = present(context, subjects);
+        View { policy, target, subjects: &subjects, started }.survey(stage, seed)
+    });
+    let Survey { members, tightened, drifts, interrupted, latest_attempt } = survey;
+    let mut rules = rules(policy, subjects);
     let mut undecided = false;
     if policy.spec.rollout.is_none() {
         match guard(record.as_ref(), target, &members, tightened) {
@@ -138,7 +142,7 @@ pub(super) fn roll(
                 target,
                 members: &members,
                 drifts,
-                latest_attempt: view.latest_attempt(),
+                latest_attempt,
                 window_open,
                 resume,
                 now: clock::precisely(),
@@ -175,6 +179,43 @@ struct Survey {
     drifts: usize,
     /// Whose change was begun and came to no end, as when the operator died: they ask to go on.
     interrupted: Vec<(String, Wish)>,
+    /// When the latest change was begun that statuses tell of.
+    latest_attempt: Option<Timestamp>,
+}
+
+/// The gateways as they are by now.
+fn present(context: &Context, subjects: &[Subject]) -> Vec<Subject> {
+    let now = |subject: &Subject| {
+        let entry = context.gateways.get(&Key::of(subject.entry.meta()))?;
+        Some(Subject { entry, regime: subject.regime.clone(), selected: subject.selected })
+    };
+    subjects.iter().filter_map(now).collect()
+}
+
+/// The bounds that the policy asks for, in gateways.
+fn rules(policy: &TokenPolicy, subjects: &[Subject]) -> Option<Rules> {
+    let rollout = policy.spec.rollout.as_ref()?;
+    let matched = subjects.iter().filter(|subject| subject.selected).count();
+    let canary = rollout.canary.as_ref().map(|canary| Canary {
+        choice: match (&canary.selector, canary.count) {
+            (Some(selector), _) => {
+                Choice::Named(named(subjects, crate::controller::governance::labels(selector).as_ref()))
+            }
+            (None, count) => Choice::First(count.unwrap_or(1).try_into().unwrap_or(usize::MAX)),
+        },
+        soak: canary.soak.as_deref().and_then(schedule::parse).unwrap_or_default(),
+    });
+    Some(Rules {
+        max_concurrent: at_least_one(&rollout.max_concurrent, matched),
+        max_failures: at_most(&rollout.max_failures, matched),
+        canary,
+    })
+}
+
+fn named(subjects: &[Subject], selector: Option<&Selector>) -> BTreeSet<String> {
+    let Some(selector) = selector else { return BTreeSet::new() };
+    let gateways = subjects.iter().filter_map(|subject| subject.entry.valid());
+    gateways.filter(|gateway| selector.matches(gateway.labels())).map(|gateway| gateway.name_any()).collect()
 }
 
 /// A policy and its gateways.
@@ -186,35 +227,6 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The bounds that the policy asks for, in gateways.
-    fn rules(&self) -> Option<Rules> {
-        let rollout = self.policy.spec.rollout.as_ref()?;
-        let matched = self.subjects.iter().filter(|subject| subject.selected).count();
-        let canary = rollout.canary.as_ref().map(|canary| Canary {
-            choice: match (&canary.selector, canary.count) {
-                (Some(selector), _) => {
-                    Choice::Named(self.named(crate::controller::governance::labels(selector).as_ref()))
-                }
-                (None, count) => Choice::First(count.unwrap_or(1).try_into().unwrap_or(usize::MAX)),
-            },
-            soak: canary.soak.as_deref().and_then(schedule::parse).unwrap_or_default(),
-        });
-        Some(Rules {
-            max_concurrent: at_least_one(&rollout.max_concurrent, matched),
-            max_failures: at_most(&rollout.max_failures, matched),
-            canary,
-        })
-    }
-
-    fn named(&self, selector: Option<&Selector>) -> BTreeSet<String> {
-        let Some(selector) = selector else { return BTreeSet::new() };
-        let gateways = self.subjects.iter().filter_map(|subject| subject.entry.valid());
-        gateways
-            .filter(|gateway| selector.matches(gateway.labels()))
-            .map(|gateway| gateway.name_any())
-            .collect()
-    }
-
     fn survey(&self, stage: &mut Stage, seed: bool) -> Survey {
         let interval = schedule::parse(&self.policy.spec.interval).unwrap_or(schedule::CAP);
         if seed {
@@ -239,7 +251,8 @@ impl View<'_> {
             (open && self.is_interrupted(gateway, wish)).then_some((name, wish))
         });
         let interrupted = interrupted.collect();
-        Survey { interrupted, members, tightened, drifts: stage.drifted.len() }
+        let latest_attempt = self.latest_attempt();
+        Survey { interrupted, members, tightened, drifts: stage.drifted.len(), latest_attempt }
     }
 
     /// Whether a gateway that asks has begun this very change before.
