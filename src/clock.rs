@@ -15,6 +15,12 @@ pub fn now() -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
+/// Wall-clock time with its fractions of a second, for what must not be cut short.
+#[must_use]
+pub fn precisely() -> Timestamp {
+    Timestamp::now()
+}
+
 /// Monotonic time, for deadlines.
 #[must_use]
 pub fn instant() -> Instant {

@@ -8,6 +8,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::context::Context;
 use super::origin;
 use super::references::{Age, References, Unread};
 use crate::crd::{CaRef, Connection, CredentialsRef, Tls};
@@ -16,6 +17,7 @@ use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{BaseUrl, Endpoint, Transport};
 use crate::vendor::lanes::{Bounds, Lanes};
+use crate::vendor::sessions::SessionKey;
 
 /// What the operator's flags take from tenants.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,18 +113,16 @@ impl Judged {
 
 /// Reads user name and password, and makes sure that they may be sent to an endpoint.
 pub async fn credentials(
-    references: &References,
-    namespace: &str,
-    reference: &CredentialsRef,
+    context: &Context,
     endpoint: &Endpoint,
-    restrictions: Restrictions,
+    reference: &CredentialsRef,
     age: Age,
 ) -> Result<Credentials, Unread> {
-    let (credentials, origins) = references.credentials(namespace, reference, age).await?;
+    let (credentials, origins) = context.references.credentials(&endpoint.namespace, reference, age).await?;
     let name = &reference.name;
     let allowed = match origins {
         Some(origins) => origin::allows(&origins, &endpoint.base, endpoint.transport.proxy.as_ref()),
-        None if restrictions.origins_required => {
+        None if context.settings.restrictions.origins_required => {
             let message = format!(
                 "This operator demands the annotation tenure.dev/allowed-origins on every Secret: add it to Secret {name}."
             );
@@ -170,4 +170,20 @@ fn is_ca(pem: &str) -> bool {
     let mut roots = RootCertStore::empty();
     let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
     certificates.peek().is_some() && certificates.all(|der| der.is_ok_and(|der| roots.add(der).is_ok()))
+}
+
+/// User name and password of an endpoint: read now where a login with them is due, since they may have been corrected after
+/// they were last read.
+pub async fn login(
+    context: &Context,
+    endpoint: &Endpoint,
+    reference: &CredentialsRef,
+    age: Age,
+) -> Result<Credentials, Unread> {
+    let known = credentials(context, endpoint, reference, age).await?;
+    let key = SessionKey::new(endpoint, &known.identity);
+    if age != Age::InUse || context.remotes.sessions.is_living(&key).await {
+        return Ok(known);
+    }
+    credentials(context, endpoint, reference, Age::Now).await
 }

@@ -89,7 +89,14 @@ impl Context {
     ) {
         let waiting = matches!(
             now.reason,
-            Reason::Progressing | Reason::Drifted | Reason::NoGatewaysMatch | Reason::GatewaysNotReady
+            Reason::Progressing
+                | Reason::Drifted
+                | Reason::NoGatewaysMatch
+                | Reason::GatewaysNotReady
+                | Reason::AwaitingWindow
+                | Reason::AwaitingRollout
+                // Told with the names of all gateways, by the policy's own task.
+                | Reason::RolloutHalted
         );
         if before == Some(now.reason) || waiting || now.reason.standing() == Standing::Current {
             return;

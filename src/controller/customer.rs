@@ -1,33 +1,40 @@
 //! The controller of `CustomerTokenTtl`.
 
+mod claim;
 mod examine;
+mod restoration;
 mod settle;
+mod telling;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::claims::ClaimId;
+pub(super) use self::claim::claim;
+use self::claim::claim_id;
+use self::examine::Errand;
+use self::restoration::Parting;
+use self::telling::{announce, new_status};
 use super::context::{Context, Request, UNDISTURBED};
-use super::events::{Happening, reference};
 use super::pace::Pace;
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{request, server};
+use super::{request, restore, server, windows};
 use crate::clock;
 use crate::crd::{
-    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, RefusedLogin, Time, TtlChange,
-    TtlSeconds,
+    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, RefusedLogin,
+    Time, TtlChange, TtlSeconds,
 };
 use crate::engine::contest::Contest;
+use crate::engine::customer::Original;
 use crate::engine::ownership::Standing;
 use crate::engine::schedule;
-use crate::engine::verdict::{self, Notes, Reason, Standing as Kstatus, Verdict};
-use crate::vendor::endpoint::BaseUrl;
+use crate::engine::verdict::{self, Reason, Standing as Kstatus, Verdict};
 
 /// Changes that the status remembers.
 const HISTORY: usize = 10;
@@ -44,8 +51,12 @@ pub struct Memory {
     /// A write that was begun and whose outcome is not known.
     begun: Option<Begun>,
     /// Changes made but not yet reported, each with the keys' text before it.
-    owed: Vec<(TtlChange, BTreeMap<String, String>)>,
+    owed: Vec<(TtlChange, Original)>,
     polled: bool,
+    /// How the resource, which is being deleted, leaves its customer, once that is decided.
+    parting: Option<Parting>,
+    /// Whether the finalizer of a deleted resource was taken off; the store may learn of it later.
+    has_gone: bool,
     /// When the customer was last read.
     checked: Option<Instant>,
     /// Where the resource stood among its rivals in the last look.
@@ -57,7 +68,7 @@ pub struct Memory {
 struct Begun {
     from: TtlSeconds,
     cause: Cause,
-    original: BTreeMap<String, String>,
+    original: Original,
 }
 
 /// What, when it changes, is a reason to look at once.
@@ -71,6 +82,8 @@ struct Inputs {
     /// Whether the server is known not to be ready. That it has come to be ready is a reason for those who are not.
     server_fails: bool,
     standing: Standing,
+    /// The annotation that opens change windows by hand. It counts for those who wait for one.
+    by_hand: Option<String>,
 }
 
 /// What an examination came to.
@@ -82,8 +95,14 @@ struct Findings {
     read: Option<(Option<String>, TtlSeconds)>,
     /// Lifetimes proven during this look.
     proven: Option<TtlSeconds>,
-    change: Option<(TtlChange, BTreeMap<String, String>)>,
+    change: Option<(TtlChange, Original)>,
     refused: Option<RefusedLogin>,
+    /// Whether nothing came of the write that was begun in this look.
+    unwritten: bool,
+    /// When the next change window opens, where a change waits for it.
+    next_window: Option<Timestamp>,
+    /// Of a resource that is being deleted: how it leaves its customer.
+    parting: Option<Parting>,
     retry_after: Option<Duration>,
     /// Whether a Secret or `ConfigMap` may bring the change.
     polls: bool,
@@ -99,6 +118,9 @@ impl Findings {
             proven: None,
             change: None,
             refused: None,
+            unwritten: false,
+            next_window: None,
+            parting: None,
             retry_after: None,
         }
     }
@@ -129,35 +151,25 @@ impl Reconciled for CustomerTokenTtl {
     }
 
     async fn look(context: &Arc<Context>, customer: &Arc<Self>, memory: &mut Memory) -> Look {
-        let server = server_of(context, customer);
-        let id = claim_id(customer);
-        let inputs = Inputs {
-            generation: customer.meta().generation,
-            wanted: (customer.spec.access_token_ttl_seconds, customer.spec.refresh_token_ttl_seconds),
-            server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
-            server_fails: server.as_ref().is_some_and(|server| is_known_not_ready(server)),
-            standing: context.customer_claims.standing(&id),
-        };
-        let requests = requests(customer, server.as_deref());
-        if let Some(next) = not_due(customer, memory, &inputs, &requests) {
+        if let Some(next) = mark(context, customer, memory).await {
             return Look::NotDue(next);
         }
-        let asked = requests.iter().any(|request| !memory.handled.contains(request));
-        let paused = if customer.spec.suspend {
-            Some("spec.suspend is true: nothing is read or changed.".to_owned())
+        let server = server_of(context, customer);
+        let server = server.as_deref();
+        let inputs = Inputs::gather(context, customer, server);
+        let requests = requests(customer, server);
+        let asked = !requests.is_subset(&memory.handled);
+        let look = if customer.meta().deletion_timestamp.is_some() {
+            restoration::look(context, customer, server, memory, &inputs, &requests).await
+        } else if let Some(next) = not_due(customer, memory, &inputs, &requests) {
+            return Look::NotDue(next);
         } else {
-            server.as_ref().filter(|server| server.spec.connection.suspend).map(|server| {
-                format!("KonaServer {} is suspended: nothing is read or changed.", server.name_any())
-            })
+            look_at(context, customer, server, memory, asked).await
         };
-        let look = match paused {
-            Some(message) => pause(context, customer, memory, &message).await,
-            None => match examine_and_report(context, customer, server.as_deref(), memory, asked).await {
-                Some(look) => look,
-                // Nothing came of it: it is still to be done.
-                None => return Look::NotDue(clock::instant() + AGAIN),
-            },
-        };
+        // Where nothing came of it, it is still to be done.
+        if let Look::NotDue(_) = look {
+            return look;
+        }
         // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
         let standing = memory.judged.take().unwrap_or(inputs.standing);
         memory.inputs = Some(Inputs { standing, ..inputs });
@@ -174,7 +186,7 @@ impl Reconciled for CustomerTokenTtl {
         let key = Key::of(meta);
         match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
             (_, Some(customer)) => claim(context, customer),
-            (Some(gone), None) => release(context, gone),
+            (Some(gone), None) => claim::release(context, gone),
             (None, None) => {}
         }
         if let Some(customer) = after.or(before).and_then(Entry::valid) {
@@ -189,6 +201,58 @@ impl Reconciled for CustomerTokenTtl {
     }
 }
 
+impl Inputs {
+    fn gather(context: &Context, customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Self {
+        Self {
+            generation: customer.meta().generation,
+            wanted: (customer.spec.access_token_ttl_seconds, customer.spec.refresh_token_ttl_seconds),
+            server: server.map(|server| (server.uid(), server.meta().generation)),
+            server_fails: server.is_some_and(is_known_not_ready),
+            standing: context.customer_claims.standing(&claim_id(customer)),
+            by_hand: windows::override_annotation(customer).map(str::to_owned),
+        }
+    }
+}
+
+/// Holds a customer that is to be restored once something was written, and no other. When to try again, where the API
+/// server did not take that.
+async fn mark(context: &Arc<Context>, customer: &CustomerTokenTtl, memory: &Memory) -> Option<Instant> {
+    let meta = customer.meta();
+    if meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    let marked = match customer.spec.deletion_policy {
+        DeletionPolicy::Retain => restore::release::<CustomerTokenTtl>(context, meta).await,
+        DeletionPolicy::Restore if restoration::has_written(customer, memory) => {
+            restore::hold::<CustomerTokenTtl>(context, meta).await
+        }
+        DeletionPolicy::Restore => Written::Unchanged,
+    };
+    (marked == Written::Failed).then(|| clock::instant() + AGAIN)
+}
+
+async fn look_at(
+    context: &Arc<Context>,
+    customer: &Arc<CustomerTokenTtl>,
+    server: Option<&KonaServer>,
+    memory: &mut Memory,
+    asked: bool,
+) -> Look {
+    let paused = if customer.spec.suspend {
+        Some("spec.suspend is true: nothing is read or changed.".to_owned())
+    } else {
+        server.filter(|server| server.spec.connection.suspend).map(|server| {
+            format!("KonaServer {} is suspended: nothing is read or changed.", server.name_any())
+        })
+    };
+    match paused {
+        Some(message) => pause(context, customer, memory, &message).await,
+        None => examine_and_report(context, customer, server, memory, asked)
+            .await
+            .unwrap_or_else(|| Look::NotDue(clock::instant() + AGAIN)),
+    }
+}
+
 fn server_key(customer: &CustomerTokenTtl) -> Key {
     Key::new(customer.namespace().unwrap_or_default(), customer.spec.server_ref.name.clone())
 }
@@ -200,39 +264,6 @@ fn server_of(context: &Context, customer: &CustomerTokenTtl) -> Option<Arc<KonaS
 fn is_known_not_ready(server: &KonaServer) -> bool {
     let reason = server.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
     reason.is_some_and(|reason| reason.standing() != Kstatus::Current)
-}
-
-/// Enters what a customer claims: its id on its server's effective URL.
-pub(super) fn claim(context: &Arc<Context>, customer: &CustomerTokenTtl) {
-    let url = server_of(context, customer).and_then(|s| BaseUrl::parse(&s.spec.connection.url).ok());
-    let claimed = url.as_ref().map(|url| format!("{url} {}", customer.spec.customer_id));
-    let status = customer.status.as_ref();
-    let got_in = status.is_some_and(|status| {
-        status.effective_url == url.as_ref().map(ToString::to_string)
-            && status.last_checked_time.is_some()
-            && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
-    });
-    let suspended = customer.spec.suspend
-        || server_of(context, customer).is_some_and(|server| server.spec.connection.suspend);
-    let rivals = context.customer_claims.set(&claim_id(customer), claimed, suspended, got_in);
-    for rival in rivals {
-        wake(context, Kind::Customer, rival);
-    }
-}
-
-fn release(context: &Arc<Context>, customer: &CustomerTokenTtl) {
-    let rivals = context.customer_claims.set(&claim_id(customer), None, false, false);
-    for rival in rivals {
-        wake(context, Kind::Customer, rival);
-    }
-}
-
-fn claim_id(customer: &CustomerTokenTtl) -> ClaimId {
-    ClaimId {
-        created: customer.creation_timestamp().map(|t| t.0).unwrap_or_default(),
-        key: Key::of(customer.meta()),
-        uid: customer.uid().unwrap_or_default(),
-    }
 }
 
 fn requests(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> HashSet<Request> {
@@ -266,6 +297,10 @@ fn not_due(
             }
             if reason.is_some_and(Reason::is_remote) && !asked {
                 memory.pace.postpone();
+                if restore::is_leaving(customer.meta()) {
+                    let left = restore::time_left(customer.meta()).mul_f64(clock::random());
+                    memory.pace.not_later_than(clock::instant() + left);
+                }
                 memory.inputs = Some(inputs.clone());
             }
         }
@@ -273,6 +308,9 @@ fn not_due(
             let is_ready = reason.is_some_and(|reason| reason.standing() == Kstatus::Current);
             if is_ready || inputs.server_fails {
                 before.server_fails = inputs.server_fails;
+            }
+            if reason != Some(Reason::AwaitingWindow) {
+                before.by_hand.clone_from(&inputs.by_hand);
             }
             if before.wanted != inputs.wanted {
                 memory.contest = Contest::default();
@@ -296,6 +334,7 @@ async fn pause(
 ) -> Look {
     let mut status = customer.status.clone().unwrap_or_default();
     report::set_suspended(&mut status, &**customer, message);
+    status.next_window = None;
     let written = report::write(context, &**customer, status).await;
     memory.pace.reset();
     let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
@@ -309,7 +348,7 @@ async fn examine_and_report(
     memory: &mut Memory,
     asked: bool,
 ) -> Option<Look> {
-    let findings = examine::examine(context, customer, server, memory, asked).await?;
+    let findings = examine::examine(context, customer, server, memory, asked, Errand::Keep).await?;
     memory.owed.extend(findings.change.clone());
     let request = request::of(&**customer).map(str::to_owned);
     // The examination may have written the status itself; and what it found must not be told of another spec.
@@ -322,9 +361,12 @@ async fn examine_and_report(
     memory.polled = findings.polls;
     let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
+    if let Some(opening) = findings.next_window {
+        memory.pace.not_later_than(clock::instant_of(opening));
+    }
     let mut written = Written::Unchanged;
     if reported || !memory.owed.is_empty() || asked {
-        let mut status = new_status(customer, &findings, &memory.owed, reported);
+        let mut status = new_status(customer, &findings, memory, reported);
         status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
         written = report::write(context, &**customer, status).await;
         if matches!(written, Written::Written | Written::Unchanged) {
@@ -337,79 +379,4 @@ async fn examine_and_report(
         memory.pace.not_written();
     }
     Some(Look::Done { next: memory.pace.due().unwrap_or_else(|| clock::instant() + UNDISTURBED), ready })
-}
-
-fn new_status(
-    customer: &CustomerTokenTtl,
-    findings: &Findings,
-    owed: &[(TtlChange, BTreeMap<String, String>)],
-    reported: bool,
-) -> CustomerTokenTtlStatus {
-    let mut status = customer.status.clone().unwrap_or_default();
-    // A failure that may pass leaves Ready as it is, even where something else is written.
-    if reported {
-        report::set_verdict(&mut status, customer, &findings.verdict, &Notes::default());
-    }
-    let now = clock::now();
-    if let Some(url) = &findings.effective_url {
-        status.effective_url = Some(url.clone());
-    }
-    if let Some((title, ttl)) = &findings.read {
-        status.customer_title.clone_from(title);
-        status.access_token_ttl_seconds = ttl.access_token_ttl_seconds;
-        status.refresh_token_ttl_seconds = ttl.refresh_token_ttl_seconds;
-        status.last_checked_time = Some(now.clone());
-    }
-    if let Some(proven) = findings.proven {
-        status.proven = Some(proven);
-        status.last_proven_time = Some(now);
-        status.refused_login.clear();
-    } else if !owed.is_empty() {
-        // What was proven before a change says nothing of it: the next look proves it.
-        status.proven = None;
-    }
-    if let Some(refused) = &findings.refused {
-        server::remember(&mut status.refused_login, refused);
-    }
-    for (change, original) in owed {
-        status.original.get_or_insert_with(|| original.clone());
-        status.history.insert(0, change.clone());
-        status.history.truncate(HISTORY);
-    }
-    status
-}
-
-fn announce(
-    context: &Context,
-    customer: &CustomerTokenTtl,
-    owed: &[(TtlChange, BTreeMap<String, String>)],
-    verdict: Option<&Verdict>,
-) {
-    let object = reference(customer);
-    let (namespace, name) = (customer.namespace().unwrap_or_default(), customer.name_any());
-    for (TtlChange { to, cause, .. }, _) in owed {
-        let seconds = |value: Option<u32>| value.unwrap_or_default();
-        let (access, refresh) = (seconds(to.access_token_ttl_seconds), seconds(to.refresh_token_ttl_seconds));
-        let (reason, verb) = match cause {
-            Cause::Policy => ("TtlChanged", "set"),
-            Cause::Drift => {
-                context.metrics.drift_corrected(Kind::Customer.as_str());
-                ("DriftCorrected", "put back")
-            }
-            Cause::Restore => ("TtlChanged", "restored"),
-        };
-        let note = format!("Token lifetimes {verb} to {access} s (access) and {refresh} s (refresh).");
-        tracing::info!(kind = "CustomerTokenTtl", namespace, name, access, refresh, ?cause, "{note}");
-        context.events.publish(Happening {
-            object: object.clone(),
-            reason,
-            note,
-            warning: false,
-            policy: None,
-        });
-    }
-    let before = customer.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
-    if let Some(verdict) = verdict {
-        context.warn_of(object, None, before, verdict);
-    }
 }

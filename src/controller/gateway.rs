@@ -23,7 +23,7 @@ use super::pace::Pace;
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, policy, request};
+use super::{connection, policy, request, restore};
 use crate::clock;
 use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
@@ -305,6 +305,7 @@ async fn examine_and_report(
     let findings = examine::examine(context, gateway, memory, governance, asked).await?;
     memory.owed.extend(findings.change.clone());
     let request = request::of(&**gateway).map(str::to_owned);
+    let before = gateway;
     // The examination may have written the status itself; and what it found must not be told of another spec.
     let now = context.gateways.valid(&Key::of(gateway.meta()));
     let gateway =
@@ -326,7 +327,7 @@ async fn examine_and_report(
     if !reported && memory.owed.is_empty() && asked.is_none() {
         return done(memory);
     }
-    let mut status = telling::new_status(gateway, &findings, governance, &memory.owed, reported);
+    let mut status = telling::new_status(before, gateway, &findings, governance, &memory.owed, reported);
     status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
     let written = report::write(context, &**gateway, status).await;
     if matches!(written, Written::Written | Written::Unchanged) {
@@ -349,6 +350,10 @@ async fn examine_and_report(
 /// What a gateway claims: its effective URL.
 fn claim(gateway: &X2Gateway) -> Option<String> {
     let connection = &gateway.spec.connection;
+    if is_deleted(gateway) && !restore::is_held(gateway.meta()) {
+        // Somebody else keeps it from going.
+        return None;
+    }
     crate::vendor::endpoint::BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
 }
 

@@ -30,8 +30,10 @@ use crate::metrics::Whole;
 
 /// While gateways move, a policy's status is written at most once in this time.
 const SPACING: Duration = Duration::from_secs(1);
-/// While gateways move, a rollout is planned anew at most once in this time.
+/// While gateways move, a rollout is planned anew at most once in this time,
 const PLANNING: Duration = Duration::from_millis(100);
+/// and for not more than one part of this many of all time: a plan looks at the whole fleet.
+const SHARE: u32 = 10;
 /// Gateways that an event names.
 const NAMES: usize = 20;
 /// Wait after the API server did not take a status.
@@ -71,7 +73,8 @@ impl Reported for TokenPolicy {
 #[derive(Debug, Default)]
 pub struct Memory {
     generation: Option<i64>,
-    planned: Option<Instant>,
+    /// When it is to be planned again, at the earliest.
+    plan_after: Option<Instant>,
     summed_up: Option<Instant>,
     /// The request that a halted rollout was resumed for.
     resumed: Option<String>,
@@ -112,20 +115,21 @@ impl Reconciled for TokenPolicy {
 
     async fn look(context: &Arc<Context>, policy: &Arc<Self>, memory: &mut Memory) -> Look {
         let edited = memory.generation != policy.meta().generation;
-        if let Some(next) = memory.planned.and_then(|last| still_to_come(last, PLANNING)).filter(|_| !edited)
-        {
+        if let Some(next) = memory.plan_after.filter(|after| !edited && *after > clock::instant()) {
             return Look::NotDue(next);
         }
-        (memory.generation, memory.planned) = (policy.meta().generation, Some(clock::instant()));
+        memory.generation = policy.meta().generation;
         let subjects = subjects(context, policy);
         if let Some(next) = keep_hold(context, policy, &subjects).await {
             return Look::NotDue(next);
         }
+        let begun = clock::instant();
         let parts = summary::parts(context, policy, &subjects);
         count(context, policy, Some(&parts));
         let rolling = roll(context, policy, &subjects, memory);
         let (status, verdict) =
             Summary { context, policy, parts: &parts, rolling: rolling.as_ref() }.status();
+        memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
         let ready = verdict.reason.standing() == Standing::Current;
         let spaced = memory.summed_up.and_then(|last| still_to_come(last, SPACING));
         let spaced = spaced.filter(|_| !edited && !must_be_kept(policy, &status));
@@ -138,6 +142,9 @@ impl Reconciled for TokenPolicy {
             }
         }
         if let Some(rolling) = rolling {
+            if rolling.phase() != Some(Phase::Halted) {
+                memory.resumed = open_request(policy).map(str::to_owned);
+            }
             let moment = moment(context, policy, &rolling).map(clock::instant_of);
             next = moment.map_or(next, |moment| next.min(moment));
             context.rollouts.answer(context, &Key::of(policy.meta()), rolling.answers);
@@ -246,12 +253,7 @@ async fn keep_hold(
 }
 
 /// Plans the rollout, where there is one.
-fn roll(
-    context: &Context,
-    policy: &TokenPolicy,
-    subjects: &[Subject],
-    memory: &mut Memory,
-) -> Option<Rolling> {
+fn roll(context: &Context, policy: &TokenPolicy, subjects: &[Subject], memory: &Memory) -> Option<Rolling> {
     let target = governance::target(policy, context).ok()?;
     let status = policy.status.as_ref();
     if policy.spec.suspend || policy.spec.mode == Mode::Observe || !is_bounded(policy, target) {
@@ -259,11 +261,7 @@ fn roll(
     }
     let edited = status.is_some_and(|status| status.observed_generation != policy.meta().generation);
     let asked = open_request(policy).filter(|asked| memory.resumed.as_deref() != Some(asked));
-    let rolling = rolling::roll(context, policy, target, subjects, edited || asked.is_some());
-    if rolling.phase() != Some(Phase::Halted) {
-        memory.resumed = open_request(policy).map(str::to_owned);
-    }
-    Some(rolling)
+    Some(rolling::roll(context, policy, target, subjects, edited || asked.is_some()))
 }
 
 /// Whether a status holds something of a rollout that must be written before anything is done.
@@ -288,7 +286,10 @@ async fn conclude(
     let moved = phase(&status).filter(|now| policy.status.as_ref().and_then(phase) != Some(*now));
     let written = report::write(context, &**policy, status).await;
     if written == Written::Written && !policy.spec.suspend {
-        context.warn_of(reference(&**policy), None, before, &verdict);
+        // A rollout that halts has an event of its own.
+        if moved != Some(Phase::Halted) {
+            context.warn_of(reference(&**policy), None, before, &verdict);
+        }
         if let (Some(phase), Some(rolling)) = (moved, rolling) {
             announce(context, policy, phase, rolling);
         }
@@ -301,8 +302,8 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
         Phase::Halted => (
             "RolloutHalted",
             format!(
-                "The rollout has halted. Failed: {}. Changed: {}. Not changed: {}.",
-                listed(&rolling.failed, NAMES),
+                "The rollout has halted, since {}. Changed: {}. Not changed: {}.",
+                rolling.cause(NAMES),
                 listed(&rolling.changed, NAMES),
                 listed(&rolling.unchanged, NAMES)
             ),

@@ -44,6 +44,22 @@ pub enum Age {
 }
 
 impl Age {
+    /// What a look needs: somebody asked for it, something has changed, or it waits for a Secret or `ConfigMap`.
+    #[must_use]
+    pub fn for_look(asked: bool, changed: bool, polls: bool) -> Self {
+        if asked {
+            Self::Since(clock::instant())
+        } else if changed {
+            Self::Now
+        } else if polls {
+            Self::Polled
+        } else {
+            Self::InUse
+        }
+    }
+}
+
+impl Age {
     /// Whether what was asked for at `read` is new enough for somebody who `came` later.
     fn allows(self, read: Instant, came: Instant) -> bool {
         match self {

@@ -93,9 +93,15 @@ pub async fn given_up<K: Reconciled>(context: &Context, meta: &ObjectMeta) -> Op
 /// When an object whose deletion waits, or may come, is looked at again, at the latest.
 #[must_use]
 pub fn next_look(meta: &ObjectMeta) -> Instant {
-    let deleted = meta.deletion_timestamp.as_ref();
-    let left = deleted.map(|deleted| restoration::time_left(deleted.0, clock::now().0));
+    let left = Some(time_left(meta)).filter(|left| !left.is_zero());
     clock::instant() + left.map_or(LOOK, |left| left.min(LOOK))
+}
+
+/// The time that is left for restoring; none where the object is not being deleted.
+#[must_use]
+pub fn time_left(meta: &ObjectMeta) -> Duration {
+    let deleted = meta.deletion_timestamp.as_ref();
+    deleted.map_or(Duration::ZERO, |deleted| restoration::time_left(deleted.0, clock::now().0))
 }
 
 /// Tells that an object went, or was changed, without its remote value being restored. `why` is a clause.

@@ -177,16 +177,23 @@ impl Rollouts {
     pub(super) fn answer(&self, context: &Arc<Context>, policy: &Key, answers: Answers) {
         let mut stages = self.stages();
         let stage = stages.entry(policy.clone()).or_default();
-        if answers.resumed {
+        if answers.started != stage.started {
             stage.tries.clear();
+        }
+        if answers.resumed {
+            // What has failed is looked at anew before anything is said of it.
+            stage.looked.clear();
         }
         (stage.started, stage.halted) = (answers.started, answers.halted);
         if let Some(number) = answers.number {
             stage.answered = stage.answered.max(number);
         }
-        let called: Vec<String> = answers.begin.iter().chain(&answers.check).cloned().collect();
+        // Where a check has failed, the next tries come at the gateway's own pace: three in a burst say little.
+        let check = answers.check.into_iter().filter(|name| !stage.tries.contains_key(name));
+        let check: Vec<String> = check.collect();
+        let called: Vec<String> = answers.begin.iter().chain(&check).cloned().collect();
         stage.granted.extend(answers.begin);
-        stage.due.extend(answers.check);
+        stage.due.extend(check);
         stage.answers.send_replace(());
         drop(stages);
         for name in called {
@@ -202,30 +209,34 @@ impl Rollouts {
     }
 
     /// A look at a gateway has ended, and its report is written. `asks` tells that it still waits for its turn, `in_order`
-    /// whether all was well.
-    pub fn ended(&self, policy: &Key, gateway: &str, asks: bool, in_order: bool) {
+    /// when it had begun, if all was well. Returns whether that is news to the policy's task.
+    pub fn ended(&self, policy: &Key, gateway: &str, asks: bool, in_order: Option<Timestamp>) -> bool {
         let mut stages = self.stages();
         let stage = stages.entry(policy.clone()).or_default();
-        stage.looked.insert(gateway.to_owned());
-        stage.granted.remove(gateway);
-        stage.due.remove(gateway);
+        let mut news = stage.looked.insert(gateway.to_owned());
+        news |= stage.granted.remove(gateway);
+        news |= stage.due.remove(gateway);
         if !asks {
-            stage.asking.remove(gateway);
+            news |= stage.asking.remove(gateway).is_some();
         }
-        if in_order {
-            stage.checked.insert(gateway.to_owned(), clock::now().0);
-            stage.tries.remove(gateway);
+        if let Some(begun) = in_order {
+            stage.checked.insert(gateway.to_owned(), begun);
+            news |= stage.tries.remove(gateway).is_some();
         } else if !asks {
             let tries = stage.tries.entry(gateway.to_owned()).or_default();
             *tries = tries.saturating_add(1);
+            news = true;
         }
+        news
     }
 
-    /// A look at a gateway has ended: where it has come to nothing, its turn is another's. Returns whether it had one.
+    /// A look at a gateway has come to nothing: its turn is another's. Returns whether that is news to the policy's task.
     pub fn give_back(&self, policy: &Key, gateway: &str) -> bool {
         let mut stages = self.stages();
-        let stage = stages.get_mut(policy);
-        stage.is_some_and(|stage| stage.granted.remove(gateway) && stage.asking.remove(gateway).is_some())
+        let stage = stages.entry(policy.clone()).or_default();
+        let new = stage.looked.insert(gateway.to_owned());
+        let had = stage.granted.remove(gateway) && stage.asking.remove(gateway).is_some();
+        new || had
     }
 
     /// A policy is gone.

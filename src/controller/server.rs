@@ -120,15 +120,7 @@ impl Reconciled for KonaServer {
         }
         memory.summed_up = Some(clock::instant());
         if (due || alarmed) && !server.spec.connection.suspend {
-            let age = if asked.is_some() {
-                Age::Since(clock::instant())
-            } else if changed {
-                Age::Now
-            } else if memory.polled {
-                Age::Polled
-            } else {
-                Age::InUse
-            };
+            let age = Age::for_look(asked.is_some(), changed, memory.polled);
             let Some(findings) = examine(context, server, asked.is_some(), age).await else {
                 return Look::NotDue(clock::instant() + AGAIN);
             };
@@ -219,18 +211,11 @@ pub(super) async fn reach(
     age: Age,
 ) -> Result<(Endpoint, Credentials), Unread> {
     let namespace = server.namespace().unwrap_or_default();
-    let Context { references, lanes, remotes, settings, .. } = context;
+    let Context { references, lanes, .. } = context;
     let bounds = bounds(context, &judged.base);
     let endpoint = judged.endpoint(references, lanes, bounds, &namespace, age).await?;
     let reference = &server.spec.connection.credentials_secret_ref;
-    let read = |age| {
-        connection::credentials(references, &namespace, reference, &endpoint, settings.restrictions, age)
-    };
-    let mut credentials = read(age).await?;
-    let key = SessionKey::new(&endpoint, &credentials.identity);
-    if age == Age::InUse && !remotes.sessions.is_living(&key).await {
-        credentials = read(Age::Now).await?;
-    }
+    let credentials = connection::login(context, &endpoint, reference, age).await?;
     Ok((endpoint, credentials))
 }
 
@@ -369,10 +354,14 @@ fn part(server: &KonaServer, customer: &CustomerTokenTtl) -> Part {
     let spec = &customer.spec;
     let fits = status.access_token_ttl_seconds == Some(spec.access_token_ttl_seconds)
         && status.refresh_token_ttl_seconds == Some(spec.refresh_token_ttl_seconds);
+    let was_right = status.proven.is_some_and(|proven| {
+        proven.access_token_ttl_seconds == Some(spec.access_token_ttl_seconds)
+            && proven.refresh_token_ttl_seconds == Some(spec.refresh_token_ttl_seconds)
+    });
     let state = match (spec.suspend || server.spec.connection.suspend, spec.mode) {
         (true, _) => State::Suspended,
         (false, Mode::Observe) if reason == Some(Reason::Observed) && fits => State::InSync,
-        (false, _) => state_of(reason, fits),
+        (false, _) => state_of(reason, fits, was_right),
     };
     Part { name: customer.name_any(), state, verdict }
 }

@@ -1,100 +1,17 @@
-//! What to do with a Kona customer, and how the two lifetimes are merged into its `additionalInfo` without touching
-//! anything else.
+//! What to do with a Kona customer.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod info;
+
 use std::time::Duration;
 
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+pub use info::{
+    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, REFRESH, RawObject, Unusable, with_additional_info,
+};
 
 use super::contest::Contest;
 use super::lifetime::proves;
 use super::verdict::{Reason, Verdict};
 use crate::crd::{Cause, Mode, TtlSeconds};
-
-/// Key of the access-token lifetime, in seconds (the vendor's page on token lifetimes).
-pub const ACCESS: &str = "accessTokenTtlSeconds";
-/// Key of the refresh-token lifetime, in seconds (the vendor's page on token lifetimes).
-pub const REFRESH: &str = "refreshTokenTtlSeconds";
-/// The field of a customer that holds both.
-pub const ADDITIONAL_INFO: &str = "additionalInfo";
-
-/// A JSON object whose values are kept as they were written: order, spacing and digits. A key that stands twice is an
-/// error, since one of the two would be lost.
-#[derive(Clone, Debug, Default)]
-pub struct RawObject(Vec<(String, Box<RawValue>)>);
-
-impl RawObject {
-    /// Reads a JSON object.
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    /// The value of a key, as it was written.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
-    }
-
-    /// The text of a key that holds a JSON string.
-    #[must_use]
-    pub fn text(&self, key: &str) -> Option<String> {
-        self.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
-    }
-
-    /// Replaces a value where it stands, or appends it.
-    fn set(&mut self, key: &str, value: Box<RawValue>) {
-        match self.0.iter_mut().find(|(name, _)| name == key) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((key.to_owned(), value)),
-        }
-    }
-
-    /// The object as JSON.
-    #[must_use]
-    pub fn to_json(&self) -> Option<Box<RawValue>> {
-        serde_json::value::to_raw_value(self).ok()
-    }
-}
-
-impl Serialize for RawObject {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in &self.0 {
-            map.serialize_entry(key, value)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for RawObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = RawObject;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawObject, A::Error> {
-                let mut entries = Vec::new();
-                let mut names = std::collections::HashSet::new();
-                while let Some((key, value)) = access.next_entry::<String, Box<RawValue>>()? {
-                    if !names.insert(key.clone()) {
-                        return Err(A::Error::custom("a key stands twice"));
-                    }
-                    entries.push((key, value));
-                }
-                Ok(RawObject(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
-}
 
 /// The two lifetimes wanted, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,91 +26,6 @@ impl From<Ttl> for TtlSeconds {
     fn from(ttl: Ttl) -> Self {
         Self { access_token_ttl_seconds: Some(ttl.access), refresh_token_ttl_seconds: Some(ttl.refresh) }
     }
-}
-
-/// Why an `additionalInfo` cannot hold lifetimes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    /// Text that is not JSON.
-    #[error("its additionalInfo is free text, which cannot hold token lifetimes")]
-    FreeText,
-    /// JSON, but not an object.
-    #[error("its additionalInfo is not a JSON object, so it cannot hold token lifetimes")]
-    NotAnObject,
-    /// A key stands twice.
-    #[error("its additionalInfo is an object with a key that stands twice, which cannot be kept unchanged")]
-    DuplicateKey,
-}
-
-/// A customer's `additionalInfo`, ready to be merged into.
-#[derive(Clone, Debug, Default)]
-pub struct AdditionalInfo(RawObject);
-
-impl AdditionalInfo {
-    /// Reads the field in any of the shapes that servers answer with: absent, null, `""`, an object, or an object inside
-    /// a string.
-    pub fn read(field: Option<&RawValue>) -> Result<Self, Unusable> {
-        let text = field.map_or("null", RawValue::get);
-        match text.trim_start().bytes().next() {
-            Some(b'n') => Ok(Self::default()),
-            Some(b'{') => object(text),
-            Some(b'"') => {
-                let inner: String = serde_json::from_str(text).map_err(|_| Unusable::FreeText)?;
-                match inner.trim_start().bytes().next() {
-                    None => Ok(Self::default()),
-                    Some(b'{') => object(&inner),
-                    Some(_) => Err(Unusable::FreeText),
-                }
-            }
-            _ => Err(Unusable::NotAnObject),
-        }
-    }
-
-    /// The lifetimes as they stand, in seconds; absent where a key is absent or no whole number.
-    #[must_use]
-    pub fn ttl(&self) -> TtlSeconds {
-        let seconds = |key| self.0.get(key).and_then(|value| value.get().parse().ok());
-        TtlSeconds { access_token_ttl_seconds: seconds(ACCESS), refresh_token_ttl_seconds: seconds(REFRESH) }
-    }
-
-    /// JSON text of each key that is present.
-    #[must_use]
-    pub fn original(&self) -> BTreeMap<String, String> {
-        let text = |key: &str| self.0.get(key).map(|value| (key.to_owned(), value.get().to_owned()));
-        [ACCESS, REFRESH].into_iter().filter_map(text).collect()
-    }
-
-    /// The same with the two lifetimes set and nothing else changed.
-    #[must_use]
-    pub fn merged(mut self, ttl: Ttl) -> Self {
-        for (key, seconds) in [(ACCESS, ttl.access), (REFRESH, ttl.refresh)] {
-            if let Ok(value) = serde_json::value::to_raw_value(&seconds) {
-                self.0.set(key, value);
-            }
-        }
-        self
-    }
-
-    /// The object as JSON.
-    #[must_use]
-    pub fn to_json(&self) -> Option<Box<RawValue>> {
-        self.0.to_json()
-    }
-}
-
-fn object(text: &str) -> Result<AdditionalInfo, Unusable> {
-    match RawObject::parse(text) {
-        Some(object) => Ok(AdditionalInfo(object)),
-        None if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => Err(Unusable::DuplicateKey),
-        None => Err(Unusable::FreeText),
-    }
-}
-
-/// The whole customer object, with another `additionalInfo` and everything else as it came.
-#[must_use]
-pub fn with_additional_info(mut customer: RawObject, info: &AdditionalInfo) -> Option<RawObject> {
-    customer.set(ADDITIONAL_INFO, info.to_json()?);
-    Some(customer)
 }
 
 /// What a resource wants of its customer.
@@ -313,7 +145,9 @@ fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
     }
 }
 
-fn words(ttl: TtlSeconds) -> String {
+/// Lifetimes as messages name them.
+#[must_use]
+pub fn words(ttl: TtlSeconds) -> String {
     let seconds =
         |value: Option<u32>| value.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
     format!(
@@ -321,4 +155,35 @@ fn words(ttl: TtlSeconds) -> String {
         seconds(ttl.access_token_ttl_seconds),
         seconds(ttl.refresh_token_ttl_seconds)
     )
+}
+
+/// What is to be done with a customer whose resource goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restoration {
+    /// Nothing: the keys are as they were originally.
+    AsBefore,
+    /// They hold what we wrote, and are put back.
+    PutBack,
+    /// Nothing: they hold what somebody else has written.
+    Foreign,
+}
+
+/// Decides it, given the lifetimes that we may have written last. Carried out and asked again, it says `AsBefore`.
+#[must_use]
+pub fn restoration(info: &AdditionalInfo, written: &[TtlSeconds], original: &Original) -> Restoration {
+    let ttl = info.ttl();
+    // A key that holds no whole number is none that we wrote.
+    let is_ours = |to: &TtlSeconds| {
+        *to == ttl && ttl.access_token_ttl_seconds.is_some() && ttl.refresh_token_ttl_seconds.is_some()
+    };
+    if info.original() == *original {
+        Restoration::AsBefore
+    } else if written.iter().any(is_ours) {
+        // Also where ours says the same in another spelling: 3600 for what was 3600.0.
+        Restoration::PutBack
+    } else if info.is_as(original) {
+        Restoration::AsBefore
+    } else {
+        Restoration::Foreign
+    }
 }

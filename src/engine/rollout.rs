@@ -3,103 +3,17 @@
 //! What must survive the operator's death is the [`Record`] in the policy's status and what each gateway's status says of
 //! itself. Everything else is found out again.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod bounds;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+
+pub use bounds::{Canary, Choice, Rules, at_least_one, at_most, is_risky, is_short};
 
 use super::lifetime::Target;
-use crate::crd::{NumberOrPercent, Phase};
-
-/// Below this, in seconds, people are logged out often enough to notice.
-const SHORT: u32 = 3600;
-/// A fleet smaller than this is changed at once.
-const FLEET: usize = 4;
-/// Time between the first gateway of a risky change and the others.
-const GUARD_SOAK: Duration = Duration::from_mins(1);
-
-/// What bounds a rollout, in gateways.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Under change at once, at most.
-    pub max_concurrent: usize,
-    /// Failed changes that are borne.
-    pub max_failures: usize,
-    /// Who goes first.
-    pub canary: Option<Canary>,
-}
-
-impl Rules {
-    /// One gateway first, then, a minute later, all others: for a risky change by a policy without bounds of its own.
-    #[must_use]
-    pub fn guard() -> Self {
-        let canary = Canary { choice: Choice::First(1), soak: GUARD_SOAK };
-        Self { max_concurrent: usize::MAX, max_failures: usize::MAX, canary: Some(canary) }
-    }
-
-    /// So many drifting within one interval are put back at once; more of them are a reset of a whole site.
-    #[must_use]
-    pub fn bearable_drifts(&self) -> usize {
-        self.max_failures.saturating_add(self.max_concurrent)
-    }
-}
-
-/// The gateways that are changed first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Canary {
-    /// Which.
-    pub choice: Choice,
-    /// Time from their change until the others follow.
-    pub soak: Duration,
-}
-
-/// How canaries are chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// So many, in the order of their names.
-    First(usize),
-    /// These.
-    Named(BTreeSet<String>),
-}
-
-/// A number of gateways, where a share of `matched` is rounded up.
-#[must_use]
-pub fn at_least_one(limit: &NumberOrPercent, matched: usize) -> usize {
-    match share(limit) {
-        Ok(number) => number.max(1),
-        Err(percent) => matched.saturating_mul(percent).div_ceil(100).max(1),
-    }
-}
-
-/// A number of gateways, where a share of `matched` is rounded down.
-#[must_use]
-pub fn at_most(limit: &NumberOrPercent, matched: usize) -> usize {
-    match share(limit) {
-        Ok(number) => number,
-        Err(percent) => matched.saturating_mul(percent) / 100,
-    }
-}
-
-/// The number, or else the percentage.
-fn share(limit: &NumberOrPercent) -> Result<usize, usize> {
-    match limit {
-        NumberOrPercent::Number(number) => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
-        NumberOrPercent::Percent(text) => Err(text.trim_end_matches('%').parse().unwrap_or(0)),
-    }
-}
-
-/// Whether a target makes sessions so short that changing many gateways at once would be felt.
-#[must_use]
-pub fn is_short(target: Target) -> bool {
-    target.bounds().1 < SHORT
-}
-
-/// Whether changing all that wait would be felt: more than half of a fleet of four or more would be tightened to below an
-/// hour. `tightened` counts the gateways whose lifetime would become shorter.
-#[must_use]
-pub fn is_risky(target: Target, fleet: usize, tightened: usize) -> bool {
-    is_short(target) && fleet >= FLEET && tightened.saturating_mul(2) > fleet
-}
+use crate::crd::Phase;
 
 /// Where a gateway stands with regard to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +52,8 @@ pub struct Member {
     pub tries: u8,
 }
 
+/// Canaries that a status lists.
+const MOST: usize = 500;
 /// Looks at a canary that may fail before the rollout halts.
 const TRIES: u8 = 3;
 
@@ -208,19 +124,13 @@ pub fn target_hash(target: Target, of_drifts: bool) -> String {
 pub fn plan(record: Option<&Record>, scene: &Scene<'_>) -> Plan {
     let mut plan =
         Plan { record: None, begin: Vec::new(), check: Vec::new(), undecided: false, lacks_canaries: false };
-    let mut rollout = record.filter(|record| scene.concerns(record)).cloned();
-    // Each pass takes one step at the most: canaries, others, complete.
-    for _ in 0..4 {
-        let next = scene.step(rollout.as_ref(), &mut plan);
-        let began = next.as_ref().map(|r| r.started) != rollout.as_ref().map(|r| r.started);
-        let moved = next != rollout;
-        rollout = next;
-        // Where it has just begun or been resumed, standings still tell of what was before it.
-        if began || !moved {
-            break;
+    let before = record.filter(|record| scene.concerns(record));
+    // One step at a time: where a rollout has just begun or been resumed, standings still tell of what was before it.
+    let mut rollout = scene.step(before, &mut plan);
+    if let Some(active) = &mut rollout {
+        if !scene.window_open && scene.is_held_up(active, before) {
+            active.phase = Phase::AwaitingWindow;
         }
-    }
-    if let Some(active) = &rollout {
         plan.check = scene.to_be_checked(active);
     }
     plan.begin = scene.next(rollout.as_ref(), &plan);
@@ -243,6 +153,10 @@ impl Scene<'_> {
         self.drifts > self.rules.bearable_drifts()
     }
 
+    fn has_been_reset(&self) -> bool {
+        self.is_reset() && self.has(|s| s == Standing::Drifted)
+    }
+
     fn standing(&self, name: &str) -> Option<Standing> {
         self.members.get(name).map(|member| member.standing)
     }
@@ -252,122 +166,144 @@ impl Scene<'_> {
     }
 
     fn step(&self, record: Option<&Record>, plan: &mut Plan) -> Option<Record> {
-        let Some(record) = record else { return self.begun(plan) };
-        match record.phase {
-            Phase::Complete => Some(self.begun(plan).unwrap_or_else(|| record.clone())),
-            Phase::Halted => Some(self.advanced(record)),
+        let Some(record) = record else { return self.begun(None, plan) };
+        Some(match record.phase {
+            Phase::Complete => self.begun(Some(record), plan).unwrap_or_else(|| record.clone()),
+            Phase::Halted => self.advanced(record),
+            Phase::Progressing if self.window_open => self.advanced(record),
+            // Nobody follows canaries that may not have passed.
             _ if self.has_lost_its_canaries(record) => {
-                Some(self.begun(plan).unwrap_or_else(|| self.advanced(record)))
+                let phase = if self.has(is_open) { record.phase } else { Phase::Complete };
+                self.begun(Some(record), plan).unwrap_or_else(|| Record { phase, ..record.clone() })
             }
-            _ => Some(self.advanced(record)),
-        }
+            _ => self.advanced(record),
+        })
     }
 
     /// A new rollout, where one is needed and everybody who may take part is known.
-    fn begun(&self, plan: &mut Plan) -> Option<Record> {
-        let reset = self.is_reset() && self.has(|s| s == Standing::Drifted);
-        let asks = |s| matches!(s, Standing::Waiting | Standing::Failed { asks: true });
-        if !reset && !self.has(asks) {
+    fn begun(&self, record: Option<&Record>, plan: &mut Plan) -> Option<Record> {
+        let reset = self.is_reset();
+        let takes_part = |s| match s {
+            Standing::Waiting | Standing::Failed { asks: true } => true,
+            Standing::Drifted => reset,
+            _ => false,
+        };
+        if !self.has(takes_part) {
             return None;
         }
         if self.has(|s| s == Standing::Unread) {
             plan.undecided = true;
             return None;
         }
-        let canaries = self.canaries(plan)?;
+        let canaries = self.canaries(takes_part, plan)?;
         let phase = if canaries.is_empty() { Phase::Progressing } else { Phase::Canary };
-        let target_hash = target_hash(self.target, reset);
-        Some(Record { phase, target_hash, canaries, soak_until: None, started: self.start() })
+        let target_hash = target_hash(self.target, self.has_been_reset());
+        Some(Record { phase, target_hash, canaries, soak_until: None, started: self.start(record) })
     }
 
-    /// Now, or later than the latest change that statuses tell of: times in statuses are whole seconds.
-    fn start(&self) -> Timestamp {
-        let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
-        let after = |time: Timestamp| time.checked_add(Duration::from_secs(1)).unwrap_or(time);
-        self.latest_attempt.map_or(whole(self.now), |latest| whole(after(latest)).max(whole(self.now)))
+    /// Now, or later than `before` and the latest change that statuses tell of.
+    fn start(&self, before: Option<&Record>) -> Timestamp {
+        let after = |time: Timestamp| later(time, Duration::from_secs(1));
+        let earlier = [before.map(|record| record.started), self.latest_attempt];
+        let earlier = earlier.into_iter().flatten().map(after);
+        earlier
+            .chain([self.now])
+            .map(|time| whole(time, RoundMode::Floor))
+            .fold(Timestamp::MIN, Timestamp::max)
     }
 
-    fn canaries(&self, plan: &mut Plan) -> Option<Vec<String>> {
+    fn canaries(&self, takes_part: impl Fn(Standing) -> bool, plan: &mut Plan) -> Option<Vec<String>> {
         let Some(canary) = &self.rules.canary else { return Some(Vec::new()) };
-        let readable = |s| !matches!(s, Standing::Unread | Standing::Unreadable | Standing::Restoring);
         match &canary.choice {
             Choice::First(count) => {
-                let asks =
-                    |s| matches!(s, Standing::Waiting | Standing::Drifted | Standing::Failed { asks: true });
-                let asking = self.members.iter().filter(|(_, member)| asks(member.standing));
-                Some(asking.take(*count).map(|(name, _)| name.clone()).collect())
+                let open = self.members.iter().filter(|(_, member)| takes_part(member.standing));
+                Some(open.take(*count).map(|(name, _)| name.clone()).collect())
             }
             Choice::Named(names) => {
                 plan.lacks_canaries = !names.iter().any(|name| self.members.contains_key(name));
+                let readable =
+                    |s| !matches!(s, Standing::Unread | Standing::Unreadable | Standing::Restoring);
                 let present = names.iter().filter(|name| self.standing(name).is_some_and(readable));
-                let present: Vec<String> = present.cloned().collect();
+                let present: Vec<String> = present.take(MOST).cloned().collect();
                 (!present.is_empty()).then_some(present)
             }
         }
     }
 
-    /// Every canary has been deleted, suspended, or has gone to another policy.
+    /// Every canary has been deleted, suspended, or goes to another policy.
     fn has_lost_its_canaries(&self, record: &Record) -> bool {
         !record.canaries.is_empty() && self.present(record).next().is_none()
     }
 
     fn present<'r>(&self, record: &'r Record) -> impl Iterator<Item = (&'r String, &Member)> {
-        record.canaries.iter().filter_map(|name| Some((name, self.members.get(name)?)))
+        let members = record.canaries.iter().filter_map(|name| Some((name, self.members.get(name)?)));
+        members.filter(|(_, member)| member.standing != Standing::Restoring)
     }
 
     fn advanced(&self, record: &Record) -> Record {
         let mut next = record.clone();
         let first = if record.canaries.is_empty() { Phase::Progressing } else { Phase::Canary };
+        // What is reset while a rollout goes on takes part in it, to its end.
+        if self.has_been_reset() {
+            next.target_hash = target_hash(self.target, true);
+        }
         match record.phase {
             Phase::Halted if !self.resume => return next,
             Phase::Halted => {
-                (next.phase, next.started) = (first, self.start());
+                (next.phase, next.started) = (first, self.start(Some(record)));
                 return next;
             }
-            // What was watched before a window closed is looked at once more when the next one opens.
+            // Canaries that have passed are known by the time of their check.
             Phase::AwaitingWindow => next.phase = first,
             Phase::Canary | Phase::Progressing | Phase::Complete => {}
         }
-        if self.has_failed(&next) {
+        if next.phase == Phase::Canary && self.present(record).all(|(_, m)| m.standing == Standing::Proven) {
+            let soak = self.rules.canary.as_ref().map_or(Duration::ZERO, |canary| canary.soak);
+            next.soak_until.get_or_insert_with(|| whole(later(self.now, soak), RoundMode::Ceil));
+        }
+        if self.has_failed(record, &next) {
             next.phase = Phase::Halted;
             return next;
         }
-        if next.phase == Phase::Canary && self.present(record).all(|(_, m)| m.standing == Standing::Proven) {
-            let soak = self.rules.canary.as_ref().map_or(Duration::ZERO, |canary| canary.soak);
-            let until = self.now.checked_add(soak).unwrap_or(self.now);
-            let until = *next.soak_until.get_or_insert(until);
-            let in_order = |m: &Member| m.checked.is_some_and(|checked| checked >= until);
-            if self.now >= until && self.present(record).all(|(_, m)| in_order(m)) {
-                next.phase = Phase::Progressing;
-            }
+        if next.phase == Phase::Canary && self.present(record).all(|(_, m)| self.has_passed(&next, m)) {
+            next.phase = Phase::Progressing;
         }
         if next.phase == Phase::Progressing && !self.has(is_open) {
             next.phase = Phase::Complete;
         }
-        if !self.window_open && self.is_held_up(&next) {
-            next.phase = Phase::AwaitingWindow;
-        }
         next
     }
 
-    fn has_failed(&self, record: &Record) -> bool {
-        let failed = self.members.values().filter(|m| matches!(m.standing, Standing::Failed { .. })).count();
-        let watched = record.phase == Phase::Canary;
-        failed > self.rules.max_failures || watched && self.present(record).any(|(_, m)| m.tries >= TRIES)
+    /// Whether a canary was found in order after the soak.
+    fn has_passed(&self, record: &Record, member: &Member) -> bool {
+        let until = record.soak_until.filter(|until| self.now >= *until);
+        until.is_some_and(|until| member.checked.is_some_and(|checked| checked >= until))
     }
 
-    fn is_held_up(&self, record: &Record) -> bool {
-        let drifts = self.is_of_drifts(Some(record));
-        self.members.iter().any(|(name, member)| may_begin(record, drifts, name, member.standing))
+    fn has_failed(&self, record: &Record, next: &Record) -> bool {
+        let failed = self.members.values().filter(|m| matches!(m.standing, Standing::Failed { .. })).count();
+        // Who waits for a window is judged when it opens: before, canaries may not have been changed, or have passed long ago.
+        let soaks = record.phase == Phase::Canary && next.soak_until.is_some();
+        let watched = next.phase == Phase::Canary && (self.window_open || soaks);
+        let lost = |m: &Member| m.tries >= TRIES && !self.has_passed(next, m);
+        failed > self.rules.max_failures || watched && self.present(next).any(|(_, m)| lost(m))
+    }
+
+    /// Whether somebody waits for a window, or still does, though it is not known of whom since the operator was restarted.
+    fn is_held_up(&self, record: &Record, before: Option<&Record>) -> bool {
+        let drifts = self.is_of_drifts(Some(record)) || self.is_reset();
+        let waited = before.is_some_and(|before| before.phase == Phase::AwaitingWindow);
+        waited && matches!(record.phase, Phase::Canary | Phase::Progressing)
+            || self.members.iter().any(|(name, member)| may_begin(record, drifts, name, member.standing))
     }
 
     fn to_be_checked(&self, record: &Record) -> Vec<String> {
-        let Some(until) = record.soak_until.filter(|until| self.now >= *until) else { return Vec::new() };
-        let open = |m: &Member| m.checked.is_none_or(|checked| checked < until);
-        if !matches!(record.phase, Phase::Canary | Phase::AwaitingWindow) {
+        let soaked = record.soak_until.is_some_and(|until| self.now >= until);
+        if !soaked || !matches!(record.phase, Phase::Canary | Phase::AwaitingWindow) {
             return Vec::new();
         }
-        self.present(record).filter(|(_, m)| open(m)).map(|(name, _)| name.clone()).collect()
+        let open = self.present(record).filter(|(_, member)| !self.has_passed(record, member));
+        open.map(|(name, _)| name.clone()).collect()
     }
 
     /// Who is changed now: what is to be restored, then what has drifted, then the rollout's next.
@@ -392,6 +328,15 @@ impl Scene<'_> {
         ready.sort();
         ready.into_iter().take(free).map(|(_, name)| name.clone()).collect()
     }
+}
+
+/// A time in whole seconds, as statuses hold them.
+fn whole(time: Timestamp, mode: RoundMode) -> Timestamp {
+    time.round(TimestampRound::new().smallest(Unit::Second).mode(mode)).unwrap_or(time)
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.saturating_add(by).unwrap_or(time)
 }
 
 /// Whether a rollout would change this gateway now, were there room and a window.

@@ -44,10 +44,13 @@ pub struct Part {
     pub verdict: Option<Verdict>,
 }
 
-/// The state of a part that was looked at, by what it reports: `fits` tells whether the remote value is as wanted.
+/// The state of a part that was looked at, by what it reports: `fits` tells whether the remote value is as wanted, `fitted`
+/// whether it was proven to be so before.
 #[must_use]
-pub fn state_of(reason: Option<Reason>, fits: bool) -> State {
+pub fn state_of(reason: Option<Reason>, fits: bool, fitted: bool) -> State {
     match reason {
+        Some(Reason::AwaitingWindow | Reason::AwaitingRollout) if fitted => State::Drifted,
+        Some(Reason::AwaitingWindow | Reason::AwaitingRollout) => State::Pending,
         Some(reason) if reason.standing() == Standing::Current && fits => State::InSync,
         Some(Reason::Observed | Reason::Unmanaged | Reason::Drifted) => State::Drifted,
         None | Some(Reason::Progressing) => State::Pending,
@@ -146,13 +149,21 @@ fn settled(tally: &Tally, observes: bool) -> Verdict {
 fn shared_reason(open: &[&Part]) -> Reason {
     let mut reasons = open.iter().map(|part| open_reason(part));
     let first = reasons.next().unwrap_or(Reason::GatewaysNotReady);
-    if reasons.all(|r| r == first) { first } else { Reason::GatewaysNotReady }
+    let moves = |reason| matches!(reason, Reason::Progressing | Reason::AwaitingRollout);
+    if reasons.clone().all(|reason| reason == first) {
+        first
+    } else if moves(first) && reasons.all(moves) {
+        Reason::Progressing
+    } else {
+        Reason::GatewaysNotReady
+    }
 }
 
 /// Why a part is not in sync. What it says of itself may be that all is well: it may not have heard of the policy yet.
 fn open_reason(part: &Part) -> Reason {
     let own = part.verdict.as_ref().map(|v| v.reason).filter(|reason| reason.standing() != Standing::Current);
     match (part.state, own) {
+        (State::Pending, Some(reason @ (Reason::AwaitingWindow | Reason::AwaitingRollout))) => reason,
         (State::Pending, _) => Reason::Progressing,
         (_, Some(reason)) => reason,
         (State::Drifted, None) => Reason::Drifted,

@@ -4,9 +4,11 @@ mod bad_input;
 mod conflicts;
 mod drift;
 mod logins;
+mod restore;
 mod servers;
 mod status;
 mod verification;
+mod windows;
 mod writes;
 
 use std::collections::BTreeMap;

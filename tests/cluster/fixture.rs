@@ -169,8 +169,8 @@ impl Fixture {
         self.event_saying(object, reason, "").await
     }
 
-    /// Waits until there is an event about an object, with this in its note.
-    pub async fn event_saying(&self, object: &str, reason: &str, saying: &str) -> String {
+    /// Waits until there is an event about an object whose note holds a text.
+    pub async fn event_saying(&self, object: &str, reason: &str, text: &str) -> String {
         use futures::TryStreamExt as _;
         use kube::runtime::{WatchStreamExt as _, watcher};
         let api: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.ns.client(), self.ns.name());
@@ -179,14 +179,14 @@ impl Fixture {
             while let Some(event) = events.try_next().await.unwrap() {
                 let about = event.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(object);
                 let note = event.note.unwrap_or_default();
-                if about && event.reason.as_deref() == Some(reason) && note.contains(saying) {
+                if about && event.reason.as_deref() == Some(reason) && note.contains(text) {
                     return note;
                 }
             }
             panic!("the watch ended");
         };
         tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| {
-            panic!("no event {reason} about {object} says {saying}: {}", self.operator().log())
+            panic!("no event {reason} about {object} says {text}: {}", self.operator().log())
         })
     }
 

@@ -26,6 +26,7 @@ mod policies;
 mod requests;
 mod restore;
 mod revocation;
+mod rollouts;
 mod scale;
 mod schema;
 mod windows;

@@ -9,6 +9,7 @@ mod merge;
 mod ownership;
 mod precedence;
 mod restoration;
+mod rollout;
 mod schedule;
 mod tally;
 mod verdict;

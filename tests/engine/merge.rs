@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use tenure::crd::TtlSeconds;
-use tenure::engine::customer::{AdditionalInfo, RawObject, Ttl, Unusable, with_additional_info};
+use tenure::engine::customer::{
+    AdditionalInfo, Original, RawObject, Restoration, Ttl, Unusable, restoration, with_additional_info,
+};
 
 const WISH: Ttl = Ttl { access: 3600, refresh: 86_400 };
 const WISHED: &str = r#""accessTokenTtlSeconds":3600,"refreshTokenTtlSeconds":86400"#;
@@ -222,6 +224,103 @@ proptest! {
         let is_object = text.trim_start().starts_with('{');
         prop_assert!(is_object || text.trim().is_empty() || in_text.is_err(), "free text is never overwritten");
         let _any = RawObject::parse(&text);
+    }
+}
+
+/// The customer as it is written after its keys were put back.
+fn restored(customer: &str, original: &Original) -> String {
+    let customer = RawObject::parse(customer).unwrap();
+    let info = AdditionalInfo::read(customer.get("additionalInfo")).unwrap().restored(original).unwrap();
+    with_additional_info(customer, &info).unwrap().to_json().unwrap().get().to_owned()
+}
+
+fn original(entries: &[(&str, &str)]) -> Original {
+    entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
+}
+
+#[test]
+fn keys_are_put_back_as_they_were_written_or_taken_out() {
+    let access = ("accessTokenTtlSeconds", r#"{"x": 1}"#);
+    let refresh = ("refreshTokenTtlSeconds", "1.10");
+    for (entries, info, expected) in [
+        (vec![], format!("{{{WISHED}}}"), "{}".to_owned()),
+        (vec![], format!(r#"{{"a":1,{WISHED},"b":2}}"#), r#"{"a":1,"b":2}"#.to_owned()),
+        (
+            vec![refresh],
+            format!(r#"{{{WISHED},"a":1}}"#),
+            r#"{"refreshTokenTtlSeconds":1.10,"a":1}"#.to_owned(),
+        ),
+        (
+            vec![access, refresh],
+            format!(r#"{{"a":1,{WISHED}}}"#),
+            r#"{"a":1,"accessTokenTtlSeconds":{"x": 1},"refreshTokenTtlSeconds":1.10}"#.to_owned(),
+        ),
+    ] {
+        let whole = |info: &str| format!(r#"{{"title":"a","additionalInfo":{info},"zip":1}}"#);
+        assert_eq!(restored(&whole(&info), &original(&entries)), whole(&expected), "{entries:?} in {info}");
+    }
+    let info = AdditionalInfo::default();
+    assert!(info.restored(&original(&[("accessTokenTtlSeconds", "no JSON")])).is_none());
+}
+
+#[test]
+fn only_what_we_wrote_is_put_back() {
+    let before = original(&[("accessTokenTtlSeconds", "7.2e3")]);
+    let written = [TtlSeconds::from(WISH)];
+    for (info, expected) in [
+        (format!("{{{WISHED}}}"), Restoration::PutBack),
+        (format!(r#"{{"theirs":1,{WISHED}}}"#), Restoration::PutBack),
+        (r#"{"accessTokenTtlSeconds":7.2e3}"#.to_owned(), Restoration::AsBefore),
+        (r#"{"accessTokenTtlSeconds":7200.0}"#.to_owned(), Restoration::AsBefore),
+        (r#"{"accessTokenTtlSeconds":"7.2e3"}"#.to_owned(), Restoration::Foreign),
+        (r#"{"accessTokenTtlSeconds":3600}"#.to_owned(), Restoration::Foreign),
+        (r#"{"accessTokenTtlSeconds":3601,"refreshTokenTtlSeconds":86400}"#.to_owned(), Restoration::Foreign),
+        ("{}".to_owned(), Restoration::Foreign),
+    ] {
+        let read = AdditionalInfo::read(Some(&raw(&info))).unwrap();
+        assert_eq!(restoration(&read, &written, &before), expected, "{info}");
+        let nothing_written = restoration(&read, &[], &before);
+        assert_eq!(nothing_written == Restoration::AsBefore, expected == Restoration::AsBefore, "{info}");
+    }
+    // The same number in another spelling is put back in its own.
+    let spelt = original(&[("accessTokenTtlSeconds", "3600.0"), ("refreshTokenTtlSeconds", "86400")]);
+    let read = AdditionalInfo::read(Some(&raw(&format!("{{{WISHED}}}")))).unwrap();
+    assert_eq!(restoration(&read, &written, &spelt), Restoration::PutBack);
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_can_be_undone(
+        info in foreign(), present in 0..4_u8, old in json(), later in foreign(), access: u32, refresh: u32,
+    ) {
+        let ours = [(1, "accessTokenTtlSeconds"), (2, "refreshTokenTtlSeconds")];
+        let mut held = info;
+        for (_, key) in ours.iter().filter(|(bit, _)| present & bit == *bit) {
+            held.insert(held.len() / 2, ((*key).to_owned(), old.clone()));
+        }
+        let ttl = Ttl { access, refresh };
+        let whole = |info: &str| object(&[("title".to_owned(), "1.10".to_owned()), ("additionalInfo".to_owned(), info.to_owned())]);
+        let before = whole(&object(&held));
+        let read = RawObject::parse(&before).unwrap();
+        let known = AdditionalInfo::read(read.get("additionalInfo")).unwrap().original();
+        let written = merged(&before, ttl).unwrap();
+        prop_assert_eq!(&restored(&written, &known), &before, "byte for byte");
+        prop_assert_eq!(&restored(&before, &known), &before, "doing it again changes nothing");
+        let info = |whole: &str| AdditionalInfo::read(RawObject::parse(whole).unwrap().get("additionalInfo")).unwrap();
+        prop_assert!(info(&before).is_as(&known));
+        prop_assert_eq!(restoration(&info(&before), &[ttl.into()], &known), Restoration::AsBefore);
+        if info(&written).original() != known {
+            prop_assert_eq!(restoration(&info(&written), &[ttl.into()], &known), Restoration::PutBack);
+        }
+        // What others add meanwhile stays as they wrote it.
+        let mut grown = AdditionalInfo::read(Some(&raw(&object(&held)))).unwrap().merged(ttl).to_json().unwrap().get().to_owned();
+        let theirs: Vec<_> = later.into_iter().filter(|(key, _)| held.iter().all(|(other, _)| other != key)).collect();
+        if !theirs.is_empty() {
+            grown = format!("{},{}", grown.strip_suffix('}').unwrap(), object(&theirs).strip_prefix('{').unwrap());
+            let mut expected = held;
+            expected.extend(theirs);
+            prop_assert_eq!(restored(&whole(&grown), &known), whole(&object(&expected)));
+        }
     }
 }
 

@@ -23,7 +23,35 @@ fn what_a_part_reports_makes_its_state() {
         (Some(Reason::TimedOut), true, State::Failed),
         (Some(Reason::Contested), false, State::Failed),
     ] {
-        assert_eq!(state_of(reason, fits), state, "{reason:?} {fits}");
+        assert_eq!(state_of(reason, fits, true), state, "{reason:?} {fits}");
+    }
+    for reason in [Reason::AwaitingWindow, Reason::AwaitingRollout] {
+        assert_eq!(state_of(Some(reason), false, false), State::Pending, "a change waits");
+        assert_eq!(state_of(Some(reason), false, true), State::Drifted, "a repair waits");
+    }
+}
+
+#[test]
+fn those_who_wait_are_summed_up_by_what_they_wait_for() {
+    let waits = |state, reason| part("a", state, Some(reason));
+    for (first, second, reason) in [
+        (
+            waits(State::Pending, Reason::AwaitingWindow),
+            waits(State::Drifted, Reason::AwaitingWindow),
+            Reason::AwaitingWindow,
+        ),
+        (
+            waits(State::Pending, Reason::AwaitingRollout),
+            waits(State::Pending, Reason::Progressing),
+            Reason::Progressing,
+        ),
+        (
+            waits(State::Pending, Reason::AwaitingWindow),
+            waits(State::Pending, Reason::Progressing),
+            Reason::GatewaysNotReady,
+        ),
+    ] {
+        assert_eq!(policy_verdict(&[first, second], false).reason, reason);
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
+use super::claim::{claim_id, conflict, record};
+use super::restoration::Task;
 use super::settle::understand;
-use super::{Begun, Findings, Memory, claim_id};
+use super::{Begun, Findings, Memory};
 use crate::clock;
-use crate::controller::connection;
+use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::references::{Age, Unread};
 use crate::controller::store::Key;
@@ -34,8 +37,21 @@ pub(super) struct Progress {
     pub(super) read: Option<(Option<String>, TtlSeconds)>,
     /// What was changed, once that was read back.
     pub(super) change: Option<Begun>,
+    /// Whether nothing came of the last write that was begun.
+    pub(super) unwritten: bool,
     /// Where the resource stood among those that declare the same customer when that was last asked.
-    standing: Standing,
+    pub(super) standing: Standing,
+    /// When the next change window opens, where a change waits for it.
+    pub(super) next_window: Option<Timestamp>,
+}
+
+/// What a look is for.
+#[derive(Clone, Copy)]
+pub(super) enum Errand<'a> {
+    /// Keep the lifetimes as the resource wants them.
+    Keep,
+    /// Put back what was there before the resource, which is being deleted.
+    Restore(&'a Task),
 }
 
 /// Everything one look works with.
@@ -45,6 +61,11 @@ pub(super) struct Examination<'a> {
     server: &'a KonaServer,
     pub(super) wish: Wish,
     pub(super) prior: Prior,
+    /// The server that is asked.
+    pub(super) url: String,
+    /// Whether the status already knew what stood there before the first write.
+    pub(super) knows_original: bool,
+    errand: Errand<'a>,
     asked: bool,
 }
 
@@ -87,57 +108,45 @@ pub(super) async fn examine(
     server: Option<&KonaServer>,
     memory: &mut Memory,
     asked: bool,
+    errand: Errand<'_>,
 ) -> Option<Findings> {
-    let Some(server) = server else {
-        let name = &customer.spec.server_ref.name;
-        let message = format!(
-            "KonaServer {name} does not exist in this namespace: create it, or correct spec.serverRef."
-        );
-        return Some(Findings::of(Verdict::new(Reason::ServerNotFound, message)));
-    };
     let standing = context.customer_claims.standing(&claim_id(customer));
-    let mut progress = Progress { read: None, change: None, standing };
-    let judged = match connection::judge(&server.spec.connection, context.settings.restrictions) {
+    let mut progress = Progress { read: None, change: None, unwritten: false, standing, next_window: None };
+    let (server, judged) = match judge(context, customer, server, errand) {
         Ok(judged) => judged,
         Err(verdict) => {
-            // Rivals must not wait for one that cannot even try.
-            record(context, customer, Trial::Refused, &mut progress);
+            // Rivals must not wait for one that cannot even try. Windows that make no sense lose nobody what is theirs.
+            let is_own = verdict.reason == Reason::InvalidSpec;
+            record(context, customer, if is_own { Trial::NoAnswer } else { Trial::Refused }, &mut progress);
             memory.judged = Some(progress.standing);
-            return Some(Findings::of(not_ready(server, &verdict)));
+            return Some(Findings::of(verdict));
         }
     };
     let url = judged.base.to_string();
     let status = at_url(context, customer, &url, memory).await?;
-    let age = if asked {
-        Age::Since(clock::instant())
-    } else if memory.inputs.is_none() || memory.pace.due().is_none() {
-        Age::Now
-    } else if memory.polled {
-        Age::Polled
-    } else {
-        Age::InUse
+    let changed = memory.inputs.is_none() || memory.pace.due().is_none();
+    let age = Age::for_look(asked, changed, memory.polled);
+    let examination = Examination {
+        context,
+        customer,
+        server,
+        wish: wish(customer),
+        prior: prior(&status),
+        url: url.clone(),
+        knows_original: status.original.is_some(),
+        errand,
+        asked,
     };
-    let examination =
-        Examination { context, customer, server, wish: wish(customer), prior: prior(&status), asked };
     let ended = examination.run(judged, memory, age, &mut progress).await;
     memory.judged = Some(progress.standing);
     let mut findings = match ended {
         Ok(findings) => findings,
-        Err(Stop::Verdict(verdict)) => Findings::of(verdict),
-        Err(Stop::Void | Stop::Server(AccessError::Remote(RemoteError { fault: Fault::Ending, .. }))) => {
-            return None;
-        }
-        Err(Stop::Server(error)) => examination.failure(&error),
-        Err(Stop::Proof(error, credentials)) => {
-            let mut findings = Findings::of(error.verdict(&named(server), &credentials.secret));
-            findings.retry_after = error.retry_after();
-            findings.polls = error.is_refusal();
-            findings.refused = server::refused_login(context, &error, &credentials, &url);
-            findings
-        }
+        Err(stop) => examination.early_end(stop)?,
     };
     findings.effective_url = Some(url);
     findings.read = progress.read;
+    findings.unwritten = progress.unwritten;
+    findings.next_window = progress.next_window;
     let to = examination.wish.ttl.into();
     findings.change = progress
         .change
@@ -145,36 +154,30 @@ pub(super) async fn examine(
     Some(findings)
 }
 
+/// Judges what can be judged without asking anybody: the windows, unless they do not matter any more, and the connection.
+fn judge<'a>(
+    context: &Context,
+    customer: &CustomerTokenTtl,
+    server: Option<&'a KonaServer>,
+    errand: Errand<'_>,
+) -> Result<(&'a KonaServer, Judged), Verdict> {
+    if let (Errand::Keep, Err(why)) = (errand, context.windows.read(&customer.spec.windows)) {
+        return Err(Verdict::new(Reason::InvalidSpec, format!("In spec.windows, {why}.")));
+    }
+    let Some(server) = server else {
+        let name = &customer.spec.server_ref.name;
+        let message = format!(
+            "KonaServer {name} does not exist in this namespace: create it, or correct spec.serverRef."
+        );
+        return Err(Verdict::new(Reason::ServerNotFound, message));
+    };
+    let judged = connection::judge(&server.spec.connection, context.settings.restrictions);
+    judged.map(|judged| (server, judged)).map_err(|verdict| not_ready(server, &verdict))
+}
+
 /// What messages call a server.
 fn named(server: &KonaServer) -> String {
     format!("KonaServer {}", server.name_any())
-}
-
-/// Keeps in mind how the try to get in went, and where the resource stands after it.
-fn record(context: &Arc<Context>, customer: &CustomerTokenTtl, trial: Trial, progress: &mut Progress) {
-    let id = claim_id(customer);
-    let rivals = context.customer_claims.record(&id, trial);
-    progress.standing = context.customer_claims.standing(&id);
-    for rival in rivals {
-        wake(context, Kind::Customer, rival);
-    }
-}
-
-/// What to report where the customer is another resource's, or not yet anybody's.
-fn conflict(standing: Standing) -> Option<Verdict> {
-    match standing {
-        Standing::Owner | Standing::TryNow => None,
-        Standing::Loser => Some(Verdict::new(
-            Reason::Conflict,
-            "Another CustomerTokenTtl declares the same customer of the same server and came first, so this one changes \
-             nothing: delete one of the two.",
-        )),
-        Standing::Undecided => Some(Verdict::new(
-            Reason::Progressing,
-            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is clear which of the two \
-             can log in.",
-        )),
-    }
 }
 
 fn wish(customer: &CustomerTokenTtl) -> Wish {
@@ -237,7 +240,7 @@ async fn at_url(
 impl Examination<'_> {
     async fn run(
         &self,
-        judged: connection::Judged,
+        judged: Judged,
         memory: &mut Memory,
         mut age: Age,
         progress: &mut Progress,
@@ -283,11 +286,15 @@ impl Examination<'_> {
         age: Age,
         progress: &mut Progress,
     ) -> Result<Findings, Stop> {
-        let verifier = self.verifier(endpoint, age).await.inspect_err(|stop| {
-            if matches!(stop, Stop::Verdict(_)) {
-                self.record(Trial::Refused, progress);
-            }
-        })?;
+        let verifier = match self.errand {
+            Errand::Keep => self.verifier(endpoint, age).await.inspect_err(|stop| {
+                if matches!(stop, Stop::Verdict(_)) {
+                    self.record(Trial::Refused, progress);
+                }
+            })?,
+            // Reading it is the proof that something was put back.
+            Errand::Restore(_) => None,
+        };
         if let Some(verifier) = verifier {
             // The server's own login is the server's to try again: else each of its customers would try it once.
             if self.asked {
@@ -305,7 +312,10 @@ impl Examination<'_> {
             return Err(verdict.into());
         }
         let read = understand(object, progress)?;
-        self.settle(&kona, read, endpoint, memory, progress).await
+        match self.errand {
+            Errand::Keep => self.settle(&kona, read, endpoint, memory, progress).await,
+            Errand::Restore(task) => self.put_back(&kona, read, task, memory, progress).await,
+        }
     }
 
     /// Whether a look is only for the sake of the proving user's Secret, which is still the refused one: the customer
@@ -321,11 +331,7 @@ impl Examination<'_> {
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        let Context { references, settings, .. } = &**self.context;
-        let namespace = &endpoint.namespace;
-        let read =
-            connection::credentials(references, namespace, reference, endpoint, settings.restrictions, age);
-        Ok(Some(read.await?))
+        Ok(Some(connection::credentials(self.context, endpoint, reference, age).await?))
     }
 
     /// Whether what the look began with still holds: a wait may lie between, and nobody wants yesterday's decision
@@ -338,6 +344,22 @@ impl Examination<'_> {
             |now: &ObjectMeta, then: &ObjectMeta| now.uid == then.uid && now.generation == then.generation;
         owns && customer.is_some_and(|now| same(now.meta(), self.customer.meta()))
             && server.is_some_and(|now| same(now.meta(), self.server.meta()))
+    }
+
+    /// What to report of a look that came to an early end, if anything.
+    fn early_end(&self, stop: Stop) -> Option<Findings> {
+        match stop {
+            Stop::Void | Stop::Server(AccessError::Remote(RemoteError { fault: Fault::Ending, .. })) => None,
+            Stop::Verdict(verdict) => Some(Findings::of(verdict)),
+            Stop::Server(error) => Some(self.failure(&error)),
+            Stop::Proof(error, credentials) => {
+                let mut findings = Findings::of(error.verdict(&named(self.server), &credentials.secret));
+                findings.retry_after = error.retry_after();
+                findings.polls = error.is_refusal();
+                findings.refused = server::refused_login(self.context, &error, &credentials, &self.url);
+                Some(findings)
+            }
+        }
     }
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use kube::{Resource as _, ResourceExt as _};
+
 use super::examine::{Examination, Progress, Stop};
+use super::telling::set_read;
 use super::{Begun, Findings, Memory};
 use crate::clock;
 use crate::controller::references::Age;
-use crate::controller::report;
-use crate::crd::{Cause, TtlSeconds};
+use crate::controller::report::{self, Written};
+use crate::controller::store::Key;
+use crate::controller::{restore, windows};
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlPending, TtlSeconds};
 use crate::engine::customer::{
-    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Prior, REFRESH, RawObject, Seen, Step, Unusable, cause, decide,
-    has_drifted, with_additional_info,
+    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, Prior, REFRESH, RawObject, Seen, Step, Unusable,
+    cause, decide, has_drifted, with_additional_info, words,
 };
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
@@ -20,19 +25,19 @@ use crate::vendor::login::AccessError;
 /// Wait between two proving logins: three fit into five seconds.
 const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 /// Writes that may meet a newer version before a look gives up.
-const RACES: u8 = 3;
+pub(super) const RACES: u8 = 3;
 
 /// Longest value that stood under one of the two keys before us, in bytes: the status remembers it.
 const LONGEST_ORIGINAL: usize = 256;
 
 /// A customer as it was read.
 pub(super) struct Read {
-    object: RawObject,
-    info: AdditionalInfo,
+    pub(super) object: RawObject,
+    pub(super) info: AdditionalInfo,
 }
 
 impl Examination<'_> {
-    async fn read(&self, kona: &Kona<'_>, progress: &mut Progress) -> Result<Read, Stop> {
+    pub(super) async fn read(&self, kona: &Kona<'_>, progress: &mut Progress) -> Result<Read, Stop> {
         let object = kona.read_customer(&self.customer.spec.customer_id, true).await?;
         Ok(understand(object, progress)?)
     }
@@ -55,10 +60,10 @@ impl Examination<'_> {
         let verdict = loop {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
                 Step::Report(verdict) => break verdict,
-                Step::Write { .. } if !self.still_holds() => return Err(Stop::Void),
                 Step::Write { cause } => {
+                    self.may_change(seen.ttl, progress)?;
                     races += 1;
-                    let written = self.write(kona, read, cause, memory, races).await?;
+                    let written = self.write(kona, read, cause, memory, progress, races).await?;
                     read = self.read(kona, progress).await?;
                     if written && read.info.ttl() == wish.ttl.into() {
                         progress.change = memory.begun.take();
@@ -116,6 +121,23 @@ impl Examination<'_> {
         Some(Begun { from, cause: cause(self.wish.ttl, &self.prior), original })
     }
 
+    /// Whether a change may be made now: it waits for a window where the resource has any.
+    fn may_change(&self, seen: TtlSeconds, progress: &mut Progress) -> Result<(), Stop> {
+        let windows = &self.customer.spec.windows;
+        // As it is now: the annotation may have come while we waited for an answer.
+        let now = self.context.customers.valid(&Key::of(self.customer.meta())).ok_or(Stop::Void)?;
+        let Some(closed) = windows::closed(self.context, windows, &*now) else { return Ok(()) };
+        progress.next_window = Some(closed.next);
+        let message = format!(
+            "The server has {}; wanted are {} s and {} s. {}",
+            words(seen),
+            self.wish.ttl.access,
+            self.wish.ttl.refresh,
+            closed.message("this resource")
+        );
+        Err(Verdict::new(Reason::AwaitingWindow, message).into())
+    }
+
     /// Merges the lifetimes into the customer and writes it. False where somebody else was faster.
     async fn write(
         &self,
@@ -123,33 +145,54 @@ impl Examination<'_> {
         read: Read,
         cause: Cause,
         memory: &mut Memory,
+        progress: &mut Progress,
         races: u8,
     ) -> Result<bool, Stop> {
         // Where an earlier write may have taken effect unseen, the original is what stood before that one.
-        let earlier = memory.begun.take().map(|begun| begun.original);
+        let earlier = memory.begun.as_ref().map(|begun| begun.original.clone());
         let original = earlier.unwrap_or_else(|| read.info.original());
         if original.values().any(|text| text.len() > LONGEST_ORIGINAL) {
             let message = "The customer's token lifetimes on the server are not numbers but something very long, which is not \
                            replaced unseen: correct the customer's additionalInfo.";
             return Err(Verdict::new(Reason::AdditionalInfoUnusable, message).into());
         }
+        if self.customer.spec.deletion_policy == DeletionPolicy::Restore {
+            self.secure(&original, memory, progress).await?;
+            progress.unwritten = true;
+        }
+        self.may_change(read.info.ttl(), progress)?;
+        if !self.still_holds() {
+            return Err(Stop::Void);
+        }
         memory.begun = Some(Begun { from: read.info.ttl(), cause, original });
         let merged = read.info.merged(self.wish.ttl);
-        let object =
-            with_additional_info(read.object, &merged).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         memory.contest = memory.contest.tried(clock::elapsed());
-        let error = match kona.write_customer(&self.customer.spec.customer_id, &object).await {
-            Ok(()) => {
-                if cause == Cause::Drift {
-                    memory.contest = memory.contest.corrected(clock::elapsed());
-                }
-                return Ok(true);
-            }
-            Err(error) => error,
+        let written = self.post(kona, read.object, &merged, memory, progress, races).await?;
+        if written && cause == Cause::Drift {
+            memory.contest = memory.contest.corrected(clock::elapsed());
+        }
+        Ok(written)
+    }
+
+    /// Writes a customer with another `additionalInfo`. False where somebody else was faster.
+    pub(super) async fn post(
+        &self,
+        kona: &Kona<'_>,
+        object: RawObject,
+        info: &AdditionalInfo,
+        memory: &mut Memory,
+        progress: &mut Progress,
+        races: u8,
+    ) -> Result<bool, Stop> {
+        let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
+        progress.unwritten = false;
+        let Err(error) = kona.write_customer(&self.customer.spec.customer_id, &object).await else {
+            return Ok(true);
         };
         let AccessError::Remote(remote) = &error else { return Err(error.into()) };
         if remote.status().is_some_and(|status| status < 500) {
             memory.begun = None;
+            progress.unwritten = true;
         }
         match remote.status() {
             Some(409) if races < RACES => Ok(false),
@@ -165,6 +208,37 @@ impl Examination<'_> {
             )
             .into()),
             _ => Err(error.into()),
+        }
+    }
+
+    /// Makes sure that what is about to be written can be undone: the resource does not go without us, and what stood there
+    /// before is in the status, even if we end in the middle of it.
+    async fn secure(&self, original: &Original, memory: &Memory, progress: &Progress) -> Result<(), Stop> {
+        let key = Key::of(self.customer.meta());
+        let now = self.context.customers.valid(&key).ok_or(Stop::Void)?;
+        let held = restore::hold::<CustomerTokenTtl>(self.context, now.meta()).await;
+        let now = self.context.customers.valid(&key).ok_or(Stop::Void)?;
+        if matches!(held, Written::Failed | Written::Gone) || now.uid() != self.customer.uid() {
+            return Err(Stop::Void);
+        }
+        let mut status = now.status.clone().unwrap_or_default();
+        status.effective_url = Some(self.url.clone());
+        if let Some(read) = &progress.read {
+            set_read(&mut status, read);
+        }
+        // An earlier one stays, unless it was put there by this look, which then met with somebody else's write. Known since
+        // the first change, or never: what stands there later may be ours.
+        if !self.knows_original && status.history.is_empty() {
+            let owed = memory.owed.first().map(|(_, original)| original);
+            status.original = Some(owed.unwrap_or(original).clone());
+        }
+        let to = self.wish.ttl.into();
+        if status.pending.as_ref().is_none_or(|pending| pending.to != to) {
+            status.pending = Some(TtlPending { to, since: clock::now() });
+        }
+        match report::write(self.context, &*now, status).await {
+            Written::Written | Written::Unchanged => Ok(()),
+            Written::Gone | Written::Failed => Err(Stop::Void),
         }
     }
 }

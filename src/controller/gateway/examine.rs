@@ -81,15 +81,8 @@ pub(super) async fn examine(
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let status = at_url(context, gateway, &url, memory).await?;
-    let age = if asked.is_some() {
-        Age::Since(clock::instant())
-    } else if memory.inputs.is_none() || memory.pace.due().is_none() {
-        Age::Now
-    } else if memory.polled {
-        Age::Polled
-    } else {
-        Age::InUse
-    };
+    let changed = memory.inputs.is_none() || memory.pace.due().is_none();
+    let age = Age::for_look(asked.is_some(), changed, memory.polled);
     let prior = prior(&status);
     let (of, why) = (url.clone(), insecure.clone());
     let examination = Examination { context, gateway, governance, prior, asked, url: of, insecure: why };
@@ -232,27 +225,12 @@ impl Examination<'_> {
 
     /// User name and password: read now where a login is due.
     pub(super) async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
-        let Context { references, remotes, settings, .. } = &**self.context;
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        let read = |age| {
-            connection::credentials(
-                references,
-                &endpoint.namespace,
-                reference,
-                endpoint,
-                settings.restrictions,
-                age,
-            )
-        };
-        let mut credentials = read(age).await?;
-        let key = SessionKey::new(endpoint, &credentials.identity);
-        if age == Age::InUse && !remotes.sessions.is_living(&key).await {
-            credentials = read(Age::Now).await?;
-        }
-        let url = endpoint.base.to_string();
+        let credentials = connection::login(self.context, endpoint, reference, age).await?;
+        let (admission, url) = (&self.context.remotes.admission, endpoint.base.to_string());
         match self.asked {
-            Some(Asked::Here) => remotes.admission.insist(&credentials.identity, &url),
-            Some(Asked::Policy) => remotes.admission.forgive(&credentials.identity, &url),
+            Some(Asked::Here) => admission.insist(&credentials.identity, &url),
+            Some(Asked::Policy) => admission.forgive(&credentials.identity, &url),
             None => {}
         }
         Ok(credentials)

@@ -15,8 +15,9 @@ use crate::crd::{Cause, Change, Pending, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
 use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
 
-/// The status after a look.
+/// The status after a look. `before` is the gateway as it was when the look began.
 pub(super) fn new_status(
+    before: &X2Gateway,
     gateway: &X2Gateway,
     findings: &Findings,
     governance: &Governance,
@@ -49,8 +50,7 @@ pub(super) fn new_status(
     let left = matches!(governance.regime, Regime::Left { .. })
         && matches!(verdict.reason, Reason::Unmanaged | Reason::Conflict);
     status.policy = governance.regime.policy().filter(|_| !left).map(str::to_owned);
-    let seen = status.timeout_seconds;
-    status.pending = status.pending.filter(|open| is_still_open(open, verdict, &governance.regime, seen));
+    status.pending = still_open(before, &status, verdict, &governance.regime);
     status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);
@@ -67,18 +67,27 @@ pub(super) fn new_status(
     status
 }
 
-/// Whether a change that was begun is still not seen to its end.
-fn is_still_open(pending: &Pending, verdict: &Verdict, regime: &Regime, seen: Option<u32>) -> bool {
+/// The change that was begun, where it is not seen to its end.
+fn still_open(
+    before: &X2Gateway,
+    status: &X2GatewayStatus,
+    verdict: &Verdict,
+    regime: &Regime,
+) -> Option<Pending> {
     match verdict.reason {
-        reason if reason.standing() == Standing::Current => false,
+        reason if reason.standing() == Standing::Current => None,
         // It may be all that tells that what stands there is ours to take back.
-        _ if matches!(regime, Regime::Left { .. }) => true,
-        // The value was read, and differs: what failed stays on record while the same value is wanted, and what has taken
-        // effect as long as it stands there.
+        _ if matches!(regime, Regime::Left { .. }) => status.pending.clone(),
+        // The value was read, differs, and nothing was written in this look. What has taken effect before stays on record as
+        // long as it stands there, and what has failed while the same is wanted; what was only begun has come to nothing.
         Reason::AwaitingRollout | Reason::AwaitingWindow | Reason::Drifted => {
-            seen == Some(pending.to) || regime.target().is_some_and(|target| target.holds(pending.to))
+            let before = before.status.as_ref()?;
+            let failed = verdict::ready_reason(&before.conditions) != Some(Reason::Progressing);
+            let same = |pending: &Pending| regime.target().is_some_and(|target| target.holds(pending.to));
+            let stands = |pending: &Pending| status.timeout_seconds == Some(pending.to);
+            before.pending.clone().filter(|pending| stands(pending) || failed && same(pending))
         }
-        _ => true,
+        _ => status.pending.clone(),
     }
 }
 

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 
+use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
 use crate::controller::rollouts::is_bounded;
@@ -18,8 +20,8 @@ pub(super) struct Turns<'a> {
     context: &'a Arc<Context>,
     policy: Option<Key>,
     gateway: String,
-    /// Whether a look is under way that has not said what it has come to.
-    open: Cell<bool>,
+    /// When the look has begun that has not said yet what it has come to.
+    begun: Cell<Option<Timestamp>>,
 }
 
 impl<'a> Turns<'a> {
@@ -32,13 +34,13 @@ impl<'a> Turns<'a> {
             context,
             policy: policy.map(|policy| Key::of(policy.meta())),
             gateway: gateway.name_any(),
-            open: Cell::new(false),
+            begun: Cell::new(None),
         }
     }
 
     /// A look has begun.
     pub(super) fn begun(&self) {
-        self.open.set(true);
+        self.begun.set(Some(clock::now().0));
     }
 
     /// Whether the policy's task calls for a look.
@@ -48,18 +50,19 @@ impl<'a> Turns<'a> {
 
     /// The look has come to this, and that is written.
     pub(super) fn ended(&self, reason: Reason) {
-        self.open.set(false);
+        let begun = self.begun.take();
         let Some(policy) = &self.policy else { return };
         let asks = matches!(reason, Reason::AwaitingRollout | Reason::AwaitingWindow);
-        let in_order = reason.standing() == Standing::Current;
-        self.context.rollouts.ended(policy, &self.gateway, asks, in_order);
-        wake(self.context, Kind::Policy, policy.clone());
+        let in_order = begun.filter(|_| reason.standing() == Standing::Current);
+        if self.context.rollouts.ended(policy, &self.gateway, asks, in_order) {
+            wake(self.context, Kind::Policy, policy.clone());
+        }
     }
 }
 
 impl Drop for Turns<'_> {
     fn drop(&mut self) {
-        let Some(policy) = self.policy.as_ref().filter(|_| self.open.get()) else { return };
+        let Some(policy) = self.policy.as_ref().filter(|_| self.begun.get().is_some()) else { return };
         if self.context.rollouts.give_back(policy, &self.gateway) {
             wake(self.context, Kind::Policy, policy.clone());
         }

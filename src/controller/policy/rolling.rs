@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
 use super::Subject;
+use super::summary::listed;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::rollouts::{Answers, Stage, Wish};
@@ -60,14 +61,17 @@ impl Rolling {
         let changed = names(|standing| standing == Standing::Proven);
         let count = |names: &[String]| i64::try_from(names.len()).unwrap_or(i64::MAX);
         let halted = |record: Option<&Record>| record.is_some_and(|r| r.phase == Phase::Halted);
+        let resumed = halted(record) && !halted(plan.record.as_ref());
+        // What has failed need not wait for its next look.
+        let again = failed.iter().filter(|_| resumed).cloned();
         Self {
             answers: Answers {
                 number: Some(number).filter(|_| !plan.undecided),
                 started: plan.record.as_ref().map(|record| record.started),
                 halted: halted(plan.record.as_ref()),
-                resumed: halted(record) && !halted(plan.record.as_ref()),
+                resumed,
                 begin: plan.begin,
-                check: plan.check,
+                check: plan.check.into_iter().chain(again).collect(),
             },
             lacks_canaries: plan.lacks_canaries,
             guarded: policy.spec.rollout.is_none()
@@ -87,6 +91,15 @@ impl Rolling {
         }
     }
 
+    /// Why it has halted, as a clause: changes have failed, or else canaries could not be found in order.
+    pub(super) fn cause(&self, names: usize) -> String {
+        if !self.failed.is_empty() {
+            return format!("changing {} failed", listed(&self.failed, names));
+        }
+        let canaries = self.status.as_ref().map(|status| &*status.canaries).unwrap_or_default();
+        format!("three tries in a row did not find every canary in order: {}", listed(canaries, names))
+    }
+
     /// How far the rollout has got.
     pub(super) fn phase(&self) -> Option<Phase> {
         self.status.as_ref().map(|status| status.phase)
@@ -103,8 +116,10 @@ pub(super) fn roll(
 ) -> Rolling {
     let key = Key::new(policy.namespace().unwrap_or_default(), policy.name_any());
     let record = policy.status.as_ref().and_then(|status| status.rollout.as_ref()).map(Record::from);
-    let view = View { policy, target, subjects, started: record.as_ref().map(|record| record.started) };
-    let ((members, tightened, drifts), number) =
+    // Once all is done, what fails is the repair of a drift: no failed change of a rollout.
+    let under_way = record.as_ref().filter(|record| record.phase != Phase::Complete);
+    let view = View { policy, target, subjects, started: under_way.map(|record| record.started) };
+    let (Survey { members, tightened, drifts, interrupted }, number) =
         context.rollouts.survey(&key, target, |stage, seed| view.survey(stage, seed));
     let mut rules = view.rules();
     let mut undecided = false;
@@ -115,7 +130,7 @@ pub(super) fn roll(
         }
     }
     let window_open = windows::closed(context, &policy.spec.windows, policy).is_none();
-    let plan = match &rules {
+    let mut plan = match &rules {
         Some(rules) => plan(
             record.as_ref(),
             &Scene {
@@ -126,11 +141,15 @@ pub(super) fn roll(
                 latest_attempt: view.latest_attempt(),
                 window_open,
                 resume,
-                now: clock::now().0,
+                now: clock::precisely(),
             },
         ),
         None => at_once(&members, undecided, window_open),
     };
+    let halted = plan.record.as_ref().is_some_and(|record| record.phase == Phase::Halted);
+    let goes_on = |wish| wish == Wish::Restore || window_open && !halted;
+    // They hold a place already.
+    plan.begin.extend(interrupted.into_iter().filter(|(_, wish)| goes_on(*wish)).map(|(name, _)| name));
     Rolling::of(policy, record.as_ref(), plan, &members, number)
 }
 
@@ -144,6 +163,18 @@ fn at_once(members: &BTreeMap<String, Member>, undecided: bool, window_open: boo
     };
     let begin = members.iter().filter(|(_, member)| may(member.standing)).map(|(name, _)| name.clone());
     Plan { record: None, begin: begin.collect(), check: Vec::new(), undecided, lacks_canaries: false }
+}
+
+/// How a policy's gateways stand.
+struct Survey {
+    /// Every gateway that takes part.
+    members: BTreeMap<String, Member>,
+    /// How many of those that ask would be tightened.
+    tightened: usize,
+    /// How many have drifted lately.
+    drifts: usize,
+    /// Whose change was begun and came to no end, as when the operator died: they ask to go on.
+    interrupted: Vec<(String, Wish)>,
 }
 
 /// A policy and its gateways.
@@ -184,8 +215,7 @@ impl View<'_> {
             .collect()
     }
 
-    /// Every gateway that takes part, how many of those that ask would be tightened, and how many have drifted lately.
-    fn survey(&self, stage: &mut Stage, seed: bool) -> (BTreeMap<String, Member>, usize, usize) {
+    fn survey(&self, stage: &mut Stage, seed: bool) -> Survey {
         let interval = schedule::parse(&self.policy.spec.interval).unwrap_or(schedule::CAP);
         if seed {
             self.recall_drifts(stage, interval);
@@ -201,7 +231,27 @@ impl View<'_> {
             stage.asking.get(name).is_some_and(|asking| asking.wish == Wish::Change { tightens: true })
         };
         let tightened = members.keys().filter(|name| tightens(name)).count();
-        (members, tightened, stage.drifted.len())
+        let interrupted = self.subjects.iter().filter_map(|subject| {
+            let gateway = subject.entry.valid()?;
+            let name = gateway.name_any();
+            let wish = stage.asking.get(&name)?.wish;
+            let open = !stage.granted.contains(&name) && members.contains_key(&name);
+            (open && self.is_interrupted(gateway, wish)).then_some((name, wish))
+        });
+        let interrupted = interrupted.collect();
+        Survey { interrupted, members, tightened, drifts: stage.drifted.len() }
+    }
+
+    /// Whether a gateway that asks has begun this very change before.
+    fn is_interrupted(&self, gateway: &X2Gateway, wish: Wish) -> bool {
+        let status = gateway.status.as_ref().filter(|status| is_begun(status, &self.policy.name_any()));
+        let pending = status.and_then(|status| status.pending.as_ref());
+        let in_this_rollout = |since| self.started.is_none_or(|started| since >= started);
+        pending.is_some_and(|pending| match wish {
+            Wish::Restore => true,
+            Wish::Repair => self.target.holds(pending.to),
+            Wish::Change { .. } => self.target.holds(pending.to) && in_this_rollout(pending.since.0),
+        })
     }
 
     /// Drifts put back within the last interval, as histories tell of them.
@@ -241,7 +291,7 @@ impl View<'_> {
         let ours = status.policy.as_ref() == Some(&policy);
         let governed = subject.is_governed_by(&policy);
         let left = matches!(&subject.regime, Some(Regime::Left { policy: left }) if *left == policy);
-        let begun = ours && status.pending.is_some() && reason == Some(Reason::Progressing);
+        let begun = is_begun(status, &policy);
         if gateway.spec.connection.suspend {
             return begun.then_some(Standing::UnderWay).filter(|_| stage.granted.contains(name));
         }
@@ -262,6 +312,7 @@ impl View<'_> {
             Some(Wish::Repair) => Standing::Drifted,
             Some(Wish::Change { .. } | Wish::Restore) => Standing::Waiting,
             None if ours && self.is_proven(status, reason) => Standing::Proven,
+            None if status.pending.is_some() && !stage.looked.contains(name) => Standing::Unread,
             None if stage.looked.contains(name) || could_not_be_read(gateway, status, reason) => {
                 Standing::Unreadable
             }
@@ -281,6 +332,12 @@ impl View<'_> {
         let pending = gateways.filter_map(|gateway| gateway.status.as_ref()?.pending.as_ref());
         pending.map(|pending| pending.since.0).max()
     }
+}
+
+/// Whether a policy's change was begun, and nothing is known of its end.
+fn is_begun(status: &X2GatewayStatus, policy: &str) -> bool {
+    let progressing = verdict::ready_reason(&status.conditions) == Some(Reason::Progressing);
+    status.policy.as_deref() == Some(policy) && status.pending.is_some() && progressing
 }
 
 /// Whether the last look at a gateway, though not one for this target, could not read it.

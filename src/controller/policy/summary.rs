@@ -91,9 +91,9 @@ impl Summary<'_> {
             Some(rolling) if rolling.phase() == Some(Phase::Halted) => Verdict::new(
                 Reason::RolloutHalted,
                 format!(
-                    "The rollout has halted, since changing {} failed. Nothing more is changed: correct what is wrong, then \
+                    "The rollout has halted, since {}. Nothing more is changed: correct what is wrong, then \
                      change the spec or set the annotation tenure.dev/reconcile-requested-at to a new value.",
-                    listed(&rolling.failed, NAMES)
+                    rolling.cause(NAMES)
                 ),
             ),
             _ => policy_verdict(self.parts, self.policy.spec.mode == Mode::Observe),
@@ -174,7 +174,8 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
         if current && !governed && reason.is_none_or(|r| r.standing() == Standing::Current) {
             State::Pending
         } else {
-            state_of(reason, governed && proven && holds(status.timeout_seconds))
+            let fitted = governed && holds(status.proven_timeout_seconds);
+            state_of(reason, governed && proven && holds(status.timeout_seconds), fitted)
         }
     };
     Part { name, state, verdict }

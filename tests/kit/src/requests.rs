@@ -114,6 +114,8 @@ pub struct Entry {
     pub status: Option<u16>,
     /// The body of a write, as it came.
     pub written: Option<String>,
+    /// When it had had its effect and was answered, or its answer was lost.
+    pub served_at: Option<Instant>,
 }
 
 /// One atomic counter a kind.
@@ -226,7 +228,19 @@ impl RequestLog {
             if log.entries.len() == LOG_LENGTH {
                 log.entries.pop_front();
             }
-            let entry = Entry { sequence, at, object, kind, line, host, server_name, status: None, written };
+            let served_at = None;
+            let entry = Entry {
+                sequence,
+                at,
+                object,
+                kind,
+                line,
+                host,
+                server_name,
+                status: None,
+                written,
+                served_at,
+            };
             log.entries.push_back(entry);
             sequence
         };
@@ -269,6 +283,7 @@ impl Ticket {
         let place = self.sequence.checked_sub(first).and_then(|place| usize::try_from(place).ok());
         if let Some(entry) = place.and_then(|place| log.entries.get_mut(place)) {
             entry.status = status;
+            entry.served_at = Some(clock::instant());
         }
     }
 }

@@ -11,6 +11,10 @@ use crate::world::World;
 /// The files, in the order in which they are applied: credentials come before what needs them.
 const FILES: [&str; 4] =
     ["x2-credentials.yaml", "x2-gateways.yaml", "kona-credentials.yaml", "kona-customers.yaml"];
+/// The file of the rollout, which comes later.
+const ROLLOUT: &str = "x2-rollout.yaml";
+/// How long its canary is watched: nobody looks at a demo for ten minutes.
+const SOAK: &str = "5s";
 
 /// One file.
 pub(crate) struct Example {
@@ -20,19 +24,29 @@ pub(crate) struct Example {
     pub(crate) documents: Vec<Value>,
 }
 
-/// Reads all files.
+/// Reads the files that are applied at the beginning.
 pub(crate) fn read() -> Result<Vec<Example>> {
-    let folder = root()?.join("examples");
-    let read = |name: &'static str| {
-        let yaml =
-            fs::read_to_string(folder.join(name)).with_context(|| format!("reading examples/{name}"))?;
-        let documents = serde_saphyr::from_multiple(&yaml).with_context(|| format!("examples/{name}"))?;
-        Ok(Example { name, documents })
-    };
-    FILES.into_iter().map(read).collect()
+    FILES.into_iter().map(Example::read).collect()
+}
+
+/// Reads the file of the rollout.
+pub(crate) fn rollout() -> Result<Example> {
+    Example::read(ROLLOUT)
 }
 
 impl Example {
+    fn read(name: &'static str) -> Result<Self> {
+        let file = root()?.join("examples").join(name);
+        let yaml = fs::read_to_string(file).with_context(|| format!("reading examples/{name}"))?;
+        let documents = serde_saphyr::from_multiple(&yaml).with_context(|| format!("examples/{name}"))?;
+        Ok(Self { name, documents })
+    }
+
+    /// How many gateways it declares.
+    pub(crate) fn gateways(&self) -> usize {
+        self.documents.iter().filter(|document| text(document, "/kind") == "X2Gateway").count()
+    }
+
     /// What it holds: `2 TokenPolicy, 4 X2Gateway`.
     pub(crate) fn contents(&self) -> String {
         let mut counts: Vec<(&str, usize)> = Vec::new();
@@ -61,6 +75,9 @@ fn stage(mut document: Value, world: &World, interval: Option<&str>) -> Result<V
     let change = match text(&document, "/kind") {
         "X2Gateway" => json!({"spec": {"url": world.gateway(&name)?.url()}}),
         "KonaServer" => json!({"spec": {"url": world.kona.url()}}),
+        "TokenPolicy" if document.pointer("/spec/rollout/canary/soak").is_some() => {
+            json!({"spec": {"rollout": {"canary": {"soak": SOAK}}}})
+        }
         "TokenPolicy" | "CustomerTokenTtl" => {
             interval.map_or(json!({}), |i| json!({"spec": {"interval": i}}))
         }

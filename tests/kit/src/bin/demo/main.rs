@@ -29,7 +29,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, Parser)]
 #[command(name = "demo", bin_name = "cargo demo --", version)]
 struct Options {
-    /// Shows and checks five things by itself, and ends: with 0 if all of them held, else with 1
+    /// Shows and checks six things by itself, and ends: with 0 if all of them held, else with 1
     #[arg(long)]
     tour: bool,
     /// Uses this cluster instead of a control plane of its own. It gets a namespace, and the CRDs if they are absent; both
@@ -94,7 +94,7 @@ async fn show(options: &Options, screen: &Screen) -> ExitCode {
 }
 
 async fn perform(options: &Options, screen: &Screen, cleanup: &mut Cleanup) -> Result<()> {
-    let kind = if options.tour { "a tour in five steps" } else { "a demo" };
+    let kind = if options.tour { "a tour in six steps" } else { "a demo" };
     screen.title(&format!("tenure {}: {kind}", env!("CARGO_PKG_VERSION")));
     screen.blank();
     let stage = Stage::set_up(options.kubeconfig.clone(), &options.cargo, screen, cleanup).await?;

@@ -29,6 +29,8 @@ pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) namespace: TestNamespace,
     pub(crate) examples: Vec<Example>,
+    /// What is applied later, to be rolled out.
+    pub(crate) rollout: Example,
     /// How a user points kubectl at it.
     pub(crate) kubectl: Kubectl,
     plane: ControlPlane,
@@ -53,6 +55,7 @@ impl Stage {
         cleanup: &mut Cleanup,
     ) -> Result<Self> {
         let examples = examples::read()?;
+        let rollout = examples::rollout()?;
         let plane = start_plane(given, screen).await?;
         if !plane.is_ours() {
             cleanup.kubeconfig = Some(plane.kubeconfig()?);
@@ -60,12 +63,13 @@ impl Stage {
         let since = clock::instant();
         let binary = build::operator(cargo, screen).await?;
         screen.item("operator", &format!("built in {:.1} s", since.elapsed().as_secs_f64()));
-        let world = World::start(&examples)?;
+        let world = World::start(&examples.iter().chain([&rollout]).collect::<Vec<_>>())?;
         let (appliances, customers) = (world.gateways.len(), world.customers.len());
         screen.item(
             "systems",
             &format!("{appliances} simulated Profitap X2 as from the factory: tokens live 86400 s"),
         );
+        screen.item("", &format!("({} of them for the rollout, later)", rollout.gateways()));
         screen.item("", &format!("1 simulated TEKTELIC Kona server with {customers} customers"));
 
         cleanup.crds = install_absent_crds(&plane, &build::root()?.join("crds")).await?;
@@ -78,17 +82,28 @@ impl Stage {
         let operator = Operator::start_in_session(&binary, &access, &arguments).await?;
         screen.item("operator", "at work, as a ServiceAccount with no more rights than it needs");
         let kubectl = kubectl(&plane, namespace.name())?;
-        Ok(Self { operator, world, namespace, examples, kubectl, plane })
+        Ok(Self { operator, world, namespace, examples, rollout, kubectl, plane })
     }
 
     /// Applies the examples, adapted to the simulated systems.
     pub(crate) async fn apply_examples(&self, interval: Option<&str>, screen: &Screen) -> Result<()> {
         for example in &self.examples {
-            for document in example.staged(&self.world, interval)? {
-                self.namespace.apply_yaml(&document.to_string()).await?;
-            }
-            screen.row("applied", &format!("examples/{:<24}{}", example.name, example.contents()));
+            self.apply(example, interval, screen).await?;
         }
+        Ok(())
+    }
+
+    /// Applies one file of the examples.
+    pub(crate) async fn apply(
+        &self,
+        example: &Example,
+        interval: Option<&str>,
+        screen: &Screen,
+    ) -> Result<()> {
+        for document in example.staged(&self.world, interval)? {
+            self.namespace.apply_yaml(&document.to_string()).await?;
+        }
+        screen.row("applied", &format!("examples/{:<24}{}", example.name, example.contents()));
         Ok(())
     }
 

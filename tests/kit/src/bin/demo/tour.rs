@@ -1,5 +1,6 @@
-//! The scripted tour: five things, each announced, shown and checked.
+//! The scripted tour: six things, each announced, shown and checked.
 
+mod rollout;
 mod steps;
 
 use std::fmt::Debug;
@@ -65,6 +66,9 @@ impl Tour<'_> {
             "The Secret gets a wrong password; it is not tried over and over, and corrected it counts again.";
         self.step("Password", story, Self::password).await?;
         self.step("Quiet", "Nothing changes; a check costs one GET and nothing else.", Self::quiet).await?;
+        let story =
+            "The first gateway of a new policy fails: the others are not touched until it is repaired.";
+        self.step("Rollout", story, Self::roll_out).await?;
         let others: u64 = self.figures.iter().map(|Figures { counts, .. }| others(counts)).sum();
         check("requests that are neither logins nor GETs nor writes", &0, &others)?;
         self.sum_up();

@@ -48,7 +48,7 @@ impl World {
     ///
     /// # Errors
     /// When a port cannot be opened.
-    pub(crate) fn start(examples: &[Example]) -> Result<Self> {
+    pub(crate) fn start(examples: &[&Example]) -> Result<Self> {
         let documents = || examples.iter().flat_map(|example| &example.documents);
         let of_kind = |kind| documents().filter(move |document| text(document, "/kind") == kind);
         let names: Vec<&str> = of_kind("X2Gateway").map(|gateway| text(gateway, "/metadata/name")).collect();

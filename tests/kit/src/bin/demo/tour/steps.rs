@@ -216,7 +216,7 @@ impl Tour<'_> {
     }
 
     /// What a user would type to the same effect.
-    fn command(&self, arguments: &str) {
+    pub(super) fn command(&self, arguments: &str) {
         self.screen.command(&format!("{} {arguments}", self.stage.kubectl.command));
     }
 }

@@ -1,0 +1,120 @@
+//! What is told of a customer: its status, and events.
+
+use kube::ResourceExt as _;
+
+use super::{Findings, HISTORY, Memory};
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::events::{Happening, reference};
+use crate::controller::workers::Kind;
+use crate::controller::{report, server};
+use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange, TtlSeconds};
+use crate::engine::customer::{Original, words};
+use crate::engine::verdict::{self, Notes, Verdict};
+
+/// The status after a look.
+pub(super) fn new_status(
+    customer: &CustomerTokenTtl,
+    findings: &Findings,
+    memory: &Memory,
+    reported: bool,
+) -> CustomerTokenTtlStatus {
+    let mut status = customer.status.clone().unwrap_or_default();
+    // A failure that may pass leaves Ready as it is, even where something else is written.
+    if reported {
+        report::set_verdict(&mut status, customer, &findings.verdict, &Notes::default());
+        status.next_window = findings.next_window.map(Time);
+    }
+    let now = clock::now();
+    if let Some(url) = &findings.effective_url {
+        status.effective_url = Some(url.clone());
+    }
+    if let Some(read) = &findings.read {
+        set_read(&mut status, read);
+    }
+    if let Some(proven) = findings.proven {
+        status.proven = Some(proven);
+        status.last_proven_time = Some(now);
+        status.refused_login.clear();
+    } else if !memory.owed.is_empty() {
+        // What was proven before a change says nothing of it: the next look proves it.
+        status.proven = None;
+    }
+    if let Some(refused) = &findings.refused {
+        server::remember(&mut status.refused_login, refused);
+    }
+    forget_pending(&mut status, findings, memory);
+    for (change, original) in &memory.owed {
+        // Known since the first change, or never: what stands there later may be ours.
+        if status.history.is_empty() {
+            status.original.get_or_insert_with(|| original.clone());
+        }
+        status.history.insert(0, change.clone());
+        status.history.truncate(HISTORY);
+    }
+    status
+}
+
+/// Takes over what was read.
+pub(super) fn set_read(status: &mut CustomerTokenTtlStatus, (title, ttl): &(Option<String>, TtlSeconds)) {
+    status.customer_title.clone_from(title);
+    status.access_token_ttl_seconds = ttl.access_token_ttl_seconds;
+    status.refresh_token_ttl_seconds = ttl.refresh_token_ttl_seconds;
+    status.last_checked_time = Some(clock::now());
+}
+
+/// Drops a change that was begun once it is recorded, or known not to be in force.
+fn forget_pending(status: &mut CustomerTokenTtlStatus, findings: &Findings, memory: &Memory) {
+    let Some(pending) = &status.pending else { return };
+    let in_force = findings.read.as_ref().is_none_or(|(_, ttl)| *ttl == pending.to);
+    if !memory.owed.is_empty() || (memory.begun.is_none() && !in_force) {
+        status.pending = None;
+    }
+    // What stood before a change that came to nothing may be changed by others until there is one that does not.
+    if findings.unwritten && memory.begun.is_none() && status.history.is_empty() && memory.owed.is_empty() {
+        status.original = None;
+    }
+}
+
+/// Tells of changes and of a worse standing: after the status was written.
+pub(super) fn announce(
+    context: &Context,
+    customer: &CustomerTokenTtl,
+    owed: &[(TtlChange, Original)],
+    verdict: Option<&Verdict>,
+) {
+    let object = reference(customer);
+    let (namespace, name) = (customer.namespace().unwrap_or_default(), customer.name_any());
+    for (TtlChange { to, cause, .. }, _) in owed {
+        let seconds = |value: Option<u32>| value.unwrap_or_default();
+        let (access, refresh) = (seconds(to.access_token_ttl_seconds), seconds(to.refresh_token_ttl_seconds));
+        let (reason, note) = match cause {
+            Cause::Policy => (
+                "TtlChanged",
+                format!("Token lifetimes set to {access} s (access) and {refresh} s (refresh)."),
+            ),
+            Cause::Drift => {
+                context.metrics.drift_corrected(Kind::Customer.as_str());
+                let note =
+                    format!("Token lifetimes put back to {access} s (access) and {refresh} s (refresh).");
+                ("DriftCorrected", note)
+            }
+            Cause::Restore => {
+                let note = "Token lifetimes restored to what they were before this resource: the server has";
+                ("TtlChanged", format!("{note} {}.", words(*to)))
+            }
+        };
+        tracing::info!(kind = "CustomerTokenTtl", namespace, name, access, refresh, ?cause, "{note}");
+        context.events.publish(Happening {
+            object: object.clone(),
+            reason,
+            note,
+            warning: false,
+            policy: None,
+        });
+    }
+    let before = customer.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+    if let Some(verdict) = verdict {
+        context.warn_of(object, None, before, verdict);
+    }
+}

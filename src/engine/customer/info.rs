@@ -1,0 +1,221 @@
+//! A customer's `additionalInfo`: how two keys get into it, and out of it again, with every other byte as it came.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Ttl;
+use crate::crd::TtlSeconds;
+
+/// Key of the access-token lifetime, in seconds (the vendor's page on token lifetimes).
+pub const ACCESS: &str = "accessTokenTtlSeconds";
+/// Key of the refresh-token lifetime, in seconds (the vendor's page on token lifetimes).
+pub const REFRESH: &str = "refreshTokenTtlSeconds";
+/// The field of a customer that holds both.
+pub const ADDITIONAL_INFO: &str = "additionalInfo";
+
+/// A JSON object whose values are kept as they were written: order, spacing and digits. A key that stands twice is an
+/// error, since one of the two would be lost.
+#[derive(Clone, Debug, Default)]
+pub struct RawObject(Vec<(String, Box<RawValue>)>);
+
+impl RawObject {
+    /// Reads a JSON object.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The value of a key, as it was written.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
+    }
+
+    /// The text of a key that holds a JSON string.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
+    }
+
+    /// Replaces a value where it stands, or appends it.
+    fn set(&mut self, key: &str, value: Box<RawValue>) {
+        match self.0.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((key.to_owned(), value)),
+        }
+    }
+
+    /// Takes a key out.
+    fn remove(&mut self, key: &str) {
+        self.0.retain(|(name, _)| name != key);
+    }
+
+    /// The object as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(self).ok()
+    }
+}
+
+impl Serialize for RawObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for RawObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = RawObject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawObject, A::Error> {
+                let mut entries = Vec::new();
+                let mut names = std::collections::HashSet::new();
+                while let Some((key, value)) = access.next_entry::<String, Box<RawValue>>()? {
+                    if !names.insert(key.clone()) {
+                        return Err(A::Error::custom("a key stands twice"));
+                    }
+                    entries.push((key, value));
+                }
+                Ok(RawObject(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// Why an `additionalInfo` cannot hold lifetimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Text that is not JSON.
+    #[error("its additionalInfo is free text, which cannot hold token lifetimes")]
+    FreeText,
+    /// JSON, but not an object.
+    #[error("its additionalInfo is not a JSON object, so it cannot hold token lifetimes")]
+    NotAnObject,
+    /// A key stands twice.
+    #[error("its additionalInfo is an object with a key that stands twice, which cannot be kept unchanged")]
+    DuplicateKey,
+}
+
+/// JSON text of each of the two keys as it stood before anything was written; a key without an entry was absent.
+pub type Original = BTreeMap<String, String>;
+
+/// A customer's `additionalInfo`, ready to be merged into.
+#[derive(Clone, Debug, Default)]
+pub struct AdditionalInfo(RawObject);
+
+impl AdditionalInfo {
+    /// Reads the field in any of the shapes that servers answer with: absent, null, `""`, an object, or an object inside
+    /// a string.
+    pub fn read(field: Option<&RawValue>) -> Result<Self, Unusable> {
+        let text = field.map_or("null", RawValue::get);
+        match text.trim_start().bytes().next() {
+            Some(b'n') => Ok(Self::default()),
+            Some(b'{') => object(text),
+            Some(b'"') => {
+                let inner: String = serde_json::from_str(text).map_err(|_| Unusable::FreeText)?;
+                match inner.trim_start().bytes().next() {
+                    None => Ok(Self::default()),
+                    Some(b'{') => object(&inner),
+                    Some(_) => Err(Unusable::FreeText),
+                }
+            }
+            _ => Err(Unusable::NotAnObject),
+        }
+    }
+
+    /// The lifetimes as they stand, in seconds; absent where a key is absent or no whole number.
+    #[must_use]
+    pub fn ttl(&self) -> TtlSeconds {
+        let seconds = |key| self.0.get(key).and_then(|value| value.get().parse().ok());
+        TtlSeconds { access_token_ttl_seconds: seconds(ACCESS), refresh_token_ttl_seconds: seconds(REFRESH) }
+    }
+
+    /// JSON text of each key that is present.
+    #[must_use]
+    pub fn original(&self) -> Original {
+        let text = |key: &str| self.0.get(key).map(|value| (key.to_owned(), value.get().to_owned()));
+        [ACCESS, REFRESH].into_iter().filter_map(text).collect()
+    }
+
+    /// The same with the two lifetimes set and nothing else changed.
+    #[must_use]
+    pub fn merged(mut self, ttl: Ttl) -> Self {
+        for (key, seconds) in [(ACCESS, ttl.access), (REFRESH, ttl.refresh)] {
+            if let Ok(value) = serde_json::value::to_raw_value(&seconds) {
+                self.0.set(key, value);
+            }
+        }
+        self
+    }
+
+    /// The same with each of the two keys as it was originally, or without it, and nothing else changed. An object stays an
+    /// object, even where the field was absent, null or empty text before: to the server that is the same. None where the
+    /// original is no JSON.
+    #[must_use]
+    pub fn restored(mut self, original: &Original) -> Option<Self> {
+        for key in [ACCESS, REFRESH] {
+            match original.get(key) {
+                Some(text) => self.0.set(key, RawValue::from_string(text.clone()).ok()?),
+                None => self.0.remove(key),
+            }
+        }
+        Some(self)
+    }
+
+    /// Whether the two keys hold what they did originally: the same values, in whatever spelling the server gives them.
+    #[must_use]
+    pub fn is_as(&self, original: &Original) -> bool {
+        [ACCESS, REFRESH].into_iter().all(|key| match (self.0.get(key), original.get(key)) {
+            (None, None) => true,
+            (Some(value), Some(text)) => is_same(value.get(), text),
+            _ => false,
+        })
+    }
+
+    /// The object as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Option<Box<RawValue>> {
+        self.0.to_json()
+    }
+}
+
+/// Whether two JSON texts say the same. Servers may write `7.2e3` as `7200.0`.
+fn is_same(one: &str, other: &str) -> bool {
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    one == other
+        || value(one).zip(value(other)).is_some_and(|(one, other)| {
+            one == other
+                || one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| one.total_cmp(&other).is_eq())
+        })
+}
+
+fn object(text: &str) -> Result<AdditionalInfo, Unusable> {
+    match RawObject::parse(text) {
+        Some(object) => Ok(AdditionalInfo(object)),
+        None if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => Err(Unusable::DuplicateKey),
+        None => Err(Unusable::FreeText),
+    }
+}
+
+/// The whole customer object, with another `additionalInfo` and everything else as it came.
+#[must_use]
+pub fn with_additional_info(mut customer: RawObject, info: &AdditionalInfo) -> Option<RawObject> {
+    customer.set(ADDITIONAL_INFO, info.to_json()?);
+    Some(customer)
+}

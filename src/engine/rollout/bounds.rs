@@ -1,0 +1,97 @@
+//! What bounds a rollout, and when a change needs bounds that nobody has set.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::crd::NumberOrPercent;
+use crate::engine::lifetime::Target;
+
+/// Below this, in seconds, people are logged out often enough to notice.
+const SHORT: u32 = 3600;
+/// A fleet smaller than this is changed at once.
+const FLEET: usize = 4;
+/// Time between the first gateway of a risky change and the others.
+const GUARD_SOAK: Duration = Duration::from_mins(1);
+
+/// What bounds a rollout, in gateways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Under change at once, at most.
+    pub max_concurrent: usize,
+    /// Failed changes that are borne.
+    pub max_failures: usize,
+    /// Who goes first.
+    pub canary: Option<Canary>,
+}
+
+impl Rules {
+    /// One gateway first, then, a minute later, all others: for a risky change by a policy without bounds of its own.
+    #[must_use]
+    pub fn guard() -> Self {
+        let canary = Canary { choice: Choice::First(1), soak: GUARD_SOAK };
+        Self { max_concurrent: usize::MAX, max_failures: usize::MAX, canary: Some(canary) }
+    }
+
+    /// So many drifting within one interval are put back at once; more of them are a reset of a whole site.
+    #[must_use]
+    pub fn bearable_drifts(&self) -> usize {
+        self.max_failures.saturating_add(self.max_concurrent)
+    }
+}
+
+/// The gateways that are changed first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// Which.
+    pub choice: Choice,
+    /// Time from their change until the others follow.
+    pub soak: Duration,
+}
+
+/// How canaries are chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// So many, in the order of their names.
+    First(usize),
+    /// These.
+    Named(BTreeSet<String>),
+}
+
+/// A number of gateways, where a share of `matched` is rounded up.
+#[must_use]
+pub fn at_least_one(limit: &NumberOrPercent, matched: usize) -> usize {
+    match share(limit) {
+        Ok(number) => number.max(1),
+        Err(percent) => matched.saturating_mul(percent).div_ceil(100).max(1),
+    }
+}
+
+/// A number of gateways, where a share of `matched` is rounded down.
+#[must_use]
+pub fn at_most(limit: &NumberOrPercent, matched: usize) -> usize {
+    match share(limit) {
+        Ok(number) => number,
+        Err(percent) => matched.saturating_mul(percent) / 100,
+    }
+}
+
+/// The number, or else the percentage.
+fn share(limit: &NumberOrPercent) -> Result<usize, usize> {
+    match limit {
+        NumberOrPercent::Number(number) => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
+        NumberOrPercent::Percent(text) => Err(text.trim_end_matches('%').parse().unwrap_or(0)),
+    }
+}
+
+/// Whether a target makes sessions so short that changing many gateways at once would be felt.
+#[must_use]
+pub fn is_short(target: Target) -> bool {
+    target.bounds().1 < SHORT
+}
+
+/// Whether changing all that wait would be felt: more than half of a fleet of four or more would be tightened to below an
+/// hour. `tightened` counts the gateways whose lifetime would become shorter.
+#[must_use]
+pub fn is_risky(target: Target, fleet: usize, tightened: usize) -> bool {
+    is_short(target) && fleet >= FLEET && tightened.saturating_mul(2) > fleet
+}
