@@ -54,6 +54,8 @@ pub struct Memory {
     polled: bool,
     /// Where the resource stood among its rivals in the last look.
     judged: Option<Standing>,
+    /// Our finalizer is off for good; the watch has not told yet.
+    has_gone: bool,
 }
 
 /// A write: what stood before it, in seconds, and why it is made.
@@ -148,7 +150,7 @@ impl Reconciled for X2Gateway {
 
     async fn look(context: &Arc<Context>, gateway: &Arc<Self>, memory: &mut Memory) -> Look {
         let governance = PolicySet::of(context, &gateway.namespace().unwrap_or_default()).governance(gateway);
-        if let Some(next) = keep_hold(context, gateway, &governance).await {
+        if let Some(next) = keep_hold(context, gateway, &governance, memory).await {
             return Look::NotDue(next);
         }
         let id = claim_id(gateway);
@@ -163,9 +165,14 @@ impl Reconciled for X2Gateway {
             called: Turns::of(context, gateway, &governance).calls(),
         };
         let requests = requests(gateway, &governance);
-        let moved = current_reason(gateway) == Some(Reason::AwaitingWindow)
-            && window_has_moved(context, gateway, &governance, &mut memory.pace);
-        if let Some(next) = not_due(gateway, memory, &inputs, &requests, moved) {
+        let moved = match current_reason(gateway) {
+            Some(Reason::AwaitingWindow) => window_has_moved(context, gateway, &governance, &mut memory.pace),
+            Some(Reason::AwaitingRollout) => !Turns::of(context, gateway, &governance).are_given(),
+            _ => false,
+        };
+        if let Some(next) =
+            not_due(gateway, memory, &inputs, &requests, moved, time_left(gateway, &governance))
+        {
             return at_the_latest(gateway, Look::NotDue(next));
         }
         let turns = Turns::of(context, gateway, &governance);
@@ -237,6 +244,7 @@ fn not_due(
     inputs: &Inputs,
     requests: &HashSet<Request>,
     moved: bool,
+    time_left: Option<Duration>,
 ) -> Option<tokio::time::Instant> {
     let asked = !requests.is_subset(&memory.handled);
     match &memory.inputs {
@@ -245,6 +253,10 @@ fn not_due(
             memory.contest = resumed_contest(gateway, reason);
             if reason.is_some_and(Reason::is_remote) && !asked {
                 memory.pace.postpone();
+                if let Some(left) = time_left {
+                    // No longer than what is left for restoring.
+                    memory.pace.not_later_than(clock::instant() + left.mul_f64(clock::random()));
+                }
                 memory.inputs = Some(inputs.clone());
             }
         }
@@ -255,6 +267,15 @@ fn not_due(
         memory.contest = Contest::default();
     }
     memory.pace.due().filter(|due| *due > clock::instant())
+}
+
+/// What is left for restoring, where a deletion waits for it: the gateway's own, or its policy's.
+fn time_left(gateway: &X2Gateway, governance: &Governance) -> Option<Duration> {
+    let left = matches!(governance.regime, Regime::Left { .. });
+    let policy = governance.policy.as_ref().filter(|_| left).map(|policy| policy.meta());
+    let deleted =
+        [Some(gateway.meta()), policy].into_iter().flatten().filter(|meta| restore::is_leaving(meta));
+    deleted.map(restore::time_left).min()
 }
 
 /// Reason of the Ready condition, if it speaks of the present spec.

@@ -8,9 +8,9 @@ use kube::core::{Selector, SelectorExt as _};
 use kube::{Resource as _, ResourceExt};
 
 use super::context::{Context, Request};
-use super::request;
 use super::store::{Entry, Key};
 use super::windows::{self, Closed};
+use super::{request, restore};
 use crate::crd::{Cause, DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::{InvalidTarget, Target};
@@ -126,7 +126,10 @@ impl PolicySet {
         let gives_back =
             spec.deletion_policy == DeletionPolicy::Restore && spec.mode == Mode::Enforce && !spec.suspend;
         let selects = || selector(policy).is_some_and(|selector| selector.matches(gateway.labels()));
-        (gives_back && (is_deleted(&**policy) || is_deleted(gateway) || !selects())).then_some(policy)
+        // Without our finalizer it has been let go, whoever else still holds it.
+        let goes = is_deleted(&**policy) && restore::is_held(policy.meta());
+        let gone = is_deleted(&**policy) && !goes;
+        (gives_back && !gone && (goes || is_deleted(gateway) || !selects())).then_some(policy)
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Memory {
     /// When it is to be planned again, at the earliest.
     plan_after: Option<Instant>,
     summed_up: Option<Instant>,
+    /// Our finalizer is off for good; the watch has not told yet.
+    has_gone: bool,
     /// The request that a halted rollout was resumed for.
     resumed: Option<String>,
 }
@@ -92,7 +94,8 @@ impl Subject {
     /// Whether the policy still owes this gateway what stood there before. One that is suspended is left alone, and one whose
     /// own deletion waits for us no longer is gone.
     fn awaits_restoration(&self, policy: &str) -> bool {
-        self.entry.valid().is_some_and(|gateway| {
+        // What is not understood may be understood again in time.
+        self.entry.valid().map_or(restore::is_held(self.entry.meta()), |gateway| {
             let status = gateway.status.as_ref().filter(|status| governance::is_changed(status));
             status.and_then(|status| status.policy.as_deref()) == Some(policy)
                 && !gateway.spec.connection.suspend
@@ -120,15 +123,17 @@ impl Reconciled for TokenPolicy {
         }
         memory.generation = policy.meta().generation;
         let subjects = subjects(context, policy);
-        if let Some(next) = keep_hold(context, policy, &subjects).await {
+        let hold = keep_hold(context, policy, &subjects, memory).await;
+        if let Hold::Until(next) = hold {
             return Look::NotDue(next);
         }
+        let barred = matches!(hold, Hold::Forbidden);
         let begun = clock::instant();
         let parts = summary::parts(context, policy, &subjects);
         count(context, policy, Some(&parts));
         let rolling = roll(context, policy, &subjects, memory);
         let (status, verdict) =
-            Summary { context, policy, parts: &parts, rolling: rolling.as_ref() }.status();
+            Summary { context, policy, parts: &parts, rolling: rolling.as_ref(), barred }.status();
         memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
         let ready = verdict.reason.standing() == Standing::Current;
         let spaced = memory.summed_up.and_then(|last| still_to_come(last, SPACING));
@@ -141,7 +146,10 @@ impl Reconciled for TokenPolicy {
                 return Look::Done { next: clock::instant() + AGAIN, ready };
             }
         }
-        if let Some(rolling) = rolling {
+        if let Some(mut rolling) = rolling {
+            if barred {
+                rolling.answers.begin.clear();
+            }
             if rolling.phase() != Some(Phase::Halted) {
                 memory.resumed = open_request(policy).map(str::to_owned);
             }
@@ -201,6 +209,10 @@ fn subjects(context: &Context, policy: &TokenPolicy) -> Vec<Subject> {
     let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
     let set = PolicySet::of(context, &namespace);
     let subject = |entry: Entry<X2Gateway>| {
+        if entry.meta().deletion_timestamp.is_some() && !restore::is_held(entry.meta()) {
+            // It is nobody's any more, though somebody else still keeps it from going.
+            return None;
+        }
         let selected = selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS));
         let in_force = |gateway: &Arc<X2Gateway>| {
             gateway.status.as_ref().and_then(|s| s.policy.as_deref()) == Some(&*name)
@@ -214,42 +226,69 @@ fn subjects(context: &Context, policy: &TokenPolicy) -> Vec<Subject> {
 
 static NO_LABELS: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
 
-/// Adds our finalizer where a deletion is to wait for gateways, and takes it off where it need not. Returns the time of the
-/// next look where there is nothing else to do before that.
+/// Whether a policy's deletion waits for us as it should.
+enum Hold {
+    AsWanted,
+    /// We may not put our finalizer on, so nothing may be changed.
+    Forbidden,
+    /// Nothing else is to be done before that.
+    Until(Instant),
+}
+
+/// Puts our finalizer on where a deletion is to wait for gateways, and takes it off where it need not.
 async fn keep_hold(
     context: &Arc<Context>,
     policy: &Arc<TokenPolicy>,
     subjects: &[Subject],
-) -> Option<Instant> {
+    memory: &mut Memory,
+) -> Hold {
     let TokenPolicy { spec, metadata: meta, .. } = &**policy;
     let gives_back = spec.deletion_policy == DeletionPolicy::Restore;
-    let written = if !is_deleted(&**policy) {
-        if gives_back {
-            restore::hold::<TokenPolicy>(context, meta).await
-        } else {
-            restore::release::<TokenPolicy>(context, meta).await
-        }
-    } else if !restore::is_held(meta) {
-        return Some(clock::instant() + UNDISTURBED);
+    if is_deleted(&**policy) {
+        return let_go(context, policy, subjects, memory).await;
+    }
+    let written = if gives_back {
+        restore::hold::<TokenPolicy>(context, meta).await
     } else {
-        let open = subjects.iter().filter(|subject| subject.awaits_restoration(&policy.name_any()));
-        let open: Vec<String> = open.filter_map(|subject| subject.entry.meta().name.clone()).collect();
-        let nothing_to_do = open.is_empty() || !gives_back || spec.suspend || spec.mode == Mode::Observe;
-        let why = if nothing_to_do { None } else { restore::let_go(context, meta).await };
-        if why.is_none() && !nothing_to_do {
-            return None;
-        }
-        let written = restore::release::<TokenPolicy>(context, meta).await;
-        if let Some(why) = why.filter(|_| written != Written::Failed) {
-            let why = format!("{}; these gateways keep their values: {}", why.as_str(), listed(&open, NAMES));
-            restore::skipped(context, reference(&**policy), &why);
-        }
-        if written != Written::Failed {
-            return Some(clock::instant() + UNDISTURBED);
-        }
-        written
+        restore::release::<TokenPolicy>(context, meta).await
     };
-    (written == Written::Failed).then(|| clock::instant() + AGAIN_SOON)
+    match written {
+        Written::Failed => Hold::Until(clock::instant() + AGAIN_SOON),
+        Written::Forbidden if gives_back => Hold::Forbidden,
+        _ => Hold::AsWanted,
+    }
+}
+
+/// Lets a deleted policy go once its gateways have what stood there before, or will not get it.
+async fn let_go(
+    context: &Arc<Context>,
+    policy: &Arc<TokenPolicy>,
+    subjects: &[Subject],
+    memory: &mut Memory,
+) -> Hold {
+    let TokenPolicy { spec, metadata: meta, .. } = &**policy;
+    if memory.has_gone || !restore::is_held(meta) {
+        return Hold::Until(clock::instant() + UNDISTURBED);
+    }
+    let open = subjects.iter().filter(|subject| subject.awaits_restoration(&policy.name_any()));
+    let open: Vec<String> = open.filter_map(|subject| subject.entry.meta().name.clone()).collect();
+    let gives_back = spec.deletion_policy == DeletionPolicy::Restore;
+    let nothing_to_do = open.is_empty() || !gives_back || spec.suspend || spec.mode == Mode::Observe;
+    let why = if nothing_to_do { None } else { restore::let_go(context, meta).await };
+    if why.is_none() && !nothing_to_do {
+        return Hold::AsWanted;
+    }
+    match restore::release::<TokenPolicy>(context, meta).await {
+        Written::Failed => return Hold::Until(clock::instant() + AGAIN_SOON),
+        Written::Forbidden => return Hold::Until(restore::next_look(meta)),
+        Written::Unchanged | Written::Written | Written::Gone => {}
+    }
+    memory.has_gone = true;
+    if let Some(why) = why {
+        let why = format!("{}; these gateways keep their values: {}", why.as_str(), listed(&open, NAMES));
+        restore::skipped(context, reference(&**policy), &why);
+    }
+    Hold::Until(clock::instant() + UNDISTURBED)
 }
 
 /// Plans the rollout, where there is one.
@@ -308,6 +347,8 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
                 listed(&rolling.unchanged, NAMES)
             ),
         ),
+        // Nobody is proven to have anything where all have gone to another policy, or are given back what they had.
+        Phase::Complete if rolling.changed.is_empty() || is_deleted(policy) => return,
         Phase::Complete => {
             let target = policy.status.as_ref().and_then(|status| status.target.clone()).unwrap_or_default();
             ("RolloutComplete", format!("Every gateway that could be read is proven to have {target} s."))

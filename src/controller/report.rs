@@ -89,6 +89,8 @@ pub enum Written {
     Gone,
     /// The API server did not take it: look again soon.
     Failed,
+    /// The operator has no right to write finalizers.
+    Forbidden,
 }
 
 impl Reporter {
@@ -163,7 +165,11 @@ impl Part {
             return Written::Failed;
         }
         tracing::warn!(object = %key, code, "the API server refused {}", self.as_str());
-        if code == 422 { Written::Gone } else { Written::Failed }
+        match code {
+            403 if self == Self::Finalizers => Written::Forbidden,
+            422 => Written::Gone,
+            _ => Written::Failed,
+        }
     }
 }
 

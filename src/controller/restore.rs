@@ -18,6 +18,7 @@ use super::workers::Reconciled;
 use crate::clock;
 use crate::crd::{RESTORE, SKIP_RESTORE};
 use crate::engine::restoration::{self, LetGo};
+use crate::engine::verdict::{Reason, Verdict};
 
 /// Time between two looks whether the deletion of an object still waits: the end of its namespace is told by nobody.
 const LOOK: Duration = Duration::from_secs(5);
@@ -60,6 +61,17 @@ pub async fn release<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -
     }
     let wanted: Vec<String> = finalizers(meta).iter().filter(|f| *f != RESTORE).cloned().collect();
     write::<K>(context, meta, &wanted).await
+}
+
+/// What to report of an object that our finalizer cannot be put on.
+#[must_use]
+pub fn forbidden<K: Reconciled>() -> Verdict {
+    let message = format!(
+        "deletionPolicy is Restore, and the operator may not put its finalizer on a {}, so nothing is changed: grant it the \
+         verb patch on that kind.",
+        K::KIND.as_str()
+    );
+    Verdict::new(Reason::Forbidden, message)
 }
 
 /// Why a deletion does not wait for the remote value any longer, if so. Asks for the namespace, so it is for objects whose

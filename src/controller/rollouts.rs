@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::context::Context;
+use super::governance;
 use super::store::Key;
 use super::workers::{Kind, wake};
 use crate::clock;
@@ -104,6 +105,7 @@ impl Stage {
             self.target = Some(target);
             self.looked.clear();
             self.asking.retain(|_, asking| asking.wish == Wish::Restore);
+            self.granted.retain(|name| self.asking.contains_key(name));
             self.checked.clear();
             self.tries.clear();
             self.drifted.clear();
@@ -111,6 +113,16 @@ impl Stage {
             self.answered = self.questions;
             (self.started, self.halted) = (None, false);
         }
+    }
+
+    /// Forgets gateways that do not take part any more: should they come back, they are found out about anew.
+    pub(super) fn keep(&mut self, takes_part: impl Fn(&String) -> bool) {
+        self.looked.retain(&takes_part);
+        self.granted.retain(&takes_part);
+        self.due.retain(&takes_part);
+        self.asking.retain(|name, _| takes_part(name));
+        self.checked.retain(|name, _| takes_part(name));
+        self.tries.retain(|name, _| takes_part(name));
     }
 
     /// Puts a question, or finds the answer to it.
@@ -261,7 +273,9 @@ impl Rollouts {
                 let mut stages = self.stages();
                 let stage = stages.entry(policy.clone()).or_default();
                 match target {
-                    Some(target) if number.is_none() => stage.aim(target),
+                    Some(target) if number.is_none() && is_wanted(context, policy, target) => {
+                        stage.aim(target);
+                    }
                     // The policy wants something else by now: another look will ask for that.
                     Some(_) if stage.target != target => return Turn::Unknown,
                     _ => {}
@@ -270,10 +284,11 @@ impl Rollouts {
                 if let Some(answer) = answer {
                     return answer;
                 }
-                number = Some(asked);
+                if number.replace(asked).is_none() {
+                    wake(context, Kind::Policy, policy.clone());
+                }
                 stage.answers.subscribe()
             };
-            wake(context, Kind::Policy, policy.clone());
             tokio::select! {
                 _ = answers.changed() => {}
                 () = tokio::time::sleep_until(patience) => return Turn::Unknown,
@@ -281,6 +296,12 @@ impl Rollouts {
             }
         }
     }
+}
+
+/// Whether a policy still wants this.
+fn is_wanted(context: &Context, policy: &Key, target: Target) -> bool {
+    let policy = context.policies.valid(policy);
+    policy.is_some_and(|policy| governance::target(&policy, context) == Ok(target))
 }
 
 /// What the record in a status says of a rollout.

@@ -280,7 +280,7 @@ async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut M
     let ready = verdict.as_ref().is_some_and(|verdict| verdict.reason.standing() == Standing::Current);
     let due = memory.pace.due().unwrap_or_else(|| clock::instant() + INTERVAL);
     match report::write(context, &**server, status).await {
-        Written::Failed => Look::Done { next: clock::instant() + AGAIN, ready },
+        Written::Failed | Written::Forbidden => Look::Done { next: clock::instant() + AGAIN, ready },
         Written::Written => {
             if let Some(verdict) = verdict.filter(|_| !server.spec.connection.suspend) {
                 context.warn_of(reference(&**server), None, before, &verdict);

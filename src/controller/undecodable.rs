@@ -38,7 +38,7 @@ pub async fn report<K: Reconciled>(
         return next.min(restore::next_look(meta));
     };
     match restore::release::<K>(context, meta).await {
-        Written::Failed => clock::instant() + AGAIN,
+        Written::Failed | Written::Forbidden => clock::instant() + AGAIN,
         Written::Gone | Written::Written | Written::Unchanged => {
             restore::skipped(context, reference_of::<K>(meta), why.as_str());
             clock::instant() + UNDISTURBED

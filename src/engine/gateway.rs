@@ -178,6 +178,12 @@ fn restore(policy: &str, prior: &Prior, seen: Seen) -> Step {
                 Step::Report(Verdict { reason: Reason::InSync, .. }) => {
                     report(Reason::Unmanaged, unmanaged(seen.timeout))
                 }
+                Step::Report(_) => report(
+                    Reason::VerificationFailed,
+                    "The appliance reports the token lifetime from before the policy, but fresh tokens have another: check the \
+                     appliance."
+                        .to_owned(),
+                ),
                 other => other,
             }
         }

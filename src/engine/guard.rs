@@ -27,7 +27,7 @@ pub fn guard(
 ) -> Guard {
     let standings = || members.values().map(|member| member.standing).filter(|s| *s != Standing::Restoring);
     let begun = |r: &Record| r.phase != Phase::Complete && r.target_hash == target_hash(target, false);
-    if record.is_some_and(begun) {
+    if is_short(target) && record.is_some_and(begun) {
         return Guard::OneFirst;
     }
     let fleet = standings().count();

@@ -233,7 +233,7 @@ async fn at_url(
     report::set_verdict(&mut fresh, customer, &verdict, &Notes::default());
     match report::write(context, customer, fresh.clone()).await {
         report::Written::Written | report::Written::Unchanged => Some(fresh),
-        report::Written::Gone | report::Written::Failed => None,
+        _ => None,
     }
 }
 

@@ -215,7 +215,9 @@ async fn part(
         other => other.clone(),
     });
     match restore::release::<CustomerTokenTtl>(context, customer.meta()).await {
-        Written::Failed => Look::Done { next: restore::next_look(customer.meta()), ready: false },
+        Written::Failed | Written::Forbidden => {
+            Look::Done { next: restore::next_look(customer.meta()), ready: false }
+        }
         Written::Gone | Written::Written | Written::Unchanged => {
             memory.has_gone = true;
             if let Parting::Skipped(why) = parting {

@@ -218,6 +218,9 @@ impl Examination<'_> {
         let now = self.context.customers.valid(&key).ok_or(Stop::Void)?;
         let held = restore::hold::<CustomerTokenTtl>(self.context, now.meta()).await;
         let now = self.context.customers.valid(&key).ok_or(Stop::Void)?;
+        if held == Written::Forbidden {
+            return Err(restore::forbidden::<CustomerTokenTtl>().into());
+        }
         if matches!(held, Written::Failed | Written::Gone) || now.uid() != self.customer.uid() {
             return Err(Stop::Void);
         }
@@ -238,7 +241,7 @@ impl Examination<'_> {
         }
         match report::write(self.context, &*now, status).await {
             Written::Written | Written::Unchanged => Ok(()),
-            Written::Gone | Written::Failed => Err(Stop::Void),
+            Written::Gone | Written::Failed | Written::Forbidden => Err(Stop::Void),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use super::HISTORY;
 use super::examine::Examination;
 use crate::clock;
 use crate::controller::context::Context;
@@ -15,7 +16,7 @@ use crate::controller::store::Key;
 use crate::controller::windows::Closed;
 use crate::controller::{restore, windows};
 use crate::crd::{
-    Cause, DeletionPolicy, Pending, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus,
+    Cause, Change, DeletionPolicy, Pending, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus,
 };
 use crate::engine::verdict::{Notes, Reason, Verdict};
 
@@ -113,13 +114,14 @@ impl Examination<'_> {
         let restores = policy.spec.deletion_policy == DeletionPolicy::Restore;
         if restores {
             let Some(now) = self.now() else { return Err(Clearance::Void) };
-            if intent.cause != Cause::Restore
-                && matches!(
-                    restore::hold::<X2Gateway>(self.context, now.meta()).await,
-                    Written::Failed | Written::Gone
-                )
-            {
-                return Err(Clearance::Void);
+            let held = match intent.cause {
+                Cause::Restore => Written::Unchanged,
+                Cause::Policy | Cause::Drift => restore::hold::<X2Gateway>(self.context, now.meta()).await,
+            };
+            match held {
+                Written::Unchanged | Written::Written => {}
+                Written::Forbidden => return Err(Clearance::Wait(restore::forbidden::<X2Gateway>())),
+                Written::Failed | Written::Gone => return Err(Clearance::Void),
             }
         }
         // Only what is known to be ours is taken back.
@@ -132,7 +134,7 @@ impl Examination<'_> {
         let status = self.begun(policy, &now, intent, started);
         match report::write(self.context, &*now, status).await {
             Written::Written | Written::Unchanged => Ok(()),
-            Written::Gone | Written::Failed => Err(Clearance::Void),
+            Written::Gone | Written::Failed | Written::Forbidden => Err(Clearance::Void),
         }
     }
 
@@ -163,10 +165,19 @@ impl Examination<'_> {
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
         report::set_verdict(&mut status, gateway, &verdict, &notes);
         let now = clock::now();
+        let original = status.original_timeout_seconds;
+        let recorded = status.history.first().is_some_and(|last| last.to == from);
+        if cause == Cause::Restore && !recorded {
+            // A write of ours that was never recorded: once it is overwritten, nothing else tells that this value is ours.
+            let (policy, cause) = (name.clone(), Cause::Policy);
+            let change = Change { time: now.clone(), from: original, to: from, policy, cause };
+            status.history.insert(0, change);
+            status.history.truncate(HISTORY);
+        }
         let since = started.filter(|started| started.0 > now.0).unwrap_or_else(|| now.clone());
         status.pending = Some(Pending { to, since });
         status.timeout_seconds = Some(from);
-        status.original_timeout_seconds = status.original_timeout_seconds.or(Some(from));
+        status.original_timeout_seconds = original.or(Some(from));
         status.effective_url = Some(self.url.clone());
         status.last_checked_time = Some(now);
         status.policy = Some(name);

@@ -137,7 +137,7 @@ async fn at_url(
     report::set_verdict(&mut fresh, gateway, &verdict, &Notes::default());
     match report::write(context, gateway, fresh.clone()).await {
         report::Written::Written | report::Written::Unchanged => Some(fresh),
-        report::Written::Gone | report::Written::Failed => None,
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::Resource as _;
 use tokio::time::Instant;
 
-use super::{SOON, change};
+use super::{Memory, SOON, change};
 use crate::clock;
 use crate::controller::context::{Context, UNDISTURBED};
 use crate::controller::events::reference;
@@ -15,6 +15,7 @@ use crate::controller::restore;
 use crate::controller::workers::Look;
 use crate::crd::X2Gateway;
 use crate::engine::gateway::Regime;
+use crate::engine::lifetime::InvalidTarget;
 
 /// Puts our finalizer on where a deletion is to wait for us, and takes it off where it need not. Returns the time of the
 /// next look where there is nothing else to do before that.
@@ -22,26 +23,33 @@ pub(super) async fn keep_hold(
     context: &Arc<Context>,
     gateway: &Arc<X2Gateway>,
     governance: &Governance,
+    memory: &mut Memory,
 ) -> Option<Instant> {
     let meta = gateway.meta();
     let deleted = is_deleted(&**gateway);
-    if deleted && !restore::is_held(meta) {
+    if deleted && (memory.has_gone || !restore::is_held(meta)) {
         return Some(clock::instant() + UNDISTURBED);
     }
     let left = matches!(governance.regime, Regime::Left { .. });
+    // What its policy wants is not known; it may be understood again in time.
+    let unclear =
+        matches!(governance.regime, Regime::Enforced { target: Err(InvalidTarget::Undecodable), .. });
     let suspended = gateway.spec.connection.suspend;
-    let wanted =
-        if deleted { left && !suspended } else { left || change::is_to_be_held(gateway, governance) };
+    let wanted = if deleted {
+        (left || unclear) && !suspended
+    } else {
+        left || unclear || change::is_to_be_held(gateway, governance)
+    };
     let written = if !wanted {
         restore::release::<X2Gateway>(context, meta).await
     } else if deleted {
         let why = restore::let_go(context, meta).await?;
         let written = restore::release::<X2Gateway>(context, meta).await;
-        if written != Written::Failed {
+        if !matches!(written, Written::Failed | Written::Forbidden) {
             restore::skipped(context, reference(&**gateway), why.as_str());
         }
         written
-    } else if left {
+    } else if left || unclear {
         // It was put on before the first change, or there is none to be taken back.
         Written::Unchanged
     } else {
@@ -49,7 +57,11 @@ pub(super) async fn keep_hold(
     };
     match written {
         Written::Failed => Some(clock::instant() + SOON),
-        _ if deleted => Some(clock::instant() + UNDISTURBED),
+        Written::Forbidden if deleted => Some(restore::next_look(meta)),
+        _ if deleted => {
+            memory.has_gone = true;
+            Some(clock::instant() + UNDISTURBED)
+        }
         _ => None,
     }
 }

@@ -58,7 +58,9 @@ impl Examination<'_> {
                 Step::Report(verdict) => break verdict,
                 Step::Write { .. } if self.still_holds().is_none() => return Ok(None),
                 Step::Write { to, cause } => {
-                    memory.begun = Some(Begun { from: seen.timeout, cause });
+                    // What stood there before an earlier write that was not seen to its end is what stood there before this one.
+                    let from = memory.begun.map_or(seen.timeout, |begun| begun.from);
+                    memory.begun = Some(Begun { from, cause });
                     memory.contest = memory.contest.tried(clock::elapsed());
                     x2.set_timeout(to).await?;
                     if cause == Cause::Drift {
@@ -93,13 +95,15 @@ impl Examination<'_> {
         let revoked = verdict.reason == Reason::InSync && self.revoke(x2, seen.timeout, memory).await?;
         let begun =
             memory.begun.take_if(|_| known).or_else(|| self.unrecorded(memory, &verdict, seen.timeout));
-        let change = begun.zip(regime.policy()).map(|(Begun { from, cause }, policy)| Change {
-            time: clock::now(),
-            from: Some(from),
-            to: seen.timeout,
-            policy: policy.to_owned(),
-            cause,
-        });
+        let change = begun.filter(|begun| begun.from != seen.timeout).zip(regime.policy()).map(
+            |(Begun { from, cause }, policy)| Change {
+                time: clock::now(),
+                from: Some(from),
+                to: seen.timeout,
+                policy: policy.to_owned(),
+                cause,
+            },
+        );
         let skipped = match restoration(&self.prior, seen.timeout) {
             Restoration::Skip(why) if matches!(regime, Regime::Left { .. }) => Some(why),
             _ => None,
@@ -110,7 +114,9 @@ impl Examination<'_> {
     /// Invalidates the tokens issued before a change, where the policy asks for it. What was begun and is still in the
     /// status tells that it was not done yet, also after a restart.
     async fn revoke(&self, x2: &mut X2<'_>, timeout: u32, memory: &Memory) -> Result<bool, AccessError> {
-        let Some(policy) = &self.governance.policy else { return Ok(false) };
+        let Some(policy) = self.governance.policy.as_ref().filter(|policy| !policy.spec.suspend) else {
+            return Ok(false);
+        };
         let status = self.context.gateways.valid(&crate::controller::store::Key::of(&self.gateway.metadata));
         let pending = status.and_then(|gateway| gateway.status.as_ref()?.pending.clone());
         if pending.is_none_or(|pending| pending.to != timeout) {

@@ -75,6 +75,10 @@ fn still_open(
     regime: &Regime,
 ) -> Option<Pending> {
     match verdict.reason {
+        // Tokens may still have to be invalidated, once it goes on.
+        Reason::InSync if matches!(regime, Regime::Enforced { suspended: true, .. }) => {
+            status.pending.clone()
+        }
         reason if reason.standing() == Standing::Current => None,
         // It may be all that tells that what stands there is ours to take back.
         _ if matches!(regime, Regime::Left { .. }) => status.pending.clone(),

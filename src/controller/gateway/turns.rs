@@ -43,6 +43,11 @@ impl<'a> Turns<'a> {
         self.begun.set(Some(clock::now().0));
     }
 
+    /// Whether the policy bounds its changes at all.
+    pub(super) fn are_given(&self) -> bool {
+        self.policy.is_some()
+    }
+
     /// Whether the policy's task calls for a look.
     pub(super) fn calls(&self) -> bool {
         self.policy.as_ref().is_some_and(|policy| self.context.rollouts.calls(policy, &self.gateway))

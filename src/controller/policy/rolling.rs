@@ -238,7 +238,7 @@ impl View<'_> {
             Some((gateway.name_any(), self.member(stage, subject, gateway)?))
         });
         let members: BTreeMap<String, Member> = parts.collect();
-        stage.granted.retain(|name| members.contains_key(name));
+        stage.keep(|name| members.contains_key(name));
         let tightens = |name: &String| {
             stage.asking.get(name).is_some_and(|asking| asking.wish == Wish::Change { tightens: true })
         };
@@ -325,6 +325,10 @@ impl View<'_> {
             Some(Wish::Repair) => Standing::Drifted,
             Some(Wish::Change { .. } | Wish::Restore) => Standing::Waiting,
             None if ours && self.is_proven(status, reason) => Standing::Proven,
+            // It had failed before the rollout was resumed, and still does.
+            None if pending.is_some() && self.started.is_some() && stage.looked.contains(name) => {
+                Standing::Failed { asks: false }
+            }
             None if status.pending.is_some() && !stage.looked.contains(name) => Standing::Unread,
             None if stage.looked.contains(name) || could_not_be_read(gateway, status, reason) => {
                 Standing::Unreadable

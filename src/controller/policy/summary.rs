@@ -8,7 +8,7 @@ use crate::controller::context::Context;
 use crate::controller::governance::{self, is_deleted, open_request};
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
-use crate::controller::{report, windows};
+use crate::controller::{report, restore, windows};
 use crate::crd::{Failure, GatewayCounts, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::{Target, proves};
@@ -26,6 +26,8 @@ pub(super) struct Summary<'a> {
     pub(super) policy: &'a TokenPolicy,
     pub(super) parts: &'a [Part],
     pub(super) rolling: Option<&'a Rolling>,
+    /// Our finalizer cannot be put on.
+    pub(super) barred: bool,
 }
 
 impl Summary<'_> {
@@ -42,6 +44,7 @@ impl Summary<'_> {
         if policy.spec.suspend {
             let message = "spec.suspend is true: no gateway is changed. The policy keeps its claim to them.";
             report::set_suspended(&mut status, policy, message);
+            status.next_window = None;
             return (status, verdict);
         }
         let risky = self.rolling.is_some_and(|rolling| rolling.guarded).then(|| {
@@ -83,6 +86,7 @@ impl Summary<'_> {
             );
         }
         match self.rolling {
+            _ if self.barred => restore::forbidden::<TokenPolicy>(),
             Some(Rolling { lacks_canaries: true, .. }) => Verdict::new(
                 Reason::InvalidSpec,
                 "spec.rollout.canary.selector selects none of the policy's gateways, so nothing is changed: correct it, or \
