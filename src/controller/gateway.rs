@@ -164,7 +164,7 @@ impl Reconciled for X2Gateway {
         };
         let requests = requests(gateway, &governance);
         let moved = current_reason(gateway) == Some(Reason::AwaitingWindow)
-            && window_has_moved(context, gateway, &governance);
+            && window_has_moved(context, gateway, &governance, &mut memory.pace);
         if let Some(next) = not_due(gateway, memory, &inputs, &requests, moved) {
             return at_the_latest(gateway, Look::NotDue(next));
         }
@@ -180,7 +180,7 @@ impl Reconciled for X2Gateway {
             pause(context, gateway, memory).await
         } else {
             let examination = examine_and_report(context, gateway, memory, &governance, asked);
-            match Box::pin(until_let_go(context, gateway, examination)).await {
+            match Box::pin(until_let_go(context, gateway, &governance, examination)).await {
                 Some((look, reason)) => {
                     turns.ended(reason);
                     look

@@ -29,9 +29,10 @@ impl Pace {
         self.due
     }
 
-    /// Brings the next look forward to a moment that is known to matter, such as the opening of a change window.
+    /// Brings the next look forward to a moment that is known to matter, such as the opening of a change window. One that
+    /// is due stays so.
     pub fn not_later_than(&mut self, moment: Instant) {
-        self.due = Some(self.due.map_or(moment, |due| due.min(moment)));
+        self.due = self.due.map(|due| due.min(moment));
     }
 
     /// Something that counts has changed: earlier failures do not.

@@ -90,7 +90,7 @@ pub async fn given_up<K: Reconciled>(context: &Context, meta: &ObjectMeta) -> Op
     }
 }
 
-/// When an object whose deletion waits is looked at again, at the latest.
+/// When an object whose deletion waits, or may come, is looked at again, at the latest.
 #[must_use]
 pub fn next_look(meta: &ObjectMeta) -> Instant {
     let left = Some(time_left(meta)).filter(|left| !left.is_zero());

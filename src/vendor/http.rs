@@ -263,6 +263,7 @@ pub(super) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         _ => "POST",
     }
 }

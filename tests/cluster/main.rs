@@ -25,6 +25,7 @@ mod operator;
 mod policies;
 mod requests;
 mod restore;
+mod revocation;
 mod rollouts;
 mod scale;
 mod schema;

@@ -8,6 +8,7 @@ use super::examine::Examination;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
+use crate::controller::pace::Pace;
 use crate::controller::report::{self, Written};
 use crate::controller::rollouts::{Turn, Wish, is_bounded};
 use crate::controller::store::Key;
@@ -121,10 +122,11 @@ impl Examination<'_> {
                 return Err(Clearance::Void);
             }
         }
-        let unknown = self.gateway.status.as_ref().is_none_or(|s| s.original_timeout_seconds.is_none());
+        // Only what is known to be ours is taken back.
+        let known = self.prior.original.is_some() && self.prior.wrote.is_some_and(|(to, _)| to == intent.to);
         let kept = policy.spec.rollout.is_some()
             || started.is_some()
-            || restores && (unknown || intent.cause == Cause::Restore)
+            || restores && (!known || intent.cause == Cause::Restore)
             || policy.spec.revoke_tokens != RevokeTokens::Never;
         let Some(now) = self.now().filter(|_| kept) else { return Ok(()) };
         let status = self.begun(policy, &now, intent, started);
@@ -150,10 +152,14 @@ impl Examination<'_> {
     ) -> X2GatewayStatus {
         let Intent { from, to, cause } = intent;
         let mut status = gateway.status.clone().unwrap_or_default();
-        let verdict = Verdict::new(
-            Reason::Progressing,
-            format!("The token lifetime is being set to {to} s, as TokenPolicy {} wants.", policy.name_any()),
-        );
+        let name = policy.name_any();
+        let message = match cause {
+            Cause::Restore => {
+                format!("The token lifetime is being set to {to} s, as before TokenPolicy {name}.")
+            }
+            _ => format!("The token lifetime is being set to {to} s, as TokenPolicy {name} wants."),
+        };
+        let verdict = Verdict::new(Reason::Progressing, message);
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
         report::set_verdict(&mut status, gateway, &verdict, &notes);
         let now = clock::now();
@@ -163,7 +169,7 @@ impl Examination<'_> {
         status.original_timeout_seconds = status.original_timeout_seconds.or(Some(from));
         status.effective_url = Some(self.url.clone());
         status.last_checked_time = Some(now);
-        status.policy = Some(policy.name_any());
+        status.policy = Some(name);
         if cause == Cause::Policy {
             // It says nothing of what is to be proven now, and must not make this look like drift.
             status.proven_timeout_seconds = None;
@@ -186,13 +192,20 @@ fn waiting(closed: Closed, policy: &TokenPolicy) -> String {
 }
 
 /// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
-/// of the annotation that opens it by hand.
-pub(super) fn window_has_moved(context: &Context, gateway: &X2Gateway, governance: &Governance) -> bool {
+/// of the annotation that opens it by hand. While it is so, the next look comes with the window, which may be another by now.
+pub(super) fn window_has_moved(
+    context: &Context,
+    gateway: &X2Gateway,
+    governance: &Governance,
+    pace: &mut Pace,
+) -> bool {
+    let Some((closed, policy)) = governance.closed_window(context).zip(governance.policy.as_deref()) else {
+        return true;
+    };
+    pace.not_later_than(clock::instant_of(closed.next));
     let status = gateway.status.as_ref();
     let reported = status.and_then(|status| Verdict::reported(&status.conditions));
-    governance.closed_window(context).zip(governance.policy.as_deref()).is_none_or(|(closed, policy)| {
-        reported.is_none_or(|reported| reported.message != waiting(closed, policy))
-    })
+    reported.is_none_or(|reported| reported.message != waiting(closed, policy))
 }
 
 /// Whether a gateway's governance asks for our finalizer: something of it was changed that is to be restored one day.

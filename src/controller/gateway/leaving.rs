@@ -54,13 +54,15 @@ pub(super) async fn keep_hold(
     }
 }
 
-/// Works on a gateway until there is something to report, or until its deletion does not wait for that any longer.
+/// Works on a gateway until there is something to report, or until its deletion, which may come meanwhile, does not wait for
+/// that any longer.
 pub(super) async fn until_let_go<T>(
     context: &Context,
     gateway: &X2Gateway,
+    governance: &Governance,
     work: impl Future<Output = Option<T>>,
 ) -> Option<T> {
-    if !restore::is_leaving(gateway.meta()) {
+    if !restore::is_held(gateway.meta()) && !governance.restores() {
         return work.await;
     }
     tokio::select! {

@@ -50,7 +50,7 @@ pub(super) fn new_status(
     let left = matches!(governance.regime, Regime::Left { .. })
         && matches!(verdict.reason, Reason::Unmanaged | Reason::Conflict);
     status.policy = governance.regime.policy().filter(|_| !left).map(str::to_owned);
-    status.pending = still_open(before, status.pending, verdict, &governance.regime);
+    status.pending = still_open(before, &status, verdict, &governance.regime);
     status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);
@@ -70,21 +70,24 @@ pub(super) fn new_status(
 /// The change that was begun, where it is not seen to its end.
 fn still_open(
     before: &X2Gateway,
-    pending: Option<Pending>,
+    status: &X2GatewayStatus,
     verdict: &Verdict,
     regime: &Regime,
 ) -> Option<Pending> {
     match verdict.reason {
         reason if reason.standing() == Standing::Current => None,
-        // The value was read, differs, and nothing was written in this look. What has failed before stays on record while the
-        // same is wanted; what was only begun before has come to nothing, and is no failure.
+        // It may be all that tells that what stands there is ours to take back.
+        _ if matches!(regime, Regime::Left { .. }) => status.pending.clone(),
+        // The value was read, differs, and nothing was written in this look. What has taken effect before stays on record as
+        // long as it stands there, and what has failed while the same is wanted; what was only begun has come to nothing.
         Reason::AwaitingRollout | Reason::AwaitingWindow | Reason::Drifted => {
-            let status = before.status.as_ref()?;
-            let failed = verdict::ready_reason(&status.conditions) != Some(Reason::Progressing);
+            let before = before.status.as_ref()?;
+            let failed = verdict::ready_reason(&before.conditions) != Some(Reason::Progressing);
             let same = |pending: &Pending| regime.target().is_some_and(|target| target.holds(pending.to));
-            status.pending.clone().filter(|pending| failed && same(pending))
+            let stands = |pending: &Pending| status.timeout_seconds == Some(pending.to);
+            before.pending.clone().filter(|pending| stands(pending) || failed && same(pending))
         }
-        _ => pending,
+        _ => status.pending.clone(),
     }
 }
 
@@ -120,7 +123,7 @@ pub(super) fn announce(
             }
             Cause::Restore => (
                 "TimeoutChanged",
-                format!("Token lifetime restored{was} to {to} s: TokenPolicy {policy} is gone."),
+                format!("Token lifetime restored{was} to {to} s, as it was before TokenPolicy {policy}."),
             ),
         };
         tracing::info!(

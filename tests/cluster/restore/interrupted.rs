@@ -88,3 +88,40 @@ async fn what_fails_at_first_is_restored_as_soon_as_it_can_be() {
     assert_eq!((fleet.appliance(0).timeout(), fleet.counts().write), (86400, 4));
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_after_a_later_write_what_stands_there_is_still_known_as_ours() {
+    let fleet = fleet(1);
+    let mut f = changed_world("twice", &fleet).await;
+    fleet.fault(Fault::gate(&Gate::new()).after_effect().on(Kind::Write).times(1));
+    f.patch("TokenPolicy", "short", json!({"spec": {"timeoutSeconds": 7200}})).await;
+    fleet.requests().wait_until(|_| fleet.standing_at(7200) == 1).await;
+    f.kill().await;
+    delete(&f, "TokenPolicy", "short").await;
+    f.start().await;
+    gone(&f, "TokenPolicy", "short").await;
+    let gateway = left(&f, "x2-0").await;
+    assert_eq!(last_change(&gateway), (&json!(7200), &json!(86400), &json!("Restore")));
+    assert_eq!((fleet.appliance(0).timeout(), fleet.counts().write), (86400, 3));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_was_never_recorded_is_ours_also_when_something_else_is_wanted_by_now() {
+    let fleet = fleet(1);
+    let mut f = world("retarget", &fleet).await;
+    fleet.fault(Fault::gate(&Gate::new()).after_effect().on(Kind::Write).times(1));
+    f.apply(&restoring("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    fleet.requests().wait_until(|_| fleet.standing_at(28800) == 1).await;
+    f.kill().await;
+    let windows = json!([{"schedule": "0 0 29 2 *", "duration": "1m"}]);
+    f.patch("TokenPolicy", "short", json!({"spec": {"timeoutSeconds": 7200, "windows": windows}})).await;
+    f.start().await;
+    let waiting = f.reason("X2Gateway", "x2-0", "AwaitingWindow").await;
+    assert_eq!(status(&waiting)["originalTimeoutSeconds"], 86400);
+    delete_and_wait(&f, "TokenPolicy", "short").await;
+    left(&f, "x2-0").await;
+    assert_eq!((fleet.appliance(0).timeout(), fleet.counts().write), (86400, 2));
+    f.finish().await;
+}

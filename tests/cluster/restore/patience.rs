@@ -99,6 +99,23 @@ async fn annotated_beforehand_it_is_gone_at_once_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_is_under_way_holds_nobody_up() {
+    let fleet = fleet(1);
+    let f = changed_world("underway", &fleet).await;
+    f.patch("X2Gateway", "x2-0", json!({"spec": {"requestTimeout": "5m"}})).await;
+    f.reason("X2Gateway", "x2-0", "InSync").await;
+    fleet.fault(Fault::hang());
+    let before = fleet.counts().total();
+    f.request("X2Gateway", "x2-0", "now").await;
+    fleet.requests().wait_until(|requests| requests.counts().total() > before).await;
+    let skip = json!({"metadata": {"annotations": {"tenure.dev/skip-restore": "true"}}});
+    f.patch("X2Gateway", "x2-0", skip).await;
+    delete_and_wait(&f, "X2Gateway", "x2-0").await;
+    f.event("x2-0", "RestoreSkipped").await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_policy_does_not_wait_for_a_gateway_that_was_let_go() {
     let fleet = fleet(1);
     let f = changed_world("letgo", &fleet).await;
