@@ -118,7 +118,7 @@ async fn halted(name: &str, fault: &Fault, reason: &str) -> World {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failure_more_halts_until_the_spec_is_changed() {
     // Of this a gateway thinks that only a person can repair it, and tries it every ten minutes.
-    let w = halted("by-spec", &Fault::status(403, "{}").on(Kind::Write), "Forbidden").await;
+    let w = halted("by-spec", &Fault::status(403, "{}").on(Kind::Write), "AdminRoleRequired").await;
     let touched = w.writes();
     // Halted means halted, whoever looks.
     for index in 3..10 {

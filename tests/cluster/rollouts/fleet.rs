@@ -1,5 +1,6 @@
 //! Five hundred gateways, of which half do not take the change: how many are touched, and how many at once, by the
 //! simulator's own log.
+#![allow(clippy::print_stdout, reason = "figures that a person reads")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
@@ -150,6 +151,18 @@ async fn roll_out(name: &str, deaths: usize) {
     die(&mut w, seed, deaths).await;
     w.f.ns.wait_for("TokenPolicy", "fleet", LIMIT, |p| rollout(p)["phase"] == "Halted").await.unwrap();
     let halted_after = begun.elapsed();
+    has_kept_its_bounds(&w, &watched, name, halted_after).await;
+    if deaths == 0 {
+        w.f.event("fleet", "RolloutHalted").await;
+    }
+    // An event follows the status: who dies in between has told nobody. It is never told twice.
+    assert!(w.f.events().await.iter().filter(|(_, reason, _)| reason == "RolloutHalted").count() <= 1);
+    goes_on(&w, &watched, name).await;
+    w.f.finish().await;
+}
+
+/// What must be true once it has halted.
+async fn has_kept_its_bounds(w: &World, watched: &Watched, name: &str, halted_after: Duration) {
     // What was under way ends.
     let mut under_way = watched.under_way.subscribe();
     tokio::time::timeout(LIMIT, under_way.wait_for(|count| *count == 0)).await.unwrap().unwrap();
@@ -180,13 +193,11 @@ async fn roll_out(name: &str, deaths: usize) {
     assert!(peak.0 <= AT_ONCE && peak.1 <= AT_ONCE, "{peak:?} at once");
     assert!(trace.pause_after(2) >= SOAK, "{:?}", trace.pause_after(2));
     assert_eq!(watched.rollouts.lock().unwrap().len(), 1, "{:?}", watched.rollouts.lock().unwrap());
-    if deaths == 0 {
-        w.f.event("fleet", "RolloutHalted").await;
-    }
-    // An event follows the status: who dies in between has told nobody. It is never told twice.
-    assert!(w.f.events().await.iter().filter(|(_, reason, _)| reason == "RolloutHalted").count() <= 1);
+}
 
-    repair(&w);
+/// Once it is repaired, it goes on to its end, within the same bounds.
+async fn goes_on(w: &World, watched: &Watched, name: &str) {
+    repair(w);
     let resumed = Instant::now();
     w.f.request("TokenPolicy", "fleet", "go on").await;
     let complete = |p: &DynamicObject| rollout(p)["phase"] == "Complete" && ready(p)["reason"] == "InSync";
@@ -203,7 +214,6 @@ async fn roll_out(name: &str, deaths: usize) {
         peak.1
     );
     assert!(peak.0 <= AT_ONCE && peak.1 <= AT_ONCE, "{peak:?} at once");
-    w.f.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
