@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::schedule;
 use crate::crd::Window;
 
-/// How far the end of an open time is looked for.
-const HORIZON: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// When to ask again where no window is found to come.
+const AGAIN: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// How soon a schedule has to come: four years, so that a leap day does.
 const SOON: SignedDuration = SignedDuration::from_hours((4 * 365 + 2) * 24);
 /// Shortest time that a window may stay open.
@@ -20,9 +20,6 @@ const SHORTEST: SignedDuration = SignedDuration::from_mins(1);
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How far ahead windows can be opened by hand.
 const BY_HAND: SignedDuration = SignedDuration::from_hours(24);
-/// How many openings in a row are joined. Each costs a search, about a microsecond a window, and many are only met where
-/// windows of minutes join: then to ask again at the moment that was reached costs less than to know the end.
-const JOINED: usize = 100;
 
 /// The change windows of a resource; with none, changes may be made at any time.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,11 +74,7 @@ pub enum InvalidWindow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// They may.
-    Open {
-        /// The end of the open time, windows that touch taken together; none where there is no end. Eight days ahead,
-        /// or a hundred openings in a row, nobody looks further: it is then open on.
-        until: Option<Timestamp>,
-    },
+    Open,
     /// They may not.
     Closed {
         /// When a window opens next.
@@ -96,34 +89,15 @@ impl Windows {
         openings.collect::<Result<Vec<_>, _>>().map(|openings| Self(openings.into()))
     }
 
-    /// Whether changes may be made at `now`, and until or from when.
+    /// Whether changes may be made at `now`, and if not, from when.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> State {
-        if self.0.is_empty() {
-            return State::Open { until: None };
-        }
-        let until = self.open_until(now);
-        if until > now {
-            return State::Open { until: Some(until) };
+        if self.0.is_empty() || self.0.iter().any(|opening| opening.is_open(now)) {
+            return State::Open;
         }
         let next = self.0.iter().filter_map(|opening| opening.calendar.next(now)).min();
         // There is one, since every schedule comes soon; without one, to ask again is right.
-        State::Closed { next: next.unwrap_or_else(|| after(now, HORIZON)) }
-    }
-
-    /// The end of the open time at `now`; `now` where it is closed.
-    fn open_until(&self, now: Timestamp) -> Timestamp {
-        let bound = after(now, HORIZON);
-        let mut until = now;
-        for _ in 0..JOINED {
-            let end = self.0.iter().filter_map(|opening| opening.end_of_last(until)).max();
-            match end {
-                Some(end) if end >= bound => return bound,
-                Some(end) if end > until => until = end,
-                _ => break,
-            }
-        }
-        until
+        State::Closed { next: next.unwrap_or_else(|| after(now, AGAIN)) }
     }
 }
 
@@ -144,9 +118,8 @@ impl Opening {
         Ok(Self { calendar, duration })
     }
 
-    /// When this ends or ended that began last, at `time` or before.
-    fn end_of_last(&self, time: Timestamp) -> Option<Timestamp> {
-        self.calendar.last(time).map(|start| after(start, self.duration))
+    fn is_open(&self, now: Timestamp) -> bool {
+        self.calendar.last(now).is_some_and(|start| after(start, self.duration) > now)
     }
 }
 

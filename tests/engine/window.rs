@@ -7,9 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use tenure::crd::Window;
 use tenure::engine::window::{InvalidWindow, Override, State, Windows, override_until};
 
-/// What a hundred openings in a row cover at least, but for the one that is under way.
-const A_HUNDRED_MINUTES: SignedDuration = SignedDuration::from_mins(99);
-
 fn window(schedule: &str, duration: &str, time_zone: &str) -> Window {
     Window { schedule: schedule.to_owned(), duration: duration.to_owned(), time_zone: time_zone.to_owned() }
 }
@@ -19,24 +16,24 @@ fn at(time: &str) -> Timestamp {
     format!("{time}Z").parse().unwrap()
 }
 
-fn days(days: i64) -> SignedDuration {
-    SignedDuration::from_hours(24 * days)
-}
-
 fn parsed(windows: &[Window], now: Timestamp) -> Windows {
     Windows::parse(windows, now).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The open times from one moment to another, such as `11-21T22:00/11-22T02:00`.
+/// The open times from one moment to another, to the minute, such as `11-21T22:00/11-22T02:00`.
 fn open_times(windows: &Windows, from: Timestamp, to: Timestamp) -> Vec<String> {
     let text = |time: Timestamp| time.strftime("%m-%dT%H:%M").to_string();
     let (mut now, mut found) = (from, Vec::new());
     while now < to {
         now = match windows.state(now) {
             State::Closed { next } => next,
-            State::Open { until } => {
-                found.push(format!("{}/{}", text(now), text(until.unwrap())));
-                until.unwrap()
+            State::Open => {
+                let mut end = now;
+                while windows.state(end) == State::Open {
+                    end += SignedDuration::from_mins(1);
+                }
+                found.push(format!("{}/{}", text(now), text(end)));
+                end
             }
         };
     }
@@ -164,7 +161,7 @@ fn minutes_hours_and_months_are_those_of_a_cron_job() {
 fn without_windows_it_is_always_open() {
     let windows = parsed(&[], at("2026-11-22"));
     for now in [Timestamp::MIN, at("2026-11-22"), Timestamp::MAX] {
-        assert_eq!(windows.state(now), State::Open { until: None });
+        assert_eq!(windows.state(now), State::Open);
     }
 }
 
@@ -173,11 +170,10 @@ fn a_window_is_open_from_its_start_to_right_before_its_end() {
     let windows = parsed(&[window("0 22 * * *", "90s", "UTC")], at("2026-11-22"));
     let (start, end) = (at("2026-11-22T22:00"), at("2026-11-22T22:01:30"));
     let moment = SignedDuration::from_nanos(1);
-    let open = State::Open { until: Some(end) };
     assert_eq!(windows.state(start - moment), State::Closed { next: start });
-    assert_eq!(windows.state(start), open);
-    assert_eq!(windows.state(start + moment), open);
-    assert_eq!(windows.state(end - moment), open);
+    assert_eq!(windows.state(start), State::Open);
+    assert_eq!(windows.state(start + moment), State::Open);
+    assert_eq!(windows.state(end - moment), State::Open);
     assert_eq!(windows.state(end), State::Closed { next: at("2026-11-23T22:00") });
 }
 
@@ -201,31 +197,20 @@ fn windows_that_overlap_or_touch_join() {
 #[test]
 fn a_window_longer_than_its_period_is_always_open() {
     let now = at("2026-11-22T10:10");
-    for (schedule, duration) in [("0 */2 * * *", "2h"), ("0 0 * * *", "36h"), ("0 22 * * SAT", "168h")] {
+    for (schedule, duration) in
+        [("* * * * *", "1m"), ("0 */2 * * *", "2h"), ("0 0 * * *", "36h"), ("0 22 * * SAT", "168h")]
+    {
         let windows = parsed(&[window(schedule, duration, "UTC")], now);
-        assert_eq!(windows.state(now), State::Open { until: Some(now + days(8)) }, "{schedule}");
-        assert_eq!(
-            windows.state(now + days(700)),
-            State::Open { until: Some(now + days(708)) },
-            "{schedule}"
-        );
+        for hours in 0..24 * 30 {
+            let hour = at("2026-11-22T10:00") + SignedDuration::from_hours(hours);
+            for moment in [hour - SignedDuration::from_nanos(1), hour] {
+                assert_eq!(windows.state(moment), State::Open, "{schedule} at {moment}");
+            }
+        }
     }
     let windows = parsed(&[window("0 22 * * SAT", "167h59m", "UTC")], now);
     let expected = ["11-22T10:10/11-28T21:59", "11-28T22:00/12-05T21:59"];
     assert_eq!(open_times(&windows, now, at("2026-11-28T22:30")), expected);
-}
-
-#[test]
-fn a_hundred_openings_in_a_row_are_joined() {
-    let now = at("2026-11-22T10:10:30");
-    for (count, schedule) in [(1, "* * * * *"), (16, "* * * * *"), (4, "*/4 * * * *")] {
-        let each = |n: usize| window(&schedule.replace("*/4", &format!("{n}-59/4")), "1m", "UTC");
-        let windows: Vec<_> = (0..count).map(each).collect();
-        let windows = parsed(&windows, now);
-        let reached = at("2026-11-22T11:50");
-        assert_eq!(windows.state(now), State::Open { until: Some(reached) });
-        assert_eq!(windows.state(reached), State::Open { until: Some(at("2026-11-22T13:30")) });
-    }
 }
 
 fn refusal(window: Window) -> String {

@@ -58,7 +58,7 @@ async fn at_once(name: &str, before: &[u64], target: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_few_would_feel_is_changed_at_once() {
-    let worlds = [
+    let worlds = vec![
         at_once("small", &[FACTORY; 3], 1800),
         at_once("an-hour", &[FACTORY; 5], 3600),
         at_once("loosened", &[700; 5], 1800),
