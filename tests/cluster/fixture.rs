@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -50,9 +51,14 @@ pub fn root() -> &'static Path {
 impl Fixture {
     /// A namespace of its own; the operator is not started yet.
     pub async fn new(name: &str) -> Self {
+        Self::with_rights(name, &operator_rules()).await
+    }
+
+    /// The same, where the operator has other rights than its own.
+    pub async fn with_rights(name: &str, rules: &[PolicyRule]) -> Self {
         let plane = plane().await;
         let ns = TestNamespace::create(plane, name).await.unwrap();
-        let kubeconfig = service_account_kubeconfig(plane, ns.name(), &operator_rules()).await.unwrap();
+        let kubeconfig = service_account_kubeconfig(plane, ns.name(), rules).await.unwrap();
         Self { plane, ns, operator: None, kubeconfig, logs: String::new() }
     }
 

@@ -3,6 +3,7 @@
 use futures::StreamExt as _;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
+use tenure_kit::access::operator_rules;
 
 use super::*;
 
@@ -103,6 +104,31 @@ async fn switched_off_at_the_last_moment_nothing_is_restored() {
     f.patch("TokenPolicy", "short", json!({"spec": {"deletionPolicy": "Retain"}})).await;
     gone(&f, "TokenPolicy", "short").await;
     gone(&f, "X2Gateway", "x2-0").await;
+    assert_eq!(fleet.appliance(0).timeout(), 28800);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_a_finalizer_objects_are_checked_and_not_changed() {
+    let fleet = fleet(1);
+    let mut rules = operator_rules();
+    rules.iter_mut().filter(|rule| rule.verbs.contains(&"watch".to_owned())).for_each(|rule| {
+        rule.verbs.retain(|verb| verb != "patch");
+    });
+    let mut f = Fixture::with_rights("no-patch", &rules).await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-0", &fleet.appliance(0))).await;
+    f.apply(&restoring("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    let policy = f.reason("TokenPolicy", "short", "Forbidden").await;
+    let message = ready(&policy)["message"].as_str().unwrap();
+    assert!(message.contains("grant it the verb patch"), "{message}");
+    let gateway = f.reason("X2Gateway", "x2-0", "AwaitingRollout").await;
+    assert_eq!(status(&gateway)["timeoutSeconds"], 86400);
+    assert_eq!(fleet.counts().write, 0);
+    // Without Restore no finalizer is needed.
+    f.patch("TokenPolicy", "short", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    f.reason("TokenPolicy", "short", "InSync").await;
     assert_eq!(fleet.appliance(0).timeout(), 28800);
     f.finish().await;
 }

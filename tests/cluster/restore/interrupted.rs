@@ -125,3 +125,24 @@ async fn a_write_that_was_never_recorded_is_ours_also_when_something_else_is_wan
     assert_eq!((fleet.appliance(0).timeout(), fleet.counts().write), (86400, 2));
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_recorded_stays_known_as_ours_when_taking_it_back_fails_once() {
+    let fleet = fleet(1);
+    let mut f = world("fails-once", &fleet).await;
+    fleet.fault(Fault::gate(&Gate::new()).after_effect().on(Kind::Write).times(1));
+    f.apply(&restoring("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    fleet.requests().wait_until(|_| fleet.standing_at(28800) == 1).await;
+    f.kill().await;
+    fleet.fault(Fault::status(503, "{}").on(Kind::Write).times(1));
+    delete(&f, "TokenPolicy", "short").await;
+    f.start().await;
+    gone(&f, "TokenPolicy", "short").await;
+    let gateway = left(&f, "x2-0").await;
+    assert_eq!((fleet.appliance(0).timeout(), fleet.counts().write), (86400, 3));
+    assert_eq!(last_change(&gateway), (&json!(28800), &json!(86400), &json!("Restore")));
+    let skipped = f.events().await.into_iter().filter(|(_, reason, _)| reason == "RestoreSkipped");
+    assert_eq!(skipped.count(), 0);
+    f.finish().await;
+}

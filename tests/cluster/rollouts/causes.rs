@@ -116,3 +116,17 @@ async fn what_comes_from_another_policy_is_rolled_out() {
     assert_eq!(w.fleet.standing_at(28800), 5);
     w.f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_goes_on_at_once_when_the_policy_drops_its_rollout() {
+    let mut w = World::new("dropped", 4, 4).await;
+    w.policy(json!({"interval": "24h", "rollout": {"canary": {"count": 1, "soak": "168h"}}})).await;
+    w.f.start().await;
+    w.waiting(1..4).await;
+    w.until(|p| !rollout(p)["soakUntil"].is_null()).await;
+    w.edit(json!({"rollout": null})).await;
+    let policy = w.f.reason("TokenPolicy", "fleet", "InSync").await;
+    assert!(rollout(&policy).is_null());
+    assert_eq!((w.fleet.standing_at(28800), w.writes()), (4, 4));
+    w.f.finish().await;
+}
