@@ -325,10 +325,7 @@ async fn conclude(
     let moved = phase(&status).filter(|now| policy.status.as_ref().and_then(phase) != Some(*now));
     let written = report::write(context, &**policy, status).await;
     if written == Written::Written && !policy.spec.suspend {
-        // A rollout that halts has an event of its own.
-        if moved != Some(Phase::Halted) {
-            context.warn_of(reference(&**policy), None, before, &verdict);
-        }
+        context.warn_of(reference(&**policy), None, before, &verdict);
         if let (Some(phase), Some(rolling)) = (moved, rolling) {
             announce(context, policy, phase, rolling);
         }

@@ -13,6 +13,7 @@ mod customers;
 mod defaults;
 mod kubectl;
 mod policies;
+mod rollouts;
 mod statuses;
 mod windows;
 

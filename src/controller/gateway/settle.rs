@@ -7,6 +7,7 @@ use super::examine::{Examination, Seeing};
 use super::{Begun, Memory};
 use crate::clock;
 use crate::controller::references::Age;
+use crate::controller::store::Key;
 use crate::crd::{Cause, Change};
 use crate::engine::contest::Contest;
 use crate::engine::gateway::{
@@ -117,7 +118,7 @@ impl Examination<'_> {
         let Some(policy) = self.governance.policy.as_ref().filter(|policy| !policy.spec.suspend) else {
             return Ok(false);
         };
-        let status = self.context.gateways.valid(&crate::controller::store::Key::of(&self.gateway.metadata));
+        let status = self.context.gateways.valid(&Key::of(&self.gateway.metadata));
         let pending = status.and_then(|gateway| gateway.status.as_ref()?.pending.clone());
         if pending.is_none_or(|pending| pending.to != timeout) {
             return Ok(false);

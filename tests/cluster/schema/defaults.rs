@@ -35,11 +35,15 @@ async fn every_default_is_written_out() {
         "refreshTokenTtlSeconds": 86400, "verifyCredentialsSecretRef": {"name": "user"},
     });
     let ttl_defaults = json!({
-        "mode": "Enforce", "suspend": false, "interval": "10m",
+        "mode": "Enforce", "suspend": false, "interval": "10m", "deletionPolicy": "Retain",
         "verifyCredentialsSecretRef": {"usernameKey": "username", "passwordKey": "password"},
     });
-    let policy_defaults = json!({"priority": 0, "mode": "Enforce", "suspend": false, "interval": "10m"});
-    let policy = json!({"gatewaySelector": {}, "timeoutSeconds": 28800});
+    let policy_defaults = json!({
+        "priority": 0, "mode": "Enforce", "suspend": false, "interval": "10m",
+        "revokeTokens": "Never", "deletionPolicy": "Retain",
+        "rollout": {"maxConcurrent": 10, "maxFailures": 3},
+    });
+    let policy = json!({"gatewaySelector": {}, "timeoutSeconds": 28800, "rollout": {"canary": {"count": 1}}});
     for (kind, applied, expected) in [
         ("X2Gateway", connection.clone(), connected.clone()),
         ("KonaServer", connection, with(connected, limits)),
@@ -76,11 +80,15 @@ async fn what_is_applied_reads_back_the_same() {
             ],
         },
         "minTimeoutSeconds": 600, "maxTimeoutSeconds": 43200, "priority": -7, "mode": "Observe", "suspend": true,
-        "interval": "0h60m",
+        "interval": "0h60m", "revokeTokens": "OnTightening", "deletionPolicy": "Restore",
+        "rollout": {
+            "maxConcurrent": "10%", "maxFailures": 0,
+            "canary": {"selector": {"matchLabels": {"canary": "true"}}, "soak": "0h90m"},
+        },
     });
     let ttl = json!({
         "serverRef": {"name": "kona.eu"}, "customerId": ID, "accessTokenTtlSeconds": 60, "refreshTokenTtlSeconds": 60,
-        "mode": "Observe", "suspend": true, "interval": "86400s",
+        "mode": "Observe", "suspend": true, "interval": "86400s", "deletionPolicy": "Restore",
         "verifyCredentialsSecretRef": {"name": "user", "usernameKey": "a", "passwordKey": "b"},
     });
     for (kind, spec) in [
@@ -98,7 +106,9 @@ async fn what_is_applied_reads_back_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_typed_kinds_lose_nothing_that_the_api_server_keeps() {
     let f = Fixture::new("typed").await;
-    let spec = json!({"gatewaySelector": {"matchExpressions": []}, "minTimeoutSeconds": 900});
+    let rollout = json!({"canary": {"count": 2, "soak": "1h"}, "maxConcurrent": "5%"});
+    let spec =
+        json!({"gatewaySelector": {"matchExpressions": []}, "minTimeoutSeconds": 900, "rollout": rollout});
     let object = read_back(&f, "TokenPolicy", spec).await;
     let typed: tenure::crd::TokenPolicySpec = serde_json::from_value(object["spec"].clone()).unwrap();
     assert_eq!(serde_json::to_value(typed).unwrap(), object["spec"]);
