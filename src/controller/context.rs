@@ -158,3 +158,6 @@ impl Alarms {
 
 /// Time between two looks at something that only a change can concern.
 pub const UNDISTURBED: Duration = Duration::from_hours(24);
+
+/// Wait after the API server did not take a status.
+pub const AGAIN: Duration = Duration::from_secs(15);

@@ -19,7 +19,7 @@ use self::claim::claim_id;
 use self::examine::Errand;
 use self::restoration::Parting;
 use self::telling::{announce, new_status};
-use super::context::{Context, Request, UNDISTURBED};
+use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::pace::Pace;
 use super::report::{self, Reported, Written};
 use super::store::{Entry, Key, Store};
@@ -38,8 +38,6 @@ use crate::engine::verdict::{self, Reason, Standing as Kstatus, Verdict};
 
 /// Changes that the status remembers.
 const HISTORY: usize = 10;
-/// Wait after the API server did not take a status.
-const AGAIN: Duration = Duration::from_secs(15);
 
 /// What is kept in memory of a customer between looks.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use self::change::window_has_moved;
 use self::leaving::{at_the_latest, keep_hold, until_let_go};
 use self::turns::Turns;
 use super::claims::ClaimId;
-use super::context::{Context, Request, UNDISTURBED};
+use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::governance::{Governance, PolicySet, is_deleted};
 use super::pace::Pace;
 use super::report::{self, Reported, Written};
@@ -34,8 +34,6 @@ use crate::engine::verdict::{self, Reason, Standing as Kstatus, Verdict};
 
 /// Changes that the status remembers.
 const HISTORY: usize = 10;
-/// Wait after the API server did not take a status.
-const AGAIN: Duration = Duration::from_secs(15);
 /// Wait after our finalizer could not be changed, and while a deletion waits.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -157,17 +155,12 @@ impl Reconciled for X2Gateway {
         let standing = context.gateway_claims.standing(&id);
         let Governance { regime, interval, .. } = governance.clone();
         let generation = gateway.meta().generation;
-        let inputs = Inputs {
-            generation,
-            regime,
-            interval,
-            standing,
-            called: Turns::of(context, gateway, &governance).calls(),
-        };
+        let turns = Turns::of(context, gateway, &governance);
+        let inputs = Inputs { generation, regime, interval, standing, called: turns.calls() };
         let requests = requests(gateway, &governance);
         let moved = match current_reason(gateway) {
             Some(Reason::AwaitingWindow) => window_has_moved(context, gateway, &governance, &mut memory.pace),
-            Some(Reason::AwaitingRollout) => !Turns::of(context, gateway, &governance).are_given(),
+            Some(Reason::AwaitingRollout) => !turns.are_given(),
             _ => false,
         };
         if let Some(next) =
@@ -175,7 +168,6 @@ impl Reconciled for X2Gateway {
         {
             return at_the_latest(gateway, Look::NotDue(next));
         }
-        let turns = Turns::of(context, gateway, &governance);
         turns.begun();
         let own = Key::of(gateway.meta());
         let mut open = requests.iter().filter(|request| !memory.handled.contains(request));
@@ -371,7 +363,7 @@ async fn examine_and_report(
 /// What a gateway claims: its effective URL.
 fn claim(gateway: &X2Gateway) -> Option<String> {
     let connection = &gateway.spec.connection;
-    if is_deleted(gateway) && !restore::is_held(gateway.meta()) {
+    if restore::is_let_go(gateway.meta()) {
         // Somebody else keeps it from going.
         return None;
     }

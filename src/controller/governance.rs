@@ -40,8 +40,7 @@ impl Governance {
     /// What keeps changes from being made now, if the policy's windows do.
     #[must_use]
     pub fn closed_window(&self, context: &Context) -> Option<Closed> {
-        let policy = self.policy.as_deref()?;
-        windows::closed(context, &policy.spec.windows, policy)
+        closed_window(context, self.policy.as_deref()?)
     }
 }
 
@@ -117,19 +116,13 @@ impl PolicySet {
     }
 
     /// The policy that was in force and gives back what stood there before it: it is being deleted or does not select the
-    /// gateway any more, or the gateway goes. One that is paused or only observes changes nothing, and where nothing was
-    /// changed there is nothing to give back.
+    /// gateway any more, or the gateway goes. Where nothing was changed there is nothing to give back.
     fn left(&self, gateway: &X2Gateway) -> Option<&Arc<TokenPolicy>> {
         let status = gateway.status.as_ref().filter(|status| is_changed(status))?;
         let policy = self.valid(status.policy.as_deref()?)?;
-        let TokenPolicy { spec, .. } = &**policy;
-        let gives_back =
-            spec.deletion_policy == DeletionPolicy::Restore && spec.mode == Mode::Enforce && !spec.suspend;
         let selects = || selector(policy).is_some_and(|selector| selector.matches(gateway.labels()));
-        // Without our finalizer it has been let go, whoever else still holds it.
-        let goes = is_deleted(&**policy) && restore::is_held(policy.meta());
-        let gone = is_deleted(&**policy) && !goes;
-        (gives_back && !gone && (goes || is_deleted(gateway) || !selects())).then_some(policy)
+        let left = is_deleted(&**policy) || is_deleted(gateway) || !selects();
+        (gives_back(policy) && !restore::is_let_go(policy.meta()) && left).then_some(policy)
     }
 }
 
@@ -145,6 +138,18 @@ fn observed<'a>(claims: impl Iterator<Item = &'a Claim>) -> (Vec<String>, Regime
 #[must_use]
 pub fn is_changed(status: &X2GatewayStatus) -> bool {
     status.pending.is_some() || status.history.first().is_some_and(|last| last.cause != Cause::Restore)
+}
+
+/// Whether a policy puts back what stood there before it. One that is paused or only observes changes nothing.
+#[must_use]
+pub fn gives_back(policy: &TokenPolicy) -> bool {
+    let spec = &policy.spec;
+    spec.deletion_policy == DeletionPolicy::Restore && spec.mode == Mode::Enforce && !spec.suspend
+}
+
+/// What keeps a policy's changes from being made now, if its windows do.
+pub fn closed_window(context: &Context, policy: &TokenPolicy) -> Option<Closed> {
+    windows::closed(context, &policy.spec.windows, policy)
 }
 
 /// Whether an object is being deleted.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use self::rolling::Rolling;
 use self::summary::{Summary, listed};
-use super::context::{Context, UNDISTURBED};
+use super::context::{AGAIN, Context, UNDISTURBED};
 use super::events::{Happening, reference};
 use super::governance::{self, PolicySet, is_deleted, open_request};
 use super::report::{self, Reported, Written};
@@ -36,8 +36,6 @@ const PLANNING: Duration = Duration::from_millis(100);
 const SHARE: u32 = 10;
 /// Gateways that an event names.
 const NAMES: usize = 20;
-/// Wait after the API server did not take a status.
-const AGAIN: Duration = Duration::from_secs(15);
 /// Wait after our finalizer could not be changed: somebody else was faster, as a rule.
 const AGAIN_SOON: Duration = Duration::from_secs(1);
 
@@ -99,7 +97,7 @@ impl Subject {
             let status = gateway.status.as_ref().filter(|status| governance::is_changed(status));
             status.and_then(|status| status.policy.as_deref()) == Some(policy)
                 && !gateway.spec.connection.suspend
-                && (!is_deleted(&**gateway) || restore::is_held(gateway.meta()))
+                && !restore::is_let_go(gateway.meta())
         })
     }
 
@@ -209,8 +207,7 @@ fn subjects(context: &Context, policy: &TokenPolicy) -> Vec<Subject> {
     let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
     let set = PolicySet::of(context, &namespace);
     let subject = |entry: Entry<X2Gateway>| {
-        if entry.meta().deletion_timestamp.is_some() && !restore::is_held(entry.meta()) {
-            // It is nobody's any more, though somebody else still keeps it from going.
+        if restore::is_let_go(entry.meta()) {
             return None;
         }
         let selected = selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS));
@@ -266,14 +263,13 @@ async fn let_go(
     subjects: &[Subject],
     memory: &mut Memory,
 ) -> Hold {
-    let TokenPolicy { spec, metadata: meta, .. } = &**policy;
+    let meta = policy.meta();
     if memory.has_gone || !restore::is_held(meta) {
         return Hold::Until(clock::instant() + UNDISTURBED);
     }
     let open = subjects.iter().filter(|subject| subject.awaits_restoration(&policy.name_any()));
     let open: Vec<String> = open.filter_map(|subject| subject.entry.meta().name.clone()).collect();
-    let gives_back = spec.deletion_policy == DeletionPolicy::Restore;
-    let nothing_to_do = open.is_empty() || !gives_back || spec.suspend || spec.mode == Mode::Observe;
+    let nothing_to_do = open.is_empty() || !governance::gives_back(policy);
     let why = if nothing_to_do { None } else { restore::let_go(context, meta).await };
     if why.is_none() && !nothing_to_do {
         return Hold::AsWanted;
@@ -362,7 +358,7 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
 fn moment(context: &Context, policy: &TokenPolicy, rolling: &Rolling) -> Option<Timestamp> {
     let rollout = rolling.status.as_ref()?;
     let soak = rollout.soak_until.as_ref().map(|until| until.0).filter(|until| *until > clock::now().0);
-    let opening = windows::closed(context, &policy.spec.windows, policy)
+    let opening = governance::closed_window(context, policy)
         .filter(|_| rollout.phase == Phase::AwaitingWindow)
         .map(|closed| closed.next);
     soak.into_iter().chain(opening).min()

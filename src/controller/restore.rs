@@ -39,6 +39,12 @@ pub fn is_leaving(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && is_held(meta)
 }
 
+/// Whether an object is being deleted and does not wait for us: whoever else keeps it from going, it is nobody's any more.
+#[must_use]
+pub fn is_let_go(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && !is_held(meta)
+}
+
 /// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted
 /// takes no finalizer any more: to us it is gone.
 pub async fn hold<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Written {

@@ -7,7 +7,7 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use super::connection::{self, Judged};
-use super::context::{Context, Request};
+use super::context::{AGAIN, Context, Request};
 use super::events::reference;
 use super::pace::Pace;
 use super::references::{Age, Unread};
@@ -33,8 +33,6 @@ use crate::vendor::sessions::SessionKey;
 
 /// While customers move, a server's status is written at most once in this time.
 const SPACING: Duration = Duration::from_secs(1);
-/// Wait after the API server did not take a status.
-const AGAIN: Duration = Duration::from_secs(15);
 /// Time between two looks at a server.
 const INTERVAL: Duration = CAP;
 

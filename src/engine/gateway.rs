@@ -9,6 +9,8 @@ use crate::crd::{Cause, RevokeTokens};
 
 /// Logins that may be spent on proving a change before it counts as failed.
 pub const PROOFS: u8 = 3;
+/// Wait between two of them: three fit into five seconds.
+pub const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 
 /// Who governs a gateway, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

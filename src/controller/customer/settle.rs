@@ -1,7 +1,5 @@
 //! From a customer as it was read to what is reported of it: one step after the other.
 
-use std::time::Duration;
-
 use kube::{Resource as _, ResourceExt as _};
 
 use super::examine::{Examination, Progress, Stop};
@@ -17,13 +15,12 @@ use crate::engine::customer::{
     ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, Prior, REFRESH, RawObject, Seen, Step, Unusable,
     cause, decide, has_drifted, with_additional_info, words,
 };
+use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
 use crate::vendor::login::AccessError;
 
-/// Wait between two proving logins: three fit into five seconds.
-const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 /// Writes that may meet a newer version before a look gives up.
 pub(super) const RACES: u8 = 3;
 

@@ -11,10 +11,10 @@ use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
 use crate::controller::pace::Pace;
 use crate::controller::report::{self, Written};
+use crate::controller::restore;
 use crate::controller::rollouts::{Turn, Wish, is_bounded};
 use crate::controller::store::Key;
 use crate::controller::windows::Closed;
-use crate::controller::{restore, windows};
 use crate::crd::{
     Cause, Change, DeletionPolicy, Pending, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus,
 };
@@ -194,7 +194,7 @@ fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Ver
     if intent.cause == Cause::Restore {
         return None;
     }
-    let closed = windows::closed(context, &policy.spec.windows, policy)?;
+    let closed = governance::closed_window(context, policy)?;
     Some(Verdict::new(Reason::AwaitingWindow, waiting(closed, policy)))
 }
 

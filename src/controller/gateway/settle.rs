@@ -1,7 +1,5 @@
 //! From an appliance as it was read to what is reported of it: one step after the other.
 
-use std::time::Duration;
-
 use super::change::{Clearance, Intent};
 use super::examine::{Examination, Seeing};
 use super::{Begun, Memory};
@@ -11,16 +9,13 @@ use crate::controller::store::Key;
 use crate::crd::{Cause, Change};
 use crate::engine::contest::Contest;
 use crate::engine::gateway::{
-    Prior, Regime, Restoration, Seen, Step, cause, decide, has_drifted, restoration, revokes,
+    BETWEEN_PROOFS, Prior, Regime, Restoration, Seen, Step, cause, decide, has_drifted, restoration, revokes,
 };
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::login::AccessError;
 use crate::vendor::x2::X2;
-
-/// Wait between two proving logins: three fit into five seconds.
-const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 
 impl Examination<'_> {
     /// Takes one step after the other until there is something to report. None where nothing can be said.

@@ -12,9 +12,9 @@ use super::Subject;
 use super::summary::listed;
 use crate::clock;
 use crate::controller::context::Context;
+use crate::controller::governance;
 use crate::controller::rollouts::{Answers, Stage, Wish};
 use crate::controller::store::Key;
-use crate::controller::windows;
 use crate::crd::{Cause, Phase, RolloutStatus, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
 use crate::engine::guard::{Guard, guard};
@@ -114,7 +114,7 @@ pub(super) fn roll(
     subjects: &[Subject],
     resume: bool,
 ) -> Rolling {
-    let key = Key::new(policy.namespace().unwrap_or_default(), policy.name_any());
+    let key = Key::of(&policy.metadata);
     let record = policy.status.as_ref().and_then(|status| status.rollout.as_ref()).map(Record::from);
     // Once all is done, what fails is the repair of a drift: no failed change of a rollout.
     let under_way = record.as_ref().filter(|record| record.phase != Phase::Complete);
@@ -133,7 +133,7 @@ pub(super) fn roll(
             how => undecided = how == Guard::Undecided,
         }
     }
-    let window_open = windows::closed(context, &policy.spec.windows, policy).is_none();
+    let window_open = governance::closed_window(context, policy).is_none();
     let mut plan = match &rules {
         Some(rules) => plan(
             record.as_ref(),
@@ -198,9 +198,7 @@ fn rules(policy: &TokenPolicy, subjects: &[Subject]) -> Option<Rules> {
     let matched = subjects.iter().filter(|subject| subject.selected).count();
     let canary = rollout.canary.as_ref().map(|canary| Canary {
         choice: match (&canary.selector, canary.count) {
-            (Some(selector), _) => {
-                Choice::Named(named(subjects, crate::controller::governance::labels(selector).as_ref()))
-            }
+            (Some(selector), _) => Choice::Named(named(subjects, governance::labels(selector).as_ref())),
             (None, count) => Choice::First(count.unwrap_or(1).try_into().unwrap_or(usize::MAX)),
         },
         soak: canary.soak.as_deref().and_then(schedule::parse).unwrap_or_default(),

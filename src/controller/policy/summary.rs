@@ -8,7 +8,7 @@ use crate::controller::context::Context;
 use crate::controller::governance::{self, is_deleted, open_request};
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
-use crate::controller::{report, restore, windows};
+use crate::controller::{report, restore};
 use crate::crd::{Failure, GatewayCounts, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::{Target, proves};
@@ -58,10 +58,7 @@ impl Summary<'_> {
         status.target = target.ok().map(|target| target.to_string());
         status.gateways = Some(counts(&Tally::of(parts)));
         status.rollout = self.rolling.and_then(|rolling| rolling.status.clone());
-        let closed = self
-            .awaits_window()
-            .then(|| windows::closed(self.context, &policy.spec.windows, policy))
-            .flatten();
+        let closed = self.awaits_window().then(|| governance::closed_window(self.context, policy)).flatten();
         status.next_window = closed.map(|closed| Time(closed.next));
         let failures = parts.iter().filter(|part| part.state == State::Failed).filter_map(|part| {
             let verdict = part.verdict.as_ref()?;
