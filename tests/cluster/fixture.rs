@@ -73,6 +73,24 @@ impl Fixture {
         Self { plane, ns, operator: None, kubeconfig, logs: String::new() }
     }
 
+    /// The kubeconfig that the operator is started with.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Starts one replica of several, and does not wait for anything.
+    pub fn replica(&self, kubeconfig: &Path) -> Operator {
+        let ns = self.ns.name();
+        let arguments =
+            ["--leader-elect", "--lease-namespace", ns, "--namespaces", ns, "--allow-cidr", "127.0.0.0/8"];
+        Operator::spawn(Path::new(env!("CARGO_BIN_EXE_tenure")), kubeconfig, &arguments).unwrap()
+    }
+
+    /// What an operator that is not the fixture's own has logged is searched for secrets, too.
+    pub fn retire(&mut self, operator: &Operator) {
+        self.logs.push_str(&operator.log());
+    }
+
     /// Starts the operator for this namespace.
     pub async fn start(&mut self) {
         self.start_with(&[]).await;
