@@ -16,6 +16,7 @@
 mod bad_input;
 mod conflicts;
 mod customers;
+mod docs;
 mod drift;
 mod examples;
 mod fixture;
