@@ -94,10 +94,14 @@ class Layout(unittest.TestCase):
         self.assertEqual(label["created"], image.config["created"])
 
     @on_each_platform
-    def test_the_program_needs_no_library_and_no_loader(self, image, folder):
+    def test_the_program_needs_no_library_and_no_loader_and_has_no_fixed_address(self, image, folder):
         headers = readelf(folder / "tenure", "--file-header", "--program-headers", "--dynamic")
         self.assertIn(MACHINE[image.platform["architecture"]], headers)
         self.assertNotRegex(headers, "INTERP|NEEDED")
+        # Loaded at a random address, and nothing in it is both written and run.
+        self.assertRegex(headers, r"Type: +DYN ")
+        self.assertIn("GNU_RELRO", headers)
+        self.assertNotRegex(headers, " RWE ")
 
     @on_each_platform
     def test_the_program_starts(self, image, folder):
