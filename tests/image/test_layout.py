@@ -40,7 +40,7 @@ def crates(program):
     offset, size = re.search(r" \.dep-v0 +\S+ +\S+ +(\S+) +(\S+)", readelf(program, "--sections")).groups()
     section = program.read_bytes()[int(offset, 16) :][: int(size, 16)]
     packages = json.loads(zlib.decompress(section))["packages"]
-    return {(package["name"], package["version"]) for package in packages if package.get("kind") != "build"}
+    return {(package["name"], package["version"]) for package in packages}
 
 
 class Layout(unittest.TestCase):
