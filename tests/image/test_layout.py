@@ -113,11 +113,11 @@ class Layout(unittest.TestCase):
     @on_each_platform
     def test_the_program_does_not_tell_where_it_was_built(self, _, folder):
         program = (folder / "tenure").read_bytes()
-        self.assertIn(b"/cargo/registry/src/", program, "panic messages name files; else this test would see nothing")
+        self.assertTrue(b"/cargo/registry/src/" in program, "panic messages name files; else this test would see nothing")
         home = Path.home()
         cargo, rustup = os.environ.get("CARGO_HOME", home / ".cargo"), os.environ.get("RUSTUP_HOME", home / ".rustup")
         for path in (oci.REPOSITORY, home, cargo, rustup):
-            self.assertNotIn(f"{path}/".encode(), program)
+            self.assertFalse(f"{path}/".encode() in program, path)
 
     @on_each_platform
     def test_the_program_names_its_crates_for_scanners(self, image, folder):
