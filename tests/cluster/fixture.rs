@@ -14,6 +14,7 @@ use tenure_kit::control_plane::{self, ControlPlane, Options};
 use tenure_kit::kona::KonaServer;
 use tenure_kit::namespace::{TestNamespace, install_crds};
 use tenure_kit::operator::Operator;
+use tenure_kit::relay::Relay;
 use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use tokio::sync::OnceCell;
 
@@ -76,6 +77,13 @@ impl Fixture {
     /// The kubeconfig that the operator is started with.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Puts a network that can be cut between the operator, which is not started yet, and the API server.
+    pub async fn relay(&mut self) -> Relay {
+        let (relay, kubeconfig) = Relay::before(&self.kubeconfig).await.unwrap();
+        self.kubeconfig = kubeconfig;
+        relay
     }
 
     /// Starts one replica of several, and does not wait for anything.

@@ -23,6 +23,7 @@ mod gateways;
 mod leader;
 mod logins;
 mod operator;
+mod outages;
 mod policies;
 mod requests;
 mod restore;
