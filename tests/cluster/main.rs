@@ -20,6 +20,7 @@ mod drift;
 mod examples;
 mod fixture;
 mod gateways;
+mod gitops;
 mod logins;
 mod operator;
 mod policies;
