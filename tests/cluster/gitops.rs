@@ -141,3 +141,26 @@ async fn kubectl_wait_returns_when_the_edit_is_on_every_gateway() {
     f.kubectl(&["wait", "x2", "--all", "--for=condition=Ready", "--timeout=60s"]).await;
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_config_map_for_argo_cd_adds_to_the_one_that_is_there() {
+    let f = Fixture::new("argocd").await;
+    let apply = async |name: &str, text: &str, manager: &[&str]| {
+        let file = f.plane.folder().join(format!("{}-{name}.yaml", f.ns.name()));
+        std::fs::write(&file, text).unwrap();
+        let file = ["apply", "--server-side", "-f", file.to_str().unwrap()];
+        f.kubectl(&[&file, manager].concat()).await;
+    };
+    // As Argo CD is installed: by the same command, under kubectl's own name.
+    let installed = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}, "data": {"url": "https://argo.example.net"},
+    });
+    apply("installed", &installed.to_string(), &[]).await;
+    let ours = std::fs::read_to_string(root().join("examples/argocd/argocd-cm.yaml")).unwrap();
+    let ours = ours.replace("namespace: argocd", &format!("namespace: {}", f.ns.name()));
+    apply("ours", &ours, &["--field-manager=tenure"]).await;
+    let map = f.get("ConfigMap", "argocd-cm").await;
+    assert_eq!(map.data["data"]["url"], "https://argo.example.net");
+    assert_eq!(map.data["data"].as_object().unwrap().len(), 1 + 2 * 4);
+    f.finish().await;
+}
