@@ -199,6 +199,23 @@ impl Fixture {
         self.ns.get(kind, name).await.unwrap()
     }
 
+    /// What the real kubectl prints, as the administrator in this namespace.
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
+        let program = tokio::task::spawn_blocking(control_plane::kubectl).await.unwrap().unwrap();
+        let output = tokio::process::Command::new(program)
+            .arg("--kubeconfig")
+            .arg(self.plane.kubeconfig_path())
+            .args(["--namespace", self.ns.name()])
+            .args(arguments)
+            .env("HOME", self.plane.folder())
+            .output()
+            .await
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
     /// All events about objects of this namespace, as `(object, reason, note)`.
     pub async fn events(&self) -> Vec<(String, String, String)> {
         let api: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.ns.client(), self.ns.name());

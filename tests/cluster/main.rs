@@ -20,6 +20,7 @@ mod drift;
 mod examples;
 mod fixture;
 mod gateways;
+mod gitops;
 mod leader;
 mod logins;
 mod operator;
