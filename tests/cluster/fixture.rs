@@ -14,6 +14,7 @@ use tenure_kit::control_plane::{self, ControlPlane, Options};
 use tenure_kit::kona::KonaServer;
 use tenure_kit::namespace::{TestNamespace, install_crds};
 use tenure_kit::operator::Operator;
+use tenure_kit::relay::Relay;
 use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use tokio::sync::OnceCell;
 
@@ -76,6 +77,13 @@ impl Fixture {
     /// The kubeconfig that the operator is started with.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Puts a network that can be cut between the operator, which is not started yet, and the API server.
+    pub async fn relay(&mut self) -> Relay {
+        let (relay, kubeconfig) = Relay::before(&self.kubeconfig).await.unwrap();
+        self.kubeconfig = kubeconfig;
+        relay
     }
 
     /// Starts one replica of several, and does not wait for anything.
@@ -189,6 +197,23 @@ impl Fixture {
 
     pub async fn get(&self, kind: &str, name: &str) -> DynamicObject {
         self.ns.get(kind, name).await.unwrap()
+    }
+
+    /// What the real kubectl prints, as the administrator in this namespace.
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
+        let program = tokio::task::spawn_blocking(control_plane::kubectl).await.unwrap().unwrap();
+        let output = tokio::process::Command::new(program)
+            .arg("--kubeconfig")
+            .arg(self.plane.kubeconfig_path())
+            .args(["--namespace", self.ns.name()])
+            .args(arguments)
+            .env("HOME", self.plane.folder())
+            .output()
+            .await
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
     }
 
     /// All events about objects of this namespace, as `(object, reason, note)`.

@@ -1,6 +1,6 @@
 //! Several replicas, one of which works: however its end comes about, the next goes on, and never do two of them write.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -38,11 +38,6 @@ async fn standing_by(f: &Fixture) -> Operator {
     let operator = f.replica(f.kubeconfig());
     operator.wait_for_log(STANDS_BY, SOON).await.unwrap();
     operator
-}
-
-/// A kubeconfig whose way to the API server can be cut.
-async fn through_relay(f: &Fixture) -> (Relay, PathBuf) {
-    Relay::before(f.kubeconfig()).await.unwrap()
 }
 
 async fn all_in_sync(f: &Fixture, fleet: &X2Fleet, seconds: u64) {
@@ -188,7 +183,7 @@ async fn a_leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on
 async fn a_leader_cut_off_from_the_api_server_stops_before_another_begins() {
     let fleet = fleet(3);
     let mut f = world("cut-off", &fleet).await;
-    let (relay, kubeconfig) = through_relay(&f).await;
+    let (relay, kubeconfig) = Relay::before(f.kubeconfig()).await.unwrap();
     let mut leader = working(&f, &kubeconfig).await;
     let standby = standing_by(&f).await;
     all_in_sync(&f, &fleet, 28800).await;
@@ -223,7 +218,7 @@ async fn a_leader_cut_off_from_the_api_server_stops_before_another_begins() {
 async fn a_leader_whom_nobody_has_replaced_goes_on() {
     let fleet = fleet(1);
     let f = world("goes-on", &fleet).await;
-    let (relay, kubeconfig) = through_relay(&f).await;
+    let (relay, kubeconfig) = Relay::before(f.kubeconfig()).await.unwrap();
     let leader = working(&f, &kubeconfig).await;
     all_in_sync(&f, &fleet, 28800).await;
     relay.cut();

@@ -11,18 +11,20 @@ use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Which directions are open.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    there: bool,
-    back: bool,
+/// What arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Mute,
+    Cut,
+    Down,
 }
 
 /// Passes TCP connections on to another address. Dropping it closes them all.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
-    open: watch::Sender<Open>,
+    state: watch::Sender<State>,
     // Aborted when dropped.
     _tasks: JoinSet<()>,
 }
@@ -35,10 +37,10 @@ impl Relay {
     pub async fn start(target: String) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let open = watch::Sender::new(Open { there: true, back: true });
+        let state = watch::Sender::new(State::Open);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, target.into(), open.subscribe()));
-        Ok(Self { address, open, _tasks: tasks })
+        tasks.spawn(accept(listener, target.into(), state.subscribe()));
+        Ok(Self { address, state, _tasks: tasks })
     }
 
     /// Stands between whoever uses the result and the API server of a kubeconfig.
@@ -61,32 +63,42 @@ impl Relay {
 
     /// From now on nothing arrives, in either direction. Connections stay open.
     pub fn cut(&self) {
-        self.open.send_replace(Open { there: false, back: false });
+        self.state.send_replace(State::Cut);
     }
 
     /// From now on requests arrive and answers do not.
     pub fn mute(&self) {
-        self.open.send_replace(Open { there: true, back: false });
+        self.state.send_replace(State::Mute);
+    }
+
+    /// Closes all connections, and new ones at once.
+    pub fn down(&self) {
+        self.state.send_replace(State::Down);
     }
 
     /// Delivers what was held back, and what comes.
     pub fn mend(&self) {
-        self.open.send_replace(Open { there: true, back: true });
+        self.state.send_replace(State::Open);
     }
 }
 
-async fn accept(listener: TcpListener, target: Arc<str>, open: watch::Receiver<Open>) {
+async fn accept(listener: TcpListener, target: Arc<str>, state: watch::Receiver<State>) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
-        let (target, open) = (Arc::clone(&target), open.clone());
+        if *state.borrow() == State::Down {
+            continue;
+        }
+        let (target, state) = (Arc::clone(&target), state.clone());
         connections.spawn(async move {
             let Ok(far) = TcpStream::connect(&*target).await else { return };
             let (near_read, near_write) = near.into_split();
             let (far_read, far_write) = far.into_split();
+            let mut down = state.clone();
             // One end that closes closes the other.
             tokio::select! {
-                () = pass(near_read, far_write, open.clone(), |open| open.there) => {}
-                () = pass(far_read, near_write, open, |open| open.back) => {}
+                () = pass(near_read, far_write, state.clone(), &[State::Open, State::Mute]) => {}
+                () = pass(far_read, near_write, state, &[State::Open]) => {}
+                _ = down.wait_for(|state| *state == State::Down) => {}
             }
         });
         while connections.try_join_next().is_some() {}
@@ -96,13 +108,13 @@ async fn accept(listener: TcpListener, target: Arc<str>, open: watch::Receiver<O
 async fn pass(
     mut from: tcp::OwnedReadHalf,
     mut to: tcp::OwnedWriteHalf,
-    mut open: watch::Receiver<Open>,
-    direction: fn(&Open) -> bool,
+    mut state: watch::Receiver<State>,
+    when: &[State],
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let Some(data) = buffer.get(..read) else { return };
-        if open.wait_for(direction).await.is_err() || to.write_all(data).await.is_err() {
+        if state.wait_for(|state| when.contains(state)).await.is_err() || to.write_all(data).await.is_err() {
             return;
         }
     }
