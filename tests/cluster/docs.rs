@@ -150,6 +150,7 @@ async fn the_page_of_the_metrics_lists_what_an_operator_at_work_shows() {
     f.reason("KonaServer", "kona", "InSync").await;
     fleet.appliance(0).factory_reset();
     f.look("X2Gateway", "x2-1", "drifted").await;
+    f.event("x2-1", "DriftCorrected").await;
     let shown = exposed(&f.operator().metrics().await.unwrap());
     let page = std::fs::read_to_string(root().join("docs/reference/metrics.md")).unwrap();
     assert_eq!(tabled(&page), shown);

@@ -54,6 +54,7 @@ impl StandIns {
 /// The private IPv4 addresses in a text, and blocks of them.
 fn addresses(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_digit() && c != '.' && c != '/');
+    let words = words.map(|word| word.trim_matches('/'));
     words.filter(|word| word.starts_with("10.") && word.matches('.').count() == 3).collect()
 }
 

@@ -116,13 +116,14 @@ impl World {
                         self.fixture.ns.apply_yaml(&yaml).await.unwrap();
                     }
                 }
+                stand_in if stand_in.contains('=') => {}
                 "ready" => {
                     self.shell("kubectl wait tp --all --for=condition=Ready --timeout=60s").await;
                 }
                 file if file.ends_with(".yaml") => {
                     self.shell(&format!("kubectl apply -f {file}")).await;
                 }
-                other => assert!(other.contains('='), "{}: what is {other}?", page.path.display()),
+                other => panic!("{}: what is {other}?", page.path.display()),
             }
         }
     }
