@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::State;
@@ -25,7 +26,8 @@ pub async fn serve(listener: TcpListener, context: Arc<Context>) -> io::Result<(
 }
 
 async fn readyz(State(context): State<Arc<Context>>) -> impl IntoResponse {
-    if context.workers.started() {
+    // A standby is ready, too.
+    if context.filled.load(Ordering::Acquire) {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the API server has not told yet what there is\n")
@@ -33,5 +35,6 @@ async fn readyz(State(context): State<Arc<Context>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
+    context.metrics.leads(context.workers.started() && context.fence.is_open());
     ([(header::CONTENT_TYPE, OPEN_METRICS)], context.metrics.text())
 }

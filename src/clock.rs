@@ -27,6 +27,13 @@ pub fn instant() -> Instant {
     Instant::now()
 }
 
+/// Monotonic time that goes on while the machine sleeps, for what others count on too. Its beginning is the machine's.
+#[must_use]
+pub fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// The monotonic time at which the wall clock will show `time`, as things look now.
 #[must_use]
 pub fn instant_of(time: Timestamp) -> Instant {

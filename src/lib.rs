@@ -7,6 +7,7 @@
 //! - [`engine`]: the rules. No I/O, no clock.
 //! - [`vendor`]: the remote systems.
 //! - [`controller`]: watches, gathers, acts and reports.
+//! - [`leader`]: which of several replicas works.
 //! - [`cli`]: the commands.
 //! - [`admin`], [`metrics`], [`telemetry`]: what the operator shows of itself.
 //! - [`clock`]: the one place that asks for the time.
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod controller;
 pub mod crd;
 pub mod engine;
+pub mod leader;
 pub mod metrics;
 pub mod telemetry;
 pub mod vendor;

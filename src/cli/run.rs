@@ -1,18 +1,22 @@
 //! `tenure run`: the operator.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use futures::future::BoxFuture;
+use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, watch as signal};
 use tokio::task::JoinSet;
 
 use crate::admin;
+use crate::clock;
 use crate::controller::connection::Restrictions;
 use crate::controller::context::{Alarms, Context, Handled, Settings};
 use crate::controller::events::Events;
@@ -20,13 +24,15 @@ use crate::controller::references::References;
 use crate::controller::report::Reporter;
 use crate::controller::restore::Namespaces;
 use crate::controller::rollouts::Rollouts;
-use crate::controller::watch::{Scope, watch};
+use crate::controller::watch::{self, Scope};
 use crate::controller::windows;
 use crate::controller::workers::{self, Workers};
 use crate::controller::{claims::Claims, seed, store::Store};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::{Bounds, X2_LONGEST, X2_SHORTEST};
 use crate::engine::schedule;
+use crate::leader::fence::{Fence, Term};
+use crate::leader::{self, Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, Format, Level};
 use crate::vendor::address::{Cidr, DialPolicy};
@@ -91,6 +97,16 @@ pub(super) struct Options {
     /// Longest token lifetime that policies may ask for, in seconds.
     #[arg(long, env = "TENURE_MAX_TIMEOUT", default_value_t = X2_LONGEST)]
     max_timeout: u32,
+    /// Work only while holding a lease, so that of several replicas one works and the others stand by [default: true in a
+    /// Pod, false with a kubeconfig]
+    #[arg(long, env = "TENURE_LEADER_ELECT", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    leader_elect: Option<bool>,
+    /// Name of the Lease. Each release that works on other resources has one of its own.
+    #[arg(long, env = "TENURE_LEASE_NAME", default_value = "tenure")]
+    lease_name: String,
+    /// Namespace of the Lease [default: the Pod's, or that of the kubeconfig's context]
+    #[arg(long, env = "TENURE_LEASE_NAMESPACE")]
+    lease_namespace: Option<String>,
     /// Export the metric `last_success_timestamp_seconds`, one series an object.
     #[arg(long, env = "TENURE_METRICS_PER_OBJECT")]
     metrics_per_object: bool,
@@ -122,18 +138,25 @@ fn keep_out_of_core_files() {
 }
 
 async fn operate(options: Options) -> anyhow::Result<()> {
-    let config =
-        Config::infer().await.context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")?;
+    let (config, in_cluster) = cluster().await?;
     let writes = client(&config, Some(API_TIMEOUT))?;
-    // Watches have a connection of their own: beside many writes one was seen to stop delivering.
+    // Watches have a connection of their own: beside many writes one was seen to stop delivering. So has the lease.
     let watches = client(&config, None)?;
     let listener = TcpListener::bind(options.listen).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {}: choose another --listen", options.listen))?;
     let listening = listener.local_addr().unwrap_or(options.listen);
-    let (end, ending) = watch::channel(false);
-    let (events, write_events) = Events::new(writes.clone(), instance());
-    let context = Arc::new(context(&options, &writes, events, ending));
+    let (end, ending) = signal::channel(false);
+    let elected = options.leader_elect.unwrap_or(in_cluster);
+    let (term, terms) = signal::channel(if elected { Term::OVER } else { Term::Endless });
+    let mut election = if elected {
+        Some(Election::new(client(&config, None)?, candidacy(&options, &config), term))
+    } else {
+        None
+    };
+    let fence = Fence::new(ending.clone(), terms);
+    let (events, write_events) = Events::new(writes.clone(), instance(), fence.clone());
+    let context = Arc::new(context(&options, &writes, events, ending, fence));
     let mut tasks = JoinSet::new();
     tasks.spawn(write_events);
     tasks.spawn(clean_up(Arc::clone(&context)));
@@ -144,39 +167,115 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         }
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
-    let filling = begin_watches(&options, &context, &watches, &mut tasks);
+    let scopes = scopes(&options);
+    let filling = begin_watches(&scopes, &context, &watches, &mut tasks);
     let mut signals = Signals::new()?;
-    let work = async {
-        filling.await;
-        seed::refused_logins(&context);
-        context.metrics.leads(true);
-        workers::start(&context);
-        tracing::info!(
-            gateways = context.gateways.keys().len(),
-            customers = context.customers.keys().len(),
-            "at work"
-        );
-        std::future::pending::<()>().await;
-    };
     let told = tokio::select! {
-        () = work => true,
+        Superseded = work(&context, &scopes, &watches, &mut election, filling) => false,
         () = signals.next() => true,
-        _ = tasks.join_next() => false,
+        _ = tasks.join_next() => anyhow::bail!("a task that must not end has ended: this is a bug, please report it"),
     };
     let _ = end.send(true);
+    anyhow::ensure!(
+        told,
+        "another replica has taken the lease, since it could not be renewed in time: this one ends"
+    );
     tracing::info!("ending: writes under way are finished");
     tokio::select! {
         _ = tokio::time::timeout(GRACE, context.workers.finished()) => {}
         () = signals.next() => {}
+        Superseded = kept(&mut election) => {}
     }
-    anyhow::ensure!(told, "a task that must not end has ended: this is a bug, please report it");
+    if let Some(election) = election {
+        election.hand_over().await;
+    }
     Ok(())
+}
+
+/// Works as long as this replica may.
+async fn work(
+    context: &Arc<Context>,
+    scopes: &[Scope],
+    client: &Client,
+    election: &mut Option<Election>,
+    filling: BoxFuture<'static, ()>,
+) -> Superseded {
+    filling.await;
+    context.filled.store(true, Ordering::Release);
+    if let Some(election) = election {
+        tracing::info!("standing by");
+        election.win().await;
+    }
+    let elected = election.is_some();
+    let working = async {
+        if elected {
+            catch_up(context, scopes, client).await;
+        }
+        seed::refused_logins(context);
+        workers::start(context);
+        let (gateways, customers) = (context.gateways.keys().len(), context.customers.keys().len());
+        tracing::info!(gateways, customers, "at work");
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        superseded = kept(election) => superseded,
+        never = working => match never {},
+    }
+}
+
+/// Keeps the lease where there is one, until another replica has it.
+async fn kept(election: &mut Option<Election>) -> Superseded {
+    match election {
+        Some(election) => election.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Makes sure that nothing which another replica wrote last is unknown.
+async fn catch_up(context: &Arc<Context>, scopes: &[Scope], client: &Client) {
+    for scope in scopes {
+        loop {
+            let read = tokio::join!(
+                watch::catch_up::<X2Gateway>(context, client.clone(), scope),
+                watch::catch_up::<TokenPolicy>(context, client.clone(), scope),
+                watch::catch_up::<KonaServer>(context, client.clone(), scope),
+                watch::catch_up::<CustomerTokenTtl>(context, client.clone(), scope),
+            );
+            if read == (true, true, true, true) {
+                break;
+            }
+            tokio::time::sleep(leader::RETRY).await;
+        }
+    }
+}
+
+/// The cluster of the kubeconfig, or else the one that this is a Pod of, and whether it is the latter.
+async fn cluster() -> anyhow::Result<(Config, bool)> {
+    let kubeconfig = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
+    let (mut config, in_cluster) = match kubeconfig {
+        Ok(config) => (config, false),
+        Err(kubeconfig) => match Config::incluster() {
+            Ok(config) => (config, true),
+            Err(_) => {
+                return Err(kubeconfig)
+                    .context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount");
+            }
+        },
+    };
+    // The library's own tries can take a quarter of an hour; ours are bounded.
+    config.default_retry = false;
+    Ok((config, in_cluster))
+}
+
+fn candidacy(options: &Options, config: &Config) -> Candidacy {
+    let namespace = options.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    // A process that comes after this one in the same Pod is another candidate.
+    let identity = format!("{}_{:x}", instance(), clock::random().to_bits());
+    Candidacy { name: options.lease_name.clone(), namespace, identity }
 }
 
 fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> {
     let mut config = config.clone();
-    // The library's own tries can take a quarter of an hour; ours are bounded.
-    config.default_retry = false;
     if timeout.is_some() {
         config.read_timeout = timeout;
         // Else the idle time of a kept connection would count against the next answer.
@@ -192,12 +291,18 @@ fn instance() -> String {
     name.nodename().to_string_lossy().into_owned()
 }
 
-fn context(options: &Options, client: &Client, events: Events, ending: watch::Receiver<bool>) -> Context {
+fn context(
+    options: &Options,
+    client: &Client,
+    events: Events,
+    ending: signal::Receiver<bool>,
+    fence: Fence,
+) -> Context {
     let metrics = Arc::new(Metrics::new(options.metrics_per_object));
     let dial = DialPolicy { allow: options.allow_cidr.clone(), deny: options.deny_cidr.clone() };
     let slots = Slots::new(options.concurrency.into());
     let remotes = Remotes {
-        http: Http::new(dial, slots, Arc::clone(&metrics), ending.clone()),
+        http: Http::new(dial, slots, Arc::clone(&metrics), fence.clone()),
         sessions: Sessions::default(),
         admission: Admission::new(options.retry_refused_logins_after),
         spellings: Spellings::default(),
@@ -222,43 +327,50 @@ fn context(options: &Options, client: &Client, events: Events, ending: watch::Re
         namespaces: Namespaces::default(),
         rollouts: Rollouts::default(),
         windows: windows::Cache::default(),
-        reporter: Reporter::new(client.clone()),
+        reporter: Reporter::new(client.clone(), fence.clone()),
         events,
         metrics,
         settings: Settings { restrictions, bounds },
         handled: Handled::default(),
         alarms: Alarms::default(),
         ending,
+        fence,
+        filled: AtomicBool::new(false),
+    }
+}
+
+/// What the operator sees.
+fn scopes(options: &Options) -> Vec<Scope> {
+    let selector = &options.selector;
+    let scope = |namespace| Scope { namespace, selector: selector.clone() };
+    match options.namespaces.as_slice() {
+        [] => vec![scope(None)],
+        some => some.iter().cloned().map(|namespace| scope(Some(namespace))).collect(),
     }
 }
 
 /// Begins to watch all four kinds. The result waits until all stores are filled.
 fn begin_watches(
-    options: &Options,
+    scopes: &[Scope],
     context: &Arc<Context>,
     client: &Client,
     tasks: &mut JoinSet<()>,
 ) -> BoxFuture<'static, ()> {
-    let namespaces: Vec<Option<String>> = match options.namespaces.as_slice() {
-        [] => vec![None],
-        some => some.iter().cloned().map(Some).collect(),
-    };
     let mut filling = Vec::new();
-    for namespace in namespaces {
-        let scope = Scope { namespace, selector: options.selector.clone() };
+    for scope in scopes {
         let mut begin = || {
             let (filled, fills) = mpsc::channel(1);
             filling.push(fills);
             (Arc::clone(context), client.clone(), scope.clone(), filled)
         };
         let (c, k, s, f) = begin();
-        tasks.spawn(watch::<X2Gateway>(c, k, s, f));
+        tasks.spawn(watch::watch::<X2Gateway>(c, k, s, f));
         let (c, k, s, f) = begin();
-        tasks.spawn(watch::<TokenPolicy>(c, k, s, f));
+        tasks.spawn(watch::watch::<TokenPolicy>(c, k, s, f));
         let (c, k, s, f) = begin();
-        tasks.spawn(watch::<KonaServer>(c, k, s, f));
+        tasks.spawn(watch::watch::<KonaServer>(c, k, s, f));
         let (c, k, s, f) = begin();
-        tasks.spawn(watch::<CustomerTokenTtl>(c, k, s, f));
+        tasks.spawn(watch::watch::<CustomerTokenTtl>(c, k, s, f));
     }
     Box::pin(async move {
         for mut fills in filling {

@@ -1,6 +1,7 @@
 //! What all controllers share.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::workers::{Kind, Workers};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
 use crate::engine::verdict::{Reason, Standing, Verdict};
+use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
 use crate::vendor::lanes::Lanes;
 use crate::vendor::login::Remotes;
@@ -76,6 +78,10 @@ pub struct Context {
     pub alarms: Alarms,
     /// Becomes true when the operator is to end.
     pub ending: watch::Receiver<bool>,
+    /// Whether this replica may work.
+    pub fence: Fence,
+    /// Whether the stores hold all there is.
+    pub filled: AtomicBool,
 }
 
 impl Context {

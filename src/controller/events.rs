@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::store::Key;
 use crate::clock;
 use crate::crd::TokenPolicy;
+use crate::leader::fence::Fence;
 
 /// Events a second.
 const RATE: u32 = 50;
@@ -44,9 +45,9 @@ pub struct Events(mpsc::UnboundedSender<Happening>);
 
 impl Events {
     /// The sender, and the task that writes what it is given.
-    pub fn new(client: Client, instance: String) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(client: Client, instance: String, fence: Fence) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), write_all(client, instance, receiver))
+        (Self(sender), write_all(Writer { client, instance, fence }, receiver))
     }
 
     /// Hands an event over.
@@ -87,7 +88,7 @@ pub fn policy_reference(key: &Key, uid: Option<String>) -> ObjectReference {
     }
 }
 
-async fn write_all(client: Client, instance: String, mut queue: mpsc::UnboundedReceiver<Happening>) {
+async fn write_all(writer: Writer, mut queue: mpsc::UnboundedReceiver<Happening>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut left = RATE;
@@ -99,14 +100,14 @@ async fn write_all(client: Client, instance: String, mut queue: mpsc::UnboundedR
                 left = RATE;
                 while left > 0 && let Some((_, (one, count))) = surplus.pop_first() {
                     left -= 1;
-                    write(&client, &instance, summed_up(one, count)).await;
+                    writer.write(summed_up(one, count)).await;
                 }
             }
             next = queue.recv() => match next {
                 None => return,
                 Some(happening) if left > 0 => {
                     left -= 1;
-                    write(&client, &instance, happening).await;
+                    writer.write(happening).await;
                 }
                 Some(happening) => {
                     let about = happening.policy.clone().unwrap_or_else(|| happening.object.clone());
@@ -127,23 +128,33 @@ fn summed_up(one: Happening, count: usize) -> Happening {
     }
 }
 
-async fn write(client: &Client, instance: &str, happening: Happening) {
-    let namespace = happening.object.namespace.clone().unwrap_or_default();
-    let event = event(instance, happening);
-    let api = Api::<Event>::namespaced(client.clone(), &namespace);
-    let written = tokio::time::timeout(API_TIMEOUT, api.create(&PostParams::default(), &event)).await;
-    // Nothing depends on events; the status has been written.
-    match written {
-        Ok(Ok(_)) => {}
-        Ok(Err(kube::Error::Api(status))) => {
-            tracing::debug!(
-                namespace,
-                code = status.code,
-                "the API server refused an event: {}",
-                status.message
-            );
+/// Writes events, as long as the fence is open.
+struct Writer {
+    client: Client,
+    instance: String,
+    fence: Fence,
+}
+
+impl Writer {
+    async fn write(&self, happening: Happening) {
+        let namespace = happening.object.namespace.clone().unwrap_or_default();
+        let event = event(&self.instance, happening);
+        let (api, params) =
+            (Api::<Event>::namespaced(self.client.clone(), &namespace), PostParams::default());
+        let creating = tokio::time::timeout(API_TIMEOUT, api.create(&params, &event));
+        // Nothing depends on events; the status has been written.
+        match self.fence.within(creating).await {
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(kube::Error::Api(status)))) => {
+                tracing::debug!(
+                    namespace,
+                    code = status.code,
+                    "the API server refused an event: {}",
+                    status.message
+                );
+            }
+            _ => tracing::debug!(namespace, "the API server did not take an event"),
         }
-        _ => tracing::debug!(namespace, "the API server did not take an event"),
     }
 }
 

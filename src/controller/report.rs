@@ -17,6 +17,7 @@ use super::workers::Reconciled;
 use crate::clock;
 use crate::crd::{Condition, Time};
 use crate::engine::verdict::{self, Notes, Verdict};
+use crate::leader::fence::Fence;
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
@@ -68,6 +69,7 @@ pub fn set_suspended<K: Reported>(status: &mut K::Status, object: &K, message: &
 pub struct Reporter {
     client: ClientHandle,
     in_flight: Semaphore,
+    fence: Fence,
 }
 
 struct ClientHandle(Client);
@@ -94,10 +96,10 @@ pub enum Written {
 }
 
 impl Reporter {
-    /// Writes through a client.
+    /// Writes through a client, as long as the fence is open.
     #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { client: ClientHandle(client), in_flight: Semaphore::new(IN_FLIGHT) }
+    pub fn new(client: Client, fence: Fence) -> Self {
+        Self { client: ClientHandle(client), in_flight: Semaphore::new(IN_FLIGHT), fence }
     }
 
     /// The client that it writes with.
@@ -124,8 +126,9 @@ impl Reporter {
                     Part::Finalizers => api.patch(&key.name, &params, &patch).await,
                 }
             };
-            let answer = tokio::time::timeout(API_TIMEOUT, sending).await;
+            let answer = self.fence.within(tokio::time::timeout(API_TIMEOUT, sending)).await;
             drop(permit);
+            let Ok(answer) = answer else { return Err(Written::Failed) };
             match answer {
                 Ok(Ok(object)) => return Ok(Entry::of(object)),
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
+use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -13,6 +14,9 @@ use tokio::sync::mpsc;
 use super::context::Context;
 use super::store::{self, Entry, Key, Source};
 use super::workers::{Reconciled, wake};
+
+/// Objects that are read at once.
+const PAGE: u32 = 500;
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -30,10 +34,7 @@ pub async fn watch<K: Reconciled>(
     scope: Scope,
     filled: mpsc::Sender<()>,
 ) {
-    let api: Api<DeserializeGuard<K>> = match &scope.namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    };
+    let api = api::<K>(client, &scope);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() };
     let mut events = Box::pin(watcher(api, config).default_backoff());
     let mut listed = HashSet::new();
@@ -62,6 +63,32 @@ pub async fn watch<K: Reconciled>(
             Ok(None) => return,
             Err(error) => complain::<K>(&error),
         }
+    }
+}
+
+/// Reads once more all there is of one kind, so that no object that is known is older than this moment: another replica may
+/// have written it just now.
+pub async fn catch_up<K: Reconciled>(context: &Arc<Context>, client: Client, scope: &Scope) -> bool {
+    let api: Api<DeserializeGuard<K>> = api(client, scope);
+    let mut params = ListParams { label_selector: scope.selector.clone(), ..ListParams::default() };
+    params.limit = Some(PAGE);
+    loop {
+        let Ok(page) = api.list(&params).await else { return false };
+        for object in page.items {
+            // What is not known is new, and comes by the watch.
+            store::put::<K>(context, &Entry::of(object), Source::OwnWrite);
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return true,
+        }
+    }
+}
+
+fn api<K: Reconciled>(client: Client, scope: &Scope) -> Api<DeserializeGuard<K>> {
+    match &scope.namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
     }
 }
 

@@ -48,7 +48,7 @@ pub enum Fault {
     },
     /// A success whose content makes no sense: the sentence says why.
     Malformed(&'static str),
-    /// The operator is ending: the request was not sent.
+    /// The operator is ending, or does not hold its lease any more: the request was not sent, or nobody waited for its answer.
     Ending,
 }
 

@@ -21,6 +21,7 @@ use super::fault::{Fault, RemoteError};
 use super::slots::Slots;
 
 use crate::clock;
+use crate::leader::fence::{Closed, Fence};
 use crate::metrics::Metrics;
 
 /// An exchange that has waited this long for the other side lends its slot to one that moves.
@@ -62,7 +63,7 @@ pub struct Http {
     dial: Arc<DialPolicy>,
     slots: Slots,
     metrics: Arc<Metrics>,
-    ending: tokio::sync::watch::Receiver<bool>,
+    fence: Fence,
     heard: Mutex<HashMap<String, Instant>>,
 }
 
@@ -75,20 +76,15 @@ struct ClientKey {
 }
 
 impl Http {
-    /// Takes the rules for addresses, the slots, and a signal after which no new exchange is begun.
+    /// Takes the rules for addresses, the slots, and the fence that keeps exchanges from being made when they must not.
     #[must_use]
-    pub fn new(
-        dial: DialPolicy,
-        slots: Slots,
-        metrics: Arc<Metrics>,
-        ending: tokio::sync::watch::Receiver<bool>,
-    ) -> Self {
+    pub fn new(dial: DialPolicy, slots: Slots, metrics: Arc<Metrics>, fence: Fence) -> Self {
         Self {
             clients: Mutex::default(),
             dial: Arc::new(dial),
             slots,
             metrics,
-            ending,
+            fence,
             heard: Mutex::default(),
         }
     }
@@ -105,13 +101,22 @@ impl Http {
         let failed = |fault| RemoteError { method, path, fault };
         self.check_literals(endpoint).map_err(failed)?;
         let client = self.client(endpoint).map_err(failed)?;
-        let _lane = self.unless_ending(endpoint.lane.enter(under_way), under_way).await.map_err(failed)?;
-        let slot =
-            self.unless_ending(self.slots.acquire(&endpoint.namespace), under_way).await.map_err(failed)?;
+        let closed = |Closed| failed(Fault::Ending);
+        let ready = async {
+            let lane = endpoint.lane.enter(under_way).await;
+            let slot = self.slots.acquire(&endpoint.namespace).await;
+            self.fence.opened().await;
+            (lane, slot)
+        };
+        let (_lane, slot) = self.fence.before(ready, under_way).await.map_err(closed)?;
         let (system, operation) = (request.system, request.operation);
+        // Nobody misses the answer to a mere question.
+        let finishes = under_way || request.method != Method::GET;
         let begun = clock::instant();
-        let answer = tokio::time::timeout(endpoint.timeout, transfer(&client, endpoint, request));
-        let answer = holding(slot, answer).await.unwrap_or(Err(Fault::TimedOut)).map_err(failed);
+        // Boxed: each of the waits around it would hold it twice.
+        let answer = Box::pin(tokio::time::timeout(endpoint.timeout, transfer(&client, endpoint, request)));
+        let answer = self.fence.within(self.fence.before(holding(slot, answer), finishes)).await;
+        let answer = answer.flatten().map_err(closed)?.unwrap_or(Err(Fault::TimedOut)).map_err(failed);
         let code = answer.as_ref().err().map_or_else(|| "200".to_owned(), RemoteError::code);
         self.metrics.requested(system, operation, code, begun.elapsed());
         if answer.is_ok() && system == "kona" {
@@ -125,15 +130,6 @@ impl Http {
     #[must_use]
     pub fn last_heard(&self, url: &str) -> Option<Instant> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(url).copied()
-    }
-
-    async fn unless_ending<T>(&self, wait: impl Future<Output = T>, under_way: bool) -> Result<T, Fault> {
-        let mut ending = self.ending.clone();
-        tokio::select! {
-            biased;
-            _ = ending.wait_for(|ending| *ending), if !under_way => Err(Fault::Ending),
-            value = wait => Ok(value),
-        }
     }
 
     /// Addresses that stand in URLs never reach the resolver, so they are checked here.

@@ -198,7 +198,8 @@ async fn a_server_name_is_verified_instead_of_the_host() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_another_schema_is_reported_and_the_rest_goes_on() {
     let fleet = fleet(2);
-    let mut f = Fixture::new("schema").await;
+    // The schema belongs to everybody.
+    let mut f = Fixture::alone("schema").await;
     f.credentials(&fleet).await;
     for index in 0..2 {
         f.apply(&gateway(&format!("x2-{index}"), &fleet.appliance(index))).await;
@@ -208,9 +209,6 @@ async fn an_object_of_another_schema_is_reported_and_the_rest_goes_on() {
     let berlin = json!({"gatewaySelector": {"matchLabels": {"site": "berlin"}}, "timeoutSeconds": 28800});
     f.apply(&policy("berlin", berlin)).await;
     f.apply(&policy("z-rest", json!({"timeoutSeconds": 3600}))).await;
-    // A control plane of its own would be needed to loosen the schema for everybody: a namespace's objects are written
-    // while the schema is loose, and it is put back at once.
-    let lock = SCHEMA.lock().await;
     let loosen = json!([
         {"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec",
          "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
@@ -237,8 +235,7 @@ async fn an_object_of_another_schema_is_reported_and_the_rest_goes_on() {
     f.apply(&with(gateway("leaving", &fleet.appliance(1)), held)).await;
     f.ns.delete_object("X2Gateway", "leaving").await.unwrap();
     f.ns.wait_until_gone("X2Gateway", "leaving", SOON).await.unwrap();
-    tenure_kit::namespace::install_crds(f.plane, &root().join("crds")).await.unwrap();
-    drop(lock);
+    tenure_kit::namespace::install_crds(&f.plane, &root().join("crds")).await.unwrap();
 
     let old = f.reason("X2Gateway", "old", "InvalidSpec").await;
     assert_eq!(condition(&old, "Stalled")["status"], "True");
@@ -254,9 +251,6 @@ async fn an_object_of_another_schema_is_reported_and_the_rest_goes_on() {
     f.event("leaving", "RestoreSkipped").await;
     f.finish().await;
 }
-
-/// The schema belongs to all tests.
-static SCHEMA: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Applies an object as soon as the API server serves the looser schema.
 async fn until_accepted(f: &Fixture, kind: &str, manifest: Value) {

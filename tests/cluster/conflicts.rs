@@ -42,7 +42,7 @@ async fn the_older_gateway_owns_the_appliance() {
 async fn who_cannot_log_in_owns_nothing_and_no_message_crosses_namespaces() {
     let fleet = fleet(1);
     let mut f = Fixture::new("thief").await;
-    let other = TestNamespace::create(f.plane, "rightful").await.unwrap();
+    let other = TestNamespace::create(&f.plane, "rightful").await.unwrap();
     // The older claimant has no valid credential: it must not keep the rightful one from its appliance.
     f.credentials(&fleet).await;
     f.ns.secret("x2-admin", &[("username", "admin"), ("password", "planted-wrong-password")]).await.unwrap();

@@ -2,6 +2,7 @@
 //! its own rights, and the search for leaked secrets at the end.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
@@ -9,7 +10,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tenure_kit::access::{operator_rules, service_account_kubeconfig};
-use tenure_kit::control_plane::{self, ControlPlane};
+use tenure_kit::control_plane::{self, ControlPlane, Options};
 use tenure_kit::kona::KonaServer;
 use tenure_kit::namespace::{TestNamespace, install_crds};
 use tenure_kit::operator::Operator;
@@ -30,17 +31,17 @@ pub const PLANTED: [&str; 6] = [
 
 /// A test's world.
 pub struct Fixture {
-    pub plane: &'static ControlPlane,
+    pub plane: Arc<ControlPlane>,
     pub ns: TestNamespace,
     pub operator: Option<Operator>,
     kubeconfig: PathBuf,
     logs: String,
 }
 
-pub async fn plane() -> &'static ControlPlane {
+pub async fn plane() -> Arc<ControlPlane> {
     static CRDS: OnceCell<()> = OnceCell::const_new();
     let plane = control_plane::shared().await.unwrap();
-    CRDS.get_or_init(async || install_crds(plane, &root().join("crds")).await.unwrap()).await;
+    CRDS.get_or_init(async || install_crds(&plane, &root().join("crds")).await.unwrap()).await;
     plane
 }
 
@@ -54,11 +55,21 @@ impl Fixture {
         Self::with_rights(name, &operator_rules()).await
     }
 
+    /// On an API server of its own, for what would disturb other tests.
+    pub async fn alone(name: &str) -> Self {
+        let plane = ControlPlane::start(Options::default()).await.unwrap();
+        install_crds(&plane, &root().join("crds")).await.unwrap();
+        Self::on(Arc::new(plane), name, &operator_rules()).await
+    }
+
     /// The same, where the operator has other rights than its own.
     pub async fn with_rights(name: &str, rules: &[PolicyRule]) -> Self {
-        let plane = plane().await;
-        let ns = TestNamespace::create(plane, name).await.unwrap();
-        let kubeconfig = service_account_kubeconfig(plane, ns.name(), rules).await.unwrap();
+        Self::on(plane().await, name, rules).await
+    }
+
+    async fn on(plane: Arc<ControlPlane>, name: &str, rules: &[PolicyRule]) -> Self {
+        let ns = TestNamespace::create(&plane, name).await.unwrap();
+        let kubeconfig = service_account_kubeconfig(&plane, ns.name(), rules).await.unwrap();
         Self { plane, ns, operator: None, kubeconfig, logs: String::new() }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tenure::engine::verdict::Reason;
+use tenure::leader::fence::{Fence, Term};
 use tenure::metrics::Metrics;
 use tenure::vendor::address::DialPolicy;
 use tenure::vendor::admission::Admission;
@@ -42,7 +43,10 @@ pub(crate) fn remotes(dial: DialPolicy, slots: usize) -> (Remotes, watch::Sender
     // Whichever test is first installs it; for the others it is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (ending, receiver) = watch::channel(false);
-    let http = Http::new(dial, Slots::new(slots), Arc::new(Metrics::new(false)), receiver);
+    // There is no other replica.
+    let (_, term) = watch::channel(Term::Endless);
+    let fence = Fence::new(receiver, term);
+    let http = Http::new(dial, Slots::new(slots), Arc::new(Metrics::new(false)), fence);
     let remotes = Remotes {
         http,
         sessions: Sessions::default(),

@@ -56,6 +56,10 @@ pub(super) fn new_status(
         server::remember(&mut status.refused_login, refused);
     }
     for change in owed {
+        // The API server may have taken a status whose answer was lost.
+        if status.history.contains(change) {
+            continue;
+        }
         status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
         status.history.insert(0, change.clone());
         status.history.truncate(HISTORY);

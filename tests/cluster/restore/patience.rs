@@ -137,7 +137,7 @@ async fn a_namespace_that_goes_is_not_held_up() {
     let fleet = fleet(2);
     // The operator's own rights are not in the namespace that goes.
     let mut f = Fixture::new("home").await;
-    let doomed = TestNamespace::create(f.plane, "doomed").await.unwrap();
+    let doomed = TestNamespace::create(&f.plane, "doomed").await.unwrap();
     doomed.secret("x2-admin", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
     let ca = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x2-ca"}, "data": {"ca.crt": fleet.ca_pem()}});
     let gateways = [0, 1].map(|index| gateway(&format!("x2-{index}"), &fleet.appliance(index)));

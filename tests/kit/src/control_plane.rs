@@ -14,7 +14,7 @@ mod folder;
 mod servers;
 mod source;
 
-use std::{path::Path, path::PathBuf, time::Duration};
+use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Namespace;
@@ -168,11 +168,12 @@ impl ControlPlane {
 /// The one control plane of this test process, started by whoever asks first.
 ///
 /// It is never dropped, for a static is not; its program ends with us because it reads the end of its standard input.
-pub async fn shared() -> Result<&'static ControlPlane> {
-    static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
-    let start =
-        || async { ControlPlane::start(Options::default()).await.map_err(|error| format!("{error:#}")) };
-    SHARED.get_or_init(start).await.as_ref().map_err(|error| anyhow!("{error}"))
+pub async fn shared() -> Result<Arc<ControlPlane>> {
+    static SHARED: OnceCell<Result<Arc<ControlPlane>, String>> = OnceCell::const_new();
+    let start = || async {
+        ControlPlane::start(Options::default()).await.map(Arc::new).map_err(|error| format!("{error:#}"))
+    };
+    SHARED.get_or_init(start).await.clone().map_err(|error| anyhow!("{error}"))
 }
 
 /// A client for the calling runtime with the rights of this kubeconfig's current context.

@@ -79,7 +79,7 @@ async fn what_was_written_survives_a_kill() -> Result<()> {
 
 #[tokio::test]
 async fn a_deleted_namespace_goes_with_all_it_holds() -> Result<()> {
-    let namespace = TestNamespace::create(shared().await?, "gone").await?;
+    let namespace = TestNamespace::create(&*shared().await?, "gone").await?;
     namespace.wait_for("ServiceAccount", "default", SOON, |_| true).await?;
     let secret = namespace.secret("login", &[("username", "a"), ("password", "b")]).await?;
     assert_eq!(secret.data.map(|data| data.len()), Some(2));
@@ -91,7 +91,7 @@ async fn a_deleted_namespace_goes_with_all_it_holds() -> Result<()> {
 
 #[tokio::test]
 async fn a_dropped_namespace_is_being_deleted() -> Result<()> {
-    let namespace = TestNamespace::create(shared().await?, "dropped").await?;
+    let namespace = TestNamespace::create(&*shared().await?, "dropped").await?;
     let (name, client) = (namespace.name().to_owned(), namespace.client());
     drop(namespace);
     let namespace = Api::<Namespace>::all(client).get_opt(&name).await?;
@@ -101,7 +101,7 @@ async fn a_dropped_namespace_is_being_deleted() -> Result<()> {
 
 #[tokio::test]
 async fn what_lost_its_owner_is_collected() -> Result<()> {
-    let namespace = TestNamespace::create(shared().await?, "garbage").await?;
+    let namespace = TestNamespace::create(&*shared().await?, "garbage").await?;
     let applied = namespace.apply_yaml(OWNER_AND_OWNED).await?;
     let uid = applied[0].metadata.uid.as_deref().unwrap();
     namespace
@@ -117,7 +117,7 @@ async fn what_lost_its_owner_is_collected() -> Result<()> {
 #[tokio::test]
 async fn a_service_account_may_do_what_it_was_granted_and_nothing_else() -> Result<()> {
     let plane = shared().await?;
-    let namespace = TestNamespace::create(plane, "rights").await?;
+    let namespace = TestNamespace::create(&plane, "rights").await?;
     namespace.apply_yaml(OWNER_AND_OWNED).await?;
     let rule = PolicyRule {
         api_groups: Some(vec![String::new()]),
@@ -125,14 +125,14 @@ async fn a_service_account_may_do_what_it_was_granted_and_nothing_else() -> Resu
         verbs: vec!["get".to_owned()],
         ..PolicyRule::default()
     };
-    let limited = service_account_kubeconfig(plane, namespace.name(), &[rule]).await?;
+    let limited = service_account_kubeconfig(&plane, namespace.name(), &[rule]).await?;
     let client = client_of(Kubeconfig::read_from(limited)?).await?;
     Api::<ConfigMap>::namespaced(client.clone(), namespace.name()).get("owner").await?;
     let denied = Api::<Secret>::namespaced(client, namespace.name()).get("any").await.unwrap_err();
     assert!(denied.to_string().contains("forbidden"), "{denied}");
 
     namespace.apply_yaml("{apiVersion: v1, kind: ServiceAccount, metadata: {name: nobody}}").await?;
-    let nobody = token_kubeconfig(plane, namespace.name(), "nobody").await?;
+    let nobody = token_kubeconfig(&plane, namespace.name(), "nobody").await?;
     let client = client_of(Kubeconfig::read_from(nobody)?).await?;
     assert!(Api::<ConfigMap>::namespaced(client, namespace.name()).get("owner").await.is_err());
     Ok(())
@@ -144,9 +144,9 @@ async fn custom_resources_are_served_validated_and_waited_for() -> Result<()> {
     let folder = plane.folder().join("crds");
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("lamps.yaml"), CRD)?;
-    install_crds(plane, &folder).await?;
+    install_crds(&plane, &folder).await?;
 
-    let namespace = TestNamespace::create(plane, "lamps").await?;
+    let namespace = TestNamespace::create(&plane, "lamps").await?;
     let lamp = |watts: u32| {
         format!(
             "{{apiVersion: kit.example.com/v1, kind: Lamp, metadata: {{name: desk}}, spec: {{watts: {watts}}}}}"

@@ -1,0 +1,268 @@
+//! Leader election: of several replicas one works, the others stand by with warm caches.
+//!
+//! The protocol is that of Kubernetes' own components: a `Lease` names the holder, who renews it; whoever sees it
+//! unchanged for its duration, by a clock of its own, takes it by a replace that fails where somebody else was faster. The
+//! holder begins nothing and drops everything ([`fence`]) before the others may take it. Standbys watch the lease, so
+//! nobody asks while nothing changes, and one that is handed over is taken at once.
+//!
+//! A holder that could not renew in time goes on where it still is the holder once the API server answers again: until then
+//! it neither asks nor writes anything. Where another has taken over, the process ends, for what it knows is of yesterday.
+
+pub mod fence;
+mod record;
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{PostParams, WatchEvent, WatchParams};
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+use crate::clock;
+use fence::Term;
+use record::Observed;
+
+/// How long a lease stays with a holder who is not heard of.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// How long after its last renewal a holder works. The rest of the lease is for what is on its way to a remote system.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Time between two renewals, and between two tries.
+pub const RETRY: Duration = Duration::from_secs(2);
+/// Longest wait for the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a replica is elected by.
+#[derive(Clone, Debug)]
+pub struct Candidacy {
+    /// Name of the `Lease`.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Who we are: no other replica, and no earlier process, has this name.
+    pub identity: String,
+}
+
+/// Takes, keeps and hands over a lease.
+pub struct Election {
+    api: Api<Lease>,
+    candidacy: Candidacy,
+    term: watch::Sender<Term>,
+    observed: Option<Observed>,
+    /// Whether the last try failed, so that a failure is told once.
+    failing: bool,
+}
+
+/// Why a try came to nothing.
+enum Failure {
+    /// Somebody else was faster.
+    Overtaken,
+    /// The API server refused it.
+    Refused(u16),
+    /// The API server did not answer.
+    Silence,
+}
+
+/// A holder who knows that it is the holder no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superseded;
+
+impl Election {
+    /// Stands for election. Whoever works looks at `term`, which must be over at first.
+    #[must_use]
+    pub fn new(client: Client, candidacy: Candidacy, term: watch::Sender<Term>) -> Self {
+        let api = Api::namespaced(client, &candidacy.namespace);
+        Self { api, candidacy, term, observed: None, failing: false }
+    }
+
+    /// Waits until the lease is ours.
+    pub async fn win(&mut self) {
+        loop {
+            match self.attempt().await {
+                Ok(true) => break,
+                Ok(false) => self.until_free().await,
+                Err(Failure::Overtaken) => {}
+                Err(failure) => {
+                    self.complain(&failure);
+                    tokio::time::sleep(jittered(RETRY)).await;
+                }
+            }
+        }
+        let Candidacy { name, namespace, identity } = &self.candidacy;
+        tracing::info!(lease = %format_args!("{namespace}/{name}"), identity, "leading");
+    }
+
+    /// Renews the lease, which is ours, until another has it.
+    pub async fn keep(&mut self) -> Superseded {
+        loop {
+            tokio::time::sleep(RETRY).await;
+            match self.renew().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.term.send_replace(Term::OVER);
+                    return Superseded;
+                }
+                Err(failure) => self.complain(&failure),
+            }
+        }
+    }
+
+    /// Gives the lease away, so that a standby takes it at once. To be called when nothing is under way any more.
+    pub async fn hand_over(mut self) {
+        self.term.send_replace(Term::OVER);
+        let Some(observed) = self.observed.take().filter(|one| one.is_held_by(&self.candidacy.identity))
+        else {
+            return;
+        };
+        match self.replace(observed.released(clock::now().0)).await {
+            Ok(_) => tracing::info!("the lease is handed over"),
+            Err(_) => tracing::info!("the lease is left to expire"),
+        }
+    }
+
+    /// One try to take the lease. False where somebody else has it.
+    async fn attempt(&mut self) -> Result<bool, Failure> {
+        self.look().await?;
+        let identity = &self.candidacy.identity;
+        match &self.observed {
+            Some(one) if !one.is_free(clock::uptime()) && !one.is_held_by(identity) => Ok(false),
+            _ => self.take().await.map(|()| true),
+        }
+    }
+
+    /// One try to renew the lease. False where it is not ours any more.
+    async fn renew(&mut self) -> Result<bool, Failure> {
+        match self.take().await {
+            Err(Failure::Overtaken) => {}
+            other => return other.map(|()| true),
+        }
+        // It has changed since our last renewal: by one of ours whose answer was lost, or by others.
+        self.look().await?;
+        match &self.observed {
+            Some(one) if !one.is_held_by(&self.candidacy.identity) => Ok(false),
+            _ => match self.take().await {
+                // Another look at the next try will tell.
+                Err(Failure::Overtaken) => Err(Failure::Silence),
+                other => other.map(|()| true),
+            },
+        }
+    }
+
+    /// Writes the lease in our name, over the one that was observed and over no other.
+    async fn take(&mut self) -> Result<(), Failure> {
+        let begun = clock::uptime();
+        let (identity, now) = (&self.candidacy.identity, clock::precisely());
+        let lease = match &self.observed {
+            Some(observed) => self.replace(observed.taken_by(identity, LEASE, now)).await?,
+            None => {
+                let lease = record::new(&self.candidacy.name, identity, LEASE, now);
+                bounded(self.api.create(&PostParams::default(), &lease)).await?
+            }
+        };
+        self.observe(lease);
+        // Counted from before the request: others may have seen it at any moment since.
+        self.term.send_replace(Term::Until(begun + RENEW_DEADLINE));
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("the lease is renewed again");
+        }
+        Ok(())
+    }
+
+    async fn replace(&self, lease: Lease) -> Result<Lease, Failure> {
+        bounded(self.api.replace(&self.candidacy.name, &PostParams::default(), &lease)).await
+    }
+
+    /// Reads the lease.
+    async fn look(&mut self) -> Result<(), Failure> {
+        match bounded(self.api.get_opt(&self.candidacy.name)).await? {
+            Some(lease) => self.observe(lease),
+            // Somebody has deleted it; its holder may work on until it would have expired.
+            None => {
+                let now = clock::uptime();
+                self.observed =
+                    self.observed.take().and_then(|one| one.deleted(&self.candidacy.identity, now));
+            }
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, lease: Lease) {
+        if self.observed.as_ref().is_none_or(|one| one.differs_from(&lease)) {
+            self.observed = Some(Observed::new(lease, clock::uptime()));
+        }
+    }
+
+    /// Waits until the lease looks free: it was given away, or has not been renewed for its duration.
+    async fn until_free(&mut self) {
+        let Some(observed) = &self.observed else { return };
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.candidacy.name));
+        let stream = bounded(self.api.watch(&params, &observed.version())).await;
+        let Ok(stream) = stream else {
+            // Without a watch it is read now and then.
+            return tokio::time::sleep(jittered(RETRY)).await;
+        };
+        let mut events = Box::pin(stream);
+        loop {
+            let left = self.observed.as_ref().map_or(Duration::ZERO, |one| one.left(clock::uptime()));
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep(left) => return,
+            };
+            match event {
+                Some(Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease))) => self.observe(lease),
+                Some(Ok(WatchEvent::Bookmark(_) | WatchEvent::Deleted(_))) => {}
+                Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => {
+                    return tokio::time::sleep(jittered(RETRY)).await;
+                }
+            }
+            if self.observed.as_ref().is_none_or(|one| one.is_free(clock::uptime())) {
+                return;
+            }
+        }
+    }
+
+    /// Says once what keeps the lease from being taken or renewed.
+    fn complain(&mut self, failure: &Failure) {
+        if std::mem::replace(&mut self.failing, true) {
+            return;
+        }
+        let Candidacy { name, namespace, .. } = &self.candidacy;
+        let lease = format!("{namespace}/{name}");
+        match failure {
+            Failure::Refused(code @ (401 | 403)) => tracing::error!(
+                lease,
+                code,
+                "the operator may not get, create, update and watch its lease: check its RBAC rules"
+            ),
+            Failure::Refused(404) => {
+                tracing::error!(lease, "there is no such namespace for the lease: check --lease-namespace");
+            }
+            Failure::Refused(code) => {
+                tracing::error!(lease, code, "the API server refuses the lease: check --lease-name");
+            }
+            Failure::Overtaken | Failure::Silence => {
+                tracing::warn!(lease, "the API server does not answer: the lease cannot be taken or renewed");
+            }
+        }
+    }
+}
+
+/// Waits for the API server, but not for ever.
+async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(API_TIMEOUT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
+            // Replaced, created or deleted by somebody else.
+            409 => Failure::Overtaken,
+            404 if status.details.as_ref().is_none_or(|of| of.kind != "namespaces") => Failure::Overtaken,
+            429 | 500.. => Failure::Silence,
+            code => Failure::Refused(code),
+        }),
+        Ok(Err(_)) | Err(_) => Err(Failure::Silence),
+    }
+}
+
+/// Up to a fifth more, so that several standbys do not ask at the same moment.
+fn jittered(time: Duration) -> Duration {
+    time.mul_f64(1.0 + 0.2 * clock::random())
+}
