@@ -48,6 +48,21 @@ pub fn operator_rules() -> Vec<PolicyRule> {
     ]
 }
 
+/// The rights to elect a leader, in the namespace of the lease.
+#[must_use]
+pub fn lease_rules(name: &str) -> Vec<PolicyRule> {
+    let rule = |verbs: &[&str]| PolicyRule {
+        api_groups: Some(vec!["coordination.k8s.io".to_owned()]),
+        resources: Some(vec!["leases".to_owned()]),
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        ..PolicyRule::default()
+    };
+    // What is created has no name yet that a rule could ask for.
+    let named =
+        PolicyRule { resource_names: Some(vec![name.to_owned()]), ..rule(&["get", "update", "watch"]) };
+    vec![rule(&["create"]), named]
+}
+
 /// Makes a `ServiceAccount` with these rights in every namespace, and a kubeconfig with its token.
 ///
 /// The rights go with the namespace.

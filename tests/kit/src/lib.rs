@@ -14,4 +14,5 @@ pub mod operator;
 pub mod pki;
 pub mod requests;
 pub mod server;
+pub mod tools;
 pub mod x2;
