@@ -1,5 +1,9 @@
-//! The files in `crds/` are what the code prints, and in the form that Kubernetes and its tools want.
+//! The files in `crds/` are what the code prints, and in the form that Kubernetes and its tools want; and what `tests/gitops`
+//! judges is what the code reports.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "generated/gitops.rs"]
+mod gitops;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -137,6 +137,7 @@ struct Writer {
 
 impl Writer {
     async fn write(&self, happening: Happening) {
+        self.fence.opened().await;
         let namespace = happening.object.namespace.clone().unwrap_or_default();
         let event = event(&self.instance, happening);
         let (api, params) =

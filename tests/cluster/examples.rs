@@ -10,7 +10,9 @@ use super::fixture::*;
 async fn every_example_is_accepted_and_reads_back_as_it_was_written() {
     let f = Fixture::new("examples").await;
     let mut objects = 0;
-    for file in files("examples", "yaml") {
+    let encrypted = |file: &PathBuf| file.to_string_lossy().ends_with(".sops.yaml");
+    let gitops = files("examples/flux/token-lifetimes", "yaml").into_iter().filter(|file| !encrypted(file));
+    for file in files("examples", "yaml").into_iter().chain(gitops) {
         objects += accepted(&f, &file, &std::fs::read_to_string(&file).unwrap()).await;
     }
     assert!(objects >= 20, "only {objects} objects in examples/");

@@ -14,6 +14,7 @@ use tenure_kit::control_plane::{self, ControlPlane, Options};
 use tenure_kit::kona::KonaServer;
 use tenure_kit::namespace::{TestNamespace, install_crds};
 use tenure_kit::operator::Operator;
+use tenure_kit::relay::Relay;
 use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use tokio::sync::OnceCell;
 
@@ -71,6 +72,31 @@ impl Fixture {
         let ns = TestNamespace::create(&plane, name).await.unwrap();
         let kubeconfig = service_account_kubeconfig(&plane, ns.name(), rules).await.unwrap();
         Self { plane, ns, operator: None, kubeconfig, logs: String::new() }
+    }
+
+    /// The kubeconfig that the operator is started with.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Puts a network that can be cut between the operator, which is not started yet, and the API server.
+    pub async fn relay(&mut self) -> Relay {
+        let (relay, kubeconfig) = Relay::before(&self.kubeconfig).await.unwrap();
+        self.kubeconfig = kubeconfig;
+        relay
+    }
+
+    /// Starts one replica of several, and does not wait for anything.
+    pub fn replica(&self, kubeconfig: &Path) -> Operator {
+        let ns = self.ns.name();
+        let arguments =
+            ["--leader-elect", "--lease-namespace", ns, "--namespaces", ns, "--allow-cidr", "127.0.0.0/8"];
+        Operator::spawn(Path::new(env!("CARGO_BIN_EXE_tenure")), kubeconfig, &arguments).unwrap()
+    }
+
+    /// What an operator that is not the fixture's own has logged is searched for secrets, too.
+    pub fn retire(&mut self, operator: &Operator) {
+        self.logs.push_str(&operator.log());
     }
 
     /// Starts the operator for this namespace.
@@ -171,6 +197,23 @@ impl Fixture {
 
     pub async fn get(&self, kind: &str, name: &str) -> DynamicObject {
         self.ns.get(kind, name).await.unwrap()
+    }
+
+    /// What the real kubectl prints, as the administrator in this namespace.
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
+        let program = tokio::task::spawn_blocking(control_plane::kubectl).await.unwrap().unwrap();
+        let output = tokio::process::Command::new(program)
+            .arg("--kubeconfig")
+            .arg(self.plane.kubeconfig_path())
+            .args(["--namespace", self.ns.name()])
+            .args(arguments)
+            .env("HOME", self.plane.folder())
+            .output()
+            .await
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
     }
 
     /// All events about objects of this namespace, as `(object, reason, note)`.

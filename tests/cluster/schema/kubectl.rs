@@ -1,28 +1,10 @@
 //! What the real kubectl shows of the kinds.
 
 use serde_json::json;
-use tokio::process::Command;
 
 use super::super::fixture::*;
 
 const ID: &str = "1d2b7a10-0f2c-11ee-be56-0242ac120002";
-
-/// What kubectl prints.
-async fn kubectl(f: &Fixture, arguments: &[&str]) -> String {
-    let program = tokio::task::spawn_blocking(tenure_kit::control_plane::kubectl).await.unwrap().unwrap();
-    let output = Command::new(program)
-        .arg("--kubeconfig")
-        .arg(f.plane.kubeconfig_path())
-        .args(["--namespace", f.ns.name()])
-        .args(arguments)
-        .env("HOME", f.plane.folder())
-        .output()
-        .await
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "kubectl {arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
 
 async fn world(name: &str) -> Fixture {
     let f = Fixture::new(name).await;
@@ -54,10 +36,10 @@ async fn columns_and_short_names() {
         ("kona", false, "NAME URL CUSTOMERS READY REASON AGE"),
         ("ctt", false, "NAME SERVER CUSTOMER ACCESS REFRESH READY REASON AGE"),
     ] {
-        let output = kubectl(&f, &["get", short, "-o", if wide { "wide" } else { "" }]).await;
+        let output = f.kubectl(&["get", short, "-o", if wide { "wide" } else { "" }]).await;
         assert_eq!(words(output.lines().next().unwrap()), words(header), "{short}");
     }
-    let row = kubectl(&f, &["get", "x2", "-o", "wide", "--no-headers"]).await;
+    let row = f.kubectl(&["get", "x2", "-o", "wide", "--no-headers"]).await;
     let expected =
         ["x2-berlin-1", "https://10.20.0.11", "28800", "86400", "short-sessions", "True", "InSync"];
     assert_eq!(words(&row)[..7], expected);
@@ -68,7 +50,7 @@ async fn columns_and_short_names() {
 async fn the_category_lists_the_lot() {
     let f = world("category").await;
     let mut names: Vec<String> =
-        kubectl(&f, &["get", "tenure", "-o", "name"]).await.lines().map(str::to_owned).collect();
+        f.kubectl(&["get", "tenure", "-o", "name"]).await.lines().map(str::to_owned).collect();
     names.sort();
     let expected = [
         "customertokenttl.tenure.dev/acme",
@@ -94,7 +76,7 @@ async fn explain_tells_what_a_field_is_for() {
         ("ctt.spec.customerId", "<string>", "lower-case UUID"),
         ("ctt.status.original", "<map[string]string>", "first write"),
     ] {
-        let text = kubectl(&f, &["explain", field]).await;
+        let text = f.kubectl(&["explain", field]).await;
         assert!(text.contains(kind), "{field}: {text}");
         let description =
             text.split("DESCRIPTION:").nth(1).unwrap_or_else(|| panic!("{field} has no description: {text}"));

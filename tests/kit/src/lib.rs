@@ -12,6 +12,7 @@ pub mod kona;
 pub mod namespace;
 pub mod operator;
 pub mod pki;
+pub mod relay;
 pub mod requests;
 pub mod server;
 pub mod tools;

@@ -154,6 +154,47 @@ impl Operator {
         addresses.next().ok_or_else(|| anyhow!("the operator has not said where it listens"))
     }
 
+    /// Stops it (SIGSTOP): it keeps its memory and its connections and does nothing.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn pause(&self) -> Result<()> {
+        self.signal("-STOP").await
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn resume(&self) -> Result<()> {
+        self.signal("-CONT").await
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it does not in time; the message has its log.
+    pub async fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let mut lines = self.lines.clone();
+        let ended = async {
+            let status = self.child.wait().await;
+            // The last words, too: whoever collects them ends after them.
+            while lines.changed().await.is_ok() {}
+            status
+        };
+        match timeout(limit, ended).await {
+            Ok(status) => status.context("waiting for the operator"),
+            Err(_) => bail!("the operator did not end within {limit:?}:\n{}", self.log()),
+        }
+    }
+
+    async fn signal(&self, signal: &str) -> Result<()> {
+        let id = self.child.id().ok_or_else(|| anyhow!("the operator has ended already"))?;
+        let kill = Command::new("kill").args([signal, &id.to_string()]).status().await?;
+        anyhow::ensure!(kill.success(), "the operator could not be sent {signal}");
+        Ok(())
+    }
+
     /// Ends it at once, without a chance to finish anything.
     ///
     /// # Errors
@@ -167,13 +208,8 @@ impl Operator {
     /// # Errors
     /// When it does not end in time.
     pub async fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
-        let id = self.child.id().ok_or_else(|| anyhow!("the operator has ended already"))?;
-        let kill = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
-        anyhow::ensure!(kill.success(), "the operator could not be asked to end");
-        timeout(limit, self.child.wait())
-            .await
-            .context("the operator did not end in time")?
-            .context("waiting for it")
+        self.signal("-TERM").await?;
+        self.end(limit).await
     }
 }
 
