@@ -1,6 +1,7 @@
 //! The command line.
 
 mod crds;
+mod release_finalizers;
 mod run;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum Verb {
     Run(run::Options),
     /// Prints the `CustomResourceDefinitions`, or writes them to a folder, one file a kind.
     Crds(crds::Options),
+    /// Takes the finalizer `tenure.dev/restore` off all resources, restoring nothing: for uninstalling the operator.
+    ReleaseFinalizers(release_finalizers::Options),
 }
 
 impl Cli {
@@ -30,6 +33,7 @@ impl Cli {
         let done = match self.verb {
             Verb::Run(options) => run::run(options),
             Verb::Crds(options) => crds::crds(&options),
+            Verb::ReleaseFinalizers(options) => release_finalizers::release_finalizers(&options),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tenure_kit::book::{Block, Page};
 use tenure_kit::kona::{KonaOptions, KonaServer};
+use tenure_kit::operator::Operator;
 use tenure_kit::x2::X2Fleet;
 use tokio::process::Command;
 
@@ -14,6 +15,9 @@ use super::stand_in::{StandIns, filled_in};
 
 /// A page's longest command is a rollout with three gateways.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// What a page with the set-up `helm` begins with.
+const INSTALL: &str = "helm install tenure charts/tenure --namespace tenure-system --create-namespace \
+                       --set image.repository=registry.example/tenure";
 /// More appliances than a page names.
 const APPLIANCES: usize = 24;
 
@@ -32,6 +36,12 @@ pub fn file_name(block: &Block) -> Option<&str> {
     (is_file && name.contains('.')).then_some(name)
 }
 
+/// Whether a page takes a release of the chart for granted, or makes one.
+fn is_by_helm(page: &Page) -> bool {
+    let installs = |block: &Block| super::is_run(block) && block.text.contains("helm install");
+    page.remark("set-up").iter().any(|word| word == "helm") || page.blocks().iter().any(installs)
+}
+
 fn manifests(folder: &str) -> Vec<(String, String)> {
     let files = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|file| file.extension().is_some_and(|e| e == "yaml"));
@@ -47,7 +57,9 @@ fn customers(text: &str) -> impl Iterator<Item = &str> {
 impl World {
     pub async fn new(page: &Page) -> Self {
         let stem = page.path.file_stem().unwrap().to_str().unwrap().to_lowercase();
-        let mut fixture = Fixture::new(&format!("page-{stem}")).await;
+        let (name, by_helm) = (format!("page-{stem}"), is_by_helm(page));
+        // The CRDs belong to the release, so that it must not share them with other pages.
+        let fixture = if by_helm { Fixture::bare(&name).await } else { Fixture::new(&name).await };
         let (fleet, kona) = (fleet(APPLIANCES), KonaServer::start(KonaOptions::default()).unwrap());
         let examples = manifests("examples");
         let texts = examples.iter().fold(page.text.clone(), |all, (_, text)| all + "\n" + text);
@@ -61,20 +73,41 @@ impl World {
             }
         }
         stand_ins.add("NAMESPACE", fixture.ns.name());
+        if page.remark("set-up").iter().any(|word| word == "helm") {
+            stand_ins.add("helm install tenure ", "helm upgrade --install tenure ");
+        }
         let folder = fixture.plane.folder().join(fixture.ns.name());
-        fixture.start().await;
-        let world = Self { fixture, folder, stand_ins, _systems: (fleet.clone(), kona.clone()) };
-        world.furnish(&fleet, &kona, &examples).await;
+        let mut world = Self { fixture, folder, stand_ins, _systems: (fleet.clone(), kona.clone()) };
+        world.furnish(&fleet, &kona, &examples);
+        world.link("kubectl", tenure_kit::control_plane::kubectl).await;
+        if by_helm {
+            world.link("helm", tenure_kit::tools::helm4).await;
+        } else {
+            world.begin().await;
+        }
         world
     }
 
-    async fn furnish(&self, fleet: &X2Fleet, kona: &KonaServer, examples: &[(String, String)]) {
+    /// Has the operator at work, as the Pod of a release would be: here is no node that runs Pods.
+    pub async fn begin(&mut self) {
+        if self.fixture.operator.is_none() {
+            self.fixture.start().await;
+        }
+    }
+
+    /// Puts a program on the path that may have to be built first.
+    async fn link(&self, name: &str, program: fn() -> anyhow::Result<PathBuf>) {
+        let program = tokio::task::spawn_blocking(program).await.unwrap().unwrap();
+        std::os::unix::fs::symlink(program, self.folder.join("bin").join(name)).unwrap();
+    }
+
+    fn furnish(&self, fleet: &X2Fleet, kona: &KonaServer, examples: &[(String, String)]) {
         for folder in ["bin", "crds", "examples"] {
             std::fs::create_dir_all(self.folder.join(folder)).unwrap();
         }
-        let kubectl = tokio::task::spawn_blocking(tenure_kit::control_plane::kubectl).await.unwrap().unwrap();
-        std::os::unix::fs::symlink(kubectl, self.folder.join("bin/kubectl")).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tenure"), self.folder.join("bin/tenure")).unwrap();
+        let link = std::os::unix::fs::symlink::<PathBuf, PathBuf>;
+        link(env!("CARGO_BIN_EXE_tenure").into(), self.folder.join("bin/tenure")).unwrap();
+        link(root().join("charts"), self.folder.join("charts")).unwrap();
         let (x2_ca, kona_ca) = (fleet.ca_pem().unwrap(), kona.ca_pem().unwrap());
         for (name, text) in manifests("crds") {
             std::fs::write(self.folder.join(name), text).unwrap();
@@ -103,9 +136,9 @@ impl World {
         std::fs::write(self.folder.join("kubeconfig"), serde_json::to_vec(&kubeconfig).unwrap()).unwrap();
     }
 
-    /// Does what the page takes for granted: `page` applies its own manifests, a path that file, `ready` waits for the
-    /// policies.
-    pub async fn set_up(&self, page: &Page) {
+    /// Does what the page takes for granted: `helm` installs the chart, `page` applies the page's own manifests, a path that
+    /// file, and `ready` waits for the policies.
+    pub async fn set_up(&mut self, page: &Page) {
         for word in page.remark("set-up") {
             match &*word {
                 "page" => {
@@ -117,6 +150,10 @@ impl World {
                     }
                 }
                 stand_in if stand_in.contains('=') => {}
+                "helm" => {
+                    self.shell(INSTALL).await;
+                    self.begin().await;
+                }
                 "ready" => {
                     self.shell("kubectl wait tp --all --for=condition=Ready --timeout=60s").await;
                 }
@@ -154,7 +191,7 @@ impl World {
             "{script}\n{}{}\n{}",
             text(&output.stdout),
             text(&output.stderr),
-            self.fixture.operator().log().lines().rev().take(5).collect::<Vec<_>>().join("\n")
+            self.fixture.operator.as_ref().map(Operator::log).unwrap_or_default()
         );
         text(&output.stdout)
     }

@@ -29,6 +29,7 @@ use tokio::{
 };
 
 pub use build::kubectl;
+pub(crate) use build::{cache, say};
 
 use folder::Folder;
 use servers::Servers;

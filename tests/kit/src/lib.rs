@@ -16,4 +16,5 @@ pub mod pki;
 pub mod relay;
 pub mod requests;
 pub mod server;
+pub mod tools;
 pub mod x2;

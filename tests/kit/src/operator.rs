@@ -59,6 +59,22 @@ impl Operator {
         Ok(operator)
     }
 
+    /// Starts it as a kubelet would, with exactly these arguments and this environment; a kubeconfig stands for the mounted
+    /// token.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn spawn_exactly(
+        binary: &Path,
+        kubeconfig: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(arguments).env_clear().envs(environment.iter().cloned()).env("KUBECONFIG", kubeconfig);
+        Self::launch(command)
+    }
+
     fn launch(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let program = command.as_std().get_program().to_owned();

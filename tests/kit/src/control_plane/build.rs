@@ -50,7 +50,7 @@ fn program(name: &str, package: &str) -> Result<PathBuf> {
 }
 
 /// The folder of what is kept from one test run to the next.
-pub(super) fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let workspace =
         Path::new(KIT).ancestors().nth(2).ok_or_else(|| anyhow!("the kit is not in tests/kit"))?;
     let target = path_setting("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
@@ -182,7 +182,7 @@ fn word_after<'a>(manifest: &'a str, first: &str) -> Result<&'a str> {
 }
 
 /// Past the test harness, which would keep what is printed until a test has failed, and five minutes' silence look like a hang.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 

@@ -1,0 +1,227 @@
+//! `tenure release-finalizers`: lets resources go that the operator holds, before it is uninstalled.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::io::Write as _;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Config, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::crd::{CustomerTokenTtl, KonaServer, RESTORE, TokenPolicy, X2Gateway};
+
+/// Longest wait for the end of the operator's Pods: one on a node that is gone never ends.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Objects of one answer of the API server.
+const PAGE: u32 = 500;
+/// Writes under way at once.
+const IN_FLIGHT: usize = 8;
+/// Tries where somebody else changes finalizers at the same time.
+const TRIES: u32 = 5;
+
+/// Options of `tenure release-finalizers`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Namespaces to look in, separated by commas [default: all]
+    #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    /// Label selector: only resources that it selects are let go.
+    #[arg(long, env = "TENURE_SELECTOR")]
+    selector: Option<String>,
+    /// Deployment of an operator that is stopped first: while it runs it puts its finalizers back.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = named)]
+    stop_deployment: Option<Place>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    namespace: String,
+    name: String,
+}
+
+fn named(text: &str) -> Result<Place, &'static str> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(Place { namespace: namespace.to_owned(), name: name.to_owned() })
+        }
+        _ => Err("must be NAMESPACE/NAME"),
+    }
+}
+
+pub(super) fn release_finalizers(options: &Options) -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    tokio::runtime::Runtime::new()?.block_on(release_all(options))
+}
+
+async fn release_all(options: &Options) -> anyhow::Result<()> {
+    let config =
+        Config::infer().await.context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")?;
+    let client = Client::try_from(config).context("the connection to the API server cannot be set up")?;
+    if let Some(deployment) = &options.stop_deployment {
+        stop(&client, deployment).await?;
+    }
+    // All of them, even where one kind cannot be had.
+    let released = [
+        release::<TokenPolicy>(&client, options).await,
+        release::<X2Gateway>(&client, options).await,
+        release::<CustomerTokenTtl>(&client, options).await,
+        release::<KonaServer>(&client, options).await,
+    ];
+    let count: usize = released.into_iter().sum::<anyhow::Result<usize>>()?;
+    say(&format!("Let go: {count}. Nothing was restored."))
+}
+
+/// Scales a Deployment to zero and waits for the end of its Pods.
+async fn stop(client: &Client, Place { namespace, name }: &Place) -> anyhow::Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    let scale = match deployments.patch_scale(name, &PatchParams::default(), &none).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            return say(&format!("There is no Deployment {namespace}/{name} to stop."));
+        }
+        answer => {
+            answer.with_context(|| format!("Deployment {namespace}/{name} cannot be scaled to zero"))?
+        }
+    };
+    // An empty one would be that of every Pod.
+    let selector = scale.status.and_then(|status| status.selector).filter(|selector| !selector.is_empty());
+    let selector = selector.with_context(|| format!("Deployment {namespace}/{name} tells no selector"))?;
+    let pods = Api::namespaced(client.clone(), namespace);
+    match timeout(PATIENCE, until_ended(pods, &selector)).await {
+        Ok(ended) => {
+            ended.with_context(|| format!("the Pods of {namespace}/{name} cannot be watched"))?;
+            say(&format!("Deployment {namespace}/{name} is stopped."))
+        }
+        Err(_) => say(&format!(
+            "Pods of Deployment {namespace}/{name} have not ended after {PATIENCE:?}; not waiting any longer."
+        )),
+    }
+}
+
+async fn until_ended(pods: Api<PartialObjectMeta<Pod>>, selector: &str) -> Result<(), watcher::Error> {
+    // What is left of an evicted Pod runs nothing.
+    let alive = "status.phase!=Succeeded,status.phase!=Failed";
+    let config = watcher::Config::default().labels(selector).fields(alive);
+    let mut events = pin!(watcher(pods, config));
+    let (mut present, mut all_known) = (HashSet::new(), false);
+    while let Some(event) = events.try_next().await? {
+        match event {
+            Event::Init => present.clear(),
+            Event::InitApply(pod) | Event::Apply(pod) => {
+                present.insert(pod.name_any());
+            }
+            Event::Delete(pod) => {
+                present.remove(&pod.name_any());
+            }
+            Event::InitDone => all_known = true,
+        }
+        if all_known && present.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+trait Held:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+
+impl<K> Held for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+
+/// Lets go all objects of a kind, and tells how many.
+async fn release<K: Held>(client: &Client, options: &Options) -> anyhow::Result<usize> {
+    let kind = K::kind(&());
+    let mut released = 0;
+    for _ in 0..TRIES {
+        let pass = pass::<K>(client, options).await;
+        let Some((done, changed)) = pass.with_context(|| format!("the kind {kind} cannot be worked on"))?
+        else {
+            say(&format!("The API server does not know the kind {kind}."))?;
+            return Ok(0);
+        };
+        released += done;
+        if changed == 0 {
+            return Ok(released);
+        }
+    }
+    bail!("somebody else keeps changing the finalizers of the kind {kind}: stop that, and try again")
+}
+
+/// Looks at every object of a kind once: how many were let go, and how many were changed by somebody else meanwhile. None
+/// where there is no such kind.
+async fn pass<K: Held>(client: &Client, options: &Options) -> anyhow::Result<Option<(usize, usize)>> {
+    let apis: Vec<Api<K>> = match options.namespaces.as_slice() {
+        [] => vec![Api::all(client.clone())],
+        some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
+    };
+    let (mut done, mut changed) = (0, 0);
+    for api in apis {
+        let mut params = ListParams { label_selector: options.selector.clone(), ..ListParams::default() };
+        params.limit = Some(PAGE);
+        loop {
+            let page = match api.list_metadata(&params).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+                page => page?,
+            };
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            let mut outcomes =
+                stream::iter(page.items).map(|object| let_go(client, object)).buffer_unordered(IN_FLIGHT);
+            while let Some(outcome) = outcomes.try_next().await? {
+                done += usize::from(outcome == Outcome::Released);
+                changed += usize::from(outcome == Outcome::Changed);
+            }
+            if params.continue_token.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(Some((done, changed)))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Released,
+    NotHeld,
+    Changed,
+}
+
+/// Takes our finalizer off an object. Others have theirs, and none of them may be lost.
+async fn let_go<K: Held>(client: &Client, object: PartialObjectMeta<K>) -> anyhow::Result<Outcome> {
+    let Some(index) = object.finalizers().iter().position(|finalizer| finalizer == RESTORE) else {
+        return Ok(Outcome::NotHeld);
+    };
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let place = format!("/metadata/finalizers/{index}");
+    let operations =
+        json!([{"op": "test", "path": place, "value": RESTORE}, {"op": "remove", "path": place}]);
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(operations)?);
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    match api.patch_metadata(&name, &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Outcome::NotHeld),
+        Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => Ok(Outcome::Changed),
+        answer => {
+            answer.with_context(|| format!("{namespace}/{name}"))?;
+            say(&format!("{} {namespace}/{name} is let go.", K::kind(&())))?;
+            Ok(Outcome::Released)
+        }
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}").context("standard output cannot be written to")
+}

@@ -1,0 +1,115 @@
+//! A release from its installation to its end, by Helm 3 and by Helm 4: what users have declared survives all of it.
+
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use tenure_kit::namespace::TestNamespace;
+
+use super::cluster::*;
+use super::finalizers::uninstall;
+use super::helm::*;
+
+/// A chart of an earlier version: CRDs without change windows and rollouts, fewer rights, one replica.
+const EARLIER: &str = "tests/chart/fixtures/tenure-0.0.1.tgz";
+
+async fn uid(namespace: &TestNamespace, kind: &str, name: &str) -> String {
+    namespace.get(kind, name).await.unwrap().uid().unwrap()
+}
+
+/// Whether the cluster's CRDs are those of this version.
+async fn crds_are_new(cluster: &Cluster) -> bool {
+    let crds = cluster.crds().await;
+    assert_eq!(crds.len(), 4);
+    let policies = crds.iter().find(|crd| crd.spec.names.plural == "tokenpolicies").unwrap();
+    serde_json::to_string(&policies.spec).unwrap().contains("maxConcurrent")
+}
+
+async fn walk(helm: Helm) {
+    let cluster = Cluster::alone().await;
+    let (home, tenant) = (cluster.restricted("home").await, cluster.namespace("tenant").await);
+    let release = Release { cluster: &cluster, helm, name: "tenure", namespace: &home };
+    let fleet = fleet();
+
+    // An earlier version, with resources.
+    let installed = release.apply("install", &root().join(EARLIER), &[], &json!({})).await.unwrap();
+    assert!(installed.contains("NOTES:") && installed.contains("rollout status"), "{installed}");
+    assert!(!crds_are_new(&cluster).await);
+    equip(&tenant, &fleet, json!({"timeoutSeconds": 28800})).await;
+    let gateway = uid(&tenant, "X2Gateway", "x2").await;
+
+    // This version, as packaged: its CRDs, its rights, its operator.
+    let package = helm.package();
+    release.apply("upgrade", &package, &[], &runnable(json!({}))).await.unwrap();
+    assert!(crds_are_new(&cluster).await);
+    assert_eq!(uid(&tenant, "X2Gateway", "x2").await, gateway);
+    let operator = release.operator().await;
+    in_sync(&tenant).await;
+    assert_eq!(fleet.appliance(0).timeout(), 28800);
+    assert_eq!(operator.get("/readyz").await.unwrap().0, 200);
+    // Which only this version's CRDs and rights allow.
+    let patch = json!({"spec": {"timeoutSeconds": 43200, "deletionPolicy": "Restore", "rollout": {}}});
+    let policies = tenant.api("TokenPolicy").await.unwrap();
+    policies.patch("short", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    in_sync(&tenant).await;
+    assert_eq!(fleet.appliance(0).timeout(), 43200);
+
+    // Its end: what users have declared stays, and what was set stays set.
+    uninstall(&release, operator).await;
+    assert!(crds_are_new(&cluster).await);
+    assert_eq!(uid(&tenant, "X2Gateway", "x2").await, gateway);
+    assert_eq!(fleet.appliance(0).timeout(), 43200);
+
+    // Another release takes the CRDs over only where that is asked for.
+    let another = Release { name: "another", ..release };
+    let refusal = another.apply("install", &package, &[], &runnable(json!({}))).await.unwrap_err();
+    assert!(refusal.contains("invalid ownership metadata"), "{refusal}");
+    another.apply("install", &package, &["--take-ownership"], &runnable(json!({}))).await.unwrap();
+    for crd in cluster.crds().await {
+        assert_eq!(crd.annotations()["meta.helm.sh/release-name"], "another");
+    }
+    assert_eq!(uid(&tenant, "X2Gateway", "x2").await, gateway);
+    let operator = another.operator().await;
+    in_sync(&tenant).await;
+    uninstall(&another, operator).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_installation_to_uninstallation_by_helm_3() {
+    walk(Helm::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_installation_to_uninstallation_by_helm_4() {
+    walk(Helm::Four).await;
+}
+
+/// A release that Helm 3 has made is one that Helm 4 goes on with.
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_4_upgrades_what_helm_3_has_installed() {
+    let cluster = Cluster::alone().await;
+    let home = cluster.namespace("home").await;
+    let three = Release { cluster: &cluster, helm: Helm::Three, name: "tenure", namespace: &home };
+    three.apply("install", &root().join(EARLIER), &[], &json!({})).await.unwrap();
+    let four = Release { helm: Helm::Four, ..three };
+    four.apply("upgrade", &Helm::Four.package(), &[], &json!({"replicaCount": 3})).await.unwrap();
+    assert!(crds_are_new(&cluster).await);
+    assert_eq!(four.deployment().await.data["spec"]["replicas"], 3);
+    four.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+}
+
+/// CRDs that do not stay take everything with them, and nothing hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keep_everything_goes() {
+    let cluster = Cluster::alone().await;
+    let (home, tenant) = (cluster.namespace("home").await, cluster.namespace("tenant").await);
+    let release = Release { cluster: &cluster, helm: Helm::Four, name: "tenure", namespace: &home };
+    let values = runnable(json!({"crds": {"keep": false}}));
+    release.apply("install", &chart(), &[], &values).await.unwrap();
+    let fleet = fleet();
+    equip(&tenant, &fleet, json!({"timeoutSeconds": 28800, "deletionPolicy": "Restore"})).await;
+    let operator = release.operator().await;
+    in_sync(&tenant).await;
+    uninstall(&release, operator).await;
+    cluster.until_crds_are_gone().await;
+    assert_eq!(fleet.appliance(0).timeout(), 28800);
+}

@@ -1,0 +1,24 @@
+//! The Helm chart: what it renders, by Helm 3 and Helm 4, and what becomes of it on a real API server.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::doc_markdown,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
+
+mod cluster;
+mod conformity;
+mod documents;
+mod finalizers;
+mod helm;
+mod life;
+mod neighbours;
+mod pods;
+mod rights;
+mod values;

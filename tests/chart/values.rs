@@ -1,0 +1,168 @@
+//! Each value does what it says, and nothing else is taken for a value.
+
+mod table;
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+
+use super::documents::documented;
+use super::helm::*;
+use table::{DASHBOARD, DEPLOYMENT, RULE, cases};
+
+#[test]
+fn each_value_does_what_it_says() {
+    let cases = cases();
+    let tried: BTreeSet<&str> = cases.iter().map(|case| case.path).collect();
+    let all = documented().into_iter().map(|value| value.path);
+    let forgotten: Vec<String> = all.filter(|path| !tried.contains(path.as_str())).collect();
+    assert_eq!(forgotten, [""; 0]);
+    let mut rendered = HashMap::new();
+    for case in cases {
+        let without = case.without();
+        let without = rendered.entry(without.to_string()).or_insert_with(|| Helm::Four.render(&without));
+        assert!(!case.shows(without), "shows without the value: {}", case.place());
+        for helm in Helm::BOTH {
+            assert!(case.shows(&helm.render(&case.values())), "{helm:?} {}", case.place());
+        }
+    }
+}
+
+#[test]
+fn typos_and_impossible_values_are_refused_with_a_sentence() {
+    let cases = [
+        (json!({"replicas": 3}), "additional properties 'replicas' not allowed"),
+        (json!({"operator": {"concurency": 3}}), "additional properties 'concurency' not allowed"),
+        (json!({"image": {"digest": "latest"}}), "at '/image/digest'"),
+        (json!({"log": {"level": "verbose"}}), "at '/log/level'"),
+        (json!({"rbac": {"scope": "namespaces"}}), "at '/rbac/namespaces'"),
+        (json!({"rbac": {"namespaces": ["a"]}}), "at '/rbac/namespaces'"),
+        (json!({"rbac": {"scope": "namespaces", "namespaces": ["A b"]}}), "at '/rbac/namespaces/0'"),
+        (json!({"operator": {"allowCidr": ["10.0.0.1"]}}), "at '/operator/allowCidr/0'"),
+        (json!({"operator": {"minTimeout": "10m"}}), "at '/operator/minTimeout'"),
+        (json!({"operator": {"retryRefusedLoginsAfter": "a day"}}), "at '/operator/retryRefusedLoginsAfter'"),
+        // The operator has ten seconds to finish its writes, and Kubernetes must not end it before.
+        (json!({"terminationGracePeriodSeconds": 10}), "at '/terminationGracePeriodSeconds'"),
+        (json!({"leaderElection": {"enabled": false}}), "replicaCount must be 1"),
+    ];
+    for (values, words) in cases {
+        for helm in Helm::BOTH {
+            let refusal = helm.refusal(&values);
+            assert!(refusal.contains(words), "{helm:?} {values}: {refusal}");
+        }
+    }
+}
+
+#[test]
+fn a_chart_that_depends_on_this_one_may_pass_global_values() {
+    for helm in Helm::BOTH {
+        assert!(!helm.render(&json!({"global": {"imageRegistry": "r.example.net"}})).is_empty());
+    }
+}
+
+#[test]
+fn lint_finds_nothing() {
+    for helm in Helm::BOTH {
+        let printed = helm.run(&["lint", "--strict", path(&chart())], &Value::Null).unwrap();
+        assert!(printed.contains("1 chart(s) linted, 0 chart(s) failed"), "{printed}");
+        assert!(!printed.contains("[WARNING]"), "{printed}");
+    }
+}
+
+/// Two releases in a cluster, even in one namespace, share no name, and above all no Lease.
+#[test]
+fn releases_do_not_meet() {
+    let chart = chart();
+    let render = |release: &str, namespace: &str| {
+        let arguments =
+            ["template", release, path(&chart), "--namespace", namespace, "--set", "crds.enabled=false"];
+        objects(&Helm::Four.run(&arguments, &Value::Null).unwrap())
+    };
+    let releases = [render("berlin", "a"), render("madrid", "a"), render("berlin", "b")];
+    let place = |object: &Value| {
+        let metadata = &object["metadata"];
+        format!("{}/{}/{}", text(&object["kind"]), metadata["namespace"], text(&metadata["name"]))
+    };
+    let all: Vec<String> = releases.iter().flatten().map(place).collect();
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+    for (objects, lease) in releases.iter().zip(["berlin-tenure", "madrid-tenure", "berlin-tenure"]) {
+        let args =
+            &find(objects, "Deployment", lease).unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
+        assert!(args.as_array().unwrap().contains(&json!(format!("--lease-name={lease}"))), "{args}");
+    }
+}
+
+#[test]
+fn long_names_stay_names() {
+    let chart = chart();
+    let release = "a-release-whose-name-has-fifty-three-characters-in-it";
+    let printed = Helm::Four.run(&["template", release, path(&chart)], &Value::Null).unwrap();
+    for object in objects(&printed) {
+        let name = text(&object["metadata"]["name"]);
+        let roles = text(&object["kind"]).contains("Role");
+        assert!(roles || name.len() <= 63, "{name}");
+        assert!(!name.ends_with('-'), "{name}");
+    }
+}
+
+/// Prometheus' own templates come through ours.
+#[test]
+fn alerts_and_dashboard_come_through_untouched() {
+    let values = json!({"prometheusRule": {"enabled": true}, "dashboards": {"enabled": true}});
+    let read = |name: &str| std::fs::read_to_string(chart().join("files").join(name)).unwrap();
+    let alerts: Value = serde_saphyr::from_str(&read("alerts.yaml")).unwrap();
+    assert!(alerts.to_string().contains("{{ $labels"), "without templates this shows nothing");
+    let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
+    for helm in Helm::BOTH {
+        let rendered = helm.render(&values);
+        let (kind, name) = RULE;
+        assert_eq!(find(&rendered, kind, name).unwrap()["spec"], alerts);
+        let (kind, name) = DASHBOARD;
+        let text = text(&find(&rendered, kind, name).unwrap()["data"]["tenure.json"]).to_owned();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), dashboard);
+    }
+}
+
+#[test]
+fn labels_of_users_never_replace_the_charts_own() {
+    let labels = json!({"app.kubernetes.io/instance": "other", "team": "net"});
+    let rendered = Helm::Four.render(&json!({"commonLabels": labels, "podLabels": labels}));
+    let deployment = find(&rendered, DEPLOYMENT.0, DEPLOYMENT.1).unwrap();
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    for (key, value) in deployment["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(&labels[key], value, "{key}");
+    }
+    for object in &rendered {
+        assert_eq!(object["metadata"]["labels"]["team"], "net", "{}", object["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn in_scope_namespaces_nothing_is_cluster_wide() {
+    let values =
+        json!({"crds": {"enabled": false}, "rbac": {"scope": "namespaces", "namespaces": ["a", "b"]}});
+    for helm in Helm::BOTH {
+        let names = names(&helm.render(&values));
+        let expected = [
+            "Deployment/tenure",
+            "Job/tenure-release-finalizers",
+            "PodDisruptionBudget/tenure",
+            "Role/tenure-system:tenure",
+            "Role/tenure-system:tenure",
+            "Role/tenure-system:tenure:leader-election",
+            "Role/tenure-system:tenure:release-finalizers",
+            "Role/tenure-system:tenure:release-finalizers:objects",
+            "Role/tenure-system:tenure:release-finalizers:objects",
+            "RoleBinding/tenure-system:tenure",
+            "RoleBinding/tenure-system:tenure",
+            "RoleBinding/tenure-system:tenure:leader-election",
+            "RoleBinding/tenure-system:tenure:release-finalizers",
+            "RoleBinding/tenure-system:tenure:release-finalizers:objects",
+            "RoleBinding/tenure-system:tenure:release-finalizers:objects",
+            "Service/tenure",
+            "ServiceAccount/tenure",
+            "ServiceAccount/tenure-release-finalizers",
+        ];
+        assert_eq!(names, expected, "{helm:?}");
+    }
+}

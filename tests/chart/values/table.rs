@@ -1,0 +1,341 @@
+//! Every value, and where it shows.
+
+use serde_json::{Value, json};
+
+use super::super::helm::*;
+
+type Object = (&'static str, &'static str);
+
+pub const DEPLOYMENT: Object = ("Deployment", "tenure");
+pub const RULE: Object = ("PrometheusRule", "tenure");
+pub const DASHBOARD: Object = ("ConfigMap", "tenure-dashboard");
+const JOB: Object = ("Job", "tenure-release-finalizers");
+const MONITOR: Object = ("ServiceMonitor", "tenure");
+const NETWORK: Object = ("NetworkPolicy", "tenure");
+const BUDGET: Object = ("PodDisruptionBudget", "tenure");
+const ACCOUNT: Object = ("ServiceAccount", "tenure");
+const SERVICE: Object = ("Service", "tenure");
+const ROLE: Object = ("ClusterRole", "tenure-system:tenure");
+const LEASE: Object = ("Role", "tenure-system:tenure:leader-election");
+const CRD: Object = ("CustomResourceDefinition", "x2gateways.tenure.dev");
+
+/// Short for where Pods and containers are in a Deployment.
+const SHORT: [(&str, &str); 2] =
+    [("CONTAINER", "/spec/template/spec/containers/0"), ("POD", "/spec/template/spec")];
+
+enum Expected {
+    /// This value stands there.
+    Is(Value),
+    /// This entry is in the list that stands there.
+    Has(Value),
+    /// Nothing stands there, or the object is absent.
+    Absent,
+}
+use Expected::{Absent, Has, Is};
+
+/// A value, what has to be set beside it, and where it shows.
+pub struct Case {
+    pub path: &'static str,
+    value: Value,
+    beside: Value,
+    object: Object,
+    pointer: String,
+    expected: Expected,
+}
+
+impl Case {
+    fn new(path: &'static str, value: Value, object: Object, pointer: &str, expected: Expected) -> Self {
+        let long = |pointer: String, (short, long): (&str, &str)| pointer.replace(short, long);
+        let pointer = SHORT.into_iter().fold(pointer.to_owned(), long);
+        Self { path, value, beside: json!({}), object, pointer, expected }
+    }
+
+    fn beside(mut self, beside: Value) -> Self {
+        self.beside = beside;
+        self
+    }
+
+    pub fn values(&self) -> Value {
+        let mut values = self.beside.clone();
+        let place = self.path.split('.').fold(&mut values, |place, key| &mut place[key]);
+        *place = self.value.clone();
+        values
+    }
+
+    /// What stands beside a value, without the value. Scope and namespaces go together.
+    pub fn without(&self) -> Value {
+        if ["rbac.scope", "rbac.namespaces"].contains(&self.path) { json!({}) } else { self.beside.clone() }
+    }
+
+    pub fn shows(&self, objects: &[Value]) -> bool {
+        let (kind, name) = self.object;
+        let found = find(objects, kind, name).and_then(|object| object.pointer(&self.pointer));
+        match (&self.expected, found) {
+            (Absent, found) => found.is_none(),
+            (Is(value), found) => found == Some(value),
+            (Has(entry), found) => found.and_then(Value::as_array).is_some_and(|list| list.contains(entry)),
+        }
+    }
+
+    pub fn place(&self) -> String {
+        format!("{}: {:?} {}", self.path, self.object, self.pointer)
+    }
+}
+
+/// The value makes that value stand there.
+fn makes(path: &'static str, value: Value, object: Object, pointer: &str, expected: Value) -> Case {
+    Case::new(path, value, object, pointer, Is(expected))
+}
+
+/// The value stands there as it is.
+fn goes(path: &'static str, value: Value, object: Object, pointer: &str) -> Case {
+    makes(path, value.clone(), object, pointer, value)
+}
+
+/// The value takes the object away.
+fn removes(path: &'static str, value: Value, object: Object) -> Case {
+    Case::new(path, value, object, "", Absent)
+}
+
+/// The value becomes an argument of the operator.
+fn argument(path: &'static str, value: Value, argument: &str) -> Case {
+    Case::new(path, value, DEPLOYMENT, "CONTAINER/args", Has(json!(argument)))
+}
+
+pub fn cases() -> Vec<Case> {
+    let all =
+        [release(), rights(), operator(), leader(), pods(), scheduling(), monitor(), alerts(), network()];
+    all.into_iter().flatten().collect()
+}
+
+fn release() -> Vec<Case> {
+    let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    let by_digest = json!(format!("tenure@{digest}"));
+    let tag = || json!({"image": {"tag": "1"}});
+    let keep = "/metadata/annotations/helm.sh~1resource-policy";
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}});
+    let image = "CONTAINER/image";
+    vec![
+        goes("replicaCount", json!(3), DEPLOYMENT, "/spec/replicas"),
+        makes("image.repository", json!("r.example.net/t"), DEPLOYMENT, image, json!("r.example.net/t:1"))
+            .beside(tag()),
+        makes("image.tag", json!("1.2"), DEPLOYMENT, image, json!("tenure:1.2")),
+        makes("image.digest", json!(digest), DEPLOYMENT, image, by_digest).beside(tag()),
+        goes("image.pullPolicy", json!("Always"), DEPLOYMENT, "CONTAINER/imagePullPolicy"),
+        goes("imagePullSecrets", json!([{"name": "pull"}]), DEPLOYMENT, "POD/imagePullSecrets"),
+        makes("nameOverride", json!("ttl"), ("Deployment", "tenure-ttl"), "/spec/replicas", json!(2)),
+        makes("fullnameOverride", json!("ttl"), ("Deployment", "ttl"), "/spec/replicas", json!(2)),
+        removes("crds.enabled", json!(false), CRD),
+        Case::new("crds.keep", json!(false), CRD, keep, Absent),
+        makes("commonLabels", json!({"team": "net"}), ACCOUNT, "/metadata/labels/team", json!("net")),
+        goes("service.port", json!(80), SERVICE, "/spec/ports/0/port"),
+        goes("service.annotations", json!({"a": "b"}), SERVICE, "/metadata/annotations"),
+        makes("extraObjects", json!([map]), ("ConfigMap", "tenure-x"), "/kind", json!("ConfigMap")),
+        makes(
+            "extraObjects",
+            json!([map.to_string()]),
+            ("ConfigMap", "tenure-x"),
+            "/kind",
+            json!("ConfigMap"),
+        ),
+    ]
+}
+
+fn rights() -> Vec<Case> {
+    let robot = ("ServiceAccount", "robot");
+    vec![
+        removes("serviceAccount.create", json!(false), ACCOUNT),
+        goes("serviceAccount.name", json!("robot"), robot, "/metadata/name"),
+        goes("serviceAccount.name", json!("robot"), DEPLOYMENT, "POD/serviceAccountName"),
+        goes("serviceAccount.annotations", json!({"a": "b"}), ACCOUNT, "/metadata/annotations"),
+        removes("rbac.create", json!(false), ROLE),
+        removes("rbac.create", json!(false), JOB),
+        removes("rbac.scope", json!("namespaces"), ROLE).beside(json!({"rbac": {"namespaces": ["a"]}})),
+        argument("rbac.namespaces", json!(["a", "b"]), "--namespaces=a,b")
+            .beside(json!({"rbac": {"scope": "namespaces"}})),
+        goes("rbac.secretNames", json!(["x2"]), ROLE, "/rules/3/resourceNames"),
+        removes("rbac.aggregateRoles", json!(false), ("ClusterRole", "tenure-system:tenure:view")),
+        removes("rbac.aggregateRoles", json!(false), ("ClusterRole", "tenure-system:tenure:edit")),
+        removes("releaseFinalizers.enabled", json!(false), JOB),
+        goes("releaseFinalizers.timeoutSeconds", json!(7), JOB, "/spec/activeDeadlineSeconds"),
+    ]
+}
+
+fn operator() -> Vec<Case> {
+    let retry = "operator.retryRefusedLoginsAfter";
+    vec![
+        argument("operator.selector", json!("site in (a, b)"), "--selector=site in (a, b)"),
+        argument("operator.concurrency", json!(8), "--concurrency=8"),
+        argument("operator.allowCidr", json!(["127.0.0.0/8", "::1/128"]), "--allow-cidr=127.0.0.0/8,::1/128"),
+        argument("operator.denyCidr", json!(["10.0.0.0/8"]), "--deny-cidr=10.0.0.0/8"),
+        argument("operator.forbidInsecureTls", json!(true), "--forbid-insecure-tls"),
+        argument("operator.forbidPlaintext", json!(true), "--forbid-plaintext"),
+        argument("operator.requireAllowedOrigins", json!(true), "--require-allowed-origins"),
+        argument(retry, json!("24h"), "--retry-refused-logins-after=24h"),
+        // Numbers of this size come out of Helm as 1.2096e+06 unless the template takes care.
+        argument("operator.minTimeout", json!(1_209_600), "--min-timeout=1209600"),
+        argument("operator.maxTimeout", json!(1_209_600), "--max-timeout=1209600"),
+        argument("operator.metricsPerObject", json!(true), "--metrics-per-object"),
+        argument("log.format", json!("text"), "--log-format=text"),
+        argument("log.level", json!("debug"), "--log-level=debug"),
+        argument("listen.address", json!("[::]"), "--listen=[::]:8080"),
+        argument("listen.port", json!(9090), "--listen=0.0.0.0:9090"),
+        goes("listen.port", json!(9090), DEPLOYMENT, "CONTAINER/ports/0/containerPort"),
+        argument("extraArgs", json!(["--x"]), "--x"),
+    ]
+}
+
+fn leader() -> Vec<Case> {
+    let enabled = "leaderElection.enabled";
+    let alone = || json!({"replicaCount": 1});
+    vec![
+        argument(enabled, json!(false), "--leader-elect=false").beside(alone()),
+        removes(enabled, json!(false), LEASE).beside(alone()),
+        makes(enabled, json!(false), DEPLOYMENT, "/spec/strategy/type", json!("Recreate")).beside(alone()),
+        argument("leaderElection.leaseName", json!("ours"), "--lease-name=ours"),
+        makes("leaderElection.leaseName", json!("ours"), LEASE, "/rules/1/resourceNames", json!(["ours"])),
+        argument("leaderElection.leaseNamespace", json!("leases"), "--lease-namespace=leases"),
+        goes("leaderElection.leaseNamespace", json!("leases"), LEASE, "/metadata/namespace"),
+    ]
+}
+
+fn pods() -> Vec<Case> {
+    let label = || json!({"team": "net"});
+    let volumes = || json!([{"name": "v", "emptyDir": {}}]);
+    let env = json!([{"name": "HTTPS_PROXY", "value": "http://p"}]);
+    let in_pod = "/spec/template/metadata";
+    vec![
+        makes("podLabels", label(), DEPLOYMENT, &format!("{in_pod}/labels/team"), json!("net")),
+        makes("podAnnotations", label(), DEPLOYMENT, &format!("{in_pod}/annotations/team"), json!("net")),
+        makes("podLabels", label(), JOB, &format!("{in_pod}/labels/team"), json!("net")),
+        goes("terminationGracePeriodSeconds", json!(60), DEPLOYMENT, "POD/terminationGracePeriodSeconds"),
+        makes(
+            "podSecurityContext",
+            json!({"runAsUser": 7}),
+            DEPLOYMENT,
+            "POD/securityContext/runAsUser",
+            json!(7),
+        ),
+        makes(
+            "securityContext",
+            json!({"privileged": true}),
+            DEPLOYMENT,
+            "CONTAINER/securityContext/privileged",
+            json!(true),
+        ),
+        makes(
+            "resources",
+            json!({"requests": {"cpu": "1"}}),
+            DEPLOYMENT,
+            "CONTAINER/resources/requests/cpu",
+            json!("1"),
+        ),
+        goes("extraEnv", env.clone(), DEPLOYMENT, "CONTAINER/env"),
+        goes("extraEnv", env, JOB, "CONTAINER/env"),
+        goes("extraVolumes", volumes(), DEPLOYMENT, "POD/volumes"),
+        goes(
+            "extraVolumeMounts",
+            json!([{"name": "v", "mountPath": "/v"}]),
+            DEPLOYMENT,
+            "CONTAINER/volumeMounts",
+        )
+        .beside(json!({"extraVolumes": volumes()})),
+    ]
+}
+
+fn scheduling() -> Vec<Case> {
+    let constraint = json!({"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"});
+    let mut own = constraint.clone();
+    own["labelSelector"] = json!({});
+    let labels = json!({
+        "app.kubernetes.io/name": "tenure",
+        "app.kubernetes.io/instance": "tenure",
+        "app.kubernetes.io/component": "operator",
+    });
+    let spread = "topologySpreadConstraints";
+    let selector = "POD/topologySpreadConstraints/0/labelSelector";
+    let (fewest, most) = ("podDisruptionBudget.minAvailable", "podDisruptionBudget.maxUnavailable");
+    vec![
+        goes("nodeSelector", json!({"disk": "ssd"}), DEPLOYMENT, "POD/nodeSelector"),
+        goes("tolerations", json!([{"key": "k", "operator": "Exists"}]), DEPLOYMENT, "POD/tolerations"),
+        goes("affinity", json!({"nodeAffinity": {}}), DEPLOYMENT, "POD/affinity"),
+        goes("priorityClassName", json!("high"), DEPLOYMENT, "POD/priorityClassName"),
+        makes(spread, json!([constraint]), DEPLOYMENT, "POD/topologySpreadConstraints/0/maxSkew", json!(2)),
+        makes(spread, json!([own]), DEPLOYMENT, selector, json!({})),
+        makes(spread, json!([constraint]), DEPLOYMENT, selector, json!({"matchLabels": labels}))
+            .beside(json!({"topologySpreadConstraints": []})),
+        removes("podDisruptionBudget.enabled", json!(false), BUDGET),
+        goes(most, json!("50%"), BUDGET, "/spec/maxUnavailable"),
+        goes(fewest, json!(0), BUDGET, "/spec/minAvailable"),
+        Case::new(fewest, json!(1), BUDGET, "/spec/maxUnavailable", Absent),
+    ]
+}
+
+fn monitor() -> Vec<Case> {
+    let on = || json!({"serviceMonitor": {"enabled": true}});
+    let label = || json!({"release": "prometheus"});
+    let rules = || json!([{"action": "labeldrop", "regex": "pod"}]);
+    let end = "/spec/endpoints/0";
+    let at = |field: &str| format!("{end}/{field}");
+    vec![
+        makes("serviceMonitor.enabled", json!(true), MONITOR, &at("honorLabels"), json!(true)),
+        makes(
+            "serviceMonitor.additionalLabels",
+            label(),
+            MONITOR,
+            "/metadata/labels/release",
+            json!("prometheus"),
+        )
+        .beside(on()),
+        goes("serviceMonitor.annotations", label(), MONITOR, "/metadata/annotations").beside(on()),
+        goes("serviceMonitor.interval", json!("30s"), MONITOR, &at("interval")).beside(on()),
+        goes("serviceMonitor.scrapeTimeout", json!("10s"), MONITOR, &at("scrapeTimeout")).beside(on()),
+        goes("serviceMonitor.relabelings", rules(), MONITOR, &at("relabelings")).beside(on()),
+        goes("serviceMonitor.metricRelabelings", rules(), MONITOR, &at("metricRelabelings")).beside(on()),
+    ]
+}
+
+fn alerts() -> Vec<Case> {
+    let on = |section: &str| json!({section: {"enabled": true}});
+    let label = || json!({"release": "prometheus"});
+    let labelled =
+        |path, object| makes(path, label(), object, "/metadata/labels/release", json!("prometheus"));
+    let sidecars = "/metadata/labels/grafana_dashboard";
+    vec![
+        makes("prometheusRule.enabled", json!(true), RULE, "/metadata/namespace", json!(NAMESPACE)),
+        labelled("prometheusRule.additionalLabels", RULE).beside(on("prometheusRule")),
+        goes("prometheusRule.annotations", label(), RULE, "/metadata/annotations")
+            .beside(on("prometheusRule")),
+        makes("dashboards.enabled", json!(true), DASHBOARD, sidecars, json!("1")),
+        labelled("dashboards.labels", DASHBOARD).beside(on("dashboards")),
+        goes("dashboards.annotations", label(), DASHBOARD, "/metadata/annotations").beside(on("dashboards")),
+    ]
+}
+
+fn network() -> Vec<Case> {
+    let on = |path, value, pointer, expected| {
+        makes(path, value, NETWORK, pointer, expected).beside(json!({"networkPolicy": {"enabled": true}}))
+    };
+    let listed = json!({
+        "networkPolicy": {"enabled": true, "egress": {"systems": {"cidrs": ["10.20.0.0/16"]}}},
+    });
+    let peers = json!([{"podSelector": {}}]);
+    let block = |cidr: &str| json!([{"ipBlock": {"cidr": cidr}}]);
+    let port = |port: u16| json!([{"port": port, "protocol": "TCP"}]);
+    let rule = json!({"ports": [{"port": 3128}]});
+    let (both, one) = (json!(["Ingress", "Egress"]), json!(["Ingress"]));
+    let (api, systems) = (json!(["10.0.0.1/32"]), json!(["10.20.0.0/16"]));
+    let types = "/spec/policyTypes";
+    vec![
+        makes("networkPolicy.enabled", json!(true), NETWORK, types, both),
+        on("networkPolicy.ingress.from", peers.clone(), "/spec/ingress/0/from", peers),
+        on("networkPolicy.egress.limited", json!(false), types, one),
+        on("networkPolicy.egress.dns.enabled", json!(false), "/spec/egress/0/ports/0/port", json!(443)),
+        on("networkPolicy.egress.apiServer.cidrs", api, "/spec/egress/1/to", block("10.0.0.1/32")),
+        on("networkPolicy.egress.apiServer.ports", json!([6444]), "/spec/egress/1/ports", port(6444)),
+        on("networkPolicy.egress.systems.cidrs", systems, "/spec/egress/2/to", block("10.20.0.0/16")),
+        on("networkPolicy.egress.systems.ports", json!([8443]), "/spec/egress/2/ports", port(8443))
+            .beside(listed),
+        on("networkPolicy.egress.extra", json!([rule]), "/spec/egress/2", rule),
+    ]
+}
