@@ -67,12 +67,13 @@ impl World {
             kona.add_customer(id, "A customer");
         }
         let mut stand_ins = StandIns::new(&texts, &fleet, &kona);
+        // Before a NAME that a page may have.
+        stand_ins.add("NAMESPACE", fixture.ns.name());
         for word in page.remark("set-up") {
             if let Some((text, stands_in)) = word.split_once('=') {
                 stand_ins.add(text, stands_in);
             }
         }
-        stand_ins.add("NAMESPACE", fixture.ns.name());
         if page.remark("set-up").iter().any(|word| word == "helm") {
             stand_ins.add("helm install tenure ", "helm upgrade --install tenure ");
         }
