@@ -1,4 +1,4 @@
-//! The pages of the documentation, as tests read them: README.md and everything below `docs/`.
+//! The pages of the documentation, as tests read them: everything below `docs/`, and the READMEs of the project and its chart.
 
 use std::{
     collections::BTreeSet,
@@ -41,7 +41,7 @@ pub struct Heading {
 /// # Errors
 /// When one cannot be read.
 pub fn pages(root: &Path) -> Result<Vec<Page>> {
-    let mut files = vec![root.join("README.md")];
+    let mut files = vec![root.join("README.md"), root.join("charts/tenure/README.md")];
     markdown_below(&root.join("docs"), &mut files)?;
     files.sort();
     files.into_iter().map(|file| Page::read(root, &file)).collect()
