@@ -21,7 +21,7 @@ use self::restoration::Parting;
 use self::telling::{announce, new_status};
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::pace::Pace;
-use super::report::{self, Reported, Written};
+use super::report::{self, Owed, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
 use super::{request, restore, server, windows};
@@ -49,7 +49,7 @@ pub struct Memory {
     /// A write that was begun and whose outcome is not known.
     begun: Option<Begun>,
     /// Changes made but not yet reported, each with the keys' text before it.
-    owed: Vec<(TtlChange, Original)>,
+    owed: Owed<(TtlChange, Original)>,
     polled: bool,
     /// How the resource, which is being deleted, leaves its customer, once that is decided.
     parting: Option<Parting>,
@@ -347,7 +347,7 @@ async fn examine_and_report(
     asked: bool,
 ) -> Option<Look> {
     let findings = examine::examine(context, customer, server, memory, asked, Errand::Keep).await?;
-    memory.owed.extend(findings.change.clone());
+    memory.owed.add(findings.change.clone());
     let request = request::of(&**customer).map(str::to_owned);
     // The examination may have written the status itself; and what it found must not be told of another spec.
     let now = context.customers.valid(&Key::of(customer.meta()));
@@ -375,6 +375,7 @@ async fn examine_and_report(
     }
     if written == Written::Failed {
         memory.pace.not_written();
+        memory.owed.unanswered();
     }
     Some(Look::Done { next: memory.pace.due().unwrap_or_else(|| clock::instant() + UNDISTURBED), ready })
 }

@@ -20,7 +20,7 @@ use super::claims::ClaimId;
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::governance::{Governance, PolicySet, is_deleted};
 use super::pace::Pace;
-use super::report::{self, Reported, Written};
+use super::report::{self, Owed, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
 use super::{connection, policy, request, restore};
@@ -48,7 +48,7 @@ pub struct Memory {
     /// A write that was begun and not yet seen to its end.
     begun: Option<Begun>,
     /// Changes made but not yet reported.
-    owed: Vec<Change>,
+    owed: Owed<Change>,
     polled: bool,
     /// Where the resource stood among its rivals in the last look.
     judged: Option<Standing>,
@@ -316,7 +316,7 @@ async fn examine_and_report(
     asked: Option<Asked>,
 ) -> Option<(Look, Reason)> {
     let findings = examine::examine(context, gateway, memory, governance, asked).await?;
-    memory.owed.extend(findings.change.clone());
+    memory.owed.add(findings.change.clone());
     let request = request::of(&**gateway).map(str::to_owned);
     let before = gateway;
     // The examination may have written the status itself; and what it found must not be told of another spec.
@@ -356,6 +356,7 @@ async fn examine_and_report(
         memory.pace.written();
     } else if written == Written::Failed {
         memory.pace.not_written();
+        memory.owed.unanswered();
     }
     done(memory)
 }

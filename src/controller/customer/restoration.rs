@@ -187,6 +187,8 @@ async fn report(
     if matches!(written, Written::Written | Written::Unchanged) {
         announce(context, customer, &memory.owed, Some(&findings.verdict));
         memory.owed.clear();
+    } else {
+        memory.owed.unanswered();
     }
     written
 }
@@ -204,7 +206,7 @@ async fn part(
             "The customer's lifetimes are what they were before this resource, which is being deleted.",
         );
         let read = (customer.status.as_ref().and_then(|status| status.customer_title.clone()), change.to);
-        memory.owed.push((change.clone(), Original::new()));
+        memory.owed.add((change.clone(), Original::new()));
         let findings = Findings { read: Some(read), ..Findings::of(verdict) };
         report(context, customer, memory, &findings).await;
         memory.owed.clear();

@@ -44,11 +44,7 @@ pub(super) fn new_status(
         server::remember(&mut status.refused_login, refused);
     }
     forget_pending(&mut status, findings, memory);
-    for (change, original) in &memory.owed {
-        // The API server may have taken a status whose answer was lost.
-        if status.history.contains(change) {
-            continue;
-        }
+    for (change, original) in memory.owed.unrecorded(|(change, _)| status.history.contains(change)) {
         // Known since the first change, or never: what stands there later may be ours.
         if status.history.is_empty() {
             status.original.get_or_insert_with(|| original.clone());

@@ -8,9 +8,10 @@ use crate::controller::context::Context;
 use crate::controller::events::{Happening, policy_reference, reference};
 use crate::controller::governance::Governance;
 use crate::controller::policy;
+use crate::controller::report::{self, Owed};
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
-use crate::controller::{report, restore, server};
+use crate::controller::{restore, server};
 use crate::crd::{Cause, Change, Pending, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
 use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
@@ -21,7 +22,7 @@ pub(super) fn new_status(
     gateway: &X2Gateway,
     findings: &Findings,
     governance: &Governance,
-    owed: &[Change],
+    owed: &Owed<Change>,
     reported: bool,
 ) -> X2GatewayStatus {
     let mut status = gateway.status.clone().unwrap_or_default();
@@ -55,11 +56,7 @@ pub(super) fn new_status(
     if let Some(refused) = &findings.refused {
         server::remember(&mut status.refused_login, refused);
     }
-    for change in owed {
-        // The API server may have taken a status whose answer was lost.
-        if status.history.contains(change) {
-            continue;
-        }
+    for change in owed.unrecorded(|change| status.history.contains(change)) {
         status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
         status.history.insert(0, change.clone());
         status.history.truncate(HISTORY);
