@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod bad_input;
 mod conflicts;
 mod customers;
@@ -32,4 +33,5 @@ mod revocation;
 mod rollouts;
 mod scale;
 mod schema;
+mod traces;
 mod windows;
