@@ -24,6 +24,7 @@ mod gateways;
 mod gitops;
 mod leader;
 mod logins;
+mod monitoring;
 mod operator;
 mod outages;
 mod policies;
