@@ -56,11 +56,10 @@ fn no_page_has_two_headings_of_one_name() {
 #[test]
 fn the_contents_list_every_page_once() {
     let contents = page("docs/SUMMARY.md").links();
-    let listed: BTreeSet<PathBuf> =
-        contents.iter().map(|link| plain(&Path::new("docs").join(link))).collect();
+    let listed: BTreeSet<PathBuf> = contents.iter().map(|link| Path::new("docs").join(link)).collect();
     assert_eq!(listed.len(), contents.len(), "a page is listed twice");
     let written: BTreeSet<PathBuf> = pages().into_iter().map(|page| page.path).collect();
-    let itself = Path::new("docs/SUMMARY.md");
+    let beside = ["README.md", "charts/tenure/README.md", "docs/SUMMARY.md"].map(PathBuf::from);
     let missing: Vec<_> =
         written.iter().filter(|path| !listed.contains(*path) && !beside.contains(path)).collect();
     assert!(missing.is_empty(), "docs/SUMMARY.md does not list {missing:?}");

@@ -78,11 +78,11 @@ const END: &str = "<!-- end of values -->\n";
 
 #[test]
 fn the_readme_has_the_table_of_values() {
-    let mut table = "| value | default | |\n| --- | --- | --- |\n".to_owned();
-    for Documented { path, default, description } in documented() {
-        let description = description.replace('|', "\\|");
-        table.push_str(&format!("| `{path}` | `{default}` | {description} |\n"));
-    }
+    let row = |Documented { path, default, description }: Documented| {
+        format!("| `{path}` | `{default}` | {} |\n", description.replace('|', "\\|"))
+    };
+    let rows: String = documented().into_iter().map(row).collect();
+    let table = format!("| value | default | |\n| --- | --- | --- |\n{rows}");
     let file = chart().join("README.md");
     let readme = fs::read_to_string(&file).unwrap();
     let (before, rest) = readme.split_once(BEGIN).expect("the beginning is marked");

@@ -14,7 +14,8 @@ async fn two_releases_work_side_by_side_each_in_its_own_namespaces() {
     let second = Release { name: "madrid", helm: Helm::Four, ..first };
     let values = |namespace: &str, crds: bool| {
         let scope = json!({"scope": "namespaces", "namespaces": [namespace]});
-        runnable(json!({"rbac": scope, "crds": {"enabled": crds}}))
+        let environment = json!([{"name": "TENURE_METRICS_PER_OBJECT", "value": "true"}]);
+        runnable(json!({"rbac": scope, "crds": {"enabled": crds}, "extraEnv": environment}))
     };
     first.apply("install", &chart(), &[], &values(berlin.name(), true)).await.unwrap();
     // Without the switch it wants the CRDs, which are the first one's.
@@ -33,8 +34,10 @@ async fn two_releases_work_side_by_side_each_in_its_own_namespaces() {
     let status = &madrid.get("TokenPolicy", "short").await.unwrap().data["status"];
     assert_eq!(status, &json!({"observedGeneration": -1}), "the first one has not touched it");
 
-    let _other = second.operator().await;
+    let other = second.operator().await;
     in_sync(&madrid).await;
+    let metrics = other.metrics().await.unwrap();
+    assert!(metrics.contains("tenure_last_success_timestamp_seconds{"), "the environment counts: {metrics}");
     assert_eq!((berlins.appliance(0).timeout(), madrids.appliance(0).timeout()), (28800, 43200));
     // The end of one is not the other's.
     drop(operator);
@@ -67,8 +70,10 @@ async fn our_kinds_in_extra_objects_need_the_crds_first() {
         assert!(refusal.contains("ensure CRDs are installed first"), "{helm:?}: {refusal}");
 
         release.apply("upgrade", &chart(), &["--install"], &json!({})).await.unwrap();
-        let notes = release.apply("upgrade", &chart(), &[], &values).await.unwrap();
-        assert!(notes.contains("WARNING: extraObjects has the TokenPolicy mine"), "{helm:?}: {notes}");
+        for values in [values, json!({"extraObjects": [policy.to_string()]})] {
+            let notes = release.apply("upgrade", &chart(), &[], &values).await.unwrap();
+            assert!(notes.contains("WARNING: extraObjects has the TokenPolicy mine"), "{helm:?}: {notes}");
+        }
         home.get("TokenPolicy", "mine").await.unwrap();
         release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
         home.wait_until_gone("TokenPolicy", "mine", SOON).await.unwrap();
@@ -80,8 +85,6 @@ async fn our_kinds_in_extra_objects_need_the_crds_first() {
 async fn the_notes_say_what_to_do_next() {
     let cluster = Cluster::alone().await;
     let home = cluster.namespace("notes").await;
-    let ours =
-        json!([{"apiVersion": "tenure.dev/v1alpha1", "kind": "TokenPolicy", "metadata": {"name": "mine"}}]);
     let cases = [
         (json!({}), vec!["rollout status deployment/tenure", "kind: TokenPolicy"], vec!["WARNING"]),
         (
@@ -97,12 +100,6 @@ async fn the_notes_say_what_to_do_next() {
             vec![],
         ),
         (json!({"rbac": {"create": false}}), vec!["WARNING: rbac.create is false"], vec![]),
-        (json!({"extraObjects": ours}), vec!["WARNING: extraObjects has the TokenPolicy mine"], vec![]),
-        (
-            json!({"extraObjects": [ours[0].to_string()]}),
-            vec!["WARNING: extraObjects has the TokenPolicy mine"],
-            vec![],
-        ),
     ];
     for (values, words, never) in cases {
         for helm in Helm::BOTH {

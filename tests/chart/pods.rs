@@ -21,7 +21,7 @@ async fn pods_pass_the_level_restricted() {
     let cluster = Cluster::alone().await;
     let namespace = cluster.restricted("restricted").await;
     let api: Api<DynamicObject> = namespace.api("Pod").await.unwrap();
-    let make = async |pod: Value| {
+    let create = async |pod: Value| {
         let pod: DynamicObject = serde_json::from_value(pod).unwrap();
         api.create(&PostParams::default(), &pod).await
     };
@@ -33,7 +33,7 @@ async fn pods_pass_the_level_restricted() {
     for (kind, name) in [("Deployment", "tenure"), ("Job", "tenure-release-finalizers")] {
         let template = &find(&rendered, kind, name).unwrap()["spec"]["template"];
         let pod = pod(template, &kind.to_lowercase());
-        let made = make(pod.clone()).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let made = create(pod.clone()).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
         let volumes = made.data["spec"]["volumes"].as_array().unwrap();
         assert_eq!(volumes.len(), 1, "only its token: {volumes:?}");
 
@@ -52,7 +52,7 @@ async fn pods_pass_the_level_restricted() {
             let mut pod = pod.clone();
             *pod.pointer_mut(pointer).unwrap() = value;
             pod["metadata"]["name"] = json!("loose");
-            let refusal = make(pod).await.map(drop).unwrap_err().to_string();
+            let refusal = create(pod).await.map(drop).unwrap_err().to_string();
             assert!(
                 refusal.contains("violates PodSecurity") && refusal.contains(word),
                 "{pointer}: {refusal}"

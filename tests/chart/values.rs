@@ -60,6 +60,36 @@ fn a_chart_that_depends_on_this_one_may_pass_global_values() {
     }
 }
 
+/// The samples for Flux and Argo CD install the chart with values that it takes.
+#[test]
+fn the_samples_values_are_values() {
+    let places = [
+        ("examples/argocd/application.yaml", "/spec/source/helm/valuesObject"),
+        ("examples/flux/operator/release.yaml", "/spec/values"),
+    ];
+    for (file, pointer) in places {
+        let samples = objects(&std::fs::read_to_string(root().join(file)).unwrap());
+        let values: Vec<&Value> = samples.iter().filter_map(|sample| sample.pointer(pointer)).collect();
+        assert_eq!(values.len(), 1, "{file}");
+        assert!(!Helm::Four.render(values[0]).is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn an_older_kubernetes_is_refused() {
+    for helm in Helm::BOTH {
+        let chart = chart();
+        let render = |version| {
+            helm.run(&["template", "tenure", path(&chart), "--kube-version", version], &Value::Null).map(drop)
+        };
+        let refusal = render("1.32.9").unwrap_err();
+        assert!(refusal.contains("requires kubeVersion: >=1.33.0"), "{helm:?}: {refusal}");
+        for version in ["1.33.0", "1.33.4-gke.1", "1.40.0"] {
+            assert_eq!(render(version), Ok(()), "{helm:?} {version}");
+        }
+    }
+}
+
 #[test]
 fn lint_finds_nothing() {
     for helm in Helm::BOTH {

@@ -96,7 +96,7 @@ fn what_is_not_run_says_why_and_is_rare() {
             assert!(!unknown || !calls(&block), "{at}: {block:?}");
         }
     }
-    assert!(excused <= 5, "{excused} blocks are not run");
+    assert!(excused <= 6, "{excused} blocks are not run");
 }
 
 /// Name, type and labels of what `/metrics` shows.
@@ -122,12 +122,12 @@ fn exposed(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 /// The same as the page's table has it.
 fn tabled(page: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let rows = page.lines().filter(|line| line.starts_with("| `tenure_"));
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `tenure_"));
     rows.map(|row| {
-        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let labels = cells[3].split(", ").filter(|label| !label.is_empty());
-        let labels = labels.map(|label| label.trim_matches('`').to_owned()).collect();
-        (cells[1].trim_matches('`').to_owned(), (cells[2].to_owned(), labels))
+        let (metric, rest) = row.split_once("` | ").unwrap();
+        let (name, labels) = metric.trim_end_matches('}').split_once('{').unwrap_or((metric, ""));
+        let labels = labels.split(',').filter(|label| !label.is_empty()).map(str::to_owned).collect();
+        (format!("tenure_{name}"), (rest.split(' ').next().unwrap().to_owned(), labels))
     })
     .collect()
 }
@@ -152,7 +152,7 @@ async fn the_page_of_the_metrics_lists_what_an_operator_at_work_shows() {
     f.look("X2Gateway", "x2-1", "drifted").await;
     f.event("x2-1", "DriftCorrected").await;
     let shown = exposed(&f.operator().metrics().await.unwrap());
-    let page = std::fs::read_to_string(root().join("docs/reference/metrics.md")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/observability.md")).unwrap();
     assert_eq!(tabled(&page), shown);
     f.finish().await;
 }

@@ -27,14 +27,16 @@ impl StandIns {
             };
             pairs.push((address.to_owned(), stands_in));
         }
-        // A long one may begin with a short one.
-        pairs.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-        Self(pairs)
+        let mut stand_ins = Self(Vec::new());
+        pairs.into_iter().for_each(|(text, stands_in)| stand_ins.add(&text, &stands_in));
+        stand_ins
     }
 
     /// More that stands in for something.
     pub fn add(&mut self, text: &str, stands_in: &str) {
         self.0.push((text.to_owned(), stands_in.to_owned()));
+        // A long one may begin with a short one, as NAMESPACE does with NAME.
+        self.0.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
     }
 
     /// A text of the pages as it is used.

@@ -67,12 +67,11 @@ impl World {
             kona.add_customer(id, "A customer");
         }
         let mut stand_ins = StandIns::new(&texts, &fleet, &kona);
-        // Before a NAME that a page may have.
-        stand_ins.add("NAMESPACE", fixture.ns.name());
-        for word in page.remark("set-up") {
-            if let Some((text, stands_in)) = word.split_once('=') {
-                stand_ins.add(text, stands_in);
-            }
+        let given = page.remark("set-up");
+        let given = given.iter().filter_map(|word| word.split_once('='));
+        // The first of a name counts.
+        for (text, stands_in) in given.chain([("NAMESPACE", fixture.ns.name())]) {
+            stand_ins.add(text, stands_in);
         }
         if page.remark("set-up").iter().any(|word| word == "helm") {
             stand_ins.add("helm install tenure ", "helm upgrade --install tenure ");
