@@ -186,14 +186,13 @@ impl World {
         let output = tokio::time::timeout(PATIENCE, command.output());
         let output = output.await.unwrap_or_else(|_| panic!("no end: {script}")).unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(
-            output.status.success(),
-            "{script}\n{}{}\n{}",
-            text(&output.stdout),
-            text(&output.stderr),
-            self.fixture.operator.as_ref().map(Operator::log).unwrap_or_default()
-        );
-        text(&output.stdout)
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        if !output.status.success() {
+            let log = self.fixture.operator.as_ref().map(Operator::log).unwrap_or_default();
+            let end: Vec<&str> = log.lines().rev().take(20).collect();
+            panic!("{script}\n{stdout}{stderr}\n{}", end.join("\n"));
+        }
+        stdout
     }
 
     /// What came out, as the page would show it.
