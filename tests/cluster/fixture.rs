@@ -63,7 +63,13 @@ impl Fixture {
         Self::on(Arc::new(plane), name, &operator_rules()).await
     }
 
-    /// The same, where the operator has other rights than its own.
+    /// The same, where nobody has installed the CRDs yet.
+    pub async fn bare(name: &str) -> Self {
+        let plane = ControlPlane::start(Options::default()).await.unwrap();
+        Self::on(Arc::new(plane), name, &operator_rules()).await
+    }
+
+    /// As [`new`](Self::new), where the operator has other rights than its own.
     pub async fn with_rights(name: &str, rules: &[PolicyRule]) -> Self {
         Self::on(plane().await, name, rules).await
     }

@@ -17,6 +17,7 @@ mod audit;
 mod bad_input;
 mod conflicts;
 mod customers;
+mod docs;
 mod drift;
 mod examples;
 mod fixture;

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failure here is a bug of the test equipment, never an input")]
 
 pub mod access;
+pub mod book;
 pub mod canary;
 pub mod clock;
 pub mod control_plane;
