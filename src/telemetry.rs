@@ -51,8 +51,7 @@ impl Level {
 /// Begins to log to standard error: text on a terminal and JSON otherwise, unless a format is given.
 ///
 /// The level is that of tenure's own lines. Libraries only report errors: what they have to say at lower levels may quote
-/// requests and answers. The record of writes to remote systems is
-/// kept at every level.
+/// requests and answers. The record of writes to remote systems is kept at every level.
 pub fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
     let filter = EnvFilter::new(format!("error,tenure={},{}=info", level.as_str(), AUDIT));
     let filter = filter.and(filter_fn(is_event));

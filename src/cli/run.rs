@@ -1,13 +1,13 @@
 //! `tenure run`: the operator.
 
+mod options;
+
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
 use futures::future::BoxFuture;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
@@ -29,14 +29,13 @@ use crate::controller::windows;
 use crate::controller::workers::{self, Workers};
 use crate::controller::{claims::Claims, seed, store::Store};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
-use crate::engine::lifetime::{Bounds, X2_LONGEST, X2_SHORTEST};
-use crate::engine::schedule;
+use crate::engine::lifetime::Bounds;
 use crate::leader::fence::{Fence, Term};
 use crate::leader::{self, Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
+use crate::telemetry;
 use crate::telemetry::traces::Traces;
-use crate::telemetry::{self, Format, Level};
-use crate::vendor::address::{Cidr, DialPolicy};
+use crate::vendor::address::DialPolicy;
 use crate::vendor::admission::Admission;
 use crate::vendor::http::Http;
 use crate::vendor::kona::Spellings;
@@ -52,79 +51,12 @@ const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two clean-ups of what was read for no longer than needed.
 const CLEAN_UP: Duration = Duration::from_mins(1);
 
-/// Options of `tenure run`. Each can be given as an environment variable, too: `--log-level` as `TENURE_LOG_LEVEL`.
-#[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
-pub(super) struct Options {
-    /// Address for /metrics, /healthz and /readyz.
-    #[arg(long, env = "TENURE_LISTEN", default_value = "0.0.0.0:8080")]
-    listen: SocketAddr,
-    /// Namespaces to work in, separated by commas [default: all]
-    #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',')]
-    namespaces: Vec<String>,
-    /// Label selector: only resources that it selects are worked on.
-    #[arg(long, env = "TENURE_SELECTOR")]
-    selector: Option<String>,
-    /// Exchanges with remote systems that move at once.
-    #[arg(long, env = "TENURE_CONCURRENCY", default_value_t = 64)]
-    concurrency: u16,
-    /// Format of log lines [default: text on a terminal, json otherwise]
-    #[arg(long, env = "TENURE_LOG_FORMAT")]
-    log_format: Option<Format>,
-    /// How much is logged.
-    #[arg(long, env = "TENURE_LOG_LEVEL", default_value = "info")]
-    log_level: Level,
-    /// Blocks of addresses that may be dialled although they are special, such as 127.0.0.0/8; separated by commas.
-    #[arg(long, env = "TENURE_ALLOW_CIDR", value_delimiter = ',')]
-    allow_cidr: Vec<Cidr>,
-    /// Blocks of addresses that are never dialled; separated by commas.
-    #[arg(long, env = "TENURE_DENY_CIDR", value_delimiter = ',')]
-    deny_cidr: Vec<Cidr>,
-    /// Refuse tls.insecureSkipVerify.
-    #[arg(long, env = "TENURE_FORBID_INSECURE_TLS")]
-    forbid_insecure_tls: bool,
-    /// Refuse http://, whatever allowPlaintext says.
-    #[arg(long, env = "TENURE_FORBID_PLAINTEXT")]
-    forbid_plaintext: bool,
-    /// Refuse Secrets without the annotation tenure.dev/allowed-origins.
-    #[arg(long, env = "TENURE_REQUIRE_ALLOWED_ORIGINS")]
-    require_allowed_origins: bool,
-    /// Try a refused password again after this time, such as 24h [default: never]
-    #[arg(long, env = "TENURE_RETRY_REFUSED_LOGINS_AFTER", value_parser = duration)]
-    retry_refused_logins_after: Option<Duration>,
-    /// Shortest token lifetime that policies may ask for, in seconds.
-    #[arg(long, env = "TENURE_MIN_TIMEOUT", default_value_t = X2_SHORTEST)]
-    min_timeout: u32,
-    /// Longest token lifetime that policies may ask for, in seconds.
-    #[arg(long, env = "TENURE_MAX_TIMEOUT", default_value_t = X2_LONGEST)]
-    max_timeout: u32,
-    /// Work only while holding a lease, so that of several replicas one works and the others stand by [default: true in a
-    /// Pod, false with a kubeconfig]
-    #[arg(long, env = "TENURE_LEADER_ELECT", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    leader_elect: Option<bool>,
-    /// Name of the Lease. Each release that works on other resources has one of its own.
-    #[arg(long, env = "TENURE_LEASE_NAME", default_value = "tenure")]
-    lease_name: String,
-    /// Namespace of the Lease [default: the Pod's, or that of the kubeconfig's context]
-    #[arg(long, env = "TENURE_LEASE_NAMESPACE")]
-    lease_namespace: Option<String>,
-    /// Send traces to the OpenTelemetry collector at this base URL, by OTLP over HTTP [default: no traces]
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
-    otlp_endpoint: Option<String>,
-    /// Export the metric `last_success_timestamp_seconds`, one series an object.
-    #[arg(long, env = "TENURE_METRICS_PER_OBJECT")]
-    metrics_per_object: bool,
-}
-
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    schedule::parse(text).ok_or("must be a duration such as 24h")
-}
+pub(super) use options::Options;
 
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
     // Before the first use of TLS.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let endpoint = options.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
-    let traces = endpoint.map(Traces::to).transpose()?;
+    let traces = options.otlp_endpoint().map(Traces::to).transpose()?;
     telemetry::start(options.log_format, options.log_level, traces.as_ref());
     telemetry::guard_panics();
     keep_out_of_core_files();
