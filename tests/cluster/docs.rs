@@ -29,7 +29,7 @@ fn is_marked(block: &Block, word: &str) -> bool {
 
 /// Whether a block tells people to call one of the programs.
 fn calls(block: &Block) -> bool {
-    let mut words = block.text.lines().flat_map(|line| line.trim_start_matches("$ ").split(' ').next());
+    let mut words = block.text.lines().filter_map(|line| line.trim_start_matches("$ ").split(' ').next());
     words.any(|word| PROGRAMS.contains(&word))
 }
 
