@@ -19,7 +19,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Runs the operator.
-    Run(run::Options),
+    Run(Box<run::Options>),
     /// Prints the `CustomResourceDefinitions`, or writes them to a folder, one file a kind.
     Crds(crds::Options),
     /// Takes the finalizer `tenure.dev/restore` off all resources, restoring nothing: for uninstalling the operator.
@@ -31,7 +31,7 @@ impl Cli {
     #[must_use]
     pub fn execute(self) -> ExitCode {
         let done = match self.verb {
-            Verb::Run(options) => run::run(options),
+            Verb::Run(options) => run::run(*options),
             Verb::Crds(options) => crds::crds(&options),
             Verb::ReleaseFinalizers(options) => release_finalizers::release_finalizers(&options),
         };

@@ -62,6 +62,18 @@ pub enum Cause {
     Restore,
 }
 
+impl Cause {
+    /// The word as it stands in statuses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "Policy",
+            Self::Drift => "Drift",
+            Self::Restore => "Restore",
+        }
+    }
+}
+
 /// What becomes of remote values when the resource that wanted them goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {

@@ -1,6 +1,8 @@
 //! The operator's metrics.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -35,6 +37,9 @@ pub struct Metrics {
     drift_corrections: Family<Labels<1>, Counter>,
     gateways: Family<Labels<3>, Gauge>,
     customers: Family<Labels<3>, Gauge>,
+    resources: Family<Labels<3>, Gauge>,
+    /// What `resources` shows: a count and the series of it change together.
+    standings: Mutex<HashMap<Labels<3>, i64>>,
     last_success: Option<Timestamps>,
     leader: Gauge,
     panics: Counter,
@@ -52,7 +57,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    /// The word that metrics and traces use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failure => "failure",
@@ -92,12 +99,15 @@ impl Metrics {
             drift_corrections: Family::default(),
             gateways: Family::default(),
             customers: Family::default(),
+            resources: Family::default(),
+            standings: Mutex::default(),
             last_success: per_object.then(Family::default),
             leader: Gauge::default(),
             panics: Counter::default(),
             registry,
         };
         metrics.register();
+        metrics.begin();
         metrics
     }
 
@@ -122,12 +132,30 @@ impl Metrics {
         );
         registry.register("gateways", "Gateways of a policy, by state", self.gateways.clone());
         registry.register("customers", "Customers of a server, by state", self.customers.clone());
+        registry.register(
+            "resources",
+            "Resources, by the reason of their condition Ready",
+            self.resources.clone(),
+        );
         if let Some(last_success) = &self.last_success {
             let help = "When an object was last found or made ready, in Unix time";
             registry.register("last_success_timestamp_seconds", help, last_success.clone());
         }
         registry.register("leader", "1 where this process does the work", self.leader.clone());
         registry.register("panics", "Looks broken off by a panic", self.panics.clone());
+    }
+
+    /// Counters begin at zero: where a series begins with its first count, that one is seen by no rate.
+    fn begin(&self) {
+        for kind in ["X2Gateway", "TokenPolicy", "KonaServer", "CustomerTokenTtl"] {
+            for outcome in [Outcome::Success, Outcome::Failure, Outcome::Panic] {
+                let labels = [("kind", kind.to_owned()), ("result", outcome.as_str().to_owned())];
+                let _ = self.reconciles.get_or_create(&labels);
+            }
+        }
+        for kind in ["X2Gateway", "CustomerTokenTtl"] {
+            let _ = self.drift_corrections.get_or_create(&[("kind", kind.to_owned())]);
+        }
     }
 
     /// Counts a look.
@@ -173,6 +201,33 @@ impl Metrics {
             }
             None => {
                 family.remove(&labels);
+            }
+        }
+    }
+
+    /// Follows how one resource stands: the word before and the word now; none where there is no resource.
+    pub fn stands(
+        &self,
+        kind: &'static str,
+        namespace: &str,
+        before: Option<&'static str>,
+        now: Option<&'static str>,
+    ) {
+        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        for (reason, change) in [(before, -1), (now, 1)] {
+            let Some(reason) = reason.filter(|_| before != now) else { continue };
+            let labels = [
+                ("kind", kind.to_owned()),
+                ("namespace", namespace.to_owned()),
+                ("reason", reason.to_owned()),
+            ];
+            let count = standings.entry(labels.clone()).or_default();
+            *count += change;
+            if *count == 0 {
+                standings.remove(&labels);
+                self.resources.remove(&labels);
+            } else {
+                self.resources.get_or_create(&labels).set(*count);
             }
         }
     }

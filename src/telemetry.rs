@@ -1,9 +1,20 @@
-//! Logging.
+//! Logging, and traces.
+
+pub mod traces;
 
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+use self::traces::Traces;
+
+/// Target of the lines about writes to remote systems: they are logged at every level.
+pub const AUDIT: &str = "tenure::audit";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,17 +51,25 @@ impl Level {
 /// Begins to log to standard error: text on a terminal and JSON otherwise, unless a format is given.
 ///
 /// The level is that of tenure's own lines. Libraries only report errors: what they have to say at lower levels may quote
-/// requests and answers.
-pub fn start(format: Option<Format>, level: Level) {
-    let filter = EnvFilter::new(format!("error,tenure={}", level.as_str()));
+/// requests and answers. The record of writes to remote systems is
+/// kept at every level.
+pub fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
+    let filter = EnvFilter::new(format!("error,tenure={},{}=info", level.as_str(), AUDIT));
+    let filter = filter.and(filter_fn(is_event));
     let text = format.map_or_else(|| std::io::stderr().is_terminal(), |format| format == Format::Text);
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    if text {
-        builder.init();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = if text {
+        lines.boxed()
     } else {
-        builder.json().flatten_event(true).init();
-    }
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    };
+    let traces = traces.map(Traces::layer);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
+}
+
+/// Spans are for traces; around every line they would only repeat what the line says.
+fn is_event(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
 }
 
 /// A panic says where it happened and nothing else: its message may quote a secret.

@@ -34,6 +34,7 @@ use crate::engine::schedule;
 use crate::leader::fence::{Fence, Term};
 use crate::leader::{self, Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 use crate::telemetry::{self, Format, Level};
 use crate::vendor::address::{Cidr, DialPolicy};
 use crate::vendor::admission::Admission;
@@ -107,6 +108,9 @@ pub(super) struct Options {
     /// Namespace of the Lease [default: the Pod's, or that of the kubeconfig's context]
     #[arg(long, env = "TENURE_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
+    /// Send traces to the OpenTelemetry collector at this base URL, by OTLP over HTTP [default: no traces]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// Export the metric `last_success_timestamp_seconds`, one series an object.
     #[arg(long, env = "TENURE_METRICS_PER_OBJECT")]
     metrics_per_object: bool,
@@ -117,15 +121,20 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
-    telemetry::start(options.log_format, options.log_level);
+    // Before the first use of TLS.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let endpoint = options.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
+    let traces = endpoint.map(Traces::to).transpose()?;
+    telemetry::start(options.log_format, options.log_level, traces.as_ref());
     telemetry::guard_panics();
     keep_out_of_core_files();
     anyhow::ensure!(
         options.min_timeout <= options.max_timeout,
         "--min-timeout must not be greater than --max-timeout"
     );
-    rustls::crypto::ring::default_provider().install_default().ok();
-    tokio::runtime::Runtime::new()?.block_on(operate(options))
+    let ended = tokio::runtime::Runtime::new()?.block_on(operate(options));
+    traces.into_iter().for_each(Traces::flush);
+    ended
 }
 
 /// Passwords and tokens are in memory; a core file would hold them.

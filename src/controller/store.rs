@@ -9,8 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 
+use super::audit;
 use super::context::Context;
 use super::workers::Reconciled;
+use crate::engine::verdict::{self, Reason};
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,10 +66,13 @@ impl<K: ResourceExt> Entry<K> {
     pub fn of(guard: DeserializeGuard<K>) -> Self {
         match guard.0 {
             Ok(mut object) => {
-                object.managed_fields_mut().clear();
+                audit::keep_manager(object.meta_mut());
                 Self::Valid(Arc::new(object))
             }
-            Err(invalid) => Self::Undecodable(Arc::new(invalid.metadata)),
+            Err(mut invalid) => {
+                audit::keep_manager(&mut invalid.metadata);
+                Self::Undecodable(Arc::new(invalid.metadata))
+            }
         }
     }
 
@@ -173,6 +178,7 @@ pub enum Source {
 pub fn put<K: Reconciled>(context: &Arc<Context>, entry: &Entry<K>, source: Source) {
     let (before, newer) = K::store(context).put(entry, source);
     if newer {
+        stands(context, before.as_ref(), Some(entry));
         K::changed(context, before.as_ref(), Some(entry));
     }
 }
@@ -180,8 +186,27 @@ pub fn put<K: Reconciled>(context: &Arc<Context>, entry: &Entry<K>, source: Sour
 /// Takes an object out of its store and wakes whom that concerns.
 pub fn remove<K: Reconciled>(context: &Arc<Context>, key: &Key) {
     if let Some(before) = K::store(context).remove(key) {
+        stands(context, Some(&before), None);
         K::changed(context, Some(&before), None);
     }
+}
+
+/// Counts how an object stands, and not any more how it stood.
+fn stands<K: Reconciled>(context: &Context, before: Option<&Entry<K>>, after: Option<&Entry<K>>) {
+    let Some(meta) = after.or(before).map(Entry::meta) else { return };
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    context.metrics.stands(K::KIND.as_str(), namespace, before.map(standing), after.map(standing));
+}
+
+/// The reason of the condition Ready, as far as it counts: an object that is paused stands as it stood before.
+fn standing<K: Reconciled>(entry: &Entry<K>) -> &'static str {
+    let Some(object) = entry.valid() else { return Reason::InvalidSpec.as_str() };
+    let mut status = object.status().cloned().unwrap_or_default();
+    let conditions = K::head(&mut status).1;
+    if conditions.iter().any(|condition| condition.type_ == "Suspended") {
+        return "Suspended";
+    }
+    verdict::ready_reason(conditions).map_or("Unknown", Reason::as_str)
 }
 
 /// Whether `new` was written after `old`. Resource versions are numbers that grow; where they are not, the later one to

@@ -12,6 +12,7 @@ use kube::ResourceExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::context::Context;
 use super::report::Reported;
@@ -20,6 +21,7 @@ use super::undecodable;
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::metrics::Outcome;
+use crate::telemetry::traces;
 
 /// Wait after a look that a panic broke off.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
@@ -183,12 +185,15 @@ fn retired<K: Reconciled>(context: &Arc<Context>, key: &Key) -> bool {
 
 async fn look<K: Reconciled>(context: &Arc<Context>, object: &Arc<K>, memory: &mut K::Memory) -> Instant {
     let (kind, begun) = (K::KIND.as_str(), clock::instant());
-    let result = AssertUnwindSafe(Box::pin(K::look(context, object, memory))).catch_unwind().await;
+    let span = traces::reconcile(kind, &object.namespace().unwrap_or_default(), &object.name_any());
+    let look = Box::pin(K::look(context, object, memory)).instrument(span.clone());
+    let result = AssertUnwindSafe(look).catch_unwind().await;
     match result {
         Ok(Look::NotDue(next)) => next,
         Ok(Look::Done { next, ready }) => {
             let outcome = if ready { Outcome::Success } else { Outcome::Failure };
             context.metrics.reconciled(kind, outcome, begun.elapsed());
+            traces::reconciled(&span, outcome);
             if ready {
                 let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
                 context.metrics.succeeded(kind, &namespace, &name, Some(clock::now().0.as_second()));
@@ -199,6 +204,7 @@ async fn look<K: Reconciled>(context: &Arc<Context>, object: &Arc<K>, memory: &m
             // What it says may quote a secret, so it is not repeated.
             tracing::error!(kind, object = %Key::of(object.meta()), "a look broke off: this is a bug, please report it");
             context.metrics.reconciled(kind, Outcome::Panic, begun.elapsed());
+            traces::reconciled(&span, Outcome::Panic);
             *memory = K::Memory::default();
             clock::instant() + AFTER_PANIC
         }

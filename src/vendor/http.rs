@@ -14,6 +14,7 @@ use reqwest::{Client, Method, Response};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::address::DialPolicy;
 use super::endpoint::{BaseUrl, Endpoint, Transport};
@@ -23,6 +24,7 @@ use super::slots::Slots;
 use crate::clock;
 use crate::leader::fence::{Closed, Fence};
 use crate::metrics::Metrics;
+use crate::telemetry::traces;
 
 /// An exchange that has waited this long for the other side lends its slot to one that moves.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -113,17 +115,20 @@ impl Http {
         // Nobody misses the answer to a mere question.
         let finishes = under_way || request.method != Method::GET;
         let begun = clock::instant();
+        let span = traces::request(system, operation, method, path);
         // Boxed: each of the waits around it would hold it twice.
         let answer = Box::pin(tokio::time::timeout(endpoint.timeout, transfer(&client, endpoint, request)));
-        let answer = self.fence.within(self.fence.before(holding(slot, answer), finishes)).await;
+        let answer = holding(slot, answer).instrument(span.clone());
+        let answer = self.fence.within(self.fence.before(answer, finishes)).await;
         let answer = answer.flatten().map_err(closed)?.unwrap_or(Err(Fault::TimedOut)).map_err(failed);
-        let code = answer.as_ref().err().map_or_else(|| "200".to_owned(), RemoteError::code);
+        let code = answer.as_ref().map_or_else(RemoteError::code, |(status, _)| status.to_string());
+        traces::answered(&span, &code, answer.is_ok());
         self.metrics.requested(system, operation, code, begun.elapsed());
         if answer.is_ok() && system == "kona" {
             let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             heard.insert(endpoint.base.to_string(), clock::instant());
         }
-        answer
+        answer.map(|(_, content)| content)
     }
 
     /// When a Kona server last gave a good answer.
@@ -198,7 +203,12 @@ fn build(key: &ClientKey, dial: &Arc<DialPolicy>) -> Result<Client, Fault> {
     builder.build().map_err(unusable)
 }
 
-async fn transfer(client: &Client, endpoint: &Endpoint, request: Request<'_>) -> Result<Content, Fault> {
+/// Sends a request and reads the answer: its status and its content.
+async fn transfer(
+    client: &Client,
+    endpoint: &Endpoint,
+    request: Request<'_>,
+) -> Result<(u16, Content), Fault> {
     let mut url = endpoint.base.join(request.path);
     let mut headers = HeaderMap::new();
     if let Some(name) = &endpoint.transport.server_name {
@@ -229,7 +239,7 @@ async fn transfer(client: &Client, endpoint: &Endpoint, request: Request<'_>) ->
     if !(200..300).contains(&status) {
         return Err(Fault::Status { code: status, retry_after });
     }
-    read(answer, request.cap).await
+    Ok((status, read(answer, request.cap).await?))
 }
 
 async fn read(mut answer: Response, cap: usize) -> Result<Content, Fault> {

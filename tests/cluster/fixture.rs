@@ -116,6 +116,13 @@ impl Fixture {
         self.operator = Some(Operator::start(binary, &self.kubeconfig, &all).await.unwrap());
     }
 
+    /// Starts the operator for this namespace without waiting for anything, and leaves it to the caller.
+    pub fn spawn(&self, arguments: &[&str]) -> Operator {
+        let mut all = vec!["--namespaces", self.ns.name(), "--allow-cidr", "127.0.0.0/8"];
+        all.extend(arguments);
+        Operator::spawn(Path::new(env!("CARGO_BIN_EXE_tenure")), &self.kubeconfig, &all).unwrap()
+    }
+
     pub fn operator(&self) -> &Operator {
         self.operator.as_ref().unwrap()
     }

@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod bad_input;
 mod conflicts;
 mod customers;
@@ -23,6 +24,7 @@ mod gateways;
 mod gitops;
 mod leader;
 mod logins;
+mod monitoring;
 mod operator;
 mod outages;
 mod policies;
@@ -32,4 +34,5 @@ mod revocation;
 mod rollouts;
 mod scale;
 mod schema;
+mod traces;
 mod windows;

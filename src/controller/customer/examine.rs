@@ -11,6 +11,7 @@ use super::restoration::Task;
 use super::settle::understand;
 use super::{Begun, Findings, Memory};
 use crate::clock;
+use crate::controller::audit::Write;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::references::{Age, Unread};
@@ -43,6 +44,8 @@ pub(super) struct Progress {
     pub(super) standing: Standing,
     /// When the next change window opens, where a change waits for it.
     pub(super) next_window: Option<Timestamp>,
+    /// The last write, until it is known what came of it.
+    pub(super) write: Option<Write>,
 }
 
 /// What a look is for.
@@ -111,7 +114,8 @@ pub(super) async fn examine(
     errand: Errand<'_>,
 ) -> Option<Findings> {
     let standing = context.customer_claims.standing(&claim_id(customer));
-    let mut progress = Progress { read: None, change: None, unwritten: false, standing, next_window: None };
+    let mut progress =
+        Progress { read: None, change: None, unwritten: false, standing, next_window: None, write: None };
     let (server, judged) = match judge(context, customer, server, errand) {
         Ok(judged) => judged,
         Err(verdict) => {
@@ -147,6 +151,8 @@ pub(super) async fn examine(
     findings.read = progress.read;
     findings.unwritten = progress.unwritten;
     findings.next_window = progress.next_window;
+    // What came of it is known, or will not be: it goes on record.
+    drop(progress.write);
     let to = examination.wish.ttl.into();
     findings.change = progress
         .change

@@ -11,6 +11,7 @@ use super::settle::Read;
 use super::telling::{announce, new_status};
 use super::{AGAIN, Begun, Findings, Inputs, Memory, not_due};
 use crate::clock;
+use crate::controller::audit::lifetimes;
 use crate::controller::context::{Context, Request, UNDISTURBED};
 use crate::controller::events::reference;
 use crate::controller::report::{self, Written};
@@ -260,6 +261,7 @@ impl Examination<'_> {
             memory.begun = Some(Begun { from, cause: Cause::Restore, original: task.original.clone() });
             let written = self.post(kona, read.object, &info, memory, progress, races).await?;
             read = self.read(kona, progress).await?;
+            progress.saw(read.info.is_as(&task.original), &lifetimes(read.info.ttl()));
             if written && read.info.is_as(&task.original) {
                 break restored(memory, read.info.ttl());
             }

@@ -6,6 +6,7 @@ use super::examine::{Examination, Progress, Stop};
 use super::telling::set_read;
 use super::{Begun, Findings, Memory};
 use crate::clock;
+use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::references::Age;
 use crate::controller::report::{self, Written};
 use crate::controller::store::Key;
@@ -16,6 +17,7 @@ use crate::engine::customer::{
     cause, decide, has_drifted, with_additional_info, words,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
+use crate::engine::lifetime::proves;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
@@ -62,6 +64,7 @@ impl Examination<'_> {
                     races += 1;
                     let written = self.write(kona, read, cause, memory, progress, races).await?;
                     read = self.read(kona, progress).await?;
+                    progress.saw(read.info.ttl() == wish.ttl.into(), &lifetimes(read.info.ttl()));
                     if written && read.info.ttl() == wish.ttl.into() {
                         progress.change = memory.begun.take();
                     }
@@ -73,6 +76,10 @@ impl Examination<'_> {
                         tokio::time::sleep(BETWEEN_PROOFS).await;
                     }
                     seen.token = self.prove(endpoint).await?;
+                    if let Some(token) = seen.token {
+                        progress
+                            .saw(proves(token, wish.ttl.access), &format!("{token}/{}", wish.ttl.refresh));
+                    }
                     seen.proofs += 1;
                 }
             }
@@ -183,9 +190,17 @@ impl Examination<'_> {
     ) -> Result<bool, Stop> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         progress.unwritten = false;
-        let Err(error) = kona.write_customer(&self.customer.spec.customer_id, &object).await else {
-            return Ok(true);
-        };
+        let id = &self.customer.spec.customer_id;
+        let (from, cause) = memory.begun.as_ref().map(|begun| (begun.from, begun.cause)).unzip();
+        let mut write = Write::new(Operation::SetCustomer, &self.url, self.customer).about(id).changing(
+            &lifetimes(from.unwrap_or_default()),
+            &lifetimes(info.ttl()),
+            cause,
+        );
+        let answer = kona.write_customer(id, &object).await;
+        write.answered(&answer);
+        progress.write = Some(write);
+        let Err(error) = answer else { return Ok(true) };
         let AccessError::Remote(remote) = &error else { return Err(error.into()) };
         if remote.status().is_some_and(|status| status < 500) {
             memory.begun = None;
@@ -239,6 +254,15 @@ impl Examination<'_> {
         match report::write(self.context, &*now, status).await {
             Written::Written | Written::Unchanged => Ok(()),
             Written::Gone | Written::Failed | Written::Forbidden => Err(Stop::Void),
+        }
+    }
+}
+
+impl Progress {
+    /// Puts on record what was seen of the last write's effect.
+    pub(super) fn saw(&mut self, holds: bool, seen: &String) {
+        if let Some(write) = &mut self.write {
+            write.proven(holds, seen);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::change::{Clearance, Intent};
 use super::examine::{Examination, Seeing};
 use super::{Begun, Memory};
 use crate::clock;
+use crate::controller::audit::{Operation, Write};
 use crate::controller::references::Age;
 use crate::controller::store::Key;
 use crate::crd::{Cause, Change};
@@ -11,6 +12,7 @@ use crate::engine::contest::Contest;
 use crate::engine::gateway::{
     BETWEEN_PROOFS, Prior, Regime, Restoration, Seen, Step, cause, decide, has_drifted, restoration, revokes,
 };
+use crate::engine::lifetime::proves;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
@@ -32,7 +34,7 @@ impl Examination<'_> {
         let open = memory.begun.is_some() || self.prior.pending.is_some();
         let prior = Prior { timeout: self.prior.timeout.filter(|_| !open), ..self.prior.clone() };
         self.follow_contest(memory, seen.timeout);
-        let mut reread = false;
+        let (mut reread, mut record) = (false, None::<Write>);
         let verdict = loop {
             let step = decide(regime, &prior, seen, memory.contest, clock::elapsed());
             if let Step::Write { to, cause } = step {
@@ -58,7 +60,7 @@ impl Examination<'_> {
                     let from = memory.begun.map_or(seen.timeout, |begun| begun.from);
                     memory.begun = Some(Begun { from, cause });
                     memory.contest = memory.contest.tried(clock::elapsed());
-                    x2.set_timeout(to).await?;
+                    record = Some(self.write(x2, Intent { from: seen.timeout, to, cause }).await?);
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
                     }
@@ -68,12 +70,32 @@ impl Examination<'_> {
                     if seen.proofs > 0 {
                         tokio::time::sleep(BETWEEN_PROOFS).await;
                     }
-                    seen.token = Some(x2.prove().await?);
+                    let token = x2.prove().await?;
+                    seen.token = Some(token);
+                    if let Some(write) = &mut record {
+                        write.proven(proves(token, seen.timeout), &token);
+                    }
                     seen.proofs += 1;
                 }
             }
         };
+        // What came of it is known: it goes on record before what follows it.
+        drop(record);
         self.conclude(x2, seen, verdict, memory).await.map(Some)
+    }
+
+    /// Sets the token lifetime, and puts that on record.
+    async fn write(&self, x2: &mut X2<'_>, intent: Intent) -> Result<Write, AccessError> {
+        let Intent { from, to, cause } = intent;
+        let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
+        let answer = x2.set_timeout(to).await;
+        write.answered(&answer);
+        answer.map(|()| write)
+    }
+
+    fn on_record(&self, operation: Operation) -> Write {
+        let policy = self.governance.policy.as_ref().map(|policy| &policy.metadata);
+        Write::new(operation, &self.url, self.gateway).by(policy)
     }
 
     /// Sums up what was found and done.
@@ -128,7 +150,10 @@ impl Examination<'_> {
             .or(recorded)
             .is_some_and(|(from, cause)| revokes(policy.spec.revoke_tokens, from, timeout, cause));
         if due {
-            x2.revoke_tokens().await?;
+            let mut write = self.on_record(Operation::RevokeTokens);
+            let answer = x2.revoke_tokens().await;
+            write.answered(&answer);
+            answer?;
         }
         Ok(due)
     }

@@ -147,7 +147,11 @@ impl Operator {
         Ok((status, body.to_owned()))
     }
 
-    fn address(&self) -> Result<String> {
+    /// Where it serves its pages.
+    ///
+    /// # Errors
+    /// When it has not said so yet.
+    pub fn address(&self) -> Result<String> {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let mut addresses = lines.filter_map(|line| Some(line.get("listen")?.as_str()?.to_owned()));

@@ -81,6 +81,7 @@ impl Stage {
         let arguments = ["--namespaces", namespace.name(), "--allow-cidr", "127.0.0.0/8"];
         let operator = Operator::start_in_session(&binary, &access, &arguments).await?;
         screen.item("operator", "at work, as a ServiceAccount with no more rights than it needs");
+        screen.item("", &format!("its metrics are at http://{}/metrics", operator.address()?));
         let kubectl = kubectl(&plane, namespace.name())?;
         Ok(Self { operator, world, namespace, examples, rollout, kubectl, plane })
     }

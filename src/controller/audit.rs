@@ -1,0 +1,317 @@
+//! The record of writes to remote systems: one log line each, with who declared it, what was written, and what came of it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use kube::Resource;
+
+use super::report::printable;
+use crate::crd::{Cause, TtlSeconds};
+use crate::telemetry::AUDIT;
+use crate::vendor::fault::Fault;
+use crate::vendor::login::AccessError;
+
+/// A request that changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// Sets an appliance's token lifetime.
+    SetTimeout,
+    /// Invalidates the operator's own tokens on an appliance.
+    RevokeTokens,
+    /// Writes a customer's token lifetimes.
+    SetCustomer,
+}
+
+impl Operation {
+    /// As metrics call it: system and operation.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SetTimeout => ("x2", "set_timeout"),
+            Self::RevokeTokens => ("x2", "revoke_tokens"),
+            Self::SetCustomer => ("kona", "set_customer"),
+        }
+    }
+
+    /// Whether a failed request is this one, and not a login on the way to it.
+    fn is(self, method: &str, path: &str) -> bool {
+        match self {
+            Self::SetTimeout => method == "PUT",
+            Self::RevokeTokens => method == "DELETE",
+            Self::SetCustomer => method == "POST" && path.starts_with("/api/customer"),
+        }
+    }
+}
+
+/// What is known of a write's effect from its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Accepted,
+    Refused,
+    /// It may have taken effect.
+    Unknown,
+    NotSent,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+            Self::NotSent => "not sent",
+        }
+    }
+}
+
+/// A resource that asks for a write, and who last changed its spec.
+#[derive(Debug)]
+struct Declarer {
+    name: Option<String>,
+    uid: Option<String>,
+    generation: Option<i64>,
+    manager: Option<String>,
+}
+
+impl Declarer {
+    fn of(meta: &ObjectMeta) -> Self {
+        let manager = meta.managed_fields.iter().flatten().find_map(|entry| entry.manager.as_deref());
+        Self {
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
+            generation: meta.generation,
+            manager: manager.map(printable),
+        }
+    }
+}
+
+/// A write to a remote system. It is logged when this is dropped: however it ends, it is on record.
+#[derive(Debug)]
+pub(super) struct Write {
+    operation: Operation,
+    url: String,
+    kind: String,
+    namespace: Option<String>,
+    object: Declarer,
+    /// The policy that an appliance is changed for.
+    policy: Option<Declarer>,
+    customer: Option<String>,
+    cause: Option<Cause>,
+    from: Option<String>,
+    to: Option<String>,
+    outcome: Outcome,
+    error: Option<String>,
+    proven: Option<(bool, String)>,
+}
+
+impl Write {
+    /// A write that is about to be sent to the system at a URL for an object.
+    pub(super) fn new<K: Resource<DynamicType = ()>>(operation: Operation, url: &str, object: &K) -> Self {
+        Self {
+            operation,
+            url: url.to_owned(),
+            kind: K::kind(&()).into_owned(),
+            namespace: object.meta().namespace.clone(),
+            object: Declarer::of(object.meta()),
+            policy: None,
+            customer: None,
+            cause: None,
+            from: None,
+            to: None,
+            outcome: Outcome::Unknown,
+            error: None,
+            proven: None,
+        }
+    }
+
+    /// Names the policy that wants it.
+    pub(super) fn by(mut self, policy: Option<&ObjectMeta>) -> Self {
+        self.policy = policy.map(Declarer::of);
+        self
+    }
+
+    /// Names the customer that it is about.
+    pub(super) fn about(mut self, customer: &str) -> Self {
+        self.customer = Some(customer.to_owned());
+        self
+    }
+
+    /// Says what it changes, and why.
+    pub(super) fn changing(mut self, from: &impl ToString, to: &impl ToString, cause: Option<Cause>) -> Self {
+        (self.from, self.to, self.cause) = (Some(from.to_string()), Some(to.to_string()), cause);
+        self
+    }
+
+    /// Takes down how it was answered.
+    pub(super) fn answered<T>(&mut self, answer: &Result<T, AccessError>) {
+        let Err(error) = answer else {
+            self.outcome = Outcome::Accepted;
+            return;
+        };
+        self.outcome = outcome(self.operation, error);
+        self.error = Some(error.to_string());
+    }
+
+    /// Takes down what was seen of its effect, where it was accepted.
+    pub(super) fn proven(&mut self, holds: bool, seen: &impl ToString) {
+        if self.outcome == Outcome::Accepted {
+            self.proven = Some((holds, seen.to_string()));
+        }
+    }
+}
+
+/// What an error tells of a write. An answer of a server that has broken down, and none at all, tell nothing.
+fn outcome(operation: Operation, error: &AccessError) -> Outcome {
+    match error {
+        AccessError::Remote(remote) if operation.is(remote.method, remote.path) => match &remote.fault {
+            Fault::AddressRefused(_) => Outcome::NotSent,
+            Fault::Status { code: ..500, .. } => Outcome::Refused,
+            // One that is ending may have given it up in the middle.
+            Fault::Ending
+            | Fault::Status { .. }
+            | Fault::TimedOut
+            | Fault::Unreachable(_)
+            | Fault::Tls(_)
+            | Fault::Malformed(_) => Outcome::Unknown,
+        },
+        AccessError::Stale(_) | AccessError::TokenRefused | AccessError::NotAdmin => Outcome::Refused,
+        AccessError::Remote(_) | AccessError::Refused | AccessError::NotTried(_) => Outcome::NotSent,
+    }
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        if self.outcome == Outcome::NotSent {
+            return;
+        }
+        let (system, operation) = self.operation.words();
+        let Declarer { name, uid, generation, manager } = &self.object;
+        let (proven, proven_value) = match &self.proven {
+            Some((true, value)) => ("yes", Some(value)),
+            Some((false, value)) => ("no", Some(value)),
+            None => ("unknown", None),
+        };
+        let policy = self.policy.as_ref();
+        tracing::info!(
+            target: AUDIT,
+            audit = true,
+            system,
+            operation,
+            url = self.url,
+            customer = self.customer,
+            kind = self.kind,
+            namespace = self.namespace,
+            name,
+            uid,
+            generation,
+            manager,
+            policy = policy.and_then(|policy| policy.name.as_deref()),
+            policy_uid = policy.and_then(|policy| policy.uid.as_deref()),
+            policy_generation = policy.and_then(|policy| policy.generation),
+            policy_manager = policy.and_then(|policy| policy.manager.as_deref()),
+            cause = self.cause.map(Cause::as_str),
+            from = self.from,
+            to = self.to,
+            outcome = self.outcome.as_str(),
+            error = self.error,
+            proven,
+            proven_value,
+            "a remote system was written to"
+        );
+    }
+}
+
+/// A customer's two lifetimes in a line of the record: access and refresh tokens, in seconds.
+pub(super) fn lifetimes(ttl: TtlSeconds) -> String {
+    let seconds = |value: Option<u32>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+    format!("{}/{}", seconds(ttl.access_token_ttl_seconds), seconds(ttl.refresh_token_ttl_seconds))
+}
+
+/// Of an object's managed fields, keeps the name of the manager that last changed its spec: all else of them would take more
+/// memory than the object.
+pub(super) fn keep_manager(meta: &mut ObjectMeta) {
+    let manager = meta.managed_fields.take().and_then(spec_manager);
+    meta.managed_fields =
+        manager.map(|manager| vec![ManagedFieldsEntry { manager: Some(manager), ..Default::default() }]);
+}
+
+/// The manager that last changed the spec: a status is ours to write.
+fn spec_manager(fields: Vec<ManagedFieldsEntry>) -> Option<String> {
+    let of_spec = |entry: &ManagedFieldsEntry| {
+        entry.subresource.is_none()
+            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some())
+    };
+    let last = fields.into_iter().filter(of_spec).max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    last.and_then(|entry| entry.manager)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, Time};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::vendor::fault::RemoteError;
+
+    fn entry(manager: &str, second: i64, subresource: Option<&str>, fields: Value) -> ManagedFieldsEntry {
+        ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            time: Some(Time(jiff::Timestamp::from_second(second).unwrap())),
+            subresource: subresource.map(str::to_owned),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        }
+    }
+
+    #[test]
+    fn the_last_manager_of_the_spec_is_kept_and_nothing_else() {
+        let spec = || json!({"f:spec": {"f:timeoutSeconds": {}}});
+        let mut meta = ObjectMeta {
+            managed_fields: Some(vec![
+                entry("argocd", 10, None, spec()),
+                entry("alice", 20, None, spec()),
+                entry("flux", 15, None, spec()),
+                entry("labels", 30, None, json!({"f:metadata": {}})),
+                entry("tenure", 40, Some("status"), json!({"f:spec": {}, "f:status": {}})),
+            ]),
+            ..ObjectMeta::default()
+        };
+        keep_manager(&mut meta);
+        let alone = ManagedFieldsEntry { manager: Some("alice".to_owned()), ..Default::default() };
+        assert_eq!(meta.managed_fields, Some(vec![alone]));
+        let mut none = ObjectMeta {
+            managed_fields: Some(vec![entry("tenure", 1, Some("status"), json!({}))]),
+            ..ObjectMeta::default()
+        };
+        keep_manager(&mut none);
+        assert_eq!(none.managed_fields, None);
+    }
+
+    #[test]
+    fn an_error_tells_no_more_of_a_write_than_it_can() {
+        use Operation::{RevokeTokens, SetCustomer, SetTimeout};
+        let status = |code| Fault::Status { code, retry_after: None };
+        let remote = |method, path, fault| AccessError::Remote(RemoteError { method, path, fault });
+        let (timeout, tokens) = ("/api2/token/timeout", "/api2/tokens");
+        for (operation, error, expected) in [
+            (SetTimeout, remote("PUT", timeout, status(400)), Outcome::Refused),
+            (SetTimeout, remote("PUT", timeout, status(503)), Outcome::Unknown),
+            (SetTimeout, remote("PUT", timeout, Fault::TimedOut), Outcome::Unknown),
+            (SetTimeout, remote("PUT", timeout, Fault::Unreachable("")), Outcome::Unknown),
+            (SetTimeout, remote("PUT", timeout, Fault::Ending), Outcome::Unknown),
+            (SetTimeout, remote("POST", tokens, Fault::TimedOut), Outcome::NotSent),
+            (SetTimeout, AccessError::Refused, Outcome::NotSent),
+            (SetTimeout, AccessError::TokenRefused, Outcome::Refused),
+            (RevokeTokens, remote("DELETE", tokens, Fault::TimedOut), Outcome::Unknown),
+            (RevokeTokens, remote("POST", tokens, status(500)), Outcome::NotSent),
+            (SetCustomer, remote("POST", "/api/customer/", status(409)), Outcome::Refused),
+            (SetCustomer, remote("POST", "/api/customer", Fault::Malformed("")), Outcome::Unknown),
+            (SetCustomer, remote("POST", "/api/auth/login", Fault::TimedOut), Outcome::NotSent),
+        ] {
+            assert_eq!(outcome(operation, &error), expected, "{operation:?} {error:?}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_are_written_in_order() {
+        let ttl = TtlSeconds { access_token_ttl_seconds: Some(3600), refresh_token_ttl_seconds: None };
+        assert_eq!(lifetimes(ttl), "3600/none");
+    }
+}

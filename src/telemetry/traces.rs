@@ -1,0 +1,155 @@
+//! Traces: what a look asked of remote systems, sent to an OpenTelemetry collector where one is named.
+//!
+//! A span holds what a metric's labels hold, the object's name, and the path with placeholders; never a URL, a header or a
+//! body. Nothing waits for the collector: what it does not take in time is dropped.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{Key, KeyValue};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use tracing::{Span, Subscriber, field};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::metrics::Outcome;
+
+/// Path that traces are posted to, below the endpoint.
+const TRACES: &str = "/v1/traces";
+/// Longest wait for the collector when the operator ends: half of what a Pod usually has left by then.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+
+/// A look at an object.
+#[must_use]
+pub fn reconcile(kind: &'static str, namespace: &str, name: &str) -> Span {
+    let none = field::Empty;
+    tracing::info_span!(parent: None, "reconcile", kind, namespace, name, result = none, asked = none)
+}
+
+/// How a look ended. One at which nothing was due has no result, and is not sent.
+pub fn reconciled(span: &Span, outcome: Outcome) {
+    span.record("result", outcome.as_str());
+}
+
+/// A request to a remote system, as part of the look that it is made for.
+#[must_use]
+pub fn request(
+    system: &'static str,
+    operation: &'static str,
+    method: &'static str,
+    path: &'static str,
+) -> Span {
+    Span::current().record("asked", true);
+    let none = field::Empty;
+    tracing::info_span!(
+        "request",
+        otel.kind = "client",
+        system,
+        operation,
+        method,
+        path,
+        status = none,
+        otel.status_code = none
+    )
+}
+
+/// How a request was answered: the HTTP status, or a word in its place.
+pub fn answered(span: &Span, status: &str, good: bool) {
+    span.record("status", status);
+    if !good {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// Sends spans to a collector, in the background.
+#[derive(Debug)]
+pub struct Traces(SdkTracerProvider);
+
+impl Traces {
+    /// Sends to the collector at a base URL, by OTLP over HTTP. Everything else is set by the variables that OpenTelemetry
+    /// has for it, such as `OTEL_EXPORTER_OTLP_HEADERS`.
+    pub fn to(endpoint: &str) -> anyhow::Result<Self> {
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{}{TRACES}", endpoint.trim_end_matches('/')))
+            .build()
+            .context("--otlp-endpoint: traces cannot be sent there")?;
+        let exporter = Delivery { exporter, failing: AtomicBool::new(false) };
+        let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource());
+        Ok(Self(provider.build()))
+    }
+
+    /// What turns our spans into those of OpenTelemetry.
+    pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
+        // Of ours only: what libraries write into theirs is not known. Log lines stay in the log.
+        let ours = filter_fn(|metadata| metadata.is_span() && metadata.target() == module_path!());
+        tracing_opentelemetry::layer()
+            .with_tracer(self.0.tracer("tenure"))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(false)
+            .with_filter(ours)
+    }
+
+    /// Sends what is left, if the collector takes it soon.
+    pub fn flush(self) {
+        // It has been said before that the collector is away.
+        let _ = self.0.shutdown_with_timeout(LAST_FLUSH);
+    }
+}
+
+/// Who we are. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win.
+fn resource() -> Resource {
+    let service = Key::from_static_str("service.name");
+    let found = Resource::builder().build();
+    let named = found.get(&service).is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let resource = Resource::builder().with_attribute(version);
+    if named { resource.build() } else { resource.with_service_name("tenure").build() }
+}
+
+/// Leaves out the looks at which nothing was due, and says once that the collector is away.
+#[derive(Debug)]
+struct Delivery {
+    exporter: opentelemetry_otlp::SpanExporter,
+    failing: AtomicBool,
+}
+
+impl SpanExporter for Delivery {
+    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
+        batch.retain(says_something);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let sent = self.exporter.export(batch).await;
+        if self.failing.swap(sent.is_err(), Ordering::Relaxed) != sent.is_err() {
+            match sent {
+                // Why is not repeated: it may quote the collector's URL, and that a password.
+                Err(_) => tracing::warn!("traces cannot be sent: check the collector and --otlp-endpoint"),
+                Ok(()) => tracing::info!("traces are sent again"),
+            }
+        }
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+fn says_something(span: &SpanData) -> bool {
+    let has = |key: &str| span.attributes.iter().any(|attribute| attribute.key.as_str() == key);
+    span.name != "reconcile" || has("result") || has("asked")
+}

@@ -1,0 +1,169 @@
+//! Every write to a remote system is on record: one line, with who declared it, what was written, and what came of it.
+
+use kube::ResourceExt as _;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use tenure_kit::faults::Fault;
+use tenure_kit::kona::{KonaOptions, KonaServer};
+use tenure_kit::namespace::FIELD_MANAGER as TESTS;
+use tenure_kit::operator::Operator;
+use tenure_kit::requests::Kind;
+use tenure_kit::x2::PutEffect;
+
+use super::fixture::*;
+
+/// The record so far.
+fn record(operator: &Operator) -> Vec<Value> {
+    let log = operator.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["audit"] == true).collect()
+}
+
+/// Waits until there are so many lines of a record.
+async fn lines(operator: &Operator, count: usize) -> Vec<Value> {
+    let mut grown = operator.lines();
+    let enough = async {
+        while record(operator).len() < count {
+            grown.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(SOON, enough).await.unwrap_or_else(|_| panic!("{}", operator.log()));
+    record(operator)
+}
+
+/// Whether a line says all of this.
+#[track_caller]
+fn assert_says(line: &Value, expected: &Value) {
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&line[key], value, "{key} of {line}");
+    }
+}
+
+/// What a line says of the object itself.
+fn identity(object: &DynamicObject, manager: &str) -> Value {
+    json!({
+        "namespace": object.namespace(), "name": object.name_any(), "uid": object.uid(),
+        "generation": object.metadata.generation, "manager": manager,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_changes_name_the_policy_and_who_wrote_it() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("audit").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    let spec = json!({"timeoutSeconds": 28800, "interval": "24h", "revokeTokens": "OnTightening"});
+    let policy = f.apply(&policy("short", spec)).await;
+    f.start().await;
+    let gateway = f.reason("X2Gateway", "x2-1", "InSync").await;
+    let record = lines(f.operator(), 2).await;
+    let declared = json!({
+        "level": "INFO", "system": "x2", "url": fleet.appliance(0).url(), "kind": "X2Gateway",
+        "policy": "short", "policy_uid": policy.uid(), "policy_generation": 1, "policy_manager": TESTS,
+        "outcome": "accepted",
+    });
+    let changed = json!({
+        "operation": "set_timeout", "cause": "Policy", "from": "86400", "to": "28800",
+        "proven": "yes", "proven_value": "28800",
+    });
+    let revoked = json!({"operation": "revoke_tokens", "from": null, "to": null, "proven": "unknown"});
+    for (line, what) in record.iter().zip([changed, revoked]) {
+        assert_says(line, &declared);
+        assert_says(line, &identity(&gateway, TESTS));
+        assert_says(line, &what);
+    }
+    // Somebody else edits the policy; labels and statuses are no part of a spec.
+    let api = f.ns.api("TokenPolicy").await.unwrap();
+    for (manager, patch) in [
+        ("alice", json!({"spec": {"timeoutSeconds": 36000}})),
+        ("labeller", json!({"metadata": {"labels": {"a": "b"}}})),
+    ] {
+        let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        api.patch("short", &params, &Patch::Merge(patch)).await.unwrap();
+    }
+    let record = lines(f.operator(), 3).await;
+    assert_says(&record[2], &json!({"policy_generation": 2, "policy_manager": "alice", "manager": TESTS}));
+    assert_says(&record[2], &json!({"from": "28800", "to": "36000", "proven_value": "36000"}));
+    f.wait("X2Gateway", "x2-1", |g| status(g)["provenTimeoutSeconds"] == 36000).await;
+    // Drift is put back.
+    fleet.appliance(0).set_timeout(600);
+    f.look("X2Gateway", "x2-1", "now").await;
+    let record = lines(f.operator(), 4).await;
+    assert_says(&record[3], &json!({"cause": "Drift", "from": "600", "to": "36000", "proven": "yes"}));
+    assert_eq!(record.len(), 4, "{record:?}");
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_unknown_outcome_and_a_refused_one_are_on_record() {
+    let fleet = fleet(2);
+    let mut f = Fixture::new("audit-unknown").await;
+    f.credentials(&fleet).await;
+    fleet.appliance(0).fault(Fault::hang().on(Kind::Write).times(1));
+    fleet.appliance(1).fault(Fault::status(400, "{}").on(Kind::Write).times(1));
+    let patient = json!({"spec": {"requestTimeout": "1s"}});
+    f.apply(&with(gateway("hangs", &fleet.appliance(0)), patient)).await;
+    f.apply(&gateway("refuses", &fleet.appliance(1))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
+    f.start().await;
+    let record = lines(f.operator(), 2).await;
+    let of = |name: &str| record.iter().find(|line| line["name"] == name).unwrap();
+    assert_says(
+        of("hangs"),
+        &json!({"outcome": "unknown", "proven": "unknown", "from": "86400", "to": "28800"}),
+    );
+    assert!(of("hangs")["error"].as_str().unwrap().contains("requestTimeout"), "{record:?}");
+    assert_says(of("refuses"), &json!({"outcome": "refused", "proven": "unknown", "proven_value": null}));
+    assert!(of("refuses")["error"].as_str().unwrap().contains("400"), "{record:?}");
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_take_effect_is_on_record_as_that() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("audit-unproven").await;
+    f.credentials(&fleet).await;
+    fleet.appliance(0).set_put_effect(PutEffect::ShownOnly);
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
+    f.start().await;
+    let record = lines(f.operator(), 1).await;
+    assert_says(&record[0], &json!({"outcome": "accepted", "proven": "no", "proven_value": "86400"}));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customers_changes_are_on_record_at_every_level_of_the_log() {
+    let kona = KonaServer::start(KonaOptions::default()).unwrap();
+    let f = Fixture::new("audit-kona").await;
+    f.kona(&kona).await;
+    let id = "1d2b7a10-5c1e-4f2a-9b3d-000000000001";
+    kona.add_customer(id, "Acme");
+    let restored = json!({"spec": {"deletionPolicy": "Restore"}});
+    f.apply(&with(customer("acme", id, 3600, 86400), restored)).await;
+    let mut operator = f.spawn(&["--log-level", "error"]);
+    let acme = f.reason("CustomerTokenTtl", "acme", "InSync").await;
+    let record = lines(&operator, 1).await;
+    let declared = json!({
+        "system": "kona", "operation": "set_customer", "url": kona.url(), "kind": "CustomerTokenTtl", "customer": id,
+        "policy": null, "outcome": "accepted", "proven": "yes",
+    });
+    assert_says(&record[0], &declared);
+    assert_says(&record[0], &identity(&acme, TESTS));
+    let values =
+        json!({"cause": "Policy", "from": "none/none", "to": "3600/86400", "proven_value": "3600/86400"});
+    assert_says(&record[0], &values);
+    f.ns.delete_object("CustomerTokenTtl", "acme").await.unwrap();
+    let record = lines(&operator, 2).await;
+    assert_says(&record[1], &declared);
+    let values =
+        json!({"cause": "Restore", "from": "3600/86400", "to": "none/none", "proven_value": "none/none"});
+    assert_says(&record[1], &values);
+    assert!(operator.terminate(SOON).await.unwrap().success());
+    // Nothing else is said at that level, and no password.
+    let log = operator.log();
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(PLANTED.iter().all(|secret| !log.contains(secret)), "{log}");
+    f.finish().await;
+}

@@ -1,0 +1,177 @@
+//! What the chart brings for Prometheus and Grafana, held against the metrics of a running operator: by Prometheus' own
+//! tools, which Go builds from `tests/monitoring`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tenure_kit::faults::Fault;
+use tenure_kit::kona::{KonaOptions, KonaServer};
+use tenure_kit::requests::Kind;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use super::fixture::*;
+
+fn alerts() -> PathBuf {
+    root().join("charts/tenure/files/alerts.yaml")
+}
+
+/// The folder of `promtool` and of the program that runs queries; built once.
+async fn tools() -> &'static Path {
+    static TOOLS: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = async || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("monitoring");
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut go = Command::new("go");
+        // Without the clients of every cloud, which promtool would use to find targets.
+        go.args(["build", "-tags", "remove_all_sd", "-buildvcs=false", "-ldflags", "-s -w", "-o"])
+            .arg(&folder);
+        go.args([".", "github.com/prometheus/prometheus/cmd/promtool"]);
+        go.env("CGO_ENABLED", "0").current_dir(root().join("tests/monitoring"));
+        let built =
+            go.output().await.expect("install Go 1.26 or newer (https://go.dev/dl): promtool is built by it");
+        assert!(built.status.success(), "{}", said(&built));
+        folder
+    };
+    TOOLS.get_or_init(build).await
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+async fn run(tool: &str, arguments: &[&Path]) -> Output {
+    Command::new(tools().await.join(tool)).args(arguments).output().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_fire_when_they_should_and_only_then() {
+    let [check, test, rules] = ["check", "test", "rules"].map(Path::new);
+    let (alerts, tests) = (alerts(), root().join("tests/monitoring/alerts_test.yaml"));
+    for arguments in [[check, rules, alerts.as_path()], [test, rules, tests.as_path()]] {
+        let output = run("promtool", &arguments).await;
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    // Every alert is seen firing there, and not firing.
+    let tests: Value = serde_saphyr::from_str(&std::fs::read_to_string(tests).unwrap()).unwrap();
+    let cases =
+        tests["tests"].as_array().unwrap().iter().filter_map(|test| test["alert_rule_test"].as_array());
+    let mut seen: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
+    for case in cases.flatten() {
+        let fires = !case["exp_alerts"].as_array().unwrap().is_empty();
+        seen.entry(case["alertname"].as_str().unwrap().to_owned()).or_default().insert(fires);
+    }
+    assert!(seen.values().all(|seen| seen.len() == 2), "{seen:?}");
+    assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), rules_by_name().into_keys().collect());
+}
+
+/// The alerts by their names.
+fn rules_by_name() -> BTreeMap<String, Value> {
+    let file: Value = serde_saphyr::from_str(&std::fs::read_to_string(alerts()).unwrap()).unwrap();
+    let rules =
+        file["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+    rules.map(|rule| (rule["alert"].as_str().unwrap().to_owned(), rule.clone())).collect()
+}
+
+#[test]
+fn every_alert_has_its_page_and_every_page_its_alert() {
+    const PAGES: &str = "docs/runbooks";
+    let rules = rules_by_name();
+    for (name, rule) in &rules {
+        assert!(["warning", "critical"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
+        let annotations = &rule["annotations"];
+        assert!(annotations["summary"].is_string() && annotations["description"].is_string(), "{name}");
+        let url = annotations["runbook_url"].as_str().unwrap();
+        assert!(url.ends_with(&format!("/{PAGES}/{name}.md")), "{url}");
+        let page = std::fs::read_to_string(root().join(PAGES).join(format!("{name}.md"))).expect(name);
+        assert!(page.starts_with(&format!("# {name}\n")), "{name}");
+        for head in ["## What it means", "## Who is affected", "## What to look at", "## What to do"] {
+            assert_eq!(page.matches(&format!("\n{head}\n")).count(), 1, "{name}: {head}");
+        }
+    }
+    let pages = std::fs::read_dir(root().join(PAGES)).unwrap();
+    let pages = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
+    assert_eq!(pages.collect::<BTreeSet<_>>(), rules.keys().map(|name| format!("{name}.md")).collect());
+}
+
+/// Keeps what the operator shows at this moment.
+async fn scrape(f: &Fixture, folder: &Path) {
+    let text = f.operator().metrics().await.unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    std::fs::write(folder.join(format!("{}.txt", now.as_millis())), text).unwrap();
+}
+
+/// A site at which everything happens that is to be seen: gateways in order, drift that is put back and drift that is only
+/// observed, a wrong password, a rollout that halts, and customers.
+async fn eventful(f: &mut Fixture, folder: &Path) {
+    let fleet = fleet(5);
+    let kona = KonaServer::start(KonaOptions::default()).unwrap();
+    let id = "1d2b7a10-5c1e-4f2a-9b3d-000000000001";
+    kona.add_customer(id, "Acme");
+    f.credentials(&fleet).await;
+    f.kona(&kona).await;
+    f.start().await;
+    scrape(f, folder).await;
+    let label = |site: &str| json!({"metadata": {"labels": {"site": site}}});
+    let selects = |site: &str, spec: Value| {
+        with(policy(site, spec), json!({"spec": {"gatewaySelector": {"matchLabels": {"site": site}}}}))
+    };
+    for (index, site) in ["berlin", "berlin", "london", "london", "paris"].into_iter().enumerate() {
+        f.apply(&with(gateway(&format!("x2-{index}"), &fleet.appliance(index)), label(site))).await;
+    }
+    f.apply(&selects("berlin", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
+    f.apply(&selects("paris", json!({"timeoutSeconds": 28800, "mode": "Observe"}))).await;
+    f.apply(&customer("acme", id, 3600, 86400)).await;
+    f.reason("TokenPolicy", "berlin", "InSync").await;
+    f.reason("TokenPolicy", "paris", "Observed").await;
+    f.reason("CustomerTokenTtl", "acme", "InSync").await;
+    scrape(f, folder).await;
+    fleet.appliance(0).factory_reset();
+    f.look("X2Gateway", "x2-0", "drift").await;
+    fleet.appliance(2).fault(Fault::status(400, "{}").on(Kind::Write));
+    let rollout =
+        json!({"timeoutSeconds": 7200, "interval": "24h", "rollout": {"maxConcurrent": 1, "maxFailures": 0}});
+    f.apply(&selects("london", rollout)).await;
+    f.reason("TokenPolicy", "london", "RolloutHalted").await;
+    scrape(f, folder).await;
+    f.ns.secret("wrong", &[("username", "admin"), ("password", "planted-wrong-password")]).await.unwrap();
+    f.patch("X2Gateway", "x2-1", json!({"spec": {"credentialsSecretRef": {"name": "wrong"}}})).await;
+    f.reason("X2Gateway", "x2-1", "AuthenticationFailed").await;
+    f.reason("TokenPolicy", "berlin", "AuthenticationFailed").await;
+    scrape(f, folder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_of_the_dashboard_and_of_the_alerts_runs_on_real_metrics() {
+    let mut f = Fixture::new("monitoring").await;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(f.ns.name());
+    std::fs::create_dir_all(&folder).unwrap();
+    eventful(&mut f, &folder).await;
+    let (dashboard, rules) = (root().join("charts/tenure/files/dashboard.json"), alerts());
+    let files = [&dashboard, &rules, &folder].map(PathBuf::as_path);
+    let output = run("monitoring", &[&[Path::new("check")][..], &files[..]].concat()).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let findings: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    // What does not happen here is seen firing in alerts_test.yaml.
+    let silent = ["TenureOperatorDown", "TenureNoLeader", "TenureNothingReconciled", "TenureDriftReturns"];
+    for finding in &findings {
+        let expected = !silent.contains(&finding["of"].as_str().unwrap());
+        assert_eq!(finding["samples"].as_u64().unwrap() > 0, expected, "{finding}");
+        assert_eq!(finding["missing"], json!([]), "{finding}");
+    }
+    let kinds = |kind: &str| findings.iter().filter(|finding| finding["kind"] == kind).count();
+    let panels: Value = serde_json::from_str(&std::fs::read_to_string(&dashboard).unwrap()).unwrap();
+    let targets =
+        panels["panels"].as_array().unwrap().iter().map(|panel| panel["targets"].as_array().unwrap().len());
+    assert_eq!(kinds("panel"), targets.sum::<usize>());
+    assert_eq!((kinds("variable"), kinds("alert")), (1, rules_by_name().len()));
+    std::fs::remove_dir_all(&folder).unwrap();
+    f.finish().await;
+}
