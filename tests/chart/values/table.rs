@@ -179,6 +179,7 @@ fn operator() -> Vec<Case> {
         argument("operator.otlpEndpoint", json!("http://otel:4318"), "--otlp-endpoint=http://otel:4318"),
         argument("log.format", json!("text"), "--log-format=text"),
         argument("log.level", json!("debug"), "--log-level=debug"),
+        argument("tracing.otlpEndpoint", json!("http://otel:4318"), "--otlp-endpoint=http://otel:4318"),
         argument("listen.address", json!("[::]"), "--listen=[::]:8080"),
         argument("listen.port", json!(9090), "--listen=0.0.0.0:9090"),
         goes("listen.port", json!(9090), DEPLOYMENT, "CONTAINER/ports/0/containerPort"),
