@@ -176,7 +176,6 @@ fn operator() -> Vec<Case> {
         argument("operator.minTimeout", json!(1_209_600), "--min-timeout=1209600"),
         argument("operator.maxTimeout", json!(1_209_600), "--max-timeout=1209600"),
         argument("operator.metricsPerObject", json!(true), "--metrics-per-object"),
-        argument("operator.otlpEndpoint", json!("http://otel:4318"), "--otlp-endpoint=http://otel:4318"),
         argument("log.format", json!("text"), "--log-format=text"),
         argument("log.level", json!("debug"), "--log-level=debug"),
         argument("tracing.otlpEndpoint", json!("http://otel:4318"), "--otlp-endpoint=http://otel:4318"),
