@@ -29,9 +29,8 @@ fn is_marked(block: &Block, word: &str) -> bool {
 
 /// Whether a block tells people to call one of the programs.
 fn calls(block: &Block) -> bool {
-    let is_shell = matches!(block.info.first().map(String::as_str), Some("sh" | "console"));
-    let mut words = block.text.lines().flat_map(|line| line.trim_start_matches("$ ").split(' ').next());
-    is_shell && words.any(|word| PROGRAMS.contains(&word))
+    let mut words = block.text.lines().filter_map(|line| line.trim_start_matches("$ ").split(' ').next());
+    words.any(|word| PROGRAMS.contains(&word))
 }
 
 fn is_run(block: &Block) -> bool {
@@ -92,8 +91,10 @@ fn what_is_not_run_says_why_and_is_rare() {
                 );
                 excused += 1;
             }
-            let unknown = block.info.iter().skip(1).any(|word| word != "not-run");
-            assert!(!unknown || !calls(&block), "{at}: {block:?}");
+            // A mark that nobody knows would hide a command.
+            let is_known = matches!(block.info.first().map(String::as_str), Some("sh" | "console"))
+                && block.info.iter().skip(1).all(|word| word == "not-run");
+            assert!(is_known || !calls(&block), "{at}: {block:?}");
         }
     }
     assert!(excused <= 6, "{excused} blocks are not run");

@@ -1,6 +1,7 @@
 //! What stands in for the addresses, passwords and patience of the pages.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use tenure_kit::kona::KonaServer;
 use tenure_kit::x2::X2Fleet;
@@ -69,11 +70,11 @@ pub fn filled_in(yaml: &str, password: &str, ca: &str) -> String {
         if line.trim_start().starts_with("-----BEGIN CERTIFICATE") {
             inside = true;
             for line in ca.lines() {
-                filled.push_str(&format!("{}{line}\n", " ".repeat(indent)));
+                writeln!(filled, "{}{line}", " ".repeat(indent)).unwrap();
             }
         }
         if !inside {
-            filled.push_str(&format!("{line}\n"));
+            writeln!(filled, "{line}").unwrap();
         }
         inside &= !line.trim_start().starts_with("-----END CERTIFICATE");
     }

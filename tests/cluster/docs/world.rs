@@ -157,10 +157,9 @@ impl World {
                 "ready" => {
                     self.shell("kubectl wait tp --all --for=condition=Ready --timeout=60s").await;
                 }
-                file if file.ends_with(".yaml") => {
+                file => {
                     self.shell(&format!("kubectl apply -f {file}")).await;
                 }
-                other => panic!("{}: what is {other}?", page.path.display()),
             }
         }
     }
