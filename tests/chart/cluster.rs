@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tenure_kit::access::token_kubeconfig;
 use tenure_kit::control_plane::{self, ControlPlane};
-use tenure_kit::namespace::{TestNamespace, install_crds};
+use tenure_kit::namespace::{TestNamespace, install_crds, until_served};
 use tenure_kit::operator::Operator;
 use tenure_kit::tools;
 use tenure_kit::x2::{FleetOptions, X2Fleet};
@@ -118,7 +118,7 @@ pub struct Release<'a> {
 }
 
 impl Release<'_> {
-    /// Installs or upgrades it.
+    /// Installs or upgrades it, and waits until its kinds are served, for which Helm does not wait.
     pub async fn apply(
         &self,
         verb: &str,
@@ -127,7 +127,11 @@ impl Release<'_> {
         values: &Value,
     ) -> Result<String, String> {
         let arguments = [&[verb, self.name, path(chart), "--values", "-"], more].concat();
-        self.run(&arguments, values).await
+        let printed = self.run(&arguments, values).await?;
+        if !self.cluster.crds().await.is_empty() {
+            until_served(&self.cluster.plane, &KINDS).await.unwrap();
+        }
+        Ok(printed)
     }
 
     /// Runs Helm in its namespace.

@@ -284,6 +284,18 @@ async fn install(plane: &ControlPlane, crds: Vec<DynamicObject>) -> Result<()> {
     timeout(CRD_TIMEOUT, served).await.context("the CRDs are not served in time")?
 }
 
+/// Waits until these kinds are served, whoever has installed their CRDs: that is a moment later.
+pub async fn until_served(plane: &ControlPlane, kinds: &[&str]) -> Result<()> {
+    let known = Kinds::new(plane.client().await?);
+    let served = async {
+        for kind in kinds {
+            known.until_served(kind).await?;
+        }
+        Ok(())
+    };
+    timeout(CRD_TIMEOUT, served).await.context("the kinds are not served in time")?
+}
+
 /// The API server's answer in an error of this module, if it was one: its code, reason and message.
 #[must_use]
 pub fn refusal(error: &anyhow::Error) -> Option<&Status> {
