@@ -120,16 +120,17 @@ impl Reconciled for TokenPolicy {
             return Look::NotDue(next);
         }
         memory.generation = policy.meta().generation;
-        let subjects = subjects(context, policy);
-        let hold = keep_hold(context, policy, &subjects, memory).await;
+        let hold = keep_hold(context, policy, &subjects(context, policy), memory).await;
         if let Hold::Until(next) = hold {
             return Look::NotDue(next);
         }
         let barred = matches!(hold, Hold::Forbidden);
         let begun = clock::instant();
+        let asked = context.rollouts.asked(&Key::of(policy.meta()));
+        let subjects = subjects(context, policy);
         let parts = summary::parts(context, policy, &subjects);
         count(context, policy, Some(&parts));
-        let rolling = roll(context, policy, &subjects, memory);
+        let rolling = roll(context, policy, &subjects, asked, memory);
         let (status, verdict) =
             Summary { context, policy, parts: &parts, rolling: rolling.as_ref(), barred }.status();
         memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
@@ -288,15 +289,21 @@ async fn let_go(
 }
 
 /// Plans the rollout, where there is one.
-fn roll(context: &Context, policy: &TokenPolicy, subjects: &[Subject], memory: &Memory) -> Option<Rolling> {
+fn roll(
+    context: &Context,
+    policy: &TokenPolicy,
+    subjects: &[Subject],
+    asked: u64,
+    memory: &Memory,
+) -> Option<Rolling> {
     let target = governance::target(policy, context).ok()?;
     let status = policy.status.as_ref();
     if policy.spec.suspend || policy.spec.mode == Mode::Observe || !is_bounded(policy, target) {
         return None;
     }
     let edited = status.is_some_and(|status| status.observed_generation != policy.meta().generation);
-    let asked = open_request(policy).filter(|asked| memory.resumed.as_deref() != Some(asked));
-    Some(rolling::roll(context, policy, target, subjects, edited || asked.is_some()))
+    let requested = open_request(policy).is_some_and(|request| memory.resumed.as_deref() != Some(request));
+    Some(rolling::roll(context, policy, target, subjects, asked, edited || requested))
 }
 
 /// Whether a status holds something of a rollout that must be written before anything is done.

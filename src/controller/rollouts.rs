@@ -67,6 +67,8 @@ pub(super) struct Asking {
     pub(super) wish: Wish,
     /// It asked after the rollout had begun.
     pub(super) late: bool,
+    /// Which question it was.
+    number: u64,
 }
 
 /// What is known of the gateways of one policy.
@@ -115,12 +117,13 @@ impl Stage {
         }
     }
 
-    /// Forgets gateways that do not take part any more: should they come back, they are found out about anew.
-    pub(super) fn keep(&mut self, takes_part: impl Fn(&String) -> bool) {
+    /// Forgets gateways that do not take part any more: should they come back, they are found out about anew. Whoever has
+    /// asked after question `asked`, when the fleet was gathered, may have come since.
+    pub(super) fn keep(&mut self, asked: u64, takes_part: impl Fn(&String) -> bool) {
         self.looked.retain(&takes_part);
         self.granted.retain(&takes_part);
         self.due.retain(&takes_part);
-        self.asking.retain(|name, _| takes_part(name));
+        self.asking.retain(|name, asking| asking.number > asked || takes_part(name));
         self.checked.retain(|name, _| takes_part(name));
         self.tries.retain(|name, _| takes_part(name));
     }
@@ -131,7 +134,7 @@ impl Stage {
             self.questions += 1;
             let late = self.started.is_some();
             let before = self.asking.get(name).map(|asking| asking.late);
-            let asking = Asking { wish, late: before.unwrap_or(late) };
+            let asking = Asking { wish, late: before.unwrap_or(late), number: self.questions };
             self.asking.insert(name.to_owned(), asking);
             if wish == Wish::Repair {
                 self.drifted.entry(name.to_owned()).or_insert_with(clock::instant);
@@ -170,19 +173,23 @@ impl Rollouts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what is known of a policy's gateways, for a target. The number is that of the last question so far.
+    /// The number of the last question so far.
+    pub(super) fn asked(&self, policy: &Key) -> u64 {
+        self.stages().get(policy).map_or(0, |stage| stage.questions)
+    }
+
+    /// Looks at what is known of a policy's gateways, for a target.
     pub(super) fn survey<R>(
         &self,
         policy: &Key,
         target: Target,
         look: impl FnOnce(&mut Stage, bool) -> R,
-    ) -> (R, u64) {
+    ) -> R {
         let mut stages = self.stages();
         let stage = stages.entry(policy.clone()).or_default();
         stage.aim(target);
         let seed = !std::mem::replace(&mut stage.seeded, true);
-        let result = look(stage, seed);
-        (result, stage.questions)
+        look(stage, seed)
     }
 
     /// Answers, and wakes whom that concerns.
@@ -314,5 +321,36 @@ impl From<&crate::crd::RolloutStatus> for rollout::Record {
             soak_until: status.soak_until.as_ref().map(|time| time.0),
             started: status.started_time.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gateway that appears, is looked at and asks while its policy's task has gathered the fleet without it.
+    #[test]
+    fn who_asks_while_the_fleet_is_surveyed_is_not_forgotten_and_waits_for_the_next_survey() {
+        let (rollouts, policy) = (Rollouts::default(), Key::new("berlin", "short"));
+        let target = Target::Exact(28800);
+        let wish = Wish::Change { tightens: true };
+        let ask =
+            |name: &str, number| rollouts.stages().entry(policy.clone()).or_default().ask(name, wish, number);
+        let survey = |asked, known: &str| {
+            rollouts.survey(&policy, target, |stage, _| {
+                stage.keep(asked, |name| name == known);
+                stage.answered = asked;
+                stage.asking.keys().cloned().collect::<Vec<_>>()
+            })
+        };
+        survey(0, "first");
+        ask("gone", None);
+        let asked = rollouts.asked(&policy);
+        let (answer, number) = ask("new", None);
+        assert_eq!(answer, None);
+        assert_eq!(survey(asked, "first"), ["new"], "who has gone is forgotten, who has come is not");
+        assert_eq!(ask("new", Some(number)).0, None, "the survey was made without it");
+        assert_eq!(survey(rollouts.asked(&policy), "new"), ["new"]);
+        assert_eq!(ask("new", Some(number)).0, Some(Turn::Later { halted: false }));
     }
 }

@@ -106,12 +106,14 @@ impl Rolling {
     }
 }
 
-/// Makes the plan. `resume` tells that somebody asks for a halted rollout to go on.
+/// Makes the plan. `asked` is the last question that was put before the subjects were gathered; `resume` tells that somebody
+/// asks for a halted rollout to go on.
 pub(super) fn roll(
     context: &Context,
     policy: &TokenPolicy,
     target: Target,
     subjects: &[Subject],
+    asked: u64,
     resume: bool,
 ) -> Rolling {
     let key = Key::of(&policy.metadata);
@@ -119,10 +121,10 @@ pub(super) fn roll(
     // Once all is done, what fails is the repair of a drift: no failed change of a rollout.
     let under_way = record.as_ref().filter(|record| record.phase != Phase::Complete);
     let started = under_way.map(|record| record.started);
-    let (survey, number) = context.rollouts.survey(&key, target, |stage, seed| {
+    let survey = context.rollouts.survey(&key, target, |stage, seed| {
         // Only now: a report is written before the turn is given back, and must not be missed once that is done.
         let subjects = present(context, subjects);
-        View { policy, target, subjects: &subjects, started }.survey(stage, seed)
+        View { policy, target, subjects: &subjects, asked, started }.survey(stage, seed)
     });
     let Survey { members, tightened, drifts, interrupted, latest_attempt } = survey;
     let mut rules = rules(policy, subjects);
@@ -154,7 +156,7 @@ pub(super) fn roll(
     let goes_on = |wish| wish == Wish::Restore || window_open && !halted;
     // They hold a place already.
     plan.begin.extend(interrupted.into_iter().filter(|(_, wish)| goes_on(*wish)).map(|(name, _)| name));
-    Rolling::of(policy, record.as_ref(), plan, &members, number)
+    Rolling::of(policy, record.as_ref(), plan, &members, asked)
 }
 
 /// Without bounds whoever asks may begin.
@@ -221,6 +223,7 @@ struct View<'a> {
     policy: &'a TokenPolicy,
     target: Target,
     subjects: &'a [Subject],
+    asked: u64,
     started: Option<Timestamp>,
 }
 
@@ -236,7 +239,7 @@ impl View<'_> {
             Some((gateway.name_any(), self.member(stage, subject, gateway)?))
         });
         let members: BTreeMap<String, Member> = parts.collect();
-        stage.keep(|name| members.contains_key(name));
+        stage.keep(self.asked, |name| members.contains_key(name));
         let tightens = |name: &String| {
             stage.asking.get(name).is_some_and(|asking| asking.wish == Wish::Change { tightens: true })
         };
