@@ -46,7 +46,7 @@ async fn the_commands_of_the_pages_do_what_the_pages_say() {
         ran += 1;
         commands += count;
     }
-    assert!(ran >= 9 && commands >= 35, "only {commands} blocks and commands of {ran} pages were run");
+    assert!(ran >= 18 && commands >= 60, "only {commands} blocks and commands of {ran} pages were run");
 }
 
 /// Runs a page; how many blocks and commands that were.
