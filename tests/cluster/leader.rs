@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tenure_kit::access::{lease_rules, operator_rules};
+use tenure_kit::control_plane::say;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::operator::Operator;
 use tenure_kit::relay::Relay;
@@ -122,7 +123,7 @@ async fn a_leader_that_ends_finishes_its_write_and_hands_over() {
     // The unanswered question, which nobody waits for, has held nobody up.
     assert!(leader.log().contains("the lease is handed over"), "{}", leader.log());
     standby.wait_for_log(WORKS, SOON).await.unwrap();
-    println!("handed over {:?} after the appliance could answer the last write", begun.elapsed());
+    say(&format!("handed over {:?} after the appliance could answer the last write", begun.elapsed()));
     all_in_sync(&f, &fleet, 28800).await;
     assert_eq!(lease(&f).await["leaseTransitions"], 1);
     // The first change was proven and recorded by the leader, the second made by the standby: none twice.
@@ -144,7 +145,7 @@ async fn after_a_leaders_death_the_standby_takes_over() {
     f.retire(&leader);
     f.apply(&policy("short", json!({"timeoutSeconds": 7200}))).await;
     standby.wait_for_log(WORKS, SOON).await.unwrap();
-    println!("taken over {:?} after the leader was killed", begun.elapsed());
+    say(&format!("taken over {:?} after the leader was killed", begun.elapsed()));
     all_in_sync(&f, &fleet, 7200).await;
     assert_eq!(fleet.appliance(0).counts().write, 2);
     finish(f, vec![standby]).await;
@@ -165,7 +166,7 @@ async fn a_leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on
     gate.open();
     f.apply(&policy("short", json!({"timeoutSeconds": 7200}))).await;
     standby.wait_for_log(WORKS, SOON).await.unwrap();
-    println!("taken over {:?} after the leader was stopped", begun.elapsed());
+    say(&format!("taken over {:?} after the leader was stopped", begun.elapsed()));
     all_in_sync(&f, &fleet, 7200).await;
     let before = fleet.counts();
     assert_eq!(before.write, 20);
@@ -199,7 +200,7 @@ async fn a_leader_cut_off_from_the_api_server_stops_before_another_begins() {
     let begun = Instant::now();
     relay.cut();
     standby.wait_for_log("\"leading\"", SOON).await.unwrap();
-    println!("taken over {:?} after the leader was cut off", begun.elapsed());
+    say(&format!("taken over {:?} after the leader was cut off", begun.elapsed()));
     assert!(!leads(&leader).await);
     let then = requests(&leader).await;
     gate.open();

@@ -28,8 +28,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub use build::kubectl;
-pub(crate) use build::{cache, say};
+pub(crate) use build::cache;
+pub use build::{kubectl, say};
 
 use folder::Folder;
 use servers::Servers;

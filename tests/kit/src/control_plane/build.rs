@@ -181,8 +181,8 @@ fn word_after<'a>(manifest: &'a str, first: &str) -> Result<&'a str> {
         .ok_or_else(|| anyhow!("tests/control-plane/go.mod has no line {first:?}"))
 }
 
-/// Past the test harness, which would keep what is printed until a test has failed, and five minutes' silence look like a hang.
-pub(crate) fn say(line: &str) {
+/// Prints a line past the test harness, which would keep what is printed until a test has failed.
+pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
