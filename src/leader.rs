@@ -29,6 +29,8 @@ pub const LEASE: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// Time between two renewals, and between two tries.
 pub const RETRY: Duration = Duration::from_secs(2);
+/// Wait after somebody else was faster.
+const OVERTAKEN: Duration = Duration::from_millis(200);
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,7 +83,7 @@ impl Election {
             match self.attempt().await {
                 Ok(true) => break,
                 Ok(false) => self.until_free().await,
-                Err(Failure::Overtaken) => {}
+                Err(Failure::Overtaken) => tokio::time::sleep(jittered(OVERTAKEN)).await,
                 Err(failure) => {
                     self.complain(&failure);
                     tokio::time::sleep(jittered(RETRY)).await;

@@ -48,6 +48,8 @@ use crate::vendor::slots::Slots;
 const GRACE: Duration = Duration::from_secs(10);
 /// Longest wait for an answer of the API server, apart from watches.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest silence of a watch: longer than the API server lets one last.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(90);
 /// Time between two clean-ups of what was read for no longer than needed.
 const CLEAN_UP: Duration = Duration::from_mins(1);
 
@@ -82,7 +84,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let (config, in_cluster) = cluster().await?;
     let writes = client(&config, Some(API_TIMEOUT))?;
     // Watches have a connection of their own: beside many writes one was seen to stop delivering. So has the lease.
-    let watches = client(&config, None)?;
+    let watches = client(&config, Some(WATCH_TIMEOUT))?;
     let listener = TcpListener::bind(options.listen).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {}: choose another --listen", options.listen))?;
@@ -122,12 +124,13 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         "another replica has taken the lease, since it could not be renewed in time: this one ends"
     );
     tracing::info!("ending: writes under way are finished");
-    tokio::select! {
-        _ = tokio::time::timeout(GRACE, context.workers.finished()) => {}
-        () = signals.next() => {}
-        Superseded = kept(&mut election) => {}
-    }
-    if let Some(election) = election {
+    let finished = tokio::select! {
+        ended = tokio::time::timeout(GRACE, context.workers.finished()) => ended.is_ok(),
+        () = signals.next() => false,
+        Superseded = kept(&mut election) => false,
+    };
+    // Else what is under way may still take effect: nobody is to work before the lease has expired.
+    if let Some(election) = election.filter(|_| finished) {
         election.hand_over().await;
     }
     Ok(())

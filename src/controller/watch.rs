@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use kube::api::ListParams;
@@ -17,6 +18,12 @@ use super::workers::{Reconciled, wake};
 
 /// Objects that are read at once.
 const PAGE: u32 = 500;
+
+/// Longest wait for them.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time after which a watch is begun anew, in seconds: one whose connection has died unnoticed would tell nothing.
+const WATCH_SECONDS: u32 = 60;
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -36,6 +43,7 @@ pub async fn watch<K: Reconciled>(
 ) {
     let api = api::<K>(client, &scope);
     let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() };
+    let config = config.timeout(WATCH_SECONDS);
     let mut events = Box::pin(watcher(api, config).default_backoff());
     let mut listed = HashSet::new();
     loop {
@@ -73,7 +81,20 @@ pub async fn catch_up<K: Reconciled>(context: &Arc<Context>, client: Client, sco
     let mut params = ListParams { label_selector: scope.selector.clone(), ..ListParams::default() };
     params.limit = Some(PAGE);
     loop {
-        let Ok(page) = api.list(&params).await else { return false };
+        let page = match tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) => {
+                complain::<K>(&watcher::Error::InitialListFailed(error));
+                return false;
+            }
+            Err(_) => {
+                tracing::warn!(
+                    kind = K::KIND.as_str(),
+                    "the API server does not answer a list: it is tried again"
+                );
+                return false;
+            }
+        };
         for object in page.items {
             // What is not known is new, and comes by the watch.
             store::put::<K>(context, &Entry::of(object), Source::OwnWrite);

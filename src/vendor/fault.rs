@@ -91,7 +91,7 @@ impl fmt::Display for RemoteError {
             Fault::Malformed(why) => {
                 write!(f, "{method} {path} was answered with something unexpected: {why}")
             }
-            Fault::Ending => f.write_str("the operator is ending"),
+            Fault::Ending => f.write_str("the operator is ending, or does not hold its lease"),
         }
     }
 }

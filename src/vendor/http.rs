@@ -106,11 +106,11 @@ impl Http {
         let closed = |Closed| failed(Fault::Ending);
         let ready = async {
             let lane = endpoint.lane.enter(under_way).await;
-            let slot = self.slots.acquire(&endpoint.namespace).await;
-            self.fence.opened().await;
-            (lane, slot)
+            (lane, self.slots.acquire(&endpoint.namespace).await)
         };
-        let (_lane, slot) = self.fence.before(ready, under_way).await.map_err(closed)?;
+        // What was decided before a lease was lost is decided anew once there is one again.
+        let ready = self.fence.within(self.fence.before(ready, under_way)).await;
+        let (_lane, slot) = ready.flatten().map_err(closed)?;
         let (system, operation) = (request.system, request.operation);
         // Nobody misses the answer to a mere question.
         let finishes = under_way || request.method != Method::GET;

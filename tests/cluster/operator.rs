@@ -166,7 +166,7 @@ async fn a_wrong_command_line_says_what_is_wrong() {
         (vec![], "set KUBECONFIG"),
     ] {
         let (code, complaint) = run(&arguments).await;
-        assert_ne!(code, Some(0));
+        assert_eq!(code, Some(1));
         assert!(complaint.contains(says), "{complaint}");
     }
 }
