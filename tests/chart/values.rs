@@ -44,6 +44,7 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
         // The operator has ten seconds to finish its writes, and Kubernetes must not end it before.
         (json!({"terminationGracePeriodSeconds": 10}), "at '/terminationGracePeriodSeconds'"),
         (json!({"leaderElection": {"enabled": false}}), "replicaCount must be 1"),
+        (json!({"serviceAccount": {"create": false}}), "serviceAccount.name must name an account"),
     ];
     for (values, words) in cases {
         for helm in Helm::BOTH {

@@ -12,6 +12,7 @@ mod answers;
 mod connections;
 mod faults;
 mod kona;
+mod lease;
 mod pace;
 mod proxy;
 mod sessions;

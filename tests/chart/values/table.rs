@@ -144,7 +144,8 @@ fn release() -> Vec<Case> {
 fn rights() -> Vec<Case> {
     let robot = ("ServiceAccount", "robot");
     vec![
-        removes("serviceAccount.create", json!(false), ACCOUNT),
+        removes("serviceAccount.create", json!(false), robot)
+            .beside(json!({"serviceAccount": {"name": "robot"}})),
         goes("serviceAccount.name", json!("robot"), robot, "/metadata/name"),
         goes("serviceAccount.name", json!("robot"), DEPLOYMENT, "POD/serviceAccountName"),
         goes("serviceAccount.annotations", json!({"a": "b"}), ACCOUNT, "/metadata/annotations"),

@@ -1,0 +1,47 @@
+//! A replica that loses its lease asks nothing any more, and what it had decided to write is not written later.
+
+use std::sync::Arc;
+
+use tenure::leader::fence::{Fence, Term};
+use tenure::metrics::Metrics;
+use tenure::vendor::fault::Fault;
+use tenure::vendor::http::Http;
+use tenure::vendor::slots::Slots;
+use tenure_kit::faults::{Fault as Failure, Gate};
+use tenure_kit::requests::Kind;
+use tenure_kit::x2::{FleetOptions, X2Fleet};
+use tokio::sync::watch;
+
+use super::world::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_before_the_lease_was_lost_is_not_sent_when_there_is_one_again() {
+    let fleet = X2Fleet::start(FleetOptions::default()).unwrap();
+    let mut world = World::of(&fleet);
+    let (term, terms) = watch::channel(Term::Endless);
+    let fence = Fence::new(world.ending.subscribe(), terms);
+    world.remotes.http = Http::new(loopback(), Slots::new(64), Arc::new(Metrics::new(false)), fence);
+    world.x2().read_timeout().await.unwrap();
+    let before = fleet.appliance(0).counts();
+
+    let gate = Gate::new();
+    fleet.appliance(0).fault(Failure::gate(&gate).on(Kind::Get));
+    let (mut reading, mut writing) = (world.x2(), world.x2());
+    // One request at a time: the write waits for the read, which waits for its answer.
+    let both = async { tokio::join!(reading.read_timeout(), writing.set_timeout(28800)) };
+    let lost = async {
+        fleet.appliance(0).requests().wait_arrived(Kind::Get, before.get + 1).await;
+        term.send_replace(Term::OVER);
+    };
+    let ((read, written), ()) = tokio::join!(both, lost);
+    assert_eq!(remote(read.unwrap_err()).fault, Fault::Ending);
+    assert_eq!(remote(written.unwrap_err()).fault, Fault::Ending);
+
+    // Nothing is begun without a lease, and nothing of before is sent with the next.
+    assert_eq!(world.failure().await.fault, Fault::Ending);
+    term.send_replace(Term::Endless);
+    gate.open();
+    assert_eq!(world.x2().read_timeout().await.unwrap(), 86400);
+    let spent = fleet.appliance(0).counts() - before;
+    assert_eq!((spent.write, spent.login), (0, 0));
+}
