@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{Protocol, WithExportConfig as _};
@@ -80,7 +80,12 @@ impl Traces {
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(format!("{}{TRACES}", endpoint.trim_end_matches('/')))
             .build()
-            .context("--otlp-endpoint: traces cannot be sent there")?;
+            // The library's words quote the URL, and that may hold a password.
+            .map_err(|_| {
+                anyhow!(
+                    "--otlp-endpoint: traces cannot be sent there: it must be a URL such as http://otel:4318"
+                )
+            })?;
         let exporter = Delivery { exporter, failing: AtomicBool::new(false) };
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource());
         Ok(Self(provider.build()))
