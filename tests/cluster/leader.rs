@@ -17,6 +17,11 @@ use super::fixture::*;
 const WORKS: &str = "\"at work\"";
 const STANDS_BY: &str = "\"standing by\"";
 
+/// Checks of what is in order would hide requests that should not be made.
+fn lifetime(seconds: u64) -> Value {
+    policy("short", json!({"timeoutSeconds": seconds, "interval": "1h"}))
+}
+
 /// A namespace whose gateways are those of the fleet, under a policy of eight hours.
 async fn world(name: &str, fleet: &X2Fleet) -> Fixture {
     let rules = [operator_rules(), lease_rules("tenure")].concat();
@@ -25,7 +30,7 @@ async fn world(name: &str, fleet: &X2Fleet) -> Fixture {
     for (index, appliance) in fleet.appliances().enumerate() {
         f.apply(&gateway(&format!("x2-{index}"), &appliance)).await;
     }
-    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.apply(&lifetime(28800)).await;
     f
 }
 
@@ -143,7 +148,7 @@ async fn after_a_leaders_death_the_standby_takes_over() {
     let begun = Instant::now();
     leader.kill().await.unwrap();
     f.retire(&leader);
-    f.apply(&policy("short", json!({"timeoutSeconds": 7200}))).await;
+    f.apply(&lifetime(7200)).await;
     standby.wait_for_log(WORKS, SOON).await.unwrap();
     say(&format!("taken over {:?} after the leader was killed", begun.elapsed()));
     all_in_sync(&f, &fleet, 7200).await;
@@ -164,7 +169,7 @@ async fn a_leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on
     leader.pause().await.unwrap();
     let begun = Instant::now();
     gate.open();
-    f.apply(&policy("short", json!({"timeoutSeconds": 7200}))).await;
+    f.apply(&lifetime(7200)).await;
     standby.wait_for_log(WORKS, SOON).await.unwrap();
     say(&format!("taken over {:?} after the leader was stopped", begun.elapsed()));
     all_in_sync(&f, &fleet, 7200).await;
@@ -204,7 +209,7 @@ async fn a_leader_cut_off_from_the_api_server_stops_before_another_begins() {
     assert!(!leads(&leader).await);
     let then = requests(&leader).await;
     gate.open();
-    f.apply(&policy("short", json!({"timeoutSeconds": 7200}))).await;
+    f.apply(&lifetime(7200)).await;
     all_in_sync(&f, &fleet, 7200).await;
     assert_eq!(requests(&leader).await, then, "a request of the former leader's");
     assert_eq!((fleet.counts() - before).write, 3);
@@ -219,6 +224,7 @@ async fn a_leader_cut_off_from_the_api_server_stops_before_another_begins() {
 async fn a_leader_whom_nobody_has_replaced_goes_on() {
     let fleet = fleet(1);
     let f = world("goes-on", &fleet).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "30s"}))).await;
     let (relay, kubeconfig) = Relay::before(f.kubeconfig()).await.unwrap();
     let leader = working(&f, &kubeconfig).await;
     all_in_sync(&f, &fleet, 28800).await;

@@ -158,12 +158,20 @@ impl Operator {
         addresses.next().ok_or_else(|| anyhow!("the operator has not said where it listens"))
     }
 
-    /// Stops it (SIGSTOP): it keeps its memory and its connections and does nothing.
+    /// Stops it (SIGSTOP), and returns when it stands still: it keeps its memory and its connections and does nothing.
     ///
     /// # Errors
     /// When it has ended.
     pub async fn pause(&self) -> Result<()> {
-        self.signal("-STOP").await
+        use rustix::process::{Pid, WaitOptions, waitpid};
+        let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let id = id.ok_or_else(|| anyhow!("the operator has ended already"))?;
+        self.signal("-STOP").await?;
+        // Until one of its threads takes the signal, all of them go on.
+        let stopped = tokio::task::spawn_blocking(move || waitpid(Some(id), WaitOptions::UNTRACED)).await?;
+        let stopped = stopped.context("waiting until the operator stands still")?;
+        anyhow::ensure!(stopped.is_some_and(|(_, status)| status.stopped()), "the operator has ended");
+        Ok(())
     }
 
     /// Lets it go on after [`pause`](Self::pause).
