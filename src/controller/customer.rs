@@ -138,6 +138,10 @@ impl Reported for CustomerTokenTtl {
     fn head(status: &mut CustomerTokenTtlStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
         (&mut status.observed_generation, &mut status.conditions)
     }
+
+    fn conditions(status: &CustomerTokenTtlStatus) -> &[Condition] {
+        &status.conditions
+    }
 }
 
 impl Reconciled for CustomerTokenTtl {

@@ -136,6 +136,10 @@ impl Reported for X2Gateway {
     fn head(status: &mut X2GatewayStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
         (&mut status.observed_generation, &mut status.conditions)
     }
+
+    fn conditions(status: &X2GatewayStatus) -> &[Condition] {
+        &status.conditions
+    }
 }
 
 impl Reconciled for X2Gateway {

@@ -65,6 +65,10 @@ impl Reported for TokenPolicy {
     fn head(status: &mut TokenPolicyStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
         (&mut status.observed_generation, &mut status.conditions)
     }
+
+    fn conditions(status: &TokenPolicyStatus) -> &[Condition] {
+        &status.conditions
+    }
 }
 
 /// What is kept in memory of a policy between looks.

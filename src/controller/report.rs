@@ -46,6 +46,8 @@ pub trait Reported:
     fn times(status: &mut Self::Status) -> [Option<&mut Option<Time>>; 2];
     /// Generation and conditions that every report sets.
     fn head(status: &mut Self::Status) -> (&mut Option<i64>, &mut Vec<Condition>);
+    /// The conditions as they stand.
+    fn conditions(status: &Self::Status) -> &[Condition];
 }
 
 /// Sets what every report sets: conditions, each with the generation they speak of.

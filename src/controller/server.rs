@@ -50,6 +50,10 @@ impl Reported for KonaServer {
     fn head(status: &mut KonaServerStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
         (&mut status.observed_generation, &mut status.conditions)
     }
+
+    fn conditions(status: &KonaServerStatus) -> &[Condition] {
+        &status.conditions
+    }
 }
 
 /// What is kept in memory of a server between looks.

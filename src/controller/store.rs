@@ -201,8 +201,7 @@ fn stands<K: Reconciled>(context: &Context, before: Option<&Entry<K>>, after: Op
 /// The reason of the condition Ready, as far as it counts: an object that is paused stands as it stood before.
 fn standing<K: Reconciled>(entry: &Entry<K>) -> &'static str {
     let Some(object) = entry.valid() else { return Reason::InvalidSpec.as_str() };
-    let mut status = object.status().cloned().unwrap_or_default();
-    let conditions = K::head(&mut status).1;
+    let conditions = object.status().map(K::conditions).unwrap_or_default();
     if conditions.iter().any(|condition| condition.type_ == "Suspended") {
         return "Suspended";
     }
