@@ -182,10 +182,11 @@ impl Scene<'_> {
 
     /// A new rollout, where one is needed and everybody who may take part is known.
     fn begun(&self, record: Option<&Record>, plan: &mut Plan) -> Option<Record> {
-        let reset = self.is_reset();
+        // What was reset stays with its rollout, also where that one has to begin again with other canaries.
+        let again = self.is_of_drifts(record) || self.is_reset();
         let takes_part = |s| match s {
             Standing::Waiting | Standing::Failed { asks: true } => true,
-            Standing::Drifted => reset,
+            Standing::Drifted => again,
             _ => false,
         };
         if !self.has(takes_part) {
@@ -197,7 +198,7 @@ impl Scene<'_> {
         }
         let canaries = self.canaries(takes_part, plan)?;
         let phase = if canaries.is_empty() { Phase::Progressing } else { Phase::Canary };
-        let target_hash = target_hash(self.target, self.has_been_reset());
+        let target_hash = target_hash(self.target, again && self.has(|s| s == Standing::Drifted));
         Some(Record { phase, target_hash, canaries, soak_until: None, started: self.start(record) })
     }
 

@@ -255,6 +255,11 @@ fn nobody_follows_canaries_that_are_gone() {
     assert_eq!(leaving.record.unwrap().canaries, ["b"]);
     let nobody = Given::of(&[("b", Proven)]).plan(Some(&soak()));
     assert_eq!(nobody.record.unwrap().phase, Phase::Complete);
+    // What was reset stays with its rollout, though the interval is over and few are left.
+    let again = Record { target_hash: target_hash(TARGET, true), ..soak() };
+    let reset = Given::of(&[("b", Drifted), ("c", Proven)]).at(700).plan(Some(&again));
+    let begun = Record { target_hash: again.target_hash, started: at(700), ..record(Phase::Canary, &["b"]) };
+    assert_eq!((reset.record, reset.begin), (Some(begun), strings(&["b"])));
     // One of two is enough.
     let one = Given::of(&[("a", Proven), ("c", Waiting)]).at(700).with("a", |m| m.checked = Some(at(700)));
     assert_eq!(one.told(Some(&soaking(Phase::Canary, &["a", "b"]))), all(Phase::Progressing, &["c"]));

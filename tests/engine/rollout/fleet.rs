@@ -60,7 +60,7 @@ pub(super) struct Fleet {
     /// The latest time a clock has shown: it may be set back.
     latest: Timestamp,
     drifts: Vec<(String, Timestamp)>,
-    /// Gateways whose latest attempt of this run failed, a present retry aside.
+    /// Gateways whose latest attempt of this rollout failed, a present retry aside. What is put back by itself belongs to none.
     failed: BTreeSet<String>,
     troubled: bool,
 }
@@ -164,15 +164,22 @@ impl Fleet {
         }
     }
 
+    /// When the rollout began that goes on.
+    fn started(&self) -> Option<Timestamp> {
+        self.record.as_ref().filter(|record| record.phase != Phase::Complete).map(|record| record.started)
+    }
+
     /// One GET, and a login where its value is wanted but not proven.
     pub(super) fn look(&mut self, name: &str) {
-        let (target, now) = (self.target, self.now);
+        let (target, now, started) = (self.target, self.now, self.started());
         let Some(gateway) = self.gateways.get_mut(name).filter(|g| g.memory.task.is_none()) else { return };
         if !gateway.reachable {
             gateway.found_unreachable();
             if gateway.ready == Ready::Progressing {
                 gateway.ready = Ready::Failing;
-                self.failed.insert(name.to_owned());
+                if gateway.is_part_of(started) {
+                    self.failed.insert(name.to_owned());
+                }
             }
             return;
         }
@@ -192,8 +199,9 @@ impl Fleet {
 
     /// Takes a granted change one step further.
     pub(super) fn work(&mut self, name: &str) {
-        let started = self.record.as_ref().map(|record| record.started);
-        let now = whole(self.now).max(started.unwrap_or(whole(self.now)));
+        let latest = self.record.as_ref().map(|record| record.started);
+        let now = whole(self.now).max(latest.unwrap_or(whole(self.now)));
+        let started = self.started();
         let Some(gateway) = self.gateways.get_mut(name) else { return };
         let Some((stage, to)) = gateway.memory.task else { return };
         if gateway.leaving && stage == Stage::Granted {
@@ -222,7 +230,7 @@ impl Fleet {
                 gateway.ready = Ready::Failing;
                 let memory = &mut gateway.memory;
                 (memory.tries, memory.asks) = (memory.tries.saturating_add(1), false);
-                if gateway.pending_since >= started {
+                if gateway.is_part_of(started) {
                     self.failed.insert(name.to_owned());
                 }
                 None

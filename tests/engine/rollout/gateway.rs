@@ -83,7 +83,7 @@ impl Gateway {
         }
         let differs = matches!(memory.look, Some(Look::Value(value)) if !target.holds(value));
         let active = record.filter(|record| record.phase != Phase::Complete);
-        let counts = self.pending_since.zip(active).is_some_and(|(since, record)| since >= record.started);
+        let counts = self.is_part_of(active.map(|record| record.started));
         match memory.look {
             _ if counts && self.ready == Ready::Failing => Standing::Failed { asks: differs && memory.asks },
             Some(Look::Unreachable) => Standing::Unreadable,
@@ -92,9 +92,17 @@ impl Gateway {
                 Standing::Drifted
             }
             Some(Look::Value(_)) if differs => Standing::Waiting,
-            Some(Look::Value(value)) if self.proven == Some(value) => Standing::Proven,
+            // After a failed change, what was seen before it says nothing.
+            Some(Look::Value(value)) if self.ready == Ready::InSync && self.proven == Some(value) => {
+                Standing::Proven
+            }
             None | Some(Look::Value(_)) => Standing::Unread,
         }
+    }
+
+    /// Whether its last attempt was made in the rollout that began then.
+    pub(super) fn is_part_of(&self, started: Option<Timestamp>) -> bool {
+        self.pending_since.zip(started).is_some_and(|(since, started)| since >= started)
     }
 
     pub(super) fn found_in_order(&mut self, target: Target, now: Timestamp) {
