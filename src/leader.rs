@@ -24,11 +24,11 @@ use fence::Term;
 use record::Observed;
 
 /// How long a lease stays with a holder who is not heard of.
-pub const LEASE: Duration = Duration::from_secs(15);
+const LEASE: Duration = Duration::from_secs(15);
 /// How long after its last renewal a holder works. The rest of the lease is for what is on its way to a remote system.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// Time between two renewals, and between two tries.
-pub const RETRY: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(2);
 /// Wait after somebody else was faster.
 const OVERTAKEN: Duration = Duration::from_millis(200);
 /// Longest wait for the API server.

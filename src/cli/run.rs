@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::future::BoxFuture;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
 use crate::admin;
@@ -24,14 +23,13 @@ use crate::controller::references::References;
 use crate::controller::report::Reporter;
 use crate::controller::restore::Namespaces;
 use crate::controller::rollouts::Rollouts;
-use crate::controller::watch::{self, Scope};
+use crate::controller::watch::{Scope, Watches};
 use crate::controller::windows;
 use crate::controller::workers::{self, Workers};
 use crate::controller::{claims::Claims, seed, store::Store};
-use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
 use crate::leader::fence::{Fence, Term};
-use crate::leader::{self, Candidacy, Election, Superseded};
+use crate::leader::{Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
 use crate::telemetry;
 use crate::telemetry::traces::Traces;
@@ -110,11 +108,10 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         }
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
-    let scopes = scopes(&options);
-    let filling = begin_watches(&scopes, &context, &watches, &mut tasks);
+    let mut watches = Watches::begin(&context, &watches, &scopes(&options), &mut tasks);
     let mut signals = Signals::new()?;
     let told = tokio::select! {
-        Superseded = work(&context, &scopes, &watches, &mut election, filling) => false,
+        Superseded = work(&context, &mut watches, &mut election) => false,
         () = signals.next() => true,
         _ = tasks.join_next() => anyhow::bail!("a task that must not end has ended: this is a bug, please report it"),
     };
@@ -137,14 +134,8 @@ async fn operate(options: Options) -> anyhow::Result<()> {
 }
 
 /// Works as long as this replica may.
-async fn work(
-    context: &Arc<Context>,
-    scopes: &[Scope],
-    client: &Client,
-    election: &mut Option<Election>,
-    filling: BoxFuture<'static, ()>,
-) -> Superseded {
-    filling.await;
+async fn work(context: &Arc<Context>, watches: &mut Watches, election: &mut Option<Election>) -> Superseded {
+    watches.filled().await;
     context.filled.store(true, Ordering::Release);
     if let Some(election) = election {
         tracing::info!("standing by");
@@ -153,7 +144,7 @@ async fn work(
     let elected = election.is_some();
     let working = async {
         if elected {
-            catch_up(context, scopes, client).await;
+            watches.renew().await;
         }
         seed::refused_logins(context);
         workers::start(context);
@@ -172,24 +163,6 @@ async fn kept(election: &mut Option<Election>) -> Superseded {
     match election {
         Some(election) => election.keep().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Makes sure that nothing which another replica wrote last is unknown.
-async fn catch_up(context: &Arc<Context>, scopes: &[Scope], client: &Client) {
-    for scope in scopes {
-        loop {
-            let read = tokio::join!(
-                watch::catch_up::<X2Gateway>(context, client.clone(), scope),
-                watch::catch_up::<TokenPolicy>(context, client.clone(), scope),
-                watch::catch_up::<KonaServer>(context, client.clone(), scope),
-                watch::catch_up::<CustomerTokenTtl>(context, client.clone(), scope),
-            );
-            if read == (true, true, true, true) {
-                break;
-            }
-            tokio::time::sleep(leader::RETRY).await;
-        }
     }
 }
 
@@ -291,36 +264,6 @@ fn scopes(options: &Options) -> Vec<Scope> {
         [] => vec![scope(None)],
         some => some.iter().cloned().map(|namespace| scope(Some(namespace))).collect(),
     }
-}
-
-/// Begins to watch all four kinds. The result waits until all stores are filled.
-fn begin_watches(
-    scopes: &[Scope],
-    context: &Arc<Context>,
-    client: &Client,
-    tasks: &mut JoinSet<()>,
-) -> BoxFuture<'static, ()> {
-    let mut filling = Vec::new();
-    for scope in scopes {
-        let mut begin = || {
-            let (filled, fills) = mpsc::channel(1);
-            filling.push(fills);
-            (Arc::clone(context), client.clone(), scope.clone(), filled)
-        };
-        let (c, k, s, f) = begin();
-        tasks.spawn(watch::watch::<X2Gateway>(c, k, s, f));
-        let (c, k, s, f) = begin();
-        tasks.spawn(watch::watch::<TokenPolicy>(c, k, s, f));
-        let (c, k, s, f) = begin();
-        tasks.spawn(watch::watch::<KonaServer>(c, k, s, f));
-        let (c, k, s, f) = begin();
-        tasks.spawn(watch::watch::<CustomerTokenTtl>(c, k, s, f));
-    }
-    Box::pin(async move {
-        for mut fills in filling {
-            fills.recv().await;
-        }
-    })
 }
 
 async fn clean_up(context: Arc<Context>) {

@@ -2,25 +2,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use tokio::sync::mpsc;
+use tokio::sync::watch as signal;
+use tokio::task::JoinSet;
 
 use super::context::Context;
 use super::store::{self, Entry, Key, Source};
 use super::workers::{Reconciled, wake};
-
-/// Objects that are read at once.
-const PAGE: u32 = 500;
-
-/// Longest wait for them.
-const LIST_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 
 /// Time after which a watch is begun anew, in seconds: one whose connection has died unnoticed would tell nothing.
 const WATCH_SECONDS: u32 = 60;
@@ -34,76 +28,123 @@ pub struct Scope {
     pub selector: Option<String>,
 }
 
-/// Watches one kind for ever. Says on `filled` when the store holds all there is.
-pub async fn watch<K: Reconciled>(
+/// The watches of all kinds in all scopes. They end with the tasks that they run in.
+#[derive(Debug)]
+pub struct Watches {
+    /// How often they were begun.
+    begun: signal::Sender<u64>,
+    /// How often they had been begun when a store last held all there was.
+    filled: Vec<signal::Receiver<u64>>,
+}
+
+impl Watches {
+    /// Begins to watch.
+    pub fn begin(context: &Arc<Context>, client: &Client, scopes: &[Scope], tasks: &mut JoinSet<()>) -> Self {
+        let mut watches = Self { begun: signal::Sender::new(1), filled: Vec::new() };
+        for scope in scopes {
+            watches.add::<X2Gateway>(context, client, scope, tasks);
+            watches.add::<TokenPolicy>(context, client, scope, tasks);
+            watches.add::<KonaServer>(context, client, scope, tasks);
+            watches.add::<CustomerTokenTtl>(context, client, scope, tasks);
+        }
+        watches
+    }
+
+    fn add<K: Reconciled>(
+        &mut self,
+        context: &Arc<Context>,
+        client: &Client,
+        scope: &Scope,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let (filled, filling) = signal::channel(0);
+        self.filled.push(filling);
+        let (context, client, scope) = (Arc::clone(context), client.clone(), scope.clone());
+        tasks.spawn(watch::<K>(context, client, scope, self.begun.subscribe(), filled));
+    }
+
+    /// Waits until all stores hold what there was, at the earliest, when the watches were last begun.
+    pub async fn filled(&mut self) {
+        let begun = *self.begun.borrow();
+        for filling in &mut self.filled {
+            // Where the task has ended, the process does.
+            let _ = filling.wait_for(|filled| *filled >= begun).await;
+        }
+    }
+
+    /// Begins them anew: what another replica has written up to now is known afterwards, and so is what a watch has missed whose
+    /// connection had died unnoticed.
+    pub async fn renew(&mut self) {
+        self.begun.send_modify(|begun| *begun += 1);
+        self.filled().await;
+    }
+}
+
+/// Watches one kind for ever.
+async fn watch<K: Reconciled>(
     context: Arc<Context>,
     client: Client,
     scope: Scope,
-    filled: mpsc::Sender<()>,
+    mut begun: signal::Receiver<u64>,
+    filled: signal::Sender<u64>,
 ) {
     let api = api::<K>(client, &scope);
-    let config = watcher::Config { label_selector: scope.selector, ..watcher::Config::default() };
+    let config = watcher::Config { label_selector: scope.selector.clone(), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
-    let mut events = Box::pin(watcher(api, config).default_backoff());
-    let mut listed = HashSet::new();
     loop {
-        match events.try_next().await {
-            Ok(Some(Event::Init)) => listed.clear(),
-            Ok(Some(Event::InitApply(object))) => {
-                let entry = Entry::of(object);
-                listed.insert(Key::of(entry.meta()));
-                store::put::<K>(&context, &entry, Source::Watch);
-            }
-            Ok(Some(Event::InitDone)) => {
-                for key in K::store(&context).vanished(scope.namespace.as_deref(), &listed) {
-                    store::remove::<K>(&context, &key);
-                    wake(&context, K::KIND, key);
+        let round = *begun.borrow_and_update();
+        let mut events = Box::pin(watcher(api.clone(), config.clone()).default_backoff());
+        let mut listed = HashSet::new();
+        loop {
+            let event = tokio::select! {
+                changed = begun.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                event = events.try_next() => event,
+            };
+            match event {
+                Ok(Some(event)) => {
+                    if follow(&context, &scope, event, &mut listed) {
+                        filled.send_replace(round);
+                    }
                 }
-                // Only the first time somebody waits for it.
-                let _ = filled.try_send(());
+                Ok(None) => return,
+                Err(error) => complain::<K>(&error),
             }
-            Ok(Some(Event::Apply(object))) => store::put::<K>(&context, &Entry::of(object), Source::Watch),
-            Ok(Some(Event::Delete(object))) => {
-                let key = Key::of(Entry::<K>::of(object).meta());
-                store::remove::<K>(&context, &key);
-                wake(&context, K::KIND, key);
-            }
-            Ok(None) => return,
-            Err(error) => complain::<K>(&error),
         }
     }
 }
 
-/// Reads once more all there is of one kind, so that no object that is known is older than this moment: another replica may
-/// have written it just now.
-pub async fn catch_up<K: Reconciled>(context: &Arc<Context>, client: Client, scope: &Scope) -> bool {
-    let api: Api<DeserializeGuard<K>> = api(client, scope);
-    let mut params = ListParams { label_selector: scope.selector.clone(), ..ListParams::default() };
-    params.limit = Some(PAGE);
-    loop {
-        let page = match tokio::time::timeout(LIST_TIMEOUT, api.list(&params)).await {
-            Ok(Ok(page)) => page,
-            Ok(Err(error)) => {
-                complain::<K>(&watcher::Error::InitialListFailed(error));
-                return false;
-            }
-            Err(_) => {
-                tracing::warn!(
-                    kind = K::KIND.as_str(),
-                    "the API server does not answer a list: it is tried again"
-                );
-                return false;
-            }
-        };
-        for object in page.items {
-            // What is not known is new, and comes by the watch.
-            store::put::<K>(context, &Entry::of(object), Source::OwnWrite);
+/// Does to the store what an event says. True where the store now holds all there is.
+fn follow<K: Reconciled>(
+    context: &Arc<Context>,
+    scope: &Scope,
+    event: Event<DeserializeGuard<K>>,
+    listed: &mut HashSet<Key>,
+) -> bool {
+    match event {
+        Event::Init => listed.clear(),
+        Event::InitApply(object) => {
+            let entry = Entry::of(object);
+            listed.insert(Key::of(entry.meta()));
+            store::put::<K>(context, &entry, Source::Watch);
         }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params.continue_token = Some(token),
-            None => return true,
+        Event::InitDone => {
+            for key in K::store(context).vanished(scope.namespace.as_deref(), listed) {
+                forget::<K>(context, key);
+            }
+            return true;
         }
+        Event::Apply(object) => store::put::<K>(context, &Entry::of(object), Source::Watch),
+        Event::Delete(object) => forget::<K>(context, Key::of(Entry::<K>::of(object).meta())),
     }
+    false
+}
+
+fn forget<K: Reconciled>(context: &Arc<Context>, key: Key) {
+    store::remove::<K>(context, &key);
+    wake(context, K::KIND, key);
 }
 
 fn api<K: Reconciled>(client: Client, scope: &Scope) -> Api<DeserializeGuard<K>> {

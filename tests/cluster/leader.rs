@@ -157,6 +157,38 @@ async fn after_a_leaders_death_the_standby_takes_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_standby_whose_watches_have_died_unnoticed_knows_what_there_is_when_it_takes_over() {
+    let fleet = fleet(4);
+    let mut f = world("dead-watches", &fleet).await;
+    f.ns.delete_object("X2Gateway", "x2-3").await.unwrap();
+    let mut leader = working(&f, f.kubeconfig()).await;
+    let (relay, kubeconfig) = Relay::before(f.kubeconfig()).await.unwrap();
+    let standby = f.replica(&kubeconfig);
+    standby.wait_for_log(STANDS_BY, SOON).await.unwrap();
+    for index in 0..3 {
+        f.wait("X2Gateway", &format!("x2-{index}"), |g| ready(g)["reason"] == "InSync").await;
+    }
+    relay.forget();
+    leader.kill().await.unwrap();
+    f.retire(&leader);
+    let before = fleet.counts_by_appliance();
+    f.apply(&lifetime(7200)).await;
+    for index in [0, 1] {
+        f.ns.delete_object("X2Gateway", &format!("x2-{index}")).await.unwrap();
+    }
+    f.apply(&gateway("x2-3", &fleet.appliance(3))).await;
+    standby.wait_for_log(WORKS, SOON).await.unwrap();
+    assert!(standby.log().contains("\"gateways\":2"), "{}", standby.log());
+    for index in [2, 3] {
+        f.wait("X2Gateway", &format!("x2-{index}"), |g| status(g)["provenTimeoutSeconds"] == 7200).await;
+    }
+    for index in [0, 1] {
+        assert_eq!(fleet.appliance(index).counts(), before[index], "x2-{index} is gone");
+    }
+    finish(f, vec![standby]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on() {
     let fleet = fleet(20);
     let mut f = world("stopped", &fleet).await;

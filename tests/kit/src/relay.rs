@@ -20,11 +20,14 @@ enum State {
     Down,
 }
 
+/// A network, and how often it has forgotten its connections.
+type Network = (State, usize);
+
 /// Passes TCP connections on to another address. Dropping it closes them all.
 #[derive(Debug)]
 pub struct Relay {
     address: SocketAddr,
-    state: watch::Sender<State>,
+    state: watch::Sender<Network>,
     // Aborted when dropped.
     _tasks: JoinSet<()>,
 }
@@ -37,7 +40,7 @@ impl Relay {
     pub async fn start(target: String) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let state = watch::Sender::new(State::Open);
+        let state = watch::Sender::new((State::Open, 0));
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, target.into(), state.subscribe()));
         Ok(Self { address, state, _tasks: tasks })
@@ -63,29 +66,39 @@ impl Relay {
 
     /// From now on nothing arrives, in either direction. Connections stay open.
     pub fn cut(&self) {
-        self.state.send_replace(State::Cut);
+        self.change_to(State::Cut);
     }
 
     /// From now on requests arrive and answers do not.
     pub fn mute(&self) {
-        self.state.send_replace(State::Mute);
+        self.change_to(State::Mute);
     }
 
     /// Closes all connections, and new ones at once.
     pub fn down(&self) {
-        self.state.send_replace(State::Down);
+        self.change_to(State::Down);
     }
 
     /// Delivers what was held back, and what comes.
     pub fn mend(&self) {
-        self.state.send_replace(State::Open);
+        self.change_to(State::Open);
+    }
+
+    /// From now on nothing arrives by the connections that are open now, and nobody is told. New ones work.
+    pub fn forget(&self) {
+        self.state.send_modify(|(_, forgotten)| *forgotten += 1);
+    }
+
+    fn change_to(&self, now: State) {
+        self.state.send_modify(|(state, _)| *state = now);
     }
 }
 
-async fn accept(listener: TcpListener, target: Arc<str>, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, target: Arc<str>, state: watch::Receiver<Network>) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
-        if *state.borrow() == State::Down {
+        let (now, forgotten) = *state.borrow();
+        if now == State::Down {
             continue;
         }
         let (target, state) = (Arc::clone(&target), state.clone());
@@ -96,9 +109,9 @@ async fn accept(listener: TcpListener, target: Arc<str>, state: watch::Receiver<
             let mut down = state.clone();
             // One end that closes closes the other.
             tokio::select! {
-                () = pass(near_read, far_write, state.clone(), &[State::Open, State::Mute]) => {}
-                () = pass(far_read, near_write, state, &[State::Open]) => {}
-                _ = down.wait_for(|state| *state == State::Down) => {}
+                () = pass(near_read, far_write, state.clone(), [State::Open, State::Mute], forgotten) => {}
+                () = pass(far_read, near_write, state, [State::Open; 2], forgotten) => {}
+                _ = down.wait_for(|(state, _)| *state == State::Down) => {}
             }
         });
         while connections.try_join_next().is_some() {}
@@ -108,13 +121,15 @@ async fn accept(listener: TcpListener, target: Arc<str>, state: watch::Receiver<
 async fn pass(
     mut from: tcp::OwnedReadHalf,
     mut to: tcp::OwnedWriteHalf,
-    mut state: watch::Receiver<State>,
-    when: &[State],
+    mut state: watch::Receiver<Network>,
+    when: [State; 2],
+    forgotten: usize,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let Some(data) = buffer.get(..read) else { return };
-        if state.wait_for(|state| when.contains(state)).await.is_err() || to.write_all(data).await.is_err() {
+        let passes = |(state, times): &Network| when.contains(state) && *times == forgotten;
+        if state.wait_for(passes).await.is_err() || to.write_all(data).await.is_err() {
             return;
         }
     }
