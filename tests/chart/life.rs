@@ -112,6 +112,23 @@ async fn helm_4_upgrades_what_helm_3_has_installed() {
     four.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
 }
 
+/// Without an election there is no moment with two operators, which an upgrade changes in both directions.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_election_is_switched_off_and_on() {
+    let cluster = Cluster::alone().await;
+    for helm in Helm::BOTH {
+        let home = cluster.namespace("home").await;
+        let release = Release { cluster: &cluster, helm, name: "tenure", namespace: &home };
+        let values = |enabled: bool| json!({"replicaCount": 1, "crds": {"enabled": false}, "leaderElection": {"enabled": enabled}});
+        release.apply("install", &chart(), &[], &values(true)).await.unwrap();
+        for (enabled, strategy) in [(true, "RollingUpdate"), (false, "Recreate"), (true, "RollingUpdate")] {
+            release.apply("upgrade", &chart(), &[], &values(enabled)).await.unwrap();
+            assert_eq!(release.deployment().await.data["spec"]["strategy"]["type"], strategy, "{helm:?}");
+        }
+        release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+    }
+}
+
 /// CRDs that do not stay take everything with them, and nothing hangs.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_keep_everything_goes() {
