@@ -6,7 +6,10 @@ mod run;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
 
 /// Token lifetimes of network equipment as Kubernetes resources.
 #[derive(Debug, Parser)]
@@ -30,6 +33,8 @@ impl Cli {
     /// Does what was asked for.
     #[must_use]
     pub fn execute(self) -> ExitCode {
+        // Before the first use of TLS.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let done = match self.verb {
             Verb::Run(options) => run::run(*options),
             Verb::Crds(options) => crds::crds(&options),
@@ -43,6 +48,25 @@ impl Cli {
             }
         }
     }
+}
+
+/// The cluster of the kubeconfig, or else the one that this is a Pod of, and whether it is the latter.
+async fn cluster() -> anyhow::Result<(Config, bool)> {
+    let kubeconfig = match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
+        Ok(config) => return Ok((config, false)),
+        Err(error) => error,
+    };
+    match Config::incluster() {
+        Ok(config) => Ok((config, true)),
+        Err(_) => {
+            Err(kubeconfig).context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")
+        }
+    }
+}
+
+fn client(config: Config) -> anyhow::Result<Client> {
+    Client::try_from(config)
+        .context("the connection to the API server cannot be set up: check the kubeconfig")
 }
 
 #[allow(clippy::print_stderr, reason = "a command's complaint goes to standard error")]

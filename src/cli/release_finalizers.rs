@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Config, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
@@ -60,14 +60,11 @@ fn named(text: &str) -> Result<Place, &'static str> {
 }
 
 pub(super) fn release_finalizers(options: &Options) -> anyhow::Result<()> {
-    rustls::crypto::ring::default_provider().install_default().ok();
     tokio::runtime::Runtime::new()?.block_on(release_all(options))
 }
 
 async fn release_all(options: &Options) -> anyhow::Result<()> {
-    let config =
-        Config::infer().await.context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")?;
-    let client = Client::try_from(config).context("the connection to the API server cannot be set up")?;
+    let client = super::client(super::cluster().await?.0)?;
     if let Some(deployment) = &options.stop_deployment {
         stop(&client, deployment).await?;
     }

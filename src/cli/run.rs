@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::sync::watch as signal;
@@ -54,8 +53,6 @@ const CLEAN_UP: Duration = Duration::from_mins(1);
 pub(super) use options::Options;
 
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
-    // Before the first use of TLS.
-    rustls::crypto::ring::default_provider().install_default().ok();
     let traces = options.otlp_endpoint().map(Traces::to).transpose()?;
     telemetry::start(options.log_format, options.log_level, traces.as_ref());
     telemetry::guard_panics();
@@ -79,7 +76,9 @@ fn keep_out_of_core_files() {
 }
 
 async fn operate(options: Options) -> anyhow::Result<()> {
-    let (config, in_cluster) = cluster().await?;
+    let (mut config, in_cluster) = super::cluster().await?;
+    // The library's own tries can take a quarter of an hour; ours are bounded.
+    config.default_retry = false;
     let writes = client(&config, Some(API_TIMEOUT))?;
     // Watches have a connection of their own: beside many writes one was seen to stop delivering. So has the lease.
     let watches = client(&config, Some(WATCH_TIMEOUT))?;
@@ -166,24 +165,6 @@ async fn kept(election: &mut Option<Election>) -> Superseded {
     }
 }
 
-/// The cluster of the kubeconfig, or else the one that this is a Pod of, and whether it is the latter.
-async fn cluster() -> anyhow::Result<(Config, bool)> {
-    let kubeconfig = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
-    let (mut config, in_cluster) = match kubeconfig {
-        Ok(config) => (config, false),
-        Err(kubeconfig) => match Config::incluster() {
-            Ok(config) => (config, true),
-            Err(_) => {
-                return Err(kubeconfig)
-                    .context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount");
-            }
-        },
-    };
-    // The library's own tries can take a quarter of an hour; ours are bounded.
-    config.default_retry = false;
-    Ok((config, in_cluster))
-}
-
 fn candidacy(options: &Options, config: &Config) -> Candidacy {
     let namespace = options.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     // A process that comes after this one in the same Pod is another candidate.
@@ -198,8 +179,7 @@ fn client(config: &Config, timeout: Option<Duration>) -> anyhow::Result<Client> 
         // Else the idle time of a kept connection would count against the next answer.
         config.reset_reader_on_write = true;
     }
-    Client::try_from(config)
-        .context("the connection to the API server cannot be set up: check the kubeconfig")
+    super::client(config)
 }
 
 /// The name that events are reported under.

@@ -238,8 +238,6 @@ impl Verdict {
 /// Conditions that inform beside Ready, each with its message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Set where work is paused.
-    pub suspended: Option<String>,
     /// Set where the password travels, or the server answers, unprotected.
     pub insecure: Option<String>,
     /// Set where a change would log out many people at once.
@@ -263,9 +261,6 @@ pub fn conditions(
         Standing::Current => {}
         Standing::InProgress => list.push(("Reconciling", "True", reason.as_str(), message.as_str())),
         Standing::Failed => list.push(("Stalled", "True", reason.as_str(), message.as_str())),
-    }
-    if let Some(message) = &notes.suspended {
-        list.push(("Suspended", "True", "Suspended", message));
     }
     if let Some(message) = &notes.insecure {
         list.push(("Insecure", "True", "Insecure", message));

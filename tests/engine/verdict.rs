@@ -26,13 +26,9 @@ fn each_standing_has_its_conditions() {
         assert_eq!((condition.reason.as_str(), condition.message.as_str()), ("Conflict", "Do this."));
         assert_eq!((condition.observed_generation, condition.last_transition_time), (Some(7), time(1)));
     }
-    let notes = Notes {
-        suspended: Some("paused".to_owned()),
-        insecure: Some("in clear".to_owned()),
-        ..Notes::default()
-    };
+    let notes = Notes { insecure: Some("in clear".to_owned()), risky: Some("often".to_owned()) };
     let list = conditions(&[], &Verdict::new(Reason::InSync, "Well."), &notes, 1, &time(1));
-    assert_eq!(kinds(&list), [("Ready", "True"), ("Suspended", "True"), ("Insecure", "True")]);
+    assert_eq!(kinds(&list), [("Ready", "True"), ("Insecure", "True"), ("Risky", "True")]);
     assert_eq!(find(&list, "Insecure").unwrap().message, "in clear");
 }
 
@@ -78,7 +74,7 @@ enum Report {
 fn reports() -> impl Strategy<Value = Vec<(Report, u8)>> {
     let verdict = (proptest::sample::select(Reason::ALL.to_vec()), any::<bool>(), any::<bool>());
     let one = prop_oneof![
-        4 => verdict.prop_map(|(reason, suspended, insecure)| Report::Verdict(reason, suspended, insecure)),
+        4 => verdict.prop_map(|(reason, insecure, risky)| Report::Verdict(reason, insecure, risky)),
         1 => Just(Report::Suspended),
     ];
     proptest::collection::vec((one, any::<u8>()), 1..20)
@@ -93,9 +89,9 @@ proptest! {
             let before = list.clone();
             list = match report {
                 Report::Suspended => suspended(&before, "paused", generation, &time(now)),
-                Report::Verdict(reason, paused, insecure) => {
+                Report::Verdict(reason, insecure, risky) => {
                     let note = |is: bool| is.then(|| "note".to_owned());
-                    let notes = Notes { suspended: note(paused), insecure: note(insecure), risky: None };
+                    let notes = Notes { insecure: note(insecure), risky: note(risky) };
                     conditions(&before, &Verdict::new(reason, "Do this."), &notes, generation, &time(now))
                 }
             };

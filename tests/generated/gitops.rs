@@ -13,7 +13,6 @@ const FILE: &str = "tests/gitops/testdata/objects.json";
 fn objects<K: Reported>(spec: &Value) -> Vec<Value> {
     let none = Notes::default();
     let all = Notes {
-        suspended: Some("Its server is suspended.".to_owned()),
         insecure: Some("The certificate is not verified.".to_owned()),
         risky: Some("Many people would be logged out.".to_owned()),
     };

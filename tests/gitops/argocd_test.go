@@ -192,32 +192,12 @@ func TestArgoSaysOfEveryReportWhatKstatusSays(t *testing.T) {
 				t.Errorf("%s: %+v instead of %+v", r.name(), found, wanted)
 			}
 		}
-		switch r.Case {
-		case "suspended":
+		if r.Case == "suspended" {
 			judge(healthStatus{"Suspended", "spec.suspend is true: nothing is read or changed."})
 			continue
-		case "noted":
-			judge(healthStatus{"Suspended", "Its server is suspended."})
-			without(t, &r.Object, "Suspended")
 		}
 		judge(healthStatus{words[standing(t, r.Reason)], fmt.Sprintf("What %s says.", r.Reason)})
 	}
-}
-
-// without takes a condition away.
-func without(t *testing.T, object *unstructured.Unstructured, name string) {
-	t.Helper()
-	conditions := recorded{Object: *object}.conditions(t)
-	var others []any
-	for _, condition := range conditions {
-		if condition.(map[string]any)["type"] != name {
-			others = append(others, condition)
-		}
-	}
-	if len(others) != len(conditions)-1 {
-		t.Fatalf("%s is not among %v", name, conditions)
-	}
-	must(t, unstructured.SetNestedSlice(object.Object, others, "status", "conditions"))
 }
 
 func TestArgoWaitsForAReportOnThePresentSpec(t *testing.T) {

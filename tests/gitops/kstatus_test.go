@@ -28,7 +28,7 @@ var kinds = []string{"X2Gateway", "TokenPolicy", "KonaServer", "CustomerTokenTtl
 
 // recorded is an object as the operator's own code reports it; see tests/generated/gitops.rs.
 type recorded struct {
-	// "alone": Ready and what belongs to it. "noted": the same with Suspended, Insecure and Risky beside it.
+	// "alone": Ready and what belongs to it. "noted": the same with Insecure and Risky beside it.
 	// "suspended": paused, from how Reason says it stood before.
 	Case   string
 	Reason string
