@@ -174,12 +174,8 @@ impl Fleet {
         let (target, now, started) = (self.target, self.now, self.started());
         let Some(gateway) = self.gateways.get_mut(name).filter(|g| g.memory.task.is_none()) else { return };
         if !gateway.reachable {
-            gateway.found_unreachable();
-            if gateway.ready == Ready::Progressing {
-                gateway.ready = Ready::Failing;
-                if gateway.is_part_of(started) {
-                    self.failed.insert(name.to_owned());
-                }
+            if gateway.found_unreachable(target, started) {
+                self.failed.insert(name.to_owned());
             }
             return;
         }
@@ -201,7 +197,7 @@ impl Fleet {
     pub(super) fn work(&mut self, name: &str) {
         let latest = self.record.as_ref().map(|record| record.started);
         let now = whole(self.now).max(latest.unwrap_or(whole(self.now)));
-        let started = self.started();
+        let (target, started) = (self.target, self.started());
         let Some(gateway) = self.gateways.get_mut(name) else { return };
         let Some((stage, to)) = gateway.memory.task else { return };
         if gateway.leaving && stage == Stage::Granted {
@@ -209,11 +205,13 @@ impl Fleet {
         }
         let next = match stage {
             Stage::Granted if !gateway.reachable => {
-                gateway.found_unreachable();
+                if gateway.found_unreachable(target, started) {
+                    self.failed.insert(name.to_owned());
+                }
                 None
             }
             Stage::Granted => {
-                (gateway.pending_since, gateway.ready) = (Some(now), Ready::Progressing);
+                (gateway.pending, gateway.ready) = (Some((now, to)), Ready::Progressing);
                 Some((Stage::Noted, to))
             }
             Stage::Noted if gateway.reachable && gateway.takes_writes => {
@@ -221,8 +219,8 @@ impl Fleet {
                 Some((Stage::Written, to))
             }
             Stage::Written if gateway.reachable && gateway.value == to => {
-                gateway.found_in_order(self.target, self.now);
-                gateway.last_checked = Some((self.target, whole(self.now)));
+                gateway.found_in_order(target, self.now);
+                gateway.last_checked = Some((target, whole(self.now)));
                 self.failed.remove(name);
                 None
             }
@@ -230,7 +228,7 @@ impl Fleet {
                 gateway.ready = Ready::Failing;
                 let memory = &mut gateway.memory;
                 (memory.tries, memory.asks) = (memory.tries.saturating_add(1), false);
-                if gateway.is_part_of(started) {
+                if gateway.is_part_of(target, started) {
                     self.failed.insert(name.to_owned());
                 }
                 None
@@ -267,7 +265,7 @@ impl Fleet {
             target: self.target,
             members: &members,
             drifts,
-            latest_attempt: self.gateways.values().filter_map(|gateway| gateway.pending_since).max(),
+            latest_attempt: self.gateways.values().filter_map(|gateway| Some(gateway.pending?.0)).max(),
             window_open: self.window_open,
             resume,
             now: self.now,

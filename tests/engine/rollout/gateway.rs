@@ -46,7 +46,8 @@ pub(super) struct Gateway {
     pub(super) takes_writes: bool,
     pub(super) labelled: bool,
     pub(super) leaving: bool,
-    pub(super) pending_since: Option<Timestamp>,
+    /// A change that was begun: when, and to which lifetime.
+    pub(super) pending: Option<(Timestamp, u32)>,
     pub(super) ready: Ready,
     pub(super) proven: Option<u32>,
     pub(super) last_checked: Option<(Target, Timestamp)>,
@@ -63,7 +64,7 @@ impl Gateway {
             takes_writes: true,
             labelled,
             leaving: false,
-            pending_since: None,
+            pending: None,
             ready: Ready::New,
             proven: None,
             last_checked: None,
@@ -74,7 +75,7 @@ impl Gateway {
 
     pub(super) fn standing(&self, target: Target, record: Option<&Record>) -> Standing {
         let memory = &self.memory;
-        let unsettled = self.pending_since.is_some() && self.ready == Ready::Progressing;
+        let unsettled = self.pending.is_some() && self.ready == Ready::Progressing;
         if memory.task.is_some() || unsettled && memory.look.is_none() {
             return Standing::UnderWay;
         }
@@ -83,9 +84,11 @@ impl Gateway {
         }
         let differs = matches!(memory.look, Some(Look::Value(value)) if !target.holds(value));
         let active = record.filter(|record| record.phase != Phase::Complete);
-        let counts = self.is_part_of(active.map(|record| record.started));
+        let counts = self.is_part_of(target, active.map(|record| record.started));
+        let failed_before = active.is_some() && self.pending.is_some_and(|(_, to)| target.holds(to));
         match memory.look {
             _ if counts && self.ready == Ready::Failing => Standing::Failed { asks: differs && memory.asks },
+            Some(Look::Unreachable) if failed_before => Standing::Failed { asks: false },
             Some(Look::Unreachable) => Standing::Unreadable,
             Some(Look::Value(_)) if differs && !memory.asks => Standing::Unread,
             Some(Look::Value(_)) if differs && self.proven.is_some_and(|p| target.holds(p)) => {
@@ -100,22 +103,29 @@ impl Gateway {
         }
     }
 
-    /// Whether its last attempt was made in the rollout that began then.
-    pub(super) fn is_part_of(&self, started: Option<Timestamp>) -> bool {
-        self.pending_since.zip(started).is_some_and(|(since, started)| since >= started)
+    /// Whether its last attempt was made in this target's rollout that began then.
+    pub(super) fn is_part_of(&self, target: Target, started: Option<Timestamp>) -> bool {
+        let attempt = self.pending.filter(|(_, to)| target.holds(*to)).zip(started);
+        attempt.is_some_and(|((since, _), started)| since >= started)
     }
 
     pub(super) fn found_in_order(&mut self, target: Target, now: Timestamp) {
-        (self.pending_since, self.ready, self.proven) = (None, Ready::InSync, Some(self.value));
+        (self.pending, self.ready, self.proven) = (None, Ready::InSync, Some(self.value));
         let memory = &mut self.memory;
         (memory.look, memory.tries, memory.checked) = (Some(Look::Value(self.value)), 0, Some(now));
         let seen = self.seen_in_order.filter(|(at, time)| *at == target && *time > now);
         self.seen_in_order = seen.or(Some((target, now))).filter(|_| target.holds(self.value));
     }
 
-    pub(super) fn found_unreachable(&mut self) {
+    /// True where a change of the rollout that began then is now known to have failed.
+    pub(super) fn found_unreachable(&mut self, target: Target, started: Option<Timestamp>) -> bool {
         self.memory.look = Some(Look::Unreachable);
         self.memory.tries = self.memory.tries.saturating_add(1);
+        let was_begun = self.ready == Ready::Progressing;
+        if was_begun {
+            self.ready = Ready::Failing;
+        }
+        was_begun && self.is_part_of(target, started)
     }
 
     pub(super) fn member(&self, target: Target, record: Option<&Record>) -> Member {
