@@ -171,7 +171,7 @@ impl Fleet {
 
     /// One GET, and a login where its value is wanted but not proven.
     pub(super) fn look(&mut self, name: &str) {
-        let (target, now, started) = (self.target, self.now, self.started());
+        let (target, now, started, open) = (self.target, self.now, self.started(), self.window_open);
         let Some(gateway) = self.gateways.get_mut(name).filter(|g| g.memory.task.is_none()) else { return };
         if !gateway.reachable {
             if gateway.found_unreachable(target, started) {
@@ -188,9 +188,16 @@ impl Fleet {
         if !known && gateway.proven.is_some_and(|proven| target.holds(proven)) {
             self.drifts.push((name.to_owned(), now));
         }
+        let goes_on = open && gateway.is_interrupted(target, started);
         let memory = &mut gateway.memory;
         memory.late |= memory.look == Some(Look::Unreachable);
         (memory.look, memory.asks) = (Some(Look::Value(gateway.value)), true);
+        if goes_on {
+            memory.task = Some((Stage::Granted, target.nearest(gateway.value)));
+        } else if gateway.ready == Ready::Progressing {
+            // What was only begun has come to nothing.
+            (gateway.pending, gateway.ready) = (None, Ready::New);
+        }
     }
 
     /// Takes a granted change one step further.

@@ -75,8 +75,7 @@ impl Gateway {
 
     pub(super) fn standing(&self, target: Target, record: Option<&Record>) -> Standing {
         let memory = &self.memory;
-        let unsettled = self.pending.is_some() && self.ready == Ready::Progressing;
-        if memory.task.is_some() || unsettled && memory.look.is_none() {
+        if memory.task.is_some() || self.pending.is_some() && self.ready == Ready::Progressing {
             return Standing::UnderWay;
         }
         if self.leaving {
@@ -107,6 +106,16 @@ impl Gateway {
     pub(super) fn is_part_of(&self, target: Target, started: Option<Timestamp>) -> bool {
         let attempt = self.pending.filter(|(_, to)| target.holds(*to)).zip(started);
         attempt.is_some_and(|((since, _), started)| since >= started)
+    }
+
+    /// Whether a death has interrupted a change that still is to be made.
+    pub(super) fn is_interrupted(&self, target: Target, started: Option<Timestamp>) -> bool {
+        let drifted = self.proven.is_some_and(|proven| target.holds(proven));
+        self.ready == Ready::Progressing
+            && self.pending.is_some_and(|(since, to)| {
+                let in_this_rollout = started.is_none_or(|started| since >= started);
+                self.leaving || target.holds(to) && (drifted || in_this_rollout)
+            })
     }
 
     pub(super) fn found_in_order(&mut self, target: Target, now: Timestamp) {
