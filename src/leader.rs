@@ -112,14 +112,20 @@ impl Election {
     /// Gives the lease away, so that a standby takes it at once. To be called when nothing is under way any more.
     pub async fn hand_over(mut self) {
         self.term.send_replace(Term::OVER);
-        let Some(observed) = self.observed.take().filter(|one| one.is_held_by(&self.candidacy.identity))
-        else {
-            return;
-        };
-        match self.replace(observed.released(clock::now().0)).await {
-            Ok(_) => tracing::info!("the lease is handed over"),
-            Err(_) => tracing::info!("the lease is left to expire"),
+        // A renewal of ours may have arrived whose answer has not.
+        for _ in 0..2 {
+            let Some(observed) =
+                self.observed.as_ref().filter(|one| one.is_held_by(&self.candidacy.identity))
+            else {
+                return;
+            };
+            match self.replace(observed.released(clock::now().0)).await {
+                Ok(_) => return tracing::info!("the lease is handed over"),
+                Err(Failure::Overtaken) if self.look().await.is_ok() => {}
+                Err(_) => break,
+            }
         }
+        tracing::info!("the lease is left to expire");
     }
 
     /// One try to take the lease. False where somebody else has it.

@@ -80,6 +80,12 @@ async fn ends_superseded(operator: &mut Operator) {
     assert!(operator.log().contains("another replica has taken the lease"), "{}", operator.log());
 }
 
+async fn tell_to_end(leader: &Operator) {
+    let id = leader.id().unwrap().to_string();
+    tokio::process::Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
+    leader.wait_for_log("writes under way are finished", SOON).await.unwrap();
+}
+
 /// Ends the replicas of a test properly.
 async fn finish(mut f: Fixture, replicas: Vec<Operator>) {
     for mut replica in replicas {
@@ -116,9 +122,7 @@ async fn a_leader_that_ends_finishes_its_write_and_hands_over() {
     let standby = standing_by(&f).await;
     fleet.appliance(0).requests().wait_arrived(Kind::Write, 1).await;
     fleet.appliance(1).requests().wait_arrived(Kind::Get, 1).await;
-    let id = leader.id().unwrap().to_string();
-    tokio::process::Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
-    leader.wait_for_log("writes under way are finished", SOON).await.unwrap();
+    tell_to_end(&leader).await;
     // As long as a write is under way nobody else works.
     assert_eq!(lease(&f).await["leaseTransitions"], 0);
     assert_eq!(requests(&standby).await, 0);
@@ -136,6 +140,25 @@ async fn a_leader_that_ends_finishes_its_write_and_hands_over() {
     f.retire(&leader);
     reading.open();
     finish(f, vec![standby]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_renewal_was_not_answered_hands_over() {
+    let fleet = fleet(1);
+    let mut f = world("unanswered", &fleet).await;
+    let (relay, kubeconfig) = Relay::before(f.kubeconfig()).await.unwrap();
+    let mut leader = working(&f, &kubeconfig).await;
+    all_in_sync(&f, &fleet, 28800).await;
+    // A renewal arrives and its answer does not.
+    relay.mute();
+    leader.wait_for_log("the lease cannot be taken or renewed", SOON).await.unwrap();
+    tell_to_end(&leader).await;
+    relay.mend();
+    assert!(leader.end(SOON).await.unwrap().success(), "{}", leader.log());
+    assert!(leader.log().contains("the lease is handed over"), "{}", leader.log());
+    assert_eq!(lease(&f).await["holderIdentity"], "");
+    f.retire(&leader);
+    f.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
