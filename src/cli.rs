@@ -3,10 +3,11 @@
 mod crds;
 mod release_finalizers;
 mod run;
+mod scope;
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
@@ -58,9 +59,7 @@ async fn cluster() -> anyhow::Result<(Config, bool)> {
     };
     match Config::incluster() {
         Ok(config) => Ok((config, true)),
-        Err(_) => {
-            Err(kubeconfig).context("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount")
-        }
+        Err(_) => bail!("no cluster: set KUBECONFIG, or run in a Pod with a ServiceAccount ({kubeconfig})"),
     }
 }
 

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::scope;
 use crate::crd::{CustomerTokenTtl, KonaServer, RESTORE, TokenPolicy, X2Gateway};
 
 /// Longest wait for the end of the operator's Pods: one on a node that is gone never ends.
@@ -33,12 +34,8 @@ const TRIES: u32 = 5;
 /// Options of `tenure release-finalizers`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Namespaces to look in, separated by commas [default: all]
-    #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',')]
-    namespaces: Vec<String>,
-    /// Label selector: only resources that it selects are let go.
-    #[arg(long, env = "TENURE_SELECTOR")]
-    selector: Option<String>,
+    #[command(flatten)]
+    scope: scope::Selection,
     /// Deployment of an operator that is stopped first: while it runs it puts its finalizers back.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = named)]
     stop_deployment: Option<Place>,
@@ -162,13 +159,10 @@ async fn release<K: Held>(client: &Client, options: &Options) -> anyhow::Result<
 /// Looks at every object of a kind once: how many were let go, and how many were changed by somebody else meanwhile. None
 /// where there is no such kind.
 async fn pass<K: Held>(client: &Client, options: &Options) -> anyhow::Result<Option<(usize, usize)>> {
-    let apis: Vec<Api<K>> = match options.namespaces.as_slice() {
-        [] => vec![Api::all(client.clone())],
-        some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
-    };
     let (mut done, mut changed) = (0, 0);
-    for api in apis {
-        let mut params = ListParams { label_selector: options.selector.clone(), ..ListParams::default() };
+    for scope in options.scope.scopes() {
+        let api: Api<K> = scope.api(client.clone());
+        let mut params = ListParams { label_selector: scope.selector, ..ListParams::default() };
         params.limit = Some(PAGE);
         loop {
             let page = match api.list_metadata(&params).await {

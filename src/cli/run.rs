@@ -22,7 +22,7 @@ use crate::controller::references::References;
 use crate::controller::report::Reporter;
 use crate::controller::restore::Namespaces;
 use crate::controller::rollouts::Rollouts;
-use crate::controller::watch::{Scope, Watches};
+use crate::controller::watch::Watches;
 use crate::controller::windows;
 use crate::controller::workers::{self, Workers};
 use crate::controller::{claims::Claims, seed, store::Store};
@@ -107,7 +107,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         }
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
-    let mut watches = Watches::begin(&context, &watches, &scopes(&options), &mut tasks);
+    let mut watches = Watches::begin(&context, &watches, &options.scope.scopes(), &mut tasks);
     let mut signals = Signals::new()?;
     let told = tokio::select! {
         Superseded = work(&context, &mut watches, &mut election) => false,
@@ -233,16 +233,6 @@ fn context(
         ending,
         fence,
         filled: AtomicBool::new(false),
-    }
-}
-
-/// What the operator sees.
-fn scopes(options: &Options) -> Vec<Scope> {
-    let selector = &options.selector;
-    let scope = |namespace| Scope { namespace, selector: selector.clone() };
-    match options.namespaces.as_slice() {
-        [] => vec![scope(None)],
-        some => some.iter().cloned().map(|namespace| scope(Some(namespace))).collect(),
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
@@ -26,6 +26,20 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Only objects with these labels.
     pub selector: Option<String>,
+}
+
+impl Scope {
+    /// Where resources of one kind in this scope are found.
+    #[must_use]
+    pub fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
 }
 
 /// The watches of all kinds in all scopes. They end with the tasks that they run in.
@@ -88,7 +102,7 @@ async fn watch<K: Reconciled>(
     mut begun: signal::Receiver<u64>,
     filled: signal::Sender<u64>,
 ) {
-    let api = api::<K>(client, &scope);
+    let api: Api<DeserializeGuard<K>> = scope.api(client);
     let config = watcher::Config { label_selector: scope.selector.clone(), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
     loop {
@@ -145,13 +159,6 @@ fn follow<K: Reconciled>(
 fn forget<K: Reconciled>(context: &Arc<Context>, key: Key) {
     store::remove::<K>(context, &key);
     wake(context, K::KIND, key);
-}
-
-fn api<K: Reconciled>(client: Client, scope: &Scope) -> Api<DeserializeGuard<K>> {
-    match &scope.namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    }
 }
 
 /// Says in our own words what keeps a watch from working; it is tried again.

@@ -153,9 +153,9 @@ async fn a_namespace_can_be_deleted_under_its_hands() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_command_line_says_what_is_wrong() {
-    let run = async |arguments: &[&str]| {
+    let run = async |verb: &str, arguments: &[&str]| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tenure"));
-        command.arg("run").args(arguments).env_remove("KUBECONFIG").env("HOME", "/nonexistent");
+        command.arg(verb).args(arguments).env_remove("KUBECONFIG").env("HOME", "/nonexistent");
         let output = command.output().await.unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
@@ -166,9 +166,22 @@ async fn a_wrong_command_line_says_what_is_wrong() {
         (vec!["--otlp-endpoint", "http://user:planted@[bad"], "must be a URL"),
         (vec![], "set KUBECONFIG"),
     ] {
-        let (code, complaint) = run(&arguments).await;
+        let (code, complaint) = run("run", &arguments).await;
         assert_eq!(code, Some(1));
         assert!(complaint.contains(says) && !complaint.contains("planted"), "{complaint}");
+    }
+    // What is empty is a script's unset variable, and does not mean everything.
+    for verb in ["run", "release-finalizers"] {
+        for (arguments, says) in [
+            (["--namespaces", ""], "must be names of namespaces"),
+            (["--namespaces", "a,,b"], "must be names of namespaces"),
+            (["--namespaces", "Site"], "must be names of namespaces"),
+            (["--selector", ""], "a value is required for '--selector"),
+            (["--namespaces", "a, b"], "set KUBECONFIG"),
+        ] {
+            let (code, complaint) = run(verb, &arguments).await;
+            assert!(code == Some(1) && complaint.contains(says), "{verb} {arguments:?}: {complaint}");
+        }
     }
 }
 

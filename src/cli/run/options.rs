@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::scope;
 use crate::engine::lifetime::{X2_LONGEST, X2_SHORTEST};
 use crate::engine::schedule;
 use crate::telemetry::{Format, Level};
@@ -17,12 +18,8 @@ pub(in crate::cli) struct Options {
     /// Address for /metrics, /healthz and /readyz.
     #[arg(long, env = "TENURE_LISTEN", default_value = "0.0.0.0:8080")]
     pub(super) listen: SocketAddr,
-    /// Namespaces to work in, separated by commas [default: all]
-    #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',')]
-    pub(super) namespaces: Vec<String>,
-    /// Label selector: only resources that it selects are worked on.
-    #[arg(long, env = "TENURE_SELECTOR")]
-    pub(super) selector: Option<String>,
+    #[command(flatten)]
+    pub(super) scope: scope::Selection,
     /// Exchanges with remote systems that move at once.
     #[arg(long, env = "TENURE_CONCURRENCY", default_value_t = 64)]
     pub(super) concurrency: u16,

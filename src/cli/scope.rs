@@ -1,0 +1,43 @@
+//! Which resources a command concerns.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::controller::watch::Scope;
+
+/// Longest name of a namespace.
+const LONGEST: usize = 63;
+
+/// Options that say what a command concerns. Nothing that is empty passes for everything: a script's unset variable is one.
+#[derive(Debug, Args)]
+pub(super) struct Selection {
+    /// Namespaces to work in, separated by commas [default: all]
+    #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
+    namespaces: Vec<String>,
+    /// Label selector: only resources that it selects are concerned.
+    #[arg(long, env = "TENURE_SELECTOR", value_parser = NonEmptyStringValueParser::new())]
+    selector: Option<String>,
+}
+
+impl Selection {
+    /// What is to be looked at: one namespace each, or all in one.
+    pub(super) fn scopes(&self) -> Vec<Scope> {
+        let scope = |namespace| Scope { namespace, selector: self.selector.clone() };
+        match self.namespaces.as_slice() {
+            [] => vec![scope(None)],
+            some => some.iter().cloned().map(|namespace| scope(Some(namespace))).collect(),
+        }
+    }
+}
+
+fn namespace(text: &str) -> Result<String, &'static str> {
+    let name = text.trim();
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_name = name.starts_with(is_plain)
+        && name.ends_with(is_plain)
+        && name.chars().all(|c| is_plain(c) || c == '-')
+        && name.len() <= LONGEST;
+    is_name
+        .then(|| name.to_owned())
+        .ok_or("must be names of namespaces; leave the option out for all of them")
+}
