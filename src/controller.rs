@@ -5,6 +5,7 @@ pub mod claims;
 pub mod connection;
 pub mod context;
 pub mod customer;
+pub mod endings;
 pub mod events;
 pub mod gateway;
 pub mod governance;

@@ -25,7 +25,7 @@ use crate::controller::rollouts::Rollouts;
 use crate::controller::watch::Watches;
 use crate::controller::windows;
 use crate::controller::workers::{self, Workers};
-use crate::controller::{claims::Claims, seed, store::Store};
+use crate::controller::{claims::Claims, endings, seed, store::Store};
 use crate::engine::lifetime::Bounds;
 use crate::leader::fence::{Fence, Term};
 use crate::leader::{Candidacy, Election, Superseded};
@@ -81,7 +81,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     config.default_retry = false;
     let writes = client(&config, Some(API_TIMEOUT))?;
     // Watches have a connection of their own: beside many writes one was seen to stop delivering. So has the lease.
-    let watches = client(&config, Some(WATCH_TIMEOUT))?;
+    let watching = client(&config, Some(WATCH_TIMEOUT))?;
     let listener = TcpListener::bind(options.listen).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {}: choose another --listen", options.listen))?;
@@ -107,10 +107,11 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         }
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
-    let mut watches = Watches::begin(&context, &watches, &options.scope.scopes(), &mut tasks);
+    let mut watches = Watches::begin(&context, &watching, &options.scope.scopes(), &mut tasks);
+    let endings = endings::watch(&context, &watching, &options.scope.namespaces);
     let mut signals = Signals::new()?;
     let told = tokio::select! {
-        Superseded = work(&context, &mut watches, &mut election) => false,
+        Superseded = work(&context, &mut watches, &mut election, endings) => false,
         () = signals.next() => true,
         _ = tasks.join_next() => anyhow::bail!("a task that must not end has ended: this is a bug, please report it"),
     };
@@ -133,7 +134,12 @@ async fn operate(options: Options) -> anyhow::Result<()> {
 }
 
 /// Works as long as this replica may.
-async fn work(context: &Arc<Context>, watches: &mut Watches, election: &mut Option<Election>) -> Superseded {
+async fn work(
+    context: &Arc<Context>,
+    watches: &mut Watches,
+    election: &mut Option<Election>,
+    endings: impl Future<Output = Infallible>,
+) -> Superseded {
     watches.filled().await;
     context.filled.store(true, Ordering::Release);
     if let Some(election) = election {
@@ -149,7 +155,7 @@ async fn work(context: &Arc<Context>, watches: &mut Watches, election: &mut Opti
         workers::start(context);
         let (gateways, customers) = (context.gateways.keys().len(), context.customers.keys().len());
         tracing::info!(gateways, customers, "at work");
-        std::future::pending::<Infallible>().await
+        endings.await
     };
     tokio::select! {
         superseded = kept(election) => superseded,

@@ -13,7 +13,7 @@ const LONGEST: usize = 63;
 pub(super) struct Selection {
     /// Namespaces to work in, separated by commas [default: all]
     #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
-    namespaces: Vec<String>,
+    pub(super) namespaces: Vec<String>,
     /// Label selector: only resources that it selects are concerned.
     #[arg(long, env = "TENURE_SELECTOR", value_parser = NonEmptyStringValueParser::new())]
     selector: Option<String>,

@@ -1,6 +1,6 @@
 //! What keeps an object whose remote value is to be restored when it goes: our finalizer, and how long it may stay.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,13 +45,15 @@ pub fn is_let_go(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && !is_held(meta)
 }
 
-/// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted
-/// takes no finalizer any more: to us it is gone.
+/// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted,
+/// or whose namespace is, takes no finalizer any more: to us it is gone.
 pub async fn hold<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Written {
     if is_held(meta) {
         return Written::Unchanged;
     }
-    if meta.deletion_timestamp.is_some() {
+    if meta.deletion_timestamp.is_some()
+        || context.namespaces.ends(meta.namespace.as_deref().unwrap_or_default())
+    {
         return Written::Gone;
     }
     let mut wanted = finalizers(meta).to_vec();
@@ -157,16 +159,33 @@ async fn write<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta, wanted:
 
 type Asked = Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>;
 
-/// Which namespaces are being deleted, as far as that was asked lately.
+/// Which namespaces are being deleted.
 #[derive(Debug, Default)]
-pub struct Namespaces(Mutex<HashMap<String, Asked>>);
+pub struct Namespaces {
+    /// As far as that was asked lately.
+    asked: Mutex<HashMap<String, Asked>>,
+    /// As far as a watch has told.
+    told: Mutex<HashSet<String>>,
+}
 
 impl Namespaces {
+    /// Whether a watch has told that a namespace is being deleted. Nothing in it is anybody's any more.
+    #[must_use]
+    pub fn ends(&self, name: &str) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    /// A watch tells whether a namespace is being deleted. True where that is news.
+    pub fn set_ending(&self, name: &str, ends: bool) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if ends { told.insert(name.to_owned()) } else { told.remove(name) }
+    }
+
     /// Whether a namespace is being deleted; false where that cannot be known. One question serves all who ask within a few
     /// seconds.
     async fn is_ending(&self, client: &Client, name: &str) -> bool {
         let place = {
-            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut places = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(places.entry(name.to_owned()).or_default())
         };
         let mut last = place.lock().await;
@@ -185,7 +204,7 @@ impl Namespaces {
 
     /// Drops what is not fresh any more; to be called now and then.
     pub fn purge(&self) {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, place| {
             Arc::strong_count(place) > 1
                 || place.try_lock().is_ok_and(|last| last.is_some_and(|(asked, _)| asked.elapsed() < FRESH))

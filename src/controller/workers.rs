@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::context::Context;
+use super::context::{Context, UNDISTURBED};
 use super::report::Reported;
 use super::store::{Entry, Key, Store};
 use super::undecodable;
@@ -151,6 +151,7 @@ async fn work<K: Reconciled>(context: Arc<Context>, key: Key, woken: Arc<Notify>
         let next = match K::store(&context).get(&key) {
             None if retired::<K>(&context, &key) => return,
             None => continue,
+            Some(_) if context.namespaces.ends(&key.namespace) => clock::instant() + UNDISTURBED,
             // Boxed, so that a task that waits for its next look is small.
             Some(Entry::Undecodable(meta)) => {
                 Box::pin(undecodable::report::<K>(&context, &meta, &mut reported)).await

@@ -1,6 +1,7 @@
 //! What stood there before comes back when a policy or a gateway goes, and deletion waits for it no longer than promised.
 
 mod alone;
+mod endings;
 mod finalizers;
 mod interrupted;
 mod patience;

@@ -44,7 +44,8 @@ pub fn operator_rules() -> Vec<PolicyRule> {
         rule("tenure.dev", &kinds, &["get", "list", "watch", "patch"]),
         rule("tenure.dev", &statuses, &["patch"]),
         rule("events.k8s.io", &["events"], &["create"]),
-        rule("", &["secrets", "configmaps", "namespaces"], &["get"]),
+        rule("", &["secrets", "configmaps"], &["get"]),
+        rule("", &["namespaces"], &["get", "watch"]),
     ]
 }
 
