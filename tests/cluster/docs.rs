@@ -1,8 +1,8 @@
 //! What the pages tell people to type is typed: each page's commands, in order, in a namespace of its own, by the real
 //! kubectl, with the operator at work on simulated systems; and what they show is what comes out.
 //!
-//! A block marked `sh` or `console` is run. One marked `not-run` is not, and says why in its first line. A YAML or CSV block
-//! that begins with `# NAME` is that file. `<!-- set-up: … -->` names what a page takes for granted.
+//! A block marked `sh` or `console` that calls one of our programs is run. One marked `not-run` is not; where it calls one, it
+//! says why in its first line. A YAML or CSV block that begins with `# NAME` is that file. `<!-- set-up: … -->` names what a page takes for granted.
 
 mod console;
 mod stand_in;
@@ -83,7 +83,13 @@ fn what_is_not_run_says_why_and_is_rare() {
     for page in pages(root()).unwrap() {
         let at = page.path.display();
         for block in page.blocks() {
-            if is_marked(&block, "not-run") {
+            let is_shell = matches!(block.info.first().map(String::as_str), Some("sh" | "console"));
+            let is_not_run = is_marked(&block, "not-run");
+            assert!(
+                !is_shell || is_not_run || calls(&block),
+                "{at}: this is not run, and not marked: {block:?}"
+            );
+            if is_not_run && calls(&block) {
                 let why = block.text.lines().next().and_then(|line| line.strip_prefix(EXCUSE));
                 assert!(
                     why.is_some_and(|why| why.len() > 15),
@@ -92,8 +98,7 @@ fn what_is_not_run_says_why_and_is_rare() {
                 excused += 1;
             }
             // A mark that nobody knows would hide a command.
-            let is_known = matches!(block.info.first().map(String::as_str), Some("sh" | "console"))
-                && block.info.iter().skip(1).all(|word| word == "not-run");
+            let is_known = is_shell && block.info.iter().skip(1).all(|word| word == "not-run");
             assert!(is_known || !calls(&block), "{at}: {block:?}");
         }
     }
