@@ -17,7 +17,7 @@ use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use super::Options;
 use super::api::Requests;
 use super::fixture::{Fixture, gateway, is_current, policy, ready, status};
-use super::process::Usage;
+use super::process::{Usage, load};
 
 const TIMEOUT: u64 = 28_800;
 const POLICY: &str = "fleet";
@@ -70,6 +70,7 @@ impl<'a> Job<'a> {
         applied.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
         let spec = json!({"timeoutSeconds": TIMEOUT, "interval": format!("{}s", options.interval)});
         fixture.apply(&policy(POLICY, spec)).await;
+        row("busy before the start", &format!("{} % of the machine", load().await?));
         let begun = clock::instant();
         let arguments = ["--namespaces", fixture.ns.name(), "--allow-cidr", "127.0.0.0/8"];
         let operator = Operator::spawn(&options.operator, fixture.kubeconfig(), &arguments)?;
@@ -102,8 +103,10 @@ impl<'a> Job<'a> {
         let proven = gateways.iter().filter(|gateway| status(gateway)["provenTimeoutSeconds"] == TIMEOUT);
         ensure!(proven.count() == answering, "the policy counts gateways as in sync that are not proven");
         let logins = self.fleet.requests().entries().into_iter().filter(|entry| entry.kind == Kind::Login);
-        if let Some(last) = logins.filter_map(|login| login.served_at).max() {
-            row("the last proving login", &seconds(last.duration_since(self.begun)));
+        let logins: Vec<Instant> = logins.filter_map(|login| login.served_at).collect();
+        if let (Some(first), Some(last)) = (logins.iter().min(), logins.iter().max()) {
+            let [first, last] = [first, last].map(|login| seconds(login.duration_since(self.begun)));
+            row("the first login, and the last that proves", &format!("{first}, {last}"));
         }
         row(&format!("the policy says {answering} in sync"), &seconds(elapsed));
         row("requests to each appliance until then", &each(&reading.appliances));

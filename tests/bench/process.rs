@@ -1,4 +1,4 @@
-//! What the kernel knows of the operator's process.
+//! What the kernel knows of the operator's process, and of the machine.
 
 use std::fs;
 use std::time::Duration;
@@ -43,4 +43,21 @@ impl Usage {
         let mebibytes = |kibibytes: u64| (kibibytes + 512) / 1024;
         format!("{} MiB, {} MiB", mebibytes(self.memory), mebibytes(self.peak))
     }
+}
+
+/// How busy the machine is for a second, in percent: what others do there is in every figure.
+pub async fn load() -> Result<u64> {
+    let read = || {
+        let stat = fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
+        let line = stat.lines().next().unwrap_or_default();
+        let times: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests are in user.
+        let idle: u64 = times.iter().skip(3).take(2).sum();
+        anyhow::Ok((times.iter().take(8).sum::<u64>(), idle))
+    };
+    let before = read()?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let after = read()?;
+    let passed = (after.0 - before.0).max(1);
+    Ok(100 - 100 * (after.1 - before.1).min(passed) / passed)
 }
