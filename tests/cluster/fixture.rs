@@ -58,7 +58,12 @@ impl Fixture {
 
     /// On an API server of its own, for what would disturb other tests.
     pub async fn alone(name: &str) -> Self {
-        let plane = ControlPlane::start(Options::default()).await.unwrap();
+        Self::alone_with(name, Options::default()).await
+    }
+
+    /// The same, where the API server is started with options.
+    pub async fn alone_with(name: &str, options: Options) -> Self {
+        let plane = ControlPlane::start(options).await.unwrap();
         install_crds(&plane, &root().join("crds")).await.unwrap();
         Self::on(Arc::new(plane), name, &operator_rules()).await
     }
