@@ -18,6 +18,7 @@ mod documents;
 mod finalizers;
 mod helm;
 mod life;
+mod names;
 mod neighbours;
 mod pods;
 mod rights;

@@ -15,8 +15,8 @@
 {{- end }}
 
 {{- define "tenure.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "tenure.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "tenure.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* The Pods of the Deployment, without those of the Job that stops it. */}}
