@@ -15,8 +15,8 @@ fn values() -> String {
 /// A value that users set.
 pub struct Documented {
     pub path: String,
-    default: Value,
-    description: String,
+    pub default: Value,
+    pub description: String,
 }
 
 /// Values by their comments that begin with two dashes, in the file's order.

@@ -15,6 +15,7 @@
 mod cluster;
 mod conformity;
 mod documents;
+mod environment;
 mod finalizers;
 mod helm;
 mod life;
