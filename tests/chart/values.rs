@@ -41,8 +41,20 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
         (json!({"operator": {"allowCidr": ["10.0.0.1"]}}), "at '/operator/allowCidr/0'"),
         (json!({"operator": {"minTimeout": "10m"}}), "at '/operator/minTimeout'"),
         (json!({"operator": {"retryRefusedLoginsAfter": "a day"}}), "at '/operator/retryRefusedLoginsAfter'"),
-        // The operator has ten seconds to finish its writes, and Kubernetes must not end it before.
-        (json!({"terminationGracePeriodSeconds": 10}), "at '/terminationGracePeriodSeconds'"),
+        (json!({"terminationGracePeriodSeconds": 20}), "at '/terminationGracePeriodSeconds'"),
+        (
+            json!({"rbac": {"scope": "namespaces", "namespaces": null}}),
+            "at '/rbac': missing property 'namespaces'",
+        ),
+        (
+            json!({"operator": {"minTimeout": 86400, "maxTimeout": 7200}}),
+            "operator.minTimeout must not be greater than operator.maxTimeout",
+        ),
+        (
+            json!({"podDisruptionBudget": {"maxUnavailable": null}}),
+            "podDisruptionBudget.maxUnavailable or podDisruptionBudget.minAvailable must be set",
+        ),
+        (json!({"prometheusRule": {"runbookBaseUrl": ""}}), "at '/prometheusRule/runbookBaseUrl'"),
         (json!({"leaderElection": {"enabled": false}}), "replicaCount must be 1"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name must name an account"),
     ];
