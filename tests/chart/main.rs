@@ -21,6 +21,7 @@ mod helm;
 mod life;
 mod names;
 mod neighbours;
+mod notes;
 mod nulls;
 mod parents;
 mod pods;

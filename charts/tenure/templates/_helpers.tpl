@@ -83,6 +83,19 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- end }}
 
+{{/* Labels that the selector selects, as JSON; nothing where it is more than a list of equalities, or none. */}}
+{{- define "tenure.selectedLabels" -}}
+{{- $selector := default "" .Values.operator.selector | replace " " "" }}
+{{- if regexMatch "^[-\\w./]+==?[-\\w.]*(,[-\\w./]+==?[-\\w.]*)*$" $selector }}
+{{- $labels := dict }}
+{{- range splitList "," $selector }}
+{{- $pair := regexSplit "==?" . 2 }}
+{{- $_ := set $labels (first $pair) (last $pair) }}
+{{- end }}
+{{- toJson $labels }}
+{{- end }}
+{{- end }}
+
 {{/* The whole of what tests/kit/src/access.rs lists, and nothing else. */}}
 {{- define "tenure.rules" -}}
 - apiGroups: [tenure.dev]
