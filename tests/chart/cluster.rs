@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tenure_kit::namespace::{TestNamespace, install_crds, until_served};
 use tenure_kit::operator::Operator;
 use tenure_kit::tools;
 use tenure_kit::x2::{FleetOptions, X2Fleet};
+use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::helm::{Helm, path, root, temporary, text};
@@ -88,6 +90,25 @@ impl Cluster {
             std::fs::write(folder.join(&name), std::fs::read(theirs.join(&name)).unwrap()).unwrap();
         }
         install_crds(&self.plane, &folder).await.unwrap();
+    }
+
+    /// Runs a script with kubectl in a folder, by default in this namespace. What it prints; it has to end well.
+    pub async fn shell(&self, namespace: &str, folder: &Path, script: &str) -> String {
+        let kubectl = tokio::task::spawn_blocking(control_plane::kubectl).await.unwrap().unwrap();
+        let mut kubeconfig = self.plane.kubeconfig().unwrap();
+        for context in &mut kubeconfig.contexts {
+            context.context.as_mut().unwrap().namespace = Some(namespace.to_owned());
+        }
+        let config = folder.join("kubeconfig");
+        std::fs::write(&config, serde_json::to_vec(&kubeconfig).unwrap()).unwrap();
+        let typed = format!("PATH='{}':$PATH\n{script}", path(kubectl.parent().unwrap()));
+        let mut bash = Command::new("bash");
+        bash.args(["-euo", "pipefail", "-c", &typed]).current_dir(folder).stdin(Stdio::null());
+        let output = bash.env("HOME", folder).env("KUBECONFIG", config).output();
+        let output = output.await.unwrap();
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{script}\n{}", said(&output.stderr));
+        said(&output.stdout)
     }
 
     pub async fn namespace(&self, prefix: &str) -> TestNamespace {

@@ -54,7 +54,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn monitoring() -> Value {
+pub fn monitoring() -> Value {
     json!({
         "serviceMonitor": {
             "enabled": true, "interval": "30s", "scrapeTimeout": "10s", "additionalLabels": {"a": "b"},
@@ -66,7 +66,7 @@ fn monitoring() -> Value {
     })
 }
 
-fn network() -> Value {
+pub fn network() -> Value {
     json!({"networkPolicy": {
         "enabled": true,
         "ingress": {"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]},
@@ -178,7 +178,7 @@ async fn write_schemas(client: &Client, folder: &Path) {
 }
 
 /// What kubeconform says of a text.
-fn check(schemas: &Path, manifests: &str) -> Value {
+pub fn check(schemas: &Path, manifests: &str) -> Value {
     let location = format!("{}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json", path(schemas));
     let mut kubeconform = Command::new(tools::kubeconform().unwrap());
     kubeconform.args(["-strict", "-summary", "-output", "json", "-schema-location", &location, "-"]);
@@ -188,7 +188,7 @@ fn check(schemas: &Path, manifests: &str) -> Value {
 }
 
 /// The folder of the schemas, asked for once.
-async fn schemas() -> &'static Path {
+pub async fn schemas() -> &'static Path {
     static SCHEMAS: OnceCell<PathBuf> = OnceCell::const_new();
     let ask = async || {
         let cluster = Cluster::alone().await;

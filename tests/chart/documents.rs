@@ -15,8 +15,8 @@ fn values() -> String {
 /// A value that users set.
 pub struct Documented {
     pub path: String,
-    default: Value,
-    description: String,
+    pub default: Value,
+    pub description: String,
 }
 
 /// Values by their comments that begin with two dashes, in the file's order.
@@ -122,7 +122,8 @@ fn the_schema_knows_the_values_and_no_others() {
     schema_paths(&schema, "", &mut paths);
     for path in paths {
         let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        let known = documented.contains(&path) || documented.contains(parent) || path == "global";
+        let helms = ["global", "enabled"].contains(&path.as_str());
+        let known = documented.contains(&path) || documented.contains(parent) || helms;
         assert!(known, "{path} is no value");
     }
 }
@@ -192,4 +193,29 @@ fn every_flag_can_be_set() {
         assert!(templates.contains(&format!("--{flag}")), "--{flag} is set by no value");
     }
     assert!(count >= 15, "only {count} flags were found: {help}");
+}
+
+/// A duration that a source names, in seconds.
+fn seconds(file: &str, name: &str) -> u64 {
+    let source = fs::read_to_string(root().join(file)).unwrap();
+    let value = source.split(&format!("const {name}: Duration = Duration::from_secs(")).nth(1);
+    let value =
+        value.and_then(|rest| rest.split(')').next()).unwrap_or_else(|| panic!("no {name} in {file}"));
+    value.parse().unwrap()
+}
+
+/// Kubernetes must not end a Pod that still finishes its writes, hands its Lease over, or sends its last traces.
+#[test]
+fn a_pod_has_the_time_that_the_operator_needs_to_end() {
+    let writes = seconds("src/cli/run.rs", "GRACE");
+    let (lease, traces) =
+        (seconds("src/leader.rs", "API_TIMEOUT"), seconds("src/telemetry/traces.rs", "LAST_FLUSH"));
+    let needed = writes + lease + traces;
+    let place = "terminationGracePeriodSeconds";
+    let schema: Value =
+        serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
+    assert!(schema["properties"][place]["minimum"].as_u64().unwrap() > needed);
+    let documented = documented().into_iter().find(|value| value.path == place).unwrap();
+    assert!(documented.description.contains(&format!("needs {needed} at the most")), "{needed}");
+    assert!(documented.default.as_u64().unwrap() > needed);
 }

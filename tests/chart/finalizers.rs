@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use kube::ResourceExt as _;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tenure_kit::access::token_kubeconfig;
 use tenure_kit::namespace::TestNamespace;
@@ -222,5 +222,59 @@ async fn the_hook_stops_the_operator_and_lets_go_what_it_held() {
         let left = home.api("ServiceAccount").await.unwrap().list(&kube::api::ListParams::default()).await;
         let left: Vec<String> = left.unwrap().items.iter().map(kube::ResourceExt::name_any).collect();
         assert_eq!(left, ["default"]);
+    }
+}
+
+/// What there is of a release and of its hook in a namespace.
+async fn left(namespace: &TestNamespace, release: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    let instance = ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"));
+    for kind in ["Deployment", "Service", "ServiceAccount", "Role", "RoleBinding", "Job"] {
+        let found = namespace.api(kind).await.unwrap().list(&instance).await.unwrap();
+        left.extend(found.items.iter().map(|object| format!("{kind}/{}", object.name_any())));
+    }
+    left
+}
+
+/// Where a namespace is gone, Helm cannot make the hook's Role in it. The page about uninstalling says what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_namespace_is_gone_the_release_is_told_or_goes_without_its_hook() {
+    let cluster = Cluster::alone().await;
+    for helm in Helm::BOTH {
+        cluster.remove_crds().await;
+        let home = cluster.namespace("home").await;
+        let release = Release { cluster: &cluster, helm, name: "tenure", namespace: &home };
+        let (gone, stays) = (cluster.namespace("gone").await, cluster.namespace("stays").await);
+        let values = |namespaces: &[&str]| json!({"rbac": {"scope": "namespaces", "namespaces": namespaces}});
+        release.apply("install", &chart(), &[], &values(&[gone.name(), stays.name()])).await.unwrap();
+        let told = Release { name: "told", ..release };
+        let mut others = values(&[gone.name(), stays.name()]);
+        others["crds"] = json!({"enabled": false});
+        told.apply("install", &chart(), &[], &others).await.unwrap();
+        held(&stays, "berlin", "berlin").await;
+        let name = gone.name().to_owned();
+        gone.delete(SOON).await.unwrap();
+
+        // Who thinks of it in time takes the namespace out, and the hook can be made.
+        others["rbac"]["namespaces"] = json!([stays.name()]);
+        told.apply("upgrade", &chart(), &[], &others).await.unwrap();
+        told.run(&["uninstall", "told", "--no-hooks"], &Value::Null).await.unwrap();
+        assert_eq!(left(&home, "told").await, [""; 0]);
+
+        let refusal = release.run(&["uninstall", "tenure"], &Value::Null).await.unwrap_err();
+        assert!(refusal.contains(&format!("namespaces \"{name}\" not found")), "{helm:?}: {refusal}");
+        let refusal = release.apply("upgrade", &chart(), &[], &values(&[stays.name()])).await.unwrap_err();
+        assert!(refusal.contains("has no deployed releases"), "{helm:?}: {refusal}");
+
+        let scale = "kubectl scale deployment/tenure --replicas=0";
+        cluster.shell(home.name(), &temporary("gone"), scale).await;
+        let text = printed(&release_finalizers(&cluster, &["--namespaces", stays.name()]).await);
+        assert!(text.ends_with("Let go: 4. Nothing was restored.\n"), "{text}");
+        release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+        for namespace in [&home, &stays] {
+            let rest = "kubectl delete serviceaccounts,roles,rolebindings --selector app.kubernetes.io/instance=tenure";
+            cluster.shell(namespace.name(), &temporary("gone"), rest).await;
+            assert_eq!(left(namespace, "tenure").await, [""; 0], "{helm:?}");
+        }
     }
 }

@@ -41,8 +41,13 @@ impl Helm {
 
     /// What the chart renders, hooks included, as text.
     pub fn template(self, values: &Value) -> Result<String, String> {
+        self.template_as("tenure", NAMESPACE, values)
+    }
+
+    /// The same for a release of another name and place.
+    pub fn template_as(self, release: &str, namespace: &str, values: &Value) -> Result<String, String> {
         let chart = chart();
-        self.run(&["template", "tenure", path(&chart), "--namespace", NAMESPACE, "--values", "-"], values)
+        self.run(&["template", release, path(&chart), "--namespace", namespace, "--values", "-"], values)
     }
 
     /// What the chart renders, hooks included.

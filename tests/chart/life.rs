@@ -112,6 +112,76 @@ async fn helm_4_upgrades_what_helm_3_has_installed() {
     four.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
 }
 
+/// As the page about upgrading says: the former operator is there again, with the former kinds, and what users have declared stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_puts_the_former_operator_and_kinds_back() {
+    let cluster = Cluster::alone().await;
+    for helm in Helm::BOTH {
+        cluster.remove_crds().await;
+        let (home, tenant) = (cluster.namespace("home").await, cluster.namespace("tenant").await);
+        let release = Release { cluster: &cluster, helm, name: "tenure", namespace: &home };
+        let role = async || {
+            let role = home.get("ClusterRole", &format!("{}:tenure", home.name())).await.unwrap();
+            role.data["rules"].clone()
+        };
+        release.apply("install", &root().join(EARLIER), &[], &json!({})).await.unwrap();
+        equip(&tenant, &fleet(), json!({"timeoutSeconds": 28800})).await;
+        let declared = (uid(&tenant, "X2Gateway", "x2").await, uid(&tenant, "TokenPolicy", "short").await);
+        let (deployment, rules) = (release.deployment().await.data["spec"].take(), role().await);
+
+        let package = helm.package();
+        for _ in 0..2 {
+            release.apply("upgrade", &package, &[], &json!({})).await.unwrap();
+            edit_in_new_schema(&tenant, &json!({"spec": {"rollout": {}}})).await;
+            assert!(crds_are_new(&cluster).await);
+            assert_ne!(release.deployment().await.data["spec"], deployment);
+            assert_ne!(role().await, rules);
+
+            release.run(&["rollback", "tenure"], &Value::Null).await.unwrap();
+            assert!(!crds_are_new(&cluster).await, "{helm:?}");
+            assert_eq!(release.deployment().await.data["spec"], deployment, "{helm:?}");
+            assert_eq!(role().await, rules, "{helm:?}");
+            let kept = (uid(&tenant, "X2Gateway", "x2").await, uid(&tenant, "TokenPolicy", "short").await);
+            assert_eq!(kept, declared, "{helm:?}");
+            let policy = tenant.get("TokenPolicy", "short").await.unwrap();
+            assert_eq!(policy.data["spec"]["timeoutSeconds"], 28800);
+        }
+        release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+    }
+}
+
+/// Kinds of an earlier version that `kubectl apply -f crds/` has installed become a release's own, and new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_takes_over_the_kinds_that_kubectl_has_installed() {
+    let cluster = Cluster::alone().await;
+    for helm in Helm::BOTH {
+        cluster.remove_crds().await;
+        let home = cluster.namespace("home").await;
+        let earlier = root().join(EARLIER);
+        let rendered = helm.run(&["template", "tenure", path(&earlier)], &Value::Null).unwrap();
+        let folder = temporary("crds");
+        for mut crd in objects(&rendered).into_iter().filter(|o| o["kind"] == "CustomResourceDefinition") {
+            let name = crd["metadata"]["name"].clone();
+            crd["metadata"] = json!({"name": name});
+            std::fs::write(folder.join(format!("{}.json", text(&name))), crd.to_string()).unwrap();
+        }
+        cluster.shell(home.name(), &folder, "for crd in *.dev.json; do kubectl apply -f $crd; done").await;
+        let release = Release { cluster: &cluster, helm, name: "tenure", namespace: &home };
+        let refusal = release.apply("install", &chart(), &[], &json!({})).await.unwrap_err();
+        assert!(refusal.contains("invalid ownership metadata"), "{helm:?}: {refusal}");
+        // Helm 4 goes by field managers, and kubectl is another one.
+        let more: &[&str] = if helm == Helm::Three {
+            &["--take-ownership"]
+        } else {
+            &["--take-ownership", "--force-conflicts"]
+        };
+        release.apply("install", &chart(), more, &json!({})).await.unwrap();
+        assert!(crds_are_new(&cluster).await);
+        release.apply("upgrade", &chart(), &[], &json!({"replicaCount": 3})).await.unwrap();
+        release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+    }
+}
+
 /// Without an election there is no moment with two operators, which an upgrade changes in both directions.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_election_is_switched_off_and_on() {

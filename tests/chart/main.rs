@@ -15,10 +15,15 @@
 mod cluster;
 mod conformity;
 mod documents;
+mod environment;
 mod finalizers;
 mod helm;
 mod life;
+mod names;
 mod neighbours;
+mod notes;
+mod nulls;
+mod parents;
 mod pods;
 mod rights;
 mod values;

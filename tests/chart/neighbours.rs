@@ -1,4 +1,4 @@
-//! Releases side by side, objects of our kinds among a release's own, and what Helm tells its user of both.
+//! Releases side by side, and objects of our kinds among a release's own.
 
 use serde_json::{Value, json};
 
@@ -77,41 +77,5 @@ async fn our_kinds_in_extra_objects_need_the_crds_first() {
         home.get("TokenPolicy", "mine").await.unwrap();
         release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
         home.wait_until_gone("TokenPolicy", "mine", SOON).await.unwrap();
-    }
-}
-
-/// Helm 3 renders no notes without a cluster.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_notes_say_what_to_do_next() {
-    let cluster = Cluster::alone().await;
-    let home = cluster.namespace("notes").await;
-    let cases = [
-        (json!({}), vec!["rollout status deployment/tenure", "kind: TokenPolicy"], vec!["WARNING"]),
-        (
-            json!({"rbac": {"scope": "namespaces", "namespaces": ["a", "b"]}}),
-            vec!["works in a, b only"],
-            vec!["WARNING"],
-        ),
-        (json!({"crds": {"enabled": false}}), vec!["leaves the CRDs to another one"], vec!["WARNING"]),
-        (json!({"crds": {"keep": false}}), vec!["WARNING: crds.keep is false"], vec![]),
-        (
-            json!({"releaseFinalizers": {"enabled": false}}),
-            vec!["WARNING: no Job will release finalizers"],
-            vec![],
-        ),
-        (json!({"rbac": {"create": false}}), vec!["WARNING: rbac.create is false"], vec![]),
-    ];
-    for (values, words, never) in cases {
-        for helm in Helm::BOTH {
-            let release = Release { cluster: &cluster, helm, name: "tenure", namespace: &home };
-            let printed = release.apply("install", &chart(), &["--dry-run=client"], &values).await.unwrap();
-            let notes = printed.split_once("\nNOTES:\n").expect("there are notes").1;
-            for word in &words {
-                assert!(notes.contains(word), "{helm:?} {values}: {notes}");
-            }
-            for word in &never {
-                assert!(!notes.contains(word), "{helm:?} {values}: {notes}");
-            }
-        }
     }
 }

@@ -10,6 +10,7 @@ use kube::discovery::Discovery;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tenure_kit::access::{lease_rules, operator_rules};
+use tenure_kit::namespace::TestNamespace;
 
 use super::cluster::*;
 use super::helm::*;
@@ -286,4 +287,71 @@ async fn in_scope_namespaces_other_namespaces_are_closed() {
         differences(&cluster.client, &account, Some(home.name()), &BTreeSet::from([create_leases()])).await;
     assert_eq!(wrong, [""; 0]);
     release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+}
+
+/// What the hook of `helm uninstall` runs under, made as Helm makes it.
+async fn hooks_account(home: &TestNamespace, values: &Value) -> (String, Vec<Value>) {
+    let rendered = Helm::Four.template_as("tenure", home.name(), values).unwrap();
+    let mut hooks = objects(&rendered);
+    hooks.retain(|object| {
+        object["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete" && object["kind"] != "Job"
+    });
+    for object in &hooks {
+        home.apply_yaml(&object.to_string()).await.unwrap();
+    }
+    (format!("{}:tenure-release-finalizers", home.name()), hooks)
+}
+
+/// To see the operator's Pods end.
+fn pods() -> BTreeSet<Right> {
+    ["list", "watch"].map(|verb| (String::new(), "pods".to_owned(), None, verb.to_owned())).into()
+}
+
+/// To let go what the operator holds.
+fn letting_go() -> BTreeSet<Right> {
+    let kinds = ["x2gateways", "tokenpolicies", "konaservers", "customertokenttls"];
+    let right = |kind: &str, verb: &str| ("tenure.dev".to_owned(), kind.to_owned(), None, verb.to_owned());
+    kinds.iter().flat_map(|kind| ["list", "patch"].map(|verb| right(kind, verb))).collect()
+}
+
+/// Of all Deployments it may scale its own, and nothing else.
+async fn assert_scales_only_its_own(cluster: &Cluster, account: &str, namespace: &str) {
+    for resource in ["deployments", "deployments/scale", "deployments/status"] {
+        for (name, verb) in ["tenure", "another"].iter().flat_map(|name| VERBS.map(|verb| (name, verb))) {
+            let mut question = question("apps", resource, verb, Some(namespace));
+            question.name = Some((*name).to_owned());
+            let expected = (resource, *name, verb) == ("deployments/scale", "tenure", "patch");
+            assert_eq!(may(&cluster.client, account, &question).await, expected, "{question:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hook_may_stop_the_operator_and_let_go_what_it_holds_and_nothing_else() {
+    let cluster = Cluster::alone().await;
+    cluster.install_crds().await;
+    let (own, other) = (cluster.namespace("own").await, cluster.namespace("other").await);
+    let everything: BTreeSet<Right> = pods().union(&letting_go()).cloned().collect();
+    let scope = json!({"rbac": {"scope": "namespaces", "namespaces": [own.name()]}});
+    let none = BTreeSet::new;
+    let cases = [
+        (json!({}), [everything, letting_go(), letting_go(), letting_go()]),
+        (scope, [pods(), letting_go(), none(), none()]),
+    ];
+    for (values, expected) in cases {
+        let home = cluster.namespace("home").await;
+        let (account, hooks) = hooks_account(&home, &values).await;
+        let own = Some(own.name());
+        let first = question("tenure.dev", "customertokenttls", "patch", own);
+        until_granted(&cluster.client, &account, &first).await;
+        until_granted(&cluster.client, &account, &question("", "pods", "list", Some(home.name()))).await;
+        for (namespace, expected) in [Some(home.name()), own, Some(other.name()), None].iter().zip(expected) {
+            let wrong = differences(&cluster.client, &account, *namespace, &expected).await;
+            assert_eq!(wrong, [""; 0], "{values} {namespace:?}");
+        }
+        assert_scales_only_its_own(&cluster, &account, home.name()).await;
+        for hook in hooks.iter().filter(|hook| text(&hook["kind"]).starts_with("ClusterRole")) {
+            home.delete_object(text(&hook["kind"]), text(&hook["metadata"]["name"])).await.unwrap();
+        }
+    }
 }

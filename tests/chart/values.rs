@@ -41,8 +41,20 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
         (json!({"operator": {"allowCidr": ["10.0.0.1"]}}), "at '/operator/allowCidr/0'"),
         (json!({"operator": {"minTimeout": "10m"}}), "at '/operator/minTimeout'"),
         (json!({"operator": {"retryRefusedLoginsAfter": "a day"}}), "at '/operator/retryRefusedLoginsAfter'"),
-        // The operator has ten seconds to finish its writes, and Kubernetes must not end it before.
-        (json!({"terminationGracePeriodSeconds": 10}), "at '/terminationGracePeriodSeconds'"),
+        (json!({"terminationGracePeriodSeconds": 20}), "at '/terminationGracePeriodSeconds'"),
+        (
+            json!({"rbac": {"scope": "namespaces", "namespaces": null}}),
+            "at '/rbac': missing property 'namespaces'",
+        ),
+        (
+            json!({"operator": {"minTimeout": 86400, "maxTimeout": 7200}}),
+            "operator.minTimeout must not be greater than operator.maxTimeout",
+        ),
+        (
+            json!({"podDisruptionBudget": {"maxUnavailable": null}}),
+            "podDisruptionBudget.maxUnavailable or podDisruptionBudget.minAvailable must be set",
+        ),
+        (json!({"prometheusRule": {"runbookBaseUrl": ""}}), "at '/prometheusRule/runbookBaseUrl'"),
         (json!({"leaderElection": {"enabled": false}}), "replicaCount must be 1"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name must name an account"),
     ];
@@ -154,6 +166,44 @@ fn alerts_and_dashboard_come_through_untouched() {
     }
 }
 
+/// A link may lead to where a user has put the pages.
+#[test]
+fn every_alert_links_to_its_page_at_the_base_url() {
+    let bases = [
+        ("https://tenure.dev/docs/runbooks", json!({})),
+        ("https://wiki.example.net/t#a", json!({"runbookBaseUrl": "https://wiki.example.net/t#a"})),
+        ("http://wiki/runbooks", json!({"runbookBaseUrl": "http://wiki/runbooks/"})),
+    ];
+    for (base, mut values) in bases {
+        values["enabled"] = json!(true);
+        for helm in Helm::BOTH {
+            let rendered = helm.render(&json!({"prometheusRule": values}));
+            let (kind, name) = RULE;
+            let groups = find(&rendered, kind, name).unwrap()["spec"]["groups"].as_array().unwrap().clone();
+            let rules: Vec<&Value> =
+                groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+            assert!(rules.len() >= 7, "{}", rules.len());
+            for rule in rules {
+                let link = format!("{base}/{}.md", text(&rule["alert"]));
+                assert_eq!(rule["annotations"]["runbook_url"], link, "{helm:?}");
+            }
+        }
+    }
+}
+
+/// A key that came twice would be no YAML.
+#[test]
+fn users_choose_the_container_that_kubectl_shows() {
+    const KEY: &str = "kubectl.kubernetes.io/default-container";
+    for helm in Helm::BOTH {
+        for (annotations, shown) in [(json!({}), "tenure"), (json!({KEY: "sidecar"}), "sidecar")] {
+            let rendered = helm.render(&json!({"podAnnotations": annotations}));
+            let deployment = find(&rendered, DEPLOYMENT.0, DEPLOYMENT.1).unwrap();
+            assert_eq!(deployment["spec"]["template"]["metadata"]["annotations"], json!({KEY: shown}));
+        }
+    }
+}
+
 #[test]
 fn labels_of_users_never_replace_the_charts_own() {
     let labels = json!({"app.kubernetes.io/instance": "other", "team": "net"});
@@ -166,6 +216,10 @@ fn labels_of_users_never_replace_the_charts_own() {
     for object in &rendered {
         assert_eq!(object["metadata"]["labels"]["team"], "net", "{}", object["metadata"]["name"]);
     }
+    let aggregated = "rbac.authorization.k8s.io/aggregate-to-view";
+    let rendered = Helm::Four.render(&json!({"commonLabels": {aggregated: "false"}}));
+    let role = find(&rendered, "ClusterRole", "tenure-system:tenure:view").unwrap();
+    assert_eq!(role["metadata"]["labels"][aggregated], "true");
 }
 
 #[test]

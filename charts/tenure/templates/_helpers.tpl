@@ -15,8 +15,8 @@
 {{- end }}
 
 {{- define "tenure.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "tenure.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "tenure.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* The Pods of the Deployment, without those of the Job that stops it. */}}
@@ -31,7 +31,7 @@ app.kubernetes.io/component: operator
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
 {{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
-{{- merge $own .Values.commonLabels | toYaml }}
+{{- merge $own (default dict .Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{/* Labels of the Pods of a component: the list of the root and its name. */}}
@@ -39,12 +39,12 @@ app.kubernetes.io/component: operator
 {{- $root := index . 0 }}
 {{- $own := include "tenure.labels" $root | fromYaml }}
 {{- $_ := set $own "app.kubernetes.io/component" (index . 1) }}
-{{- merge $own $root.Values.podLabels | toYaml }}
+{{- merge $own (default dict $root.Values.podLabels) | toYaml }}
 {{- end }}
 
 {{/* Labels of an object: the list of the root and of what a value adds. */}}
 {{- define "tenure.moreLabels" -}}
-{{- merge (include "tenure.labels" (index . 0) | fromYaml) (index . 1) | toYaml }}
+{{- merge (include "tenure.labels" (index . 0) | fromYaml) (default dict (index . 1)) | toYaml }}
 {{- end }}
 
 {{- define "tenure.serviceAccountName" -}}
@@ -80,6 +80,19 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- with .Values.operator.selector }}
 - {{ printf "--selector=%s" . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Labels that the selector selects, as JSON; nothing where it is more than a list of equalities, or none. */}}
+{{- define "tenure.selectedLabels" -}}
+{{- $selector := default "" .Values.operator.selector | replace " " "" }}
+{{- if regexMatch "^[-\\w./]+==?[-\\w.]*(,[-\\w./]+==?[-\\w.]*)*$" $selector }}
+{{- $labels := dict }}
+{{- range splitList "," $selector }}
+{{- $pair := regexSplit "==?" . 2 }}
+{{- $_ := set $labels (first $pair) (last $pair) }}
+{{- end }}
+{{- toJson $labels }}
 {{- end }}
 {{- end }}
 

@@ -308,6 +308,14 @@ fn alerts() -> Vec<Case> {
         labelled("prometheusRule.additionalLabels", RULE).beside(on("prometheusRule")),
         goes("prometheusRule.annotations", label(), RULE, "/metadata/annotations")
             .beside(on("prometheusRule")),
+        makes(
+            "prometheusRule.runbookBaseUrl",
+            json!("https://wiki.example.net/t"),
+            RULE,
+            "/spec/groups/0/rules/0/annotations/runbook_url",
+            json!("https://wiki.example.net/t/TenureOperatorDown.md"),
+        )
+        .beside(on("prometheusRule")),
         makes("dashboards.enabled", json!(true), DASHBOARD, sidecars, json!("1")),
         labelled("dashboards.labels", DASHBOARD).beside(on("dashboards")),
         goes("dashboards.annotations", label(), DASHBOARD, "/metadata/annotations").beside(on("dashboards")),
