@@ -112,20 +112,28 @@ impl Election {
     /// Gives the lease away, so that a standby takes it at once. To be called when nothing is under way any more.
     pub async fn hand_over(mut self) {
         self.term.send_replace(Term::OVER);
+        match tokio::time::timeout(API_TIMEOUT, self.give_away()).await {
+            Ok(true) => tracing::info!("the lease is handed over"),
+            Ok(false) | Err(_) => tracing::info!("the lease is left to expire"),
+        }
+    }
+
+    /// False where it is not ours, or cannot be given away.
+    async fn give_away(&mut self) -> bool {
         // A renewal of ours may have arrived whose answer has not.
         for _ in 0..2 {
             let Some(observed) =
                 self.observed.as_ref().filter(|one| one.is_held_by(&self.candidacy.identity))
             else {
-                return;
+                return false;
             };
             match self.replace(observed.released(clock::now().0)).await {
-                Ok(_) => return tracing::info!("the lease is handed over"),
+                Ok(_) => return true,
                 Err(Failure::Overtaken) if self.look().await.is_ok() => {}
-                Err(_) => break,
+                Err(_) => return false,
             }
         }
-        tracing::info!("the lease is left to expire");
+        false
     }
 
     /// One try to take the lease. False where somebody else has it.

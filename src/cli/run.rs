@@ -61,7 +61,10 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
         options.min_timeout <= options.max_timeout,
         "--min-timeout must not be greater than --max-timeout"
     );
-    let ended = tokio::runtime::Runtime::new()?.block_on(operate(options));
+    let runtime = tokio::runtime::Runtime::new()?;
+    let ended = runtime.block_on(operate(options));
+    // A resolver that hangs holds nobody up.
+    runtime.shutdown_background();
     traces.into_iter().for_each(Traces::flush);
     ended
 }

@@ -4,15 +4,21 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tenure_kit::faults::{Fault, Gate};
+use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::requests::{Counts, Kind};
 
 use super::fixture::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shows_its_metrics_and_its_health() {
+    const ID: &str = "1d2b7a10-0f2c-11ee-be56-0242ac120002";
     let fleet = fleet(1);
+    let kona = KonaServer::start(KonaOptions::default()).unwrap();
+    kona.add_customer(ID, "Acme");
     let mut f = Fixture::new("metrics").await;
     f.credentials(&fleet).await;
+    f.kona(&kona).await;
+    f.apply(&customer("acme", ID, 3600, 86_400)).await;
     f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
     f.start_with(&[
@@ -24,6 +30,7 @@ async fn shows_its_metrics_and_its_health() {
     ])
     .await;
     f.reason("TokenPolicy", "short", "InSync").await;
+    f.reason("KonaServer", "kona", "InSync").await;
     assert_eq!(f.operator().get("/healthz").await.unwrap().0, 200);
     assert_eq!(f.operator().get("/readyz").await.unwrap().0, 200);
     assert_eq!(f.operator().get("/nothing").await.unwrap().0, 404);
@@ -41,6 +48,8 @@ async fn shows_its_metrics_and_its_health() {
         &format!(
             r#"tenure_last_success_timestamp_seconds{{kind="X2Gateway",namespace="{namespace}",name="x2-1"}} "#
         ),
+        &format!(r#"tenure_customers{{server="kona",namespace="{namespace}",state="inSync"}} 1"#),
+        &format!(r#"tenure_resources{{kind="X2Gateway",namespace="{namespace}",reason="InSync"}} 1"#),
         "tenure_leader 1",
         "tenure_panics_total 0",
         "tenure_build_info{version=",
@@ -52,6 +61,11 @@ async fn shows_its_metrics_and_its_health() {
     f.reason("X2Gateway", "x2-1", "Unmanaged").await;
     let metrics = f.operator().metrics().await.unwrap();
     assert!(!metrics.contains("tenure_gateways{"), "{metrics}");
+    for (kind, name) in [("X2Gateway", "x2-1"), ("CustomerTokenTtl", "acme"), ("KonaServer", "kona")] {
+        f.ns.delete_object(kind, name).await.unwrap();
+    }
+    let all_gone = async { while f.operator().metrics().await.unwrap().contains(f.ns.name()) {} };
+    tokio::time::timeout(SOON, all_gone).await.expect("no series tells of what is gone");
     f.finish().await;
 }
 

@@ -68,6 +68,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.paths.add(urlsplit(self.path).path)
+        self.server.authorizations.add(self.headers["Authorization"])
         watch = "watch=" in self.path
         content = b"" if watch else json.dumps({"kind": "List", "metadata": {"resourceVersion": "1"}, "items": []}).encode()
         self.send_response(200)
@@ -94,6 +95,7 @@ class ApiServer(http.server.ThreadingHTTPServer):
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Handler)
         self.paths = set()
+        self.authorizations = set()
         # Why connections broke, such as a client that does not trust the certificate.
         self.refusals = queue.Queue()
         self.ending = threading.Event()

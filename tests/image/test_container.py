@@ -12,6 +12,7 @@ from cluster import NAME, RESOLVER, ApiServer, NameServer
 from container import Container
 
 ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 class Commands(unittest.TestCase):
@@ -46,21 +47,27 @@ class Operator(unittest.TestCase):
         self.api = ApiServer(self.folder)
         self.addCleanup(self.api.close)
 
-    def operator(self, authority=None, roots=None):
-        files = {
-            # As a kubelet writes it.
-            "/etc/resolv.conf": f"nameserver {RESOLVER}\nsearch tenure.svc.cluster.local svc.cluster.local\noptions ndots:5\n",
-            "/kubeconfig": self.api.kubeconfig(authority),
-        }
-        mounts = [("/ca.crt", self.api.authority)]
-        for target, content in files.items():
+    def container(self, environment, files, mounts):
+        # As a kubelet writes it.
+        resolver = f"nameserver {RESOLVER}\nsearch tenure.svc.cluster.local svc.cluster.local\noptions ndots:5\n"
+        for target, content in {**files, "/etc/resolv.conf": resolver}.items():
             source = self.folder / Path(target).name
             source.write_text(content)
-            mounts.append((target, source))
-        if roots:
-            mounts.append((ROOTS, roots))
-        environment = ["KUBECONFIG=/kubeconfig", "TENURE_LISTEN=127.0.0.1:0"]
-        return Container(oci.images()[oci.OURS], [], environment, mounts)
+            mounts = [*mounts, (target, source)]
+        return Container(oci.images()[oci.OURS], [], [*environment, "TENURE_LISTEN=127.0.0.1:0"], mounts)
+
+    def operator(self, authority=None, roots=None):
+        mounts = [("/ca.crt", self.api.authority), *([(ROOTS, roots)] if roots else [])]
+        return self.container(["KUBECONFIG=/kubeconfig"], {"/kubeconfig": self.api.kubeconfig(authority)}, mounts)
+
+    def test_in_a_pod_it_uses_its_account_and_stands_for_election(self):
+        environment = [f"KUBERNETES_SERVICE_HOST={NAME}", f"KUBERNETES_SERVICE_PORT={self.api.server_address[1]}"]
+        files = {f"{ACCOUNT}/token": "its-token", f"{ACCOUNT}/namespace": "its-own"}
+        with self.container(environment, files, [(f"{ACCOUNT}/ca.crt", self.api.authority)]) as container:
+            container.line("standing by")
+            container.line("the lease cannot be taken or renewed")
+        self.assertEqual(self.api.authorizations, {"Bearer its-token"})
+        self.assertIn("/apis/coordination.k8s.io/v1/namespaces/its-own/leases/tenure", self.api.paths)
 
     def test_works_as_nobody_special_and_ends_when_told_to(self):
         with self.operator(authority="/ca.crt") as container:

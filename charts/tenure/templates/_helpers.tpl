@@ -113,13 +113,17 @@ app.kubernetes.io/component: operator
   resourceNames: {{ toJson . }}
   verbs: [get]
 - apiGroups: [""]
-  resources: [configmaps, namespaces]
+  resources: [configmaps]
   verbs: [get]
 {{- else }}
 - apiGroups: [""]
-  resources: [secrets, configmaps, namespaces]
+  resources: [secrets, configmaps]
   verbs: [get]
 {{- end }}
+- apiGroups: [""]
+  resources: [namespaces]
+  # Their end takes away rights that are in them.
+  verbs: [get{{ if .Values.rbac.namespaces }}, watch{{ end }}]
 {{- end }}
 
 {{- define "tenure.releaseFinalizers.name" -}}

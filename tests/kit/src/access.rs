@@ -28,7 +28,7 @@ const TOKEN_SECONDS: i64 = 12 * 3600;
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// The operator's rights, all of them: what its chart grants.
+/// The operator's rights, all of them: what its chart grants in some namespaces. In all of them it watches none.
 #[must_use]
 pub fn operator_rules() -> Vec<PolicyRule> {
     let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
