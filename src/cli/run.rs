@@ -110,8 +110,9 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         }
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
-    let mut watches = Watches::begin(&context, &watching, &options.scope.scopes(), &mut tasks);
-    let endings = endings::watch(&context, &watching, &options.scope.namespaces);
+    let scopes = options.scope.scopes();
+    let mut watches = Watches::begin(&context, &watching, &scopes, &mut tasks);
+    let endings = endings::watch(&context, &watching, &scopes);
     let mut signals = Signals::new()?;
     let told = tokio::select! {
         Superseded = work(&context, &mut watches, &mut election, endings) => false,

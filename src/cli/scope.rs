@@ -1,5 +1,7 @@
 //! Which resources a command concerns.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
@@ -13,7 +15,7 @@ const LONGEST: usize = 63;
 pub(super) struct Selection {
     /// Namespaces to work in, separated by commas [default: all]
     #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
-    pub(super) namespaces: Vec<String>,
+    namespaces: Vec<String>,
     /// Label selector: only resources that it selects are concerned.
     #[arg(long, env = "TENURE_SELECTOR", value_parser = NonEmptyStringValueParser::new())]
     selector: Option<String>,
@@ -25,7 +27,11 @@ impl Selection {
         let scope = |namespace| Scope { namespace, selector: self.selector.clone() };
         match self.namespaces.as_slice() {
             [] => vec![scope(None)],
-            some => some.iter().cloned().map(|namespace| scope(Some(namespace))).collect(),
+            some => {
+                // Each once, whoever names it twice.
+                let names: BTreeSet<&String> = some.iter().collect();
+                names.into_iter().map(|namespace| scope(Some(namespace.clone()))).collect()
+            }
         }
     }
 }

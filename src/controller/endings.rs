@@ -10,52 +10,62 @@ use std::time::Duration;
 
 use futures::{TryStreamExt as _, future};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Client;
-use kube::api::{GetParams, PartialObjectMeta, Request, WatchEvent};
+use kube::api::{GetParams, ObjectMeta, PartialObjectMeta, Request, WatchEvent};
+use kube::{Api, Client};
+use tokio::time::Instant;
 
-use super::context::Context;
+use super::context::{Context, UNDISTURBED};
 use super::report::Written;
 use super::restore;
-use super::store::Key;
-use super::workers::{Reconciled, wake};
+use super::watch::Scope;
+use super::workers::{Reconciled, wake_all};
 use crate::clock;
-use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
+use crate::crd::{CustomerTokenTtl, TokenPolicy, X2Gateway};
 
-/// Wait after a watch that ended or could not be begun; up to twice as long.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Wait after a watch that could not be begun, or has ended at once: the first, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The same where we may not watch a namespace, or where there is none.
 const REFUSED: Duration = Duration::from_mins(1);
-/// Wait after a finalizer that could not be taken off.
-const RETRY: Duration = Duration::from_millis(500);
-/// Tries to take it off: as long as our rights may last.
-const TRIES: u32 = 10;
+/// A watch that has lasted so long is begun anew at once.
+const LASTED: Duration = Duration::from_secs(10);
+/// Wait after a finalizer that could not be taken off: our rights may last a few seconds more.
+const RETRY: Duration = Duration::from_secs(2);
 
-/// Watches these namespaces, each by itself, for ever.
-pub async fn watch(context: &Arc<Context>, client: &Client, namespaces: &[String]) -> Infallible {
-    let mut each = Vec::new();
-    for namespace in namespaces {
-        each.push(async move {
-            let mut told = false;
-            loop {
-                let wait = match follow(context, client, namespace).await {
-                    Err(kube::Error::Api(status)) if status.code == 403 => {
-                        if !std::mem::replace(&mut told, true) {
-                            tracing::warn!(
-                                namespace,
-                                "the operator may not watch its namespace, whose deletion may have to wait for `tenure \
-                                 release-finalizers`: grant it get and watch on namespaces in its Role there"
-                            );
-                        }
-                        REFUSED
-                    }
-                    Ok(()) | Err(_) => AGAIN,
-                };
-                tokio::time::sleep(wait.mul_f64(1.0 + clock::random())).await;
-            }
-        });
-    }
-    future::join_all(each).await;
+/// Watches the namespaces of these scopes, each by itself, for ever.
+pub async fn watch(context: &Arc<Context>, client: &Client, scopes: &[Scope]) -> Infallible {
+    let namespaces = scopes.iter().filter_map(|scope| scope.namespace.as_deref());
+    future::join_all(namespaces.map(|namespace| keep_watching(context, client, namespace))).await;
     future::pending().await
+}
+
+async fn keep_watching(context: &Arc<Context>, client: &Client, namespace: &str) -> Infallible {
+    let (mut wait, mut told) = (AGAIN.0, false);
+    loop {
+        let begun = clock::instant();
+        let ended = follow(context, client, namespace).await;
+        if begun.elapsed() >= LASTED {
+            (wait, told) = (AGAIN.0, false);
+            continue;
+        }
+        let code = match ended {
+            Err(kube::Error::Api(status)) => status.code,
+            Ok(()) | Err(_) => 0,
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(
+                namespace,
+                code,
+                "the namespace cannot be watched: if there is one, grant the operator get and watch on namespaces in it, \
+                 or its deletion may have to wait for `tenure release-finalizers`"
+            );
+        }
+        if code == 403 {
+            reopen(context, client, namespace).await;
+        }
+        let pause = if code == 403 { REFUSED } else { wait };
+        tokio::time::sleep(pause.mul_f64(1.0 + clock::random())).await;
+        wait = (2 * wait).min(AGAIN.1);
+    }
 }
 
 /// Follows one namespace until the watch ends.
@@ -65,69 +75,56 @@ async fn follow(context: &Arc<Context>, client: &Client, namespace: &str) -> kub
     let request = request.map_err(kube::Error::BuildRequest)?;
     let mut events = Box::pin(client.request_events::<PartialObjectMeta<Namespace>>(request).await?);
     while let Some(event) = events.try_next().await? {
-        let ends = match event {
-            WatchEvent::Added(now) | WatchEvent::Modified(now) => now.metadata.deletion_timestamp.is_some(),
-            WatchEvent::Deleted(_) => false,
-            WatchEvent::Bookmark(_) => continue,
+        match event {
+            WatchEvent::Added(now) | WatchEvent::Modified(now) => {
+                turn(context, namespace, now.metadata.deletion_timestamp.is_some()).await;
+            }
+            WatchEvent::Deleted(_) => turn(context, namespace, false).await,
+            WatchEvent::Bookmark(_) => {}
             WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
-        };
-        if !context.namespaces.set_ending(namespace, ends) {
-            continue;
-        }
-        if ends {
-            let released = let_all_go(context, namespace).await;
-            tracing::warn!(
-                namespace,
-                released,
-                "the namespace is being deleted: what its resources have set is left as it is"
-            );
-        } else {
-            // Another has its name.
-            wake_all::<TokenPolicy>(context, namespace);
-            wake_all::<X2Gateway>(context, namespace);
-            wake_all::<KonaServer>(context, namespace);
-            wake_all::<CustomerTokenTtl>(context, namespace);
         }
     }
     Ok(())
 }
 
-/// Takes our finalizer off everything in a namespace; tells of how many.
-async fn let_all_go(context: &Arc<Context>, namespace: &str) -> usize {
-    let mut released = 0;
-    for _ in 0..TRIES {
-        let rounds = [
-            let_go::<TokenPolicy>(context, namespace).await,
-            let_go::<X2Gateway>(context, namespace).await,
-            let_go::<CustomerTokenTtl>(context, namespace).await,
-        ];
-        released += rounds.iter().map(|(done, _)| done).sum::<usize>();
-        if rounds.iter().all(|(_, failed)| *failed == 0) {
-            break;
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-    released
-}
-
-fn wake_all<K: Reconciled>(context: &Arc<Context>, namespace: &str) {
-    for entry in K::store(context).namespace(namespace) {
-        wake(context, K::KIND, Key::of(entry.meta()));
+/// A namespace of the same name may have come, and we may read it, though not watch it.
+async fn reopen(context: &Arc<Context>, client: &Client, namespace: &str) {
+    if context.namespaces.ends(namespace)
+        && let Ok(now) = Api::<Namespace>::all(client.clone()).get_metadata(namespace).await
+    {
+        turn(context, namespace, now.metadata.deletion_timestamp.is_some()).await;
     }
 }
 
-/// How many of a kind were let go, and how many were not.
-async fn let_go<K: Reconciled>(context: &Arc<Context>, namespace: &str) -> (usize, usize) {
-    let held =
-        K::store(context).namespace(namespace).into_iter().filter(|entry| restore::is_held(entry.meta()));
-    let (mut done, mut failed) = (0, 0);
-    let written =
-        future::join_all(held.map(|entry| async move { restore::release::<K>(context, entry.meta()).await }));
-    for written in written.await {
-        match written {
-            Written::Failed | Written::Forbidden => failed += 1,
-            Written::Unchanged | Written::Written | Written::Gone => done += 1,
-        }
+/// A namespace is being deleted, or is not.
+async fn turn(context: &Arc<Context>, namespace: &str, ends: bool) {
+    if !context.namespaces.set_ending(namespace, ends) {
+        return;
     }
-    (done, failed)
+    if ends {
+        tracing::warn!(
+            namespace,
+            "the namespace is being deleted: what its resources have set is left as it is"
+        );
+        // A task may be in the middle of a look.
+        tokio::join!(
+            let_all_go::<TokenPolicy>(context, namespace),
+            let_all_go::<X2Gateway>(context, namespace),
+            let_all_go::<CustomerTokenTtl>(context, namespace),
+        );
+    }
+    wake_all(context, Some(namespace));
+}
+
+async fn let_all_go<K: Reconciled>(context: &Arc<Context>, namespace: &str) {
+    let objects = K::store(context).namespace(namespace);
+    future::join_all(objects.iter().map(|entry| let_go::<K>(context, entry.meta()))).await;
+}
+
+/// Takes our finalizer off an object whose namespace ends. When to look again.
+pub async fn let_go<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Instant {
+    match restore::release::<K>(context, meta).await {
+        Written::Failed | Written::Forbidden => clock::instant() + RETRY,
+        Written::Unchanged | Written::Written | Written::Gone => clock::instant() + UNDISTURBED,
+    }
 }

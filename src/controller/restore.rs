@@ -14,13 +14,13 @@ use super::context::Context;
 use super::events::Happening;
 use super::report::{Part, Written};
 use super::store::{self, Key, Source};
-use super::workers::Reconciled;
+use super::workers::{Kind, Reconciled};
 use crate::clock;
 use crate::crd::{RESTORE, SKIP_RESTORE};
 use crate::engine::restoration::{self, LetGo};
 use crate::engine::verdict::{Reason, Verdict};
 
-/// Time between two looks whether the deletion of an object still waits: the end of its namespace is told by nobody.
+/// Time between two looks whether the deletion of an object still waits: the end of its namespace may be told by nobody.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long the answer about a namespace serves all its objects.
 const FRESH: Duration = Duration::from_secs(3);
@@ -159,26 +159,42 @@ async fn write<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta, wanted:
 
 type Asked = Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>;
 
-/// Which namespaces are being deleted.
+/// What is known of namespaces.
 #[derive(Debug, Default)]
 pub struct Namespaces {
-    /// As far as that was asked lately.
+    /// Which are being deleted, as far as that was asked lately.
     asked: Mutex<HashMap<String, Asked>>,
-    /// As far as a watch has told.
-    told: Mutex<HashSet<String>>,
+    /// Which are being deleted, as far as a watch has told.
+    ending: Mutex<HashSet<String>>,
+    /// In which a kind may not be read.
+    closed: Mutex<HashSet<(String, Kind)>>,
 }
 
 impl Namespaces {
     /// Whether a watch has told that a namespace is being deleted. Nothing in it is anybody's any more.
     #[must_use]
     pub fn ends(&self, name: &str) -> bool {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// A watch tells whether a namespace is being deleted. True where that is news.
     pub fn set_ending(&self, name: &str, ends: bool) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if ends { told.insert(name.to_owned()) } else { told.remove(name) }
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if ends { ending.insert(name.to_owned()) } else { ending.remove(name) }
+    }
+
+    /// Whether some kind may not be read in a namespace: what is known of it is not all there is, so nothing is done there.
+    #[must_use]
+    pub fn is_closed(&self, name: &str) -> bool {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.iter().any(|(namespace, _)| namespace == name)
+    }
+
+    /// Whether a kind may be read in a namespace has turned out. True where that is news.
+    pub fn set_closed(&self, name: &str, kind: Kind, refused: bool) -> bool {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = (name.to_owned(), kind);
+        if refused { closed.insert(entry) } else { closed.remove(&entry) }
     }
 
     /// Whether a namespace is being deleted; false where that cannot be known. One question serves all who ask within a few

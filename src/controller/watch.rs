@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::context::Context;
 use super::store::{self, Entry, Key, Source};
-use super::workers::{Reconciled, wake};
+use super::workers::{Reconciled, wake, wake_all};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 
 /// Time after which a watch is begun anew, in seconds: one whose connection has died unnoticed would tell nothing.
@@ -124,10 +124,22 @@ async fn watch<K: Reconciled>(
                     }
                 }
                 Ok(None) => return,
-                Err(error) => complain::<K>(&error),
+                Err(error) => {
+                    complain::<K>(&error);
+                    if let Some(namespace) = scope.namespace.as_deref().filter(|_| is_refused(&error)) {
+                        // A namespace that is gone, or whose rights are missing, holds up no other.
+                        context.namespaces.set_closed(namespace, K::KIND, true);
+                        filled.send_replace(round);
+                    }
+                }
             }
         }
     }
+}
+
+/// Whether we may not list what there is.
+fn is_refused(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
 }
 
 /// Does to the store what an event says. True where the store now holds all there is.
@@ -147,6 +159,10 @@ fn follow<K: Reconciled>(
         Event::InitDone => {
             for key in K::store(context).vanished(scope.namespace.as_deref(), listed) {
                 forget::<K>(context, key);
+            }
+            let namespace = scope.namespace.as_deref();
+            if namespace.is_some_and(|namespace| context.namespaces.set_closed(namespace, K::KIND, false)) {
+                wake_all(context, namespace);
             }
             return true;
         }

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::context::{Context, UNDISTURBED};
+use super::endings;
 use super::report::Reported;
 use super::store::{Entry, Key, Store};
 use super::undecodable;
@@ -115,10 +116,16 @@ impl Workers {
 /// Begins the work, once all stores are filled.
 pub fn start(context: &Arc<Context>) {
     context.workers.started.store(true, Ordering::Release);
-    context.servers.keys().into_iter().for_each(|key| wake(context, Kind::Server, key));
-    context.policies.keys().into_iter().for_each(|key| wake(context, Kind::Policy, key));
-    context.gateways.keys().into_iter().for_each(|key| wake(context, Kind::Gateway, key));
-    context.customers.keys().into_iter().for_each(|key| wake(context, Kind::Customer, key));
+    wake_all(context, None);
+}
+
+/// Something that concerns all objects of a namespace, or all there are, has happened.
+pub fn wake_all(context: &Arc<Context>, namespace: Option<&str>) {
+    let names = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+    context.servers.keys().into_iter().filter(names).for_each(|key| wake(context, Kind::Server, key));
+    context.policies.keys().into_iter().filter(names).for_each(|key| wake(context, Kind::Policy, key));
+    context.gateways.keys().into_iter().filter(names).for_each(|key| wake(context, Kind::Gateway, key));
+    context.customers.keys().into_iter().filter(names).for_each(|key| wake(context, Kind::Customer, key));
 }
 
 /// Something that concerns an object has happened: its task looks whether anything is to be done.
@@ -151,7 +158,10 @@ async fn work<K: Reconciled>(context: Arc<Context>, key: Key, woken: Arc<Notify>
         let next = match K::store(&context).get(&key) {
             None if retired::<K>(&context, &key) => return,
             None => continue,
-            Some(_) if context.namespaces.ends(&key.namespace) => clock::instant() + UNDISTURBED,
+            Some(entry) if context.namespaces.ends(&key.namespace) => {
+                endings::let_go::<K>(&context, entry.meta()).await
+            }
+            Some(_) if context.namespaces.is_closed(&key.namespace) => clock::instant() + UNDISTURBED,
             // Boxed, so that a task that waits for its next look is small.
             Some(Entry::Undecodable(meta)) => {
                 Box::pin(undecodable::report::<K>(&context, &meta, &mut reported)).await

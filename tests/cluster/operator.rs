@@ -64,7 +64,11 @@ async fn shows_its_metrics_and_its_health() {
     for (kind, name) in [("X2Gateway", "x2-1"), ("CustomerTokenTtl", "acme"), ("KonaServer", "kona")] {
         f.ns.delete_object(kind, name).await.unwrap();
     }
-    let all_gone = async { while f.operator().metrics().await.unwrap().contains(f.ns.name()) {} };
+    let all_gone = async {
+        while f.operator().metrics().await.unwrap().contains(f.ns.name()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
     tokio::time::timeout(SOON, all_gone).await.expect("no series tells of what is gone");
     f.finish().await;
 }

@@ -43,7 +43,7 @@ async fn furnish(f: &Fixture, name: &str, fleet: &X2Fleet) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_takes_our_rights_along_goes_and_may_come_back() {
+async fn a_namespace_that_takes_our_rights_along_goes_comes_back_and_holds_up_no_other() {
     let fleet = fleet(2);
     // It has no rights but those of the other namespace.
     let mut f = Fixture::with_rights("home", &[]).await;
@@ -76,5 +76,12 @@ async fn a_namespace_that_takes_our_rights_along_goes_and_may_come_back() {
         assert_eq!(fleet.standing_at(28800), 2, "round {round}: what was set is left as it is");
         fleet.appliances().for_each(|appliance| appliance.factory_reset());
     }
+    // A namespace that is gone holds up no other, whoever begins anew.
+    f.operator.as_mut().unwrap().kill().await.unwrap();
+    furnish(&f, f.ns.name(), &fleet).await;
+    let both = format!("{name},{}", f.ns.name());
+    f.start_with(&["--namespaces", &both, "--allow-cidr", "127.0.0.0/8", "--log-level", "trace"]).await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    assert_eq!(fleet.standing_at(28800), 2);
     f.finish().await;
 }
