@@ -125,7 +125,7 @@ async fn watch<K: Reconciled>(
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    complain::<K>(&error);
+                    complain::<K>(&error, scope.namespace.as_deref());
                     if let Some(namespace) = scope.namespace.as_deref().filter(|_| is_refused(&error)) {
                         // A namespace that is gone, or whose rights are missing, holds up no other.
                         context.namespaces.set_closed(namespace, K::KIND, true);
@@ -178,7 +178,7 @@ fn forget<K: Reconciled>(context: &Arc<Context>, key: Key) {
 }
 
 /// Says in our own words what keeps a watch from working; it is tried again.
-fn complain<K: Reconciled>(error: &watcher::Error) {
+fn complain<K: Reconciled>(error: &watcher::Error, namespace: Option<&str>) {
     let kind = K::KIND.as_str();
     let code = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
@@ -195,6 +195,7 @@ fn complain<K: Reconciled>(error: &watcher::Error) {
         401 | 403 => {
             tracing::error!(
                 kind,
+                namespace,
                 code,
                 "the operator may not list and watch this kind: check its RBAC rules"
             );
