@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::Resource as _;
+use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use super::{Memory, SOON, change};
@@ -12,10 +12,12 @@ use crate::controller::events::reference;
 use crate::controller::governance::{Governance, is_deleted};
 use crate::controller::report::Written;
 use crate::controller::restore;
+use crate::controller::store::Key;
 use crate::controller::workers::Look;
 use crate::crd::X2Gateway;
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::InvalidTarget;
+use crate::engine::restoration::LetGo;
 
 /// Puts our finalizer on where a deletion is to wait for us, and takes it off where it need not. Returns the time of the
 /// next look where there is nothing else to do before that.
@@ -41,7 +43,17 @@ pub(super) async fn keep_hold(
         left || unclear || change::is_to_be_held(gateway, governance)
     };
     let written = if !wanted {
-        restore::release::<X2Gateway>(context, meta).await
+        // Its policy was let go before it.
+        let why = if deleted && !suspended && is_bereft(context, gateway) {
+            Some(restore::let_go(context, meta).await.map_or("its policy is gone", LetGo::as_str))
+        } else {
+            None
+        };
+        let written = restore::release::<X2Gateway>(context, meta).await;
+        if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
+            restore::skipped(context, reference(&**gateway), why);
+        }
+        written
     } else if deleted {
         let why = restore::let_go(context, meta).await?;
         let written = restore::release::<X2Gateway>(context, meta).await;
@@ -64,6 +76,13 @@ pub(super) async fn keep_hold(
         }
         _ => None,
     }
+}
+
+/// Whether the policy that a gateway still obeys is not there any more.
+fn is_bereft(context: &Context, gateway: &X2Gateway) -> bool {
+    let policy = gateway.status.as_ref().and_then(|status| status.policy.as_deref());
+    let namespace = gateway.namespace().unwrap_or_default();
+    policy.is_some_and(|policy| context.policies.get(&Key::new(namespace, policy)).is_none())
 }
 
 /// Works on a gateway until there is something to report, or until its deletion, which may come meanwhile, does not wait for

@@ -133,6 +133,22 @@ async fn a_policy_does_not_wait_for_a_gateway_that_was_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_whose_policy_was_let_go_before_it_says_so() {
+    let fleet = fleet(1);
+    let f = changed_world("bereft", &fleet).await;
+    fleet.stop_listening().await;
+    delete(&f, "X2Gateway", "x2-0").await;
+    let skip = json!({"metadata": {"annotations": {"tenure.dev/skip-restore": "true"}}});
+    f.patch("TokenPolicy", "short", skip).await;
+    delete_and_wait(&f, "TokenPolicy", "short").await;
+    gone(&f, "X2Gateway", "x2-0").await;
+    let told = f.event("x2-0", "RestoreSkipped").await;
+    assert!(told.contains("its policy is gone"), "{told}");
+    assert_eq!(fleet.standing_at(28800), 1);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_goes_is_not_held_up() {
     let fleet = fleet(2);
     // The operator's own rights are not in the namespace that goes.
