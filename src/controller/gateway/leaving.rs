@@ -49,18 +49,10 @@ pub(super) async fn keep_hold(
         } else {
             None
         };
-        let written = restore::release::<X2Gateway>(context, meta).await;
-        if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
-            restore::skipped(context, reference(&**gateway), why);
-        }
-        written
+        release(context, gateway, why).await
     } else if deleted {
         let why = restore::let_go(context, meta).await?;
-        let written = restore::release::<X2Gateway>(context, meta).await;
-        if !matches!(written, Written::Failed | Written::Forbidden) {
-            restore::skipped(context, reference(&**gateway), why.as_str());
-        }
-        written
+        release(context, gateway, Some(why.as_str())).await
     } else if left || unclear {
         // It was put on before the first change, or there is none to be taken back.
         Written::Unchanged
@@ -76,6 +68,15 @@ pub(super) async fn keep_hold(
         }
         _ => None,
     }
+}
+
+/// Takes our finalizer off; where something was left unrestored for that, says why.
+async fn release(context: &Arc<Context>, gateway: &X2Gateway, why: Option<&str>) -> Written {
+    let written = restore::release::<X2Gateway>(context, gateway.meta()).await;
+    if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
+        restore::skipped(context, reference(gateway), why);
+    }
+    written
 }
 
 /// Whether the policy that a gateway still obeys is not there any more.
