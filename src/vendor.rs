@@ -3,6 +3,8 @@
 pub mod address;
 pub mod admission;
 pub mod credentials;
+mod diagnosis;
+mod dial;
 pub mod endpoint;
 pub mod fault;
 pub mod http;
@@ -12,4 +14,5 @@ pub mod lanes;
 pub mod login;
 pub mod sessions;
 pub mod slots;
+pub mod wire;
 pub mod x2;

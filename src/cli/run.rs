@@ -40,6 +40,7 @@ use crate::vendor::lanes::Lanes;
 use crate::vendor::login::Remotes;
 use crate::vendor::sessions::Sessions;
 use crate::vendor::slots::Slots;
+use crate::vendor::wire::Network;
 
 /// Longest wait for writes under way when the operator is told to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -209,7 +210,7 @@ fn context(
     let dial = DialPolicy { allow: options.allow_cidr.clone(), deny: options.deny_cidr.clone() };
     let slots = Slots::new(options.concurrency.into());
     let remotes = Remotes {
-        http: Http::new(dial, slots, Arc::clone(&metrics), fence.clone()),
+        http: Http::new(Arc::new(Network::new(dial)), slots, Arc::clone(&metrics), fence.clone()),
         sessions: Sessions::default(),
         admission: Admission::new(options.retry_refused_logins_after),
         spellings: Spellings::default(),

@@ -12,10 +12,10 @@ use serde::Deserialize;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::fault::{Class, Fault, RemoteError};
-use super::http::{Content, Request};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
+use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::customer::RawObject;
 

@@ -8,8 +8,9 @@ use super::admission::{Admission, NotAdmitted};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::fault::{Class, RemoteError};
-use super::http::{Content, Http};
+use super::http::Http;
 use super::sessions::{Serial, Sessions};
+use super::wire::Content;
 use crate::clock;
 use crate::engine::verdict::{Reason, Verdict};
 

@@ -10,10 +10,11 @@ use serde::Deserialize;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::fault::{Fault, RemoteError};
-use super::http::{Content, Request, method_name};
+use super::http::method_name;
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
+use super::wire::{Content, Request};
 use crate::clock;
 
 const TOKENS: &str = "/api2/tokens";

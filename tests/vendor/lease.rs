@@ -7,6 +7,7 @@ use tenure::metrics::Metrics;
 use tenure::vendor::fault::Fault;
 use tenure::vendor::http::Http;
 use tenure::vendor::slots::Slots;
+use tenure::vendor::wire::Network;
 use tenure_kit::faults::{Fault as Failure, Gate};
 use tenure_kit::requests::Kind;
 use tenure_kit::x2::{FleetOptions, X2Fleet};
@@ -20,7 +21,8 @@ async fn what_was_decided_before_the_lease_was_lost_is_not_sent_when_there_is_on
     let mut world = World::of(&fleet);
     let (term, terms) = watch::channel(Term::Endless);
     let fence = Fence::new(world.ending.subscribe(), terms);
-    world.remotes.http = Http::new(loopback(), Slots::new(64), Arc::new(Metrics::new(false)), fence);
+    let wire = Arc::new(Network::new(loopback()));
+    world.remotes.http = Http::new(wire, Slots::new(64), Arc::new(Metrics::new(false)), fence);
     world.x2().read_timeout().await.unwrap();
     let before = fleet.appliance(0).counts();
 

@@ -18,6 +18,7 @@ use tenure::vendor::lanes::{Bounds, Lanes};
 use tenure::vendor::login::{AccessError, Remotes};
 use tenure::vendor::sessions::{Serial, Sessions};
 use tenure::vendor::slots::Slots;
+use tenure::vendor::wire::Network;
 use tenure::vendor::x2::X2;
 use tenure_kit::kona::KonaServer;
 use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
@@ -46,7 +47,8 @@ pub(crate) fn remotes(dial: DialPolicy, slots: usize) -> (Remotes, watch::Sender
     // There is no other replica.
     let (_, term) = watch::channel(Term::Endless);
     let fence = Fence::new(receiver, term);
-    let http = Http::new(dial, Slots::new(slots), Arc::new(Metrics::new(false)), fence);
+    let http =
+        Http::new(Arc::new(Network::new(dial)), Slots::new(slots), Arc::new(Metrics::new(false)), fence);
     let remotes = Remotes {
         http,
         sessions: Sessions::default(),

@@ -1,0 +1,88 @@
+//! How connections are made: through which client, and only to addresses that may be dialled.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Client;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::address::DialPolicy;
+use super::endpoint::{Endpoint, Transport};
+use super::fault::Fault;
+
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// Exchanges with the same key share connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClientKey {
+    transport: Transport,
+    /// Host to dial where the URL carries the name to verify instead.
+    dialled: Option<String>,
+}
+
+impl ClientKey {
+    /// What the connections to an endpoint are shared by.
+    pub(super) fn of(endpoint: &Endpoint) -> Self {
+        let transport = endpoint.transport.clone();
+        let dialled =
+            transport.server_name.as_ref().and_then(|_| endpoint.base.url().host_str()).map(str::to_owned);
+        Self { transport, dialled }
+    }
+}
+
+/// A client that keeps to the rules for addresses.
+pub(super) fn build(key: &ClientKey, dial: &Arc<DialPolicy>) -> Result<Client, Fault> {
+    let unusable = |_| Fault::Tls("the TLS settings cannot be used: check tls and proxyUrl");
+    let resolver = CheckedResolver { dial: Arc::clone(dial), dialled: key.dialled.clone() };
+    let mut builder = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(1)
+        .dns_resolver(resolver)
+        .tls_danger_accept_invalid_certs(key.transport.insecure_skip_verify);
+    builder = match &key.transport.proxy {
+        Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(unusable)?),
+        None => builder.no_proxy(),
+    };
+    if let Some(pem) = &key.transport.ca {
+        let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;
+        builder = builder.tls_certs_only(roots);
+    }
+    builder.build().map_err(unusable)
+}
+
+/// Resolves names and lets only those addresses through that may be dialled.
+struct CheckedResolver {
+    dial: Arc<DialPolicy>,
+    dialled: Option<String>,
+}
+
+/// Carries a fault of ours through the HTTP library.
+#[derive(Debug, thiserror::Error)]
+#[error("not dialled")]
+pub(super) struct DialError(pub(super) Fault);
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let dial = Arc::clone(&self.dial);
+        let host = self.dialled.clone().unwrap_or_else(|| name.as_str().to_owned());
+        Box::pin(async move {
+            let unknown =
+                || DialError(Fault::Unreachable("the host name does not resolve: check the URL and the DNS"));
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((host, 0)).await.map_err(|_| unknown())?.collect();
+            let allowed: Vec<SocketAddr> = found.iter().copied().filter(|at| dial.allows(at.ip())).collect();
+            match (allowed.is_empty(), found.first()) {
+                (false, _) => Ok(Box::new(allowed.into_iter()) as Addrs),
+                (true, Some(refused)) => Err(DialError(Fault::AddressRefused(refused.ip())).into()),
+                (true, None) => Err(unknown().into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! One HTTP exchange: never redirected, bounded in size, through the operator's own address check.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, Response};
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+use super::address::DialPolicy;
+use super::diagnosis::diagnose;
+use super::dial::{self, ClientKey};
+use super::endpoint::{BaseUrl, Endpoint};
+use super::fault::Fault;
+use crate::clock;
+
+/// Longest `Retry-After` that counts.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
+/// How long what is needed to make connections is kept.
+const UNUSED: Duration = Duration::from_hours(1);
+
+/// One HTTP exchange with a checked endpoint: below lanes, slots, the write gate, the deadline and metrics.
+pub trait Wire: fmt::Debug + Send + Sync {
+    /// Sends a request and reads the answer: status 2xx and content, else a fault.
+    fn transfer<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<(u16, Content), Fault>>;
+
+    /// Drops what has not been used for a while; called now and then.
+    fn purge(&self) {}
+}
+
+/// A request, described without anything secret but its body and token.
+pub struct Request<'a> {
+    /// The remote system, for metrics.
+    pub system: &'static str,
+    /// What is done, for metrics.
+    pub operation: &'static str,
+    /// HTTP method.
+    pub method: Method,
+    /// Path below the base URL.
+    pub path: &'a str,
+    /// The same with placeholders in place of ids, for errors.
+    pub template: &'static str,
+    /// Header and token.
+    pub token: Option<(HeaderName, &'a SecretString)>,
+    /// Content type and content.
+    pub body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
+    /// Longest answer that is read, in bytes.
+    pub cap: usize,
+}
+
+/// A successful answer's content, wiped after use: it may hold a token.
+pub type Content = Zeroizing<Vec<u8>>;
+
+/// The network: HTTP over TCP and TLS, with one client and its connections per transport.
+#[derive(Debug)]
+pub struct Network {
+    clients: Mutex<HashMap<ClientKey, (Client, Instant)>>,
+    dial: Arc<DialPolicy>,
+}
+
+impl Network {
+    /// Takes the rules for addresses.
+    #[must_use]
+    pub fn new(dial: DialPolicy) -> Self {
+        Self { clients: Mutex::default(), dial: Arc::new(dial) }
+    }
+
+    /// Addresses that stand in URLs never reach the resolver, so they are checked here.
+    fn check_literals(&self, endpoint: &Endpoint) -> Result<(), Fault> {
+        let proxy = endpoint.transport.proxy.as_ref().and_then(BaseUrl::ip);
+        let refused = [endpoint.base.ip(), proxy].into_iter().flatten().find(|ip| !self.dial.allows(*ip));
+        refused.map_or(Ok(()), |ip| Err(Fault::AddressRefused(ip)))
+    }
+
+    fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
+        let key = ClientKey::of(endpoint);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((client, used)) = clients.get_mut(&key) {
+            *used = clock::instant();
+            return Ok(client.clone());
+        }
+        let client = dial::build(&key, &self.dial)?;
+        clients.insert(key, (client.clone(), clock::instant()));
+        Ok(client)
+    }
+}
+
+impl Wire for Network {
+    fn transfer<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Result<(u16, Content), Fault>> {
+        async move {
+            self.check_literals(endpoint)?;
+            transfer(self.client(endpoint)?, endpoint, request).await
+        }
+        .boxed()
+    }
+
+    /// Drops the clients of TLS settings that nothing has used for a while, such as those of a CA that was replaced.
+    fn purge(&self) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|_, (_, used)| used.elapsed() < UNUSED);
+    }
+}
+
+/// Sends a request and reads the answer: its status and its content.
+async fn transfer(
+    client: Client,
+    endpoint: &Endpoint,
+    request: Request<'_>,
+) -> Result<(u16, Content), Fault> {
+    let mut url = endpoint.base.join(request.path);
+    let mut headers = HeaderMap::new();
+    if let Some(name) = &endpoint.transport.server_name {
+        // The URL carries the name to verify and to send as SNI; the server still sees the host it goes by.
+        let host = endpoint.base.url().authority().to_owned();
+        headers.insert(
+            HOST,
+            HeaderValue::from_str(&host).map_err(|_| Fault::Malformed("the URL's host is no header"))?,
+        );
+        let unusable = Fault::Tls("tls.serverName must be a host name, not an address");
+        url.set_host(Some(name)).map_err(|_| unusable.clone())?;
+        // An address would be dialled in place of the one that was checked.
+        url.domain().ok_or(unusable)?;
+    }
+    if let Some((header, token)) = request.token {
+        let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| Fault::Malformed("the token holds control characters"))?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    let mut message = client.request(request.method, url).headers(headers);
+    if let Some((kind, body)) = request.body {
+        message = message.header(CONTENT_TYPE, kind).body(body.to_vec());
+    }
+    let answer = message.send().await.map_err(|error| diagnose(&error))?;
+    let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
+    if !(200..300).contains(&status) {
+        return Err(Fault::Status { code: status, retry_after });
+    }
+    Ok((status, read(answer, request.cap).await?))
+}
+
+async fn read(mut answer: Response, cap: usize) -> Result<Content, Fault> {
+    let mut content = Zeroizing::new(Vec::new());
+    while let Some(chunk) = answer.chunk().await.map_err(|error| diagnose(&error))? {
+        if content.len() + chunk.len() > cap {
+            return Err(Fault::Malformed("the answer is too long"));
+        }
+        content.extend_from_slice(&chunk);
+    }
+    Ok(content)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            Duration::try_from(at.duration_since(clock::now().0)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
