@@ -1,6 +1,7 @@
 //! The four kinds that users declare, as Rust types, and the CRDs derived from them.
 
 mod customertokenttl;
+mod kind;
 mod konaserver;
 mod reference;
 mod rollout;
@@ -15,6 +16,7 @@ pub use customertokenttl::{
     TtlSeconds,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+pub use kind::Kind;
 pub use konaserver::{CustomerCounts, KonaServer, KonaServerSpec, KonaServerStatus, Limits};
 pub use reference::{CaRef, Connection, CredentialsRef, RefusedLogin, Tls};
 pub use rollout::{Canary, NumberOrPercent, Phase, Rollout, RolloutStatus};

@@ -1,5 +1,6 @@
 //! The pure rules: desired + observed + time in, a decision out. No I/O, no clock, no randomness, no failure.
 
+pub mod conditions;
 pub mod contest;
 pub mod customer;
 pub mod gateway;
@@ -7,6 +8,7 @@ pub mod guard;
 pub mod lifetime;
 pub mod ownership;
 pub mod precedence;
+pub mod reason;
 pub mod restoration;
 pub mod rollout;
 pub mod schedule;

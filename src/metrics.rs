@@ -13,6 +13,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::crd::Kind;
+
 type Labels<const N: usize> = [(&'static str, String); N];
 type Seconds = Family<Labels<1>, Histogram, fn() -> Histogram>;
 type RequestSeconds = Family<Labels<2>, Histogram, fn() -> Histogram>;
@@ -147,14 +149,14 @@ impl Metrics {
 
     /// Counters begin at zero: where a series begins with its first count, that one is seen by no rate.
     fn begin(&self) {
-        for kind in ["X2Gateway", "TokenPolicy", "KonaServer", "CustomerTokenTtl"] {
+        for kind in Kind::ALL {
             for outcome in [Outcome::Success, Outcome::Failure, Outcome::Panic] {
-                let labels = [("kind", kind.to_owned()), ("result", outcome.as_str().to_owned())];
+                let labels = [("kind", kind.as_str().to_owned()), ("result", outcome.as_str().to_owned())];
                 let _ = self.reconciles.get_or_create(&labels);
             }
         }
-        for kind in ["X2Gateway", "CustomerTokenTtl"] {
-            let _ = self.drift_corrections.get_or_create(&[("kind", kind.to_owned())]);
+        for kind in [Kind::Gateway, Kind::Customer] {
+            let _ = self.drift_corrections.get_or_create(&[("kind", kind.as_str().to_owned())]);
         }
     }
 

@@ -20,7 +20,8 @@ use super::windows;
 use super::workers::{Kind, Workers};
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
-use crate::engine::verdict::{Reason, Standing, Verdict};
+use crate::engine::reason::{EventReason, Reason};
+use crate::engine::verdict::Verdict;
 use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
 use crate::vendor::lanes::Lanes;
@@ -93,18 +94,7 @@ impl Context {
         before: Option<Reason>,
         now: &Verdict,
     ) {
-        let waiting = matches!(
-            now.reason,
-            Reason::Progressing
-                | Reason::Drifted
-                | Reason::NoGatewaysMatch
-                | Reason::GatewaysNotReady
-                | Reason::AwaitingWindow
-                | Reason::AwaitingRollout
-                // Told with the names of all gateways, by the policy's own task.
-                | Reason::RolloutHalted
-        );
-        if before == Some(now.reason) || waiting || now.reason.standing() == Standing::Current {
+        if before == Some(now.reason) || !now.reason.is_warning() {
             return;
         }
         tracing::warn!(
@@ -115,7 +105,7 @@ impl Context {
             "{}",
             now.message
         );
-        let (reason, note) = (now.reason.as_str(), now.message.clone());
+        let (reason, note) = (EventReason::NotReady(now.reason), now.message.clone());
         self.events.publish(Happening { object, reason, note, warning: true, policy });
     }
 }

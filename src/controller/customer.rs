@@ -34,7 +34,7 @@ use crate::engine::contest::Contest;
 use crate::engine::customer::Original;
 use crate::engine::ownership::Standing;
 use crate::engine::schedule;
-use crate::engine::verdict::{self, Reason, Standing as Kstatus, Verdict};
+use crate::engine::verdict::{self, Reason, Verdict};
 
 /// Changes that the status remembers.
 const HISTORY: usize = 10;
@@ -265,7 +265,7 @@ fn server_of(context: &Context, customer: &CustomerTokenTtl) -> Option<Arc<KonaS
 
 fn is_known_not_ready(server: &KonaServer) -> bool {
     let reason = server.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
-    reason.is_some_and(|reason| reason.standing() != Kstatus::Current)
+    reason.is_some_and(|reason| !reason.is_ready())
 }
 
 fn requests(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> HashSet<Request> {
@@ -307,7 +307,7 @@ fn not_due(
             }
         }
         Some(before) => {
-            let is_ready = reason.is_some_and(|reason| reason.standing() == Kstatus::Current);
+            let is_ready = reason.is_some_and(Reason::is_ready);
             if is_ready || inputs.server_fails {
                 before.server_fails = inputs.server_fails;
             }
@@ -357,9 +357,9 @@ async fn examine_and_report(
     let now = context.customers.valid(&Key::of(customer.meta()));
     let customer = &now
         .filter(|now| now.uid() == customer.uid() && now.meta().generation == customer.meta().generation)?;
-    let was_ready = current_reason(customer).is_some_and(|reason| reason.standing() == Kstatus::Current);
+    let was_ready = current_reason(customer).is_some_and(Reason::is_ready);
     let verdict = findings.verdict.clone();
-    let ready = verdict.reason.standing() == Kstatus::Current;
+    let ready = verdict.reason.is_ready();
     memory.polled = findings.polls;
     let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::store::Key;
 use crate::clock;
 use crate::crd::TokenPolicy;
+use crate::engine::reason::EventReason;
 use crate::leader::fence::Fence;
 
 /// Events a second.
@@ -30,7 +31,7 @@ pub struct Happening {
     /// The object.
     pub object: ObjectReference,
     /// One word.
-    pub reason: &'static str,
+    pub reason: EventReason,
     /// A sentence.
     pub note: String,
     /// Whether somebody has to do something.
@@ -92,7 +93,7 @@ async fn write_all(writer: Writer, mut queue: mpsc::UnboundedReceiver<Happening>
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut left = RATE;
-    let mut surplus: BTreeMap<(String, String, &'static str), (Happening, usize)> = BTreeMap::new();
+    let mut surplus: BTreeMap<(String, String, EventReason), (Happening, usize)> = BTreeMap::new();
     loop {
         tokio::select! {
             biased;
@@ -178,7 +179,7 @@ fn event(instance: &str, happening: Happening) -> Event {
         reporting_controller: Some("tenure.dev/tenure".to_owned()),
         reporting_instance: Some(instance.to_owned()),
         action: Some("Reconcile".to_owned()),
-        reason: Some(reason.to_owned()),
+        reason: Some(reason.as_str().to_owned()),
         note: Some(note),
         type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
         regarding: Some(object),

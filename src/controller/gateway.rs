@@ -30,7 +30,7 @@ use crate::engine::contest::Contest;
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::Target;
 use crate::engine::ownership::Standing;
-use crate::engine::verdict::{self, Reason, Standing as Kstatus, Verdict};
+use crate::engine::verdict::{self, Reason, Verdict};
 
 /// Changes that the status remembers.
 const HISTORY: usize = 10;
@@ -327,9 +327,9 @@ async fn examine_and_report(
     let now = context.gateways.valid(&Key::of(gateway.meta()));
     let gateway =
         &now.filter(|now| now.uid() == gateway.uid() && now.meta().generation == gateway.meta().generation)?;
-    let was_ready = current_reason(gateway).is_some_and(|reason| reason.standing() == Kstatus::Current);
+    let was_ready = current_reason(gateway).is_some_and(Reason::is_ready);
     let verdict = findings.verdict.clone();
-    let ready = verdict.reason.standing() == Kstatus::Current;
+    let ready = verdict.reason.is_ready();
     memory.polled = findings.polls;
     let Governance { interval, .. } = *governance;
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::engine::reason::{Kstatus, Retry};
 use crate::engine::schedule;
-use crate::engine::verdict::{Reason, Standing, Verdict};
+use crate::engine::verdict::Verdict;
 
 /// Failures in a row that an object which was in order may have before it is reported.
 const GRACE: u32 = 3;
@@ -71,8 +72,8 @@ impl Pace {
     ) -> bool {
         let reason = verdict.reason;
         let random = clock::random();
-        let wait = match reason.standing() {
-            Standing::Current => {
+        let wait = match reason.kstatus() {
+            Kstatus::Current => {
                 self.failures = 0;
                 schedule::jittered(interval, random)
             }
@@ -80,41 +81,23 @@ impl Pace {
             _ => {
                 self.failures = self.failures.saturating_add(1);
                 let quick = schedule::backoff(self.failures, random);
-                let in_grace = was_ready && self.failures < GRACE && passes(reason);
-                match reason {
-                    Reason::Drifted
-                    | Reason::Contested
-                    | Reason::VerificationFailed
-                    | Reason::AwaitingWindow
-                    | Reason::AwaitingRollout => schedule::jittered(interval, random),
-                    _ if reason.standing() == Standing::InProgress || in_grace => {
-                        quick.max(retry_after.unwrap_or_default())
-                    }
-                    _ => schedule::stalled(interval, random),
+                let in_grace = was_ready && self.failures < GRACE && reason.may_pass();
+                match reason.retry() {
+                    Retry::Interval => schedule::jittered(interval, random),
+                    Retry::Slow if !in_grace => schedule::stalled(interval, random),
+                    Retry::Backoff | Retry::Slow => quick.max(retry_after.unwrap_or_default()),
                 }
             }
         };
         self.due = Some(clock::instant() + wait);
-        !(was_ready && self.failures < GRACE && passes(reason))
+        !(was_ready && self.failures < GRACE && reason.may_pass())
     }
-}
-
-/// Faults that may pass by themselves.
-fn passes(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Unreachable
-            | Reason::TimedOut
-            | Reason::RateLimited
-            | Reason::UnexpectedAnswer
-            | Reason::TlsFailed
-            | Reason::CustomerNotFound
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::reason::Reason;
 
     const INTERVAL: Duration = Duration::from_secs(30);
 

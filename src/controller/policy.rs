@@ -24,8 +24,9 @@ use super::{restore, windows};
 use crate::clock;
 use crate::crd::{Condition, DeletionPolicy, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::gateway::Regime;
+use crate::engine::reason::{EventReason, Reason};
 use crate::engine::tally::{Part, State, Tally};
-use crate::engine::verdict::{self, Standing, Verdict};
+use crate::engine::verdict::{self, Verdict};
 use crate::metrics::Whole;
 
 /// While gateways move, a policy's status is written at most once in this time.
@@ -138,7 +139,7 @@ impl Reconciled for TokenPolicy {
         let (status, verdict) =
             Summary { context, policy, parts: &parts, rolling: rolling.as_ref(), barred }.status();
         memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
-        let ready = verdict.reason.standing() == Standing::Current;
+        let ready = verdict.reason.is_ready();
         let spaced = memory.summed_up.and_then(|last| still_to_come(last, SPACING));
         let spaced = spaced.filter(|_| !edited && !must_be_kept(policy, &status));
         let mut next = spaced.unwrap_or_else(|| clock::instant() + UNDISTURBED);
@@ -343,7 +344,7 @@ async fn conclude(
 fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rolling) {
     let (reason, note) = match phase {
         Phase::Halted => (
-            "RolloutHalted",
+            EventReason::NotReady(Reason::RolloutHalted),
             format!(
                 "The rollout has halted, since {}. Changed: {}. Not changed: {}.",
                 rolling.cause(NAMES),
@@ -355,13 +356,17 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
         Phase::Complete if rolling.changed.is_empty() || is_deleted(policy) => return,
         Phase::Complete => {
             let target = policy.status.as_ref().and_then(|status| status.target.clone()).unwrap_or_default();
-            ("RolloutComplete", format!("Every gateway that could be read is proven to have {target} s."))
+            (
+                EventReason::RolloutComplete,
+                format!("Every gateway that could be read is proven to have {target} s."),
+            )
         }
         Phase::Canary | Phase::Progressing | Phase::AwaitingWindow => return,
     };
     let warning = phase == Phase::Halted;
     let object = reference(policy);
-    tracing::info!(kind = "TokenPolicy", namespace = object.namespace, name = object.name, reason, "{note}");
+    let (kind, word) = (Kind::Policy.as_str(), reason.as_str());
+    tracing::info!(kind, namespace = object.namespace, name = object.name, reason = word, "{note}");
     context.events.publish(Happening { object, reason, note, warning, policy: None });
 }
 

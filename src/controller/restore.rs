@@ -17,6 +17,7 @@ use super::store::{self, Key, Source};
 use super::workers::{Kind, Reconciled};
 use crate::clock;
 use crate::crd::{RESTORE, SKIP_RESTORE};
+use crate::engine::reason::EventReason;
 use crate::engine::restoration::{self, LetGo};
 use crate::engine::verdict::{Reason, Verdict};
 
@@ -129,7 +130,13 @@ pub fn skipped(context: &Context, object: ObjectReference, why: &str) {
     let note = format!("The remote value was left as it is and not restored: {why}.");
     let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
     tracing::warn!(kind, namespace, name, "{note}");
-    context.events.publish(Happening { object, reason: "RestoreSkipped", note, warning: true, policy: None });
+    context.events.publish(Happening {
+        object,
+        reason: EventReason::RestoreSkipped,
+        note,
+        warning: true,
+        policy: None,
+    });
 }
 
 fn finalizers(meta: &ObjectMeta) -> &[String] {

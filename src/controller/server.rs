@@ -21,7 +21,7 @@ use crate::crd::{
 };
 use crate::engine::schedule::CAP;
 use crate::engine::tally::{Part, State, Tally, state_of};
-use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
+use crate::engine::verdict::{self, Notes, Reason, Verdict};
 use crate::metrics::Whole;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{BaseUrl, Endpoint};
@@ -164,7 +164,7 @@ fn current_reason(server: &KonaServer) -> Option<Reason> {
 
 /// Takes findings over, unless an earlier success still counts.
 fn settle(server: &KonaServer, memory: &mut Memory, findings: Findings) {
-    let was_ready = current_reason(server).is_some_and(|reason| reason.standing() == Standing::Current);
+    let was_ready = current_reason(server).is_some_and(Reason::is_ready);
     memory.polled = findings.polls;
     let reported =
         memory.pace.after(&findings.verdict, findings.retry_after, INTERVAL, was_ready, findings.polls);
@@ -279,7 +279,7 @@ async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut M
     let status = new_status(context, server, memory.findings.as_ref(), &parts);
     let before = server.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
     let verdict = memory.findings.as_ref().map(|findings| findings.verdict.clone());
-    let ready = verdict.as_ref().is_some_and(|verdict| verdict.reason.standing() == Standing::Current);
+    let ready = verdict.as_ref().is_some_and(|verdict| verdict.reason.is_ready());
     let due = memory.pace.due().unwrap_or_else(|| clock::instant() + INTERVAL);
     match report::write(context, &**server, status).await {
         Written::Failed | Written::Forbidden => Look::Done { next: clock::instant() + AGAIN, ready },

@@ -12,7 +12,8 @@ use kube::core::DeserializeGuard;
 use super::audit;
 use super::context::Context;
 use super::workers::Reconciled;
-use crate::engine::verdict::{self, Reason};
+use crate::engine::conditions;
+use crate::engine::reason::{ConditionType, Reason};
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -202,10 +203,10 @@ fn stands<K: Reconciled>(context: &Context, before: Option<&Entry<K>>, after: Op
 fn standing<K: Reconciled>(entry: &Entry<K>) -> &'static str {
     let Some(object) = entry.valid() else { return Reason::InvalidSpec.as_str() };
     let conditions = object.status().map(K::conditions).unwrap_or_default();
-    if conditions.iter().any(|condition| condition.type_ == "Suspended") {
-        return "Suspended";
+    if conditions::find(conditions, ConditionType::Suspended).is_some() {
+        return ConditionType::Suspended.as_str();
     }
-    verdict::ready_reason(conditions).map_or("Unknown", Reason::as_str)
+    conditions::ready_reason(conditions).map_or("Unknown", Reason::as_str)
 }
 
 /// Whether `new` was written after `old`. Resource versions are numbers that grow; where they are not, the later one to

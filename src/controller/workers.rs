@@ -20,38 +20,13 @@ use super::report::Reported;
 use super::store::{Entry, Key, Store};
 use super::undecodable;
 use crate::clock;
+pub use crate::crd::Kind;
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use crate::metrics::Outcome;
 use crate::telemetry::traces;
 
 /// Wait after a look that a panic broke off.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
-
-/// The four kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `X2Gateway`
-    Gateway,
-    /// `TokenPolicy`
-    Policy,
-    /// `KonaServer`
-    Server,
-    /// `CustomerTokenTtl`
-    Customer,
-}
-
-impl Kind {
-    /// The kind's name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "X2Gateway",
-            Self::Policy => "TokenPolicy",
-            Self::Server => "KonaServer",
-            Self::Customer => "CustomerTokenTtl",
-        }
-    }
-}
 
 /// How a look went.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! How the parts of a whole stand: the gateways of a policy, the customers of a server.
 
-use super::verdict::{Reason, Standing, Verdict};
+use super::reason::{Progress, Reason};
+use super::verdict::Verdict;
 
 /// The state of one part. Each part is in exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,12 +50,12 @@ pub struct Part {
 #[must_use]
 pub fn state_of(reason: Option<Reason>, fits: bool, fitted: bool) -> State {
     match reason {
-        Some(Reason::AwaitingWindow | Reason::AwaitingRollout) if fitted => State::Drifted,
-        Some(Reason::AwaitingWindow | Reason::AwaitingRollout) => State::Pending,
-        Some(reason) if reason.standing() == Standing::Current && fits => State::InSync,
+        Some(reason) if reason.awaits_permission() && fitted => State::Drifted,
+        Some(reason) if reason.awaits_permission() => State::Pending,
+        Some(reason) if reason.is_ready() && fits => State::InSync,
         Some(Reason::Observed | Reason::Unmanaged | Reason::Drifted) => State::Drifted,
         None | Some(Reason::Progressing) => State::Pending,
-        Some(reason) if reason.standing() == Standing::Current => State::Pending,
+        Some(reason) if reason.is_ready() => State::Pending,
         Some(_) => State::Failed,
     }
 }
@@ -149,7 +150,7 @@ fn settled(tally: &Tally, observes: bool) -> Verdict {
 fn shared_reason(open: &[&Part]) -> Reason {
     let mut reasons = open.iter().map(|part| open_reason(part));
     let first = reasons.next().unwrap_or(Reason::GatewaysNotReady);
-    let moves = |reason| matches!(reason, Reason::Progressing | Reason::AwaitingRollout);
+    let moves = |reason: Reason| matches!(reason.progress(), Progress::UnderWay | Progress::AwaitsRollout);
     if reasons.clone().all(|reason| reason == first) {
         first
     } else if moves(first) && reasons.all(moves) {
@@ -161,9 +162,9 @@ fn shared_reason(open: &[&Part]) -> Reason {
 
 /// Why a part is not in sync. What it says of itself may be that all is well: it may not have heard of the policy yet.
 fn open_reason(part: &Part) -> Reason {
-    let own = part.verdict.as_ref().map(|v| v.reason).filter(|reason| reason.standing() != Standing::Current);
+    let own = part.verdict.as_ref().map(|v| v.reason).filter(|reason| !reason.is_ready());
     match (part.state, own) {
-        (State::Pending, Some(reason @ (Reason::AwaitingWindow | Reason::AwaitingRollout))) => reason,
+        (State::Pending, Some(reason)) if reason.awaits_permission() => reason,
         (State::Pending, _) => Reason::Progressing,
         (_, Some(reason)) => reason,
         (State::Drifted, None) => Reason::Drifted,

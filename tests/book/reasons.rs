@@ -1,14 +1,14 @@
 //! The page about what goes wrong explains every reason, under the heading that its standing calls for.
 
-use tenure::engine::verdict::{Reason, Standing};
+use tenure::engine::reason::{Kstatus, Reason};
 
 use super::page;
 
-fn part(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Current => "Ready",
-        Standing::InProgress => "Not ready, under way",
-        Standing::Failed => "Not ready, somebody has to act",
+fn part(kstatus: Kstatus) -> &'static str {
+    match kstatus {
+        Kstatus::Current => "Ready",
+        Kstatus::InProgress => "Not ready, under way",
+        Kstatus::Failed => "Not ready, somebody has to act",
     }
 }
 
@@ -25,7 +25,10 @@ fn every_reason_is_explained_where_it_belongs() {
         }
     }
     explained.retain(|(part, _)| part.contains("eady"));
-    let wanted = Reason::ALL.map(|reason| (part(reason.standing()).to_owned(), reason.as_str().to_owned()));
+    let wanted = Reason::ALL
+        .iter()
+        .map(|&reason| (part(reason.kstatus()).to_owned(), reason.as_str().to_owned()))
+        .collect::<Vec<_>>();
     for entry in &wanted {
         assert!(explained.contains(entry), "{entry:?} is not explained");
     }
@@ -39,7 +42,7 @@ fn every_reason_is_explained_where_it_belongs() {
 #[test]
 fn whoever_has_to_act_is_told_what_to_do() {
     let page = page("docs/troubleshooting.md");
-    for reason in Reason::ALL.into_iter().filter(|reason| reason.standing() != Standing::Current) {
+    for reason in Reason::ALL.iter().copied().filter(|reason| !reason.is_ready()) {
         let word = reason.as_str();
         let text = page.text.split(&format!("### {word}\n")).nth(1).unwrap_or_default();
         let text = text.split("\n#").next().unwrap_or_default();

@@ -8,6 +8,7 @@ mod lifetime;
 mod merge;
 mod ownership;
 mod precedence;
+mod reason;
 mod restoration;
 mod rollout;
 mod schedule;

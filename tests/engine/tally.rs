@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tenure::engine::tally::{Part, State, Tally, policy_verdict, state_of};
-use tenure::engine::verdict::{Reason, Standing, Verdict};
+use tenure::engine::verdict::{Reason, Verdict};
 
 fn part(name: &str, state: State, reason: Option<Reason>) -> Part {
     Part { name: name.to_owned(), state, verdict: reason.map(|reason| Verdict::new(reason, "Do this.")) }
@@ -104,7 +104,7 @@ fn a_policy_sums_up() {
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
     let state = proptest::sample::select(State::ALL.to_vec());
-    let reason = proptest::option::of(proptest::sample::select(Reason::ALL.to_vec()));
+    let reason = proptest::option::of(proptest::sample::select(Reason::ALL));
     proptest::collection::vec((state, reason).prop_map(|(state, reason)| part("a", state, reason)), 0..12)
 }
 
@@ -126,7 +126,7 @@ proptest! {
             State::Drifted => !observes,
             State::Pending | State::Failed => true,
         };
-        let is_ready = policy_verdict(&parts, observes).reason.standing() == Standing::Current;
+        let is_ready = policy_verdict(&parts, observes).reason.is_ready();
         prop_assert_eq!(is_ready, !parts.is_empty() && !parts.iter().any(is_open));
     }
 }

@@ -72,7 +72,7 @@ enum Report {
 }
 
 fn reports() -> impl Strategy<Value = Vec<(Report, u8)>> {
-    let verdict = (proptest::sample::select(Reason::ALL.to_vec()), any::<bool>(), any::<bool>());
+    let verdict = (proptest::sample::select(Reason::ALL), any::<bool>(), any::<bool>());
     let one = prop_oneof![
         4 => verdict.prop_map(|(reason, insecure, risky)| Report::Verdict(reason, insecure, risky)),
         1 => Just(Report::Suspended),

@@ -18,7 +18,7 @@ fn objects<K: Reported>(spec: &Value) -> Vec<Value> {
     };
     let mut lines: Vec<Value> = Vec::new();
     for (case, notes) in [("alone", &none), ("noted", &all)] {
-        lines.extend(Reason::ALL.into_iter().map(|reason| {
+        lines.extend(Reason::ALL.iter().map(|&reason| {
             line::<K>(case, spec, reason.as_str(), |status, object| {
                 set_verdict(status, object, &verdict(reason), notes);
             })

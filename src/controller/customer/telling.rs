@@ -10,6 +10,7 @@ use crate::controller::workers::Kind;
 use crate::controller::{report, server};
 use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange, TtlSeconds};
 use crate::engine::customer::{Original, words};
+use crate::engine::reason::EventReason;
 use crate::engine::verdict::{self, Notes, Verdict};
 
 /// The status after a look.
@@ -90,21 +91,21 @@ pub(super) fn announce(
         let (access, refresh) = (seconds(to.access_token_ttl_seconds), seconds(to.refresh_token_ttl_seconds));
         let (reason, note) = match cause {
             Cause::Policy => (
-                "TtlChanged",
+                EventReason::TtlChanged,
                 format!("Token lifetimes set to {access} s (access) and {refresh} s (refresh)."),
             ),
             Cause::Drift => {
                 context.metrics.drift_corrected(Kind::Customer.as_str());
                 let note =
                     format!("Token lifetimes put back to {access} s (access) and {refresh} s (refresh).");
-                ("DriftCorrected", note)
+                (EventReason::DriftCorrected, note)
             }
             Cause::Restore => {
                 let note = "Token lifetimes restored to what they were before this resource: the server has";
-                ("TtlChanged", format!("{note} {}.", words(*to)))
+                (EventReason::TtlChanged, format!("{note} {}.", words(*to)))
             }
         };
-        tracing::info!(kind = "CustomerTokenTtl", namespace, name, access, refresh, ?cause, "{note}");
+        tracing::info!(kind = Kind::Customer.as_str(), namespace, name, access, refresh, ?cause, "{note}");
         context.events.publish(Happening {
             object: object.clone(),
             reason,

@@ -14,7 +14,8 @@ use crate::controller::workers::Kind;
 use crate::controller::{restore, server};
 use crate::crd::{Cause, Change, Pending, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
-use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
+use crate::engine::reason::{EventReason, Progress};
+use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
 /// The status after a look. `before` is the gateway as it was when the look began.
 pub(super) fn new_status(
@@ -80,12 +81,12 @@ fn still_open(
         Reason::InSync if matches!(regime, Regime::Enforced { suspended: true, .. }) => {
             status.pending.clone()
         }
-        reason if reason.standing() == Standing::Current => None,
+        reason if reason.is_ready() => None,
         // It may be all that tells that what stands there is ours to take back.
         _ if matches!(regime, Regime::Left { .. }) => status.pending.clone(),
         // The value was read, differs, and nothing was written in this look. What has taken effect before stays on record as
         // long as it stands there, and what has failed while the same is wanted; what was only begun has come to nothing.
-        Reason::AwaitingRollout | Reason::AwaitingWindow | Reason::Drifted => {
+        reason if reason.awaits_permission() || reason.progress() == Progress::Found => {
             let before = before.status.as_ref()?;
             let failed = verdict::ready_reason(&before.conditions) != Some(Reason::Progressing);
             let same = |pending: &Pending| regime.target().is_some_and(|target| target.holds(pending.to));
@@ -116,23 +117,23 @@ pub(super) fn announce(
         let was = from.map_or_else(String::new, |from| format!(" from {from} s"));
         let (reason, note) = match cause {
             Cause::Policy => (
-                "TimeoutChanged",
+                EventReason::TimeoutChanged,
                 format!("Token lifetime set{was} to {to} s, as TokenPolicy {policy} wants."),
             ),
             Cause::Drift => {
                 context.metrics.drift_corrected(Kind::Gateway.as_str());
                 (
-                    "DriftCorrected",
+                    EventReason::DriftCorrected,
                     format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."),
                 )
             }
             Cause::Restore => (
-                "TimeoutChanged",
+                EventReason::TimeoutChanged,
                 format!("Token lifetime restored{was} to {to} s, as it was before TokenPolicy {policy}."),
             ),
         };
         tracing::info!(
-            kind = "X2Gateway",
+            kind = Kind::Gateway.as_str(),
             namespace,
             name = gateway.name_any(),
             from,
@@ -147,8 +148,14 @@ pub(super) fn announce(
     if findings.revoked {
         let note = "The tokens issued before the change were invalidated: the operator's user is logged out everywhere.";
         let policy = regime.policy().map(about);
-        let (reason, note) = ("TokensRevoked", note.to_owned());
-        tracing::info!(kind = "X2Gateway", namespace, name = gateway.name_any(), reason, "{note}");
+        let (reason, note) = (EventReason::TokensRevoked, note.to_owned());
+        tracing::info!(
+            kind = Kind::Gateway.as_str(),
+            namespace,
+            name = gateway.name_any(),
+            reason = reason.as_str(),
+            "{note}"
+        );
         context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
     }
     if let Some(why) = findings.skipped {

@@ -13,7 +13,7 @@ use crate::controller::rollouts::is_bounded;
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::crd::X2Gateway;
-use crate::engine::verdict::{Reason, Standing};
+use crate::engine::verdict::Reason;
 
 /// Where a policy bounds its changes: what its task is told of a look. A look that ends without saying gives its turn back.
 pub(super) struct Turns<'a> {
@@ -57,8 +57,8 @@ impl<'a> Turns<'a> {
     pub(super) fn ended(&self, reason: Reason) {
         let begun = self.begun.take();
         let Some(policy) = &self.policy else { return };
-        let asks = matches!(reason, Reason::AwaitingRollout | Reason::AwaitingWindow);
-        let in_order = begun.filter(|_| reason.standing() == Standing::Current);
+        let asks = reason.awaits_permission();
+        let in_order = begun.filter(|_| reason.is_ready());
         if self.context.rollouts.ended(policy, &self.gateway, asks, in_order) {
             wake(self.context, Kind::Policy, policy.clone());
         }

@@ -23,7 +23,7 @@ use crate::engine::rollout::{
     Canary, Choice, Member, Plan, Record, Rules, Scene, Standing, at_least_one, at_most, plan,
 };
 use crate::engine::schedule;
-use crate::engine::verdict::{self, Reason, Standing as Kstatus};
+use crate::engine::verdict::{self, Reason};
 
 /// What a policy's task does next about its rollout.
 pub(super) struct Rolling {
@@ -360,10 +360,5 @@ fn is_begun(status: &X2GatewayStatus, policy: &str) -> bool {
 
 /// Whether the last look at a gateway, though not one for this target, could not read it.
 fn could_not_be_read(gateway: &X2Gateway, status: &X2GatewayStatus, reason: Option<Reason>) -> bool {
-    let waits = matches!(
-        reason,
-        None | Some(Reason::Progressing | Reason::Drifted | Reason::AwaitingWindow | Reason::AwaitingRollout)
-    );
-    let in_order = reason.is_some_and(|reason| reason.standing() == Kstatus::Current);
-    status.observed_generation == gateway.metadata.generation && !waits && !in_order
+    status.observed_generation == gateway.metadata.generation && reason.is_some_and(Reason::is_failed_change)
 }

@@ -13,7 +13,7 @@ use crate::crd::{Failure, GatewayCounts, Mode, Phase, Time, TokenPolicy, TokenPo
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::{Target, proves};
 use crate::engine::tally::{Part, State, Tally, policy_verdict, state_of};
-use crate::engine::verdict::{self, Notes, Reason, Standing, Verdict};
+use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
 /// Failures that a status lists.
 const FAILURES: usize = 20;
@@ -157,9 +157,7 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
     } else if observes {
         match (status.timeout_seconds.filter(|_| current), reason) {
             (_, Some(Reason::Progressing)) => State::Pending,
-            (_, Some(reason)) if reason.standing() != Standing::Current && reason != Reason::Drifted => {
-                State::Failed
-            }
+            (_, Some(reason)) if !reason.is_ready() && reason != Reason::Drifted => State::Failed,
             (None, _) => State::Pending,
             (seconds, _) if holds(seconds) => State::InSync,
             _ => State::Drifted,
@@ -172,7 +170,7 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
             .zip(status.proven_timeout_seconds)
             .is_some_and(|(set, token)| proves(token, set));
         let governed = status.policy.as_deref() == governor.policy();
-        if current && !governed && reason.is_none_or(|r| r.standing() == Standing::Current) {
+        if current && !governed && reason.is_none_or(Reason::is_ready) {
             State::Pending
         } else {
             let fitted = governed && holds(status.proven_timeout_seconds);

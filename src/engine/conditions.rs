@@ -1,0 +1,102 @@
+//! The conditions of an object: `Ready`, beside it `Reconciling` or `Stalled`, and those that only inform.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::reason::{ConditionType, Kstatus, Reason};
+use super::verdict::Verdict;
+
+/// Conditions that inform beside Ready, each with its message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Set if the password is sent unencrypted or to an unverified server.
+    pub insecure: Option<String>,
+    /// Set if a change would log out many users at once.
+    pub risky: Option<String>,
+}
+
+/// Status, reason and message of a condition to set.
+struct Entry<'a> {
+    kind: ConditionType,
+    status: &'static str,
+    reason: &'static str,
+    message: &'a str,
+}
+
+impl<'a> Entry<'a> {
+    fn verdict(kind: ConditionType, status: &'static str, verdict: &'a Verdict) -> Self {
+        Self { kind, status, reason: verdict.reason.as_str(), message: &verdict.message }
+    }
+
+    /// A condition whose presence is all it says: its reason is its type.
+    fn note(kind: ConditionType, message: &'a str) -> Self {
+        Self { kind, status: "True", reason: kind.as_str(), message }
+    }
+
+    /// The condition. Its transition time stays as it was if its status does not change.
+    fn onto(self, old: &[Condition], generation: i64, now: &Time) -> Condition {
+        let Self { kind, status, reason, message } = self;
+        let before = find(old, kind).filter(|c| c.status == status);
+        Condition {
+            type_: kind.as_str().to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: Some(generation),
+            last_transition_time: before.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
+        }
+    }
+}
+
+/// Conditions after a verdict.
+#[must_use]
+pub fn conditions(
+    old: &[Condition],
+    verdict: &Verdict,
+    notes: &Notes,
+    generation: i64,
+    now: &Time,
+) -> Vec<Condition> {
+    use ConditionType::{Insecure, Ready, Reconciling, Risky, Stalled};
+    let (ready, beside) = match verdict.reason.kstatus() {
+        Kstatus::Current => ("True", None),
+        Kstatus::InProgress => ("False", Some(Reconciling)),
+        Kstatus::Failed => ("False", Some(Stalled)),
+    };
+    let beside = beside.map(|kind| Entry::verdict(kind, "True", verdict));
+    let notes = [(Insecure, &notes.insecure), (Risky, &notes.risky)];
+    let notes = notes.into_iter().filter_map(|(kind, note)| Some(Entry::note(kind, note.as_deref()?)));
+    let entries = std::iter::once(Entry::verdict(Ready, ready, verdict)).chain(beside).chain(notes);
+    entries.map(|entry| entry.onto(old, generation, now)).collect()
+}
+
+/// Conditions of a suspended object: Ready stays as it was, and nothing is under way.
+#[must_use]
+pub fn suspended(old: &[Condition], message: &str, generation: i64, now: &Time) -> Vec<Condition> {
+    use ConditionType::{Reconciling, Stalled, Suspended};
+    let ends = |c: &Condition| [Reconciling, Stalled, Suspended].iter().any(|kind| is(c, *kind));
+    let kept = old.iter().filter(|c| !ends(c));
+    let kept = kept.map(|c| Condition { observed_generation: Some(generation), ..c.clone() });
+    kept.chain([Entry::note(Suspended, message).onto(old, generation, now)]).collect()
+}
+
+/// The reason of the Ready condition.
+#[must_use]
+pub fn ready_reason(conditions: &[Condition]) -> Option<Reason> {
+    ready(conditions).and_then(|c| Reason::parse(&c.reason))
+}
+
+/// The Ready condition.
+#[must_use]
+pub fn ready(conditions: &[Condition]) -> Option<&Condition> {
+    find(conditions, ConditionType::Ready)
+}
+
+/// The condition of a type.
+#[must_use]
+pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|c| is(c, kind))
+}
+
+fn is(condition: &Condition, kind: ConditionType) -> bool {
+    condition.type_ == kind.as_str()
+}
