@@ -6,6 +6,7 @@ pub mod customer;
 pub mod gateway;
 pub mod guard;
 pub mod lifetime;
+pub mod login;
 pub mod ownership;
 pub mod precedence;
 pub mod reason;

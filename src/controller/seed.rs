@@ -34,7 +34,7 @@ fn remember(admission: &Admission, reference: &CredentialsRef, url: Option<&str>
     let Some(url) = url else { return };
     let CredentialsRef { username_key, password_key, .. } = reference;
     // The newest comes last, since it is the version that may still be in use.
-    for RefusedLogin { secret_uid, secret_resource_version, time } in refused.iter().rev() {
+    for RefusedLogin { secret_uid, secret_resource_version, time, .. } in refused.iter().rev() {
         let version =
             SecretVersion { uid: secret_uid.clone(), resource_version: secret_resource_version.clone() };
         let identity = Identity { version, keys: (username_key.clone(), password_key.clone()) };

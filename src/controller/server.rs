@@ -269,6 +269,7 @@ pub(super) fn refused_login(
         secret_uid: version.uid.clone(),
         secret_resource_version: version.resource_version.clone(),
         time: Time(at),
+        in_a_row: None,
     })
 }
 

@@ -114,4 +114,8 @@ pub struct RefusedLogin {
     pub secret_resource_version: String,
     /// When the login was refused.
     pub time: super::Time,
+    /// How many logins with this version had failed in a row, anywhere, this one included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub in_a_row: Option<u32>,
 }

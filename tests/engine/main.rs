@@ -5,6 +5,7 @@ mod contest;
 mod customer;
 mod gateway;
 mod lifetime;
+mod login;
 mod merge;
 mod ownership;
 mod precedence;

@@ -1,0 +1,100 @@
+//! What is reported of a login that came to nothing, and what a status remembers of refused ones.
+
+use super::NotTried;
+use crate::crd::RefusedLogin;
+use crate::engine::verdict::{Reason, Verdict};
+
+/// Why nobody could be logged in, or could work once logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// User name and password were refused now.
+    Refused,
+    /// They were not tried.
+    NotTried(NotTried),
+    /// The password was accepted as the first of two steps only.
+    Half,
+    /// The user is known, but lacks the role admin.
+    NotAdmin,
+    /// Even a token that was just issued is refused.
+    TokenRefused,
+}
+
+/// What to report of it. `system` is what the remote system is called, `secret` the Secret's name.
+#[must_use]
+pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
+    let (reason, message) = match failure {
+        Failure::Refused | Failure::NotTried(NotTried::Here) => (
+            Reason::AuthenticationFailed,
+            format!(
+                "{system} rejected the user name or password of Secret {secret}, or the account is disabled or locked: correct the Secret. If \
+                 the account was to blame, set the annotation tenure.dev/reconcile-requested-at once it is repaired: nothing else tries it again."
+            ),
+        ),
+        Failure::NotTried(NotTried::InARow) => (
+            Reason::AuthenticationFailed,
+            format!(
+                "The user name or password of Secret {secret} was rejected by three systems in a row and is not tried here, to avoid locking \
+                 the account: correct the Secret, or set the annotation tenure.dev/reconcile-requested-at to try it again."
+            ),
+        ),
+        Failure::NotTried(NotTried::Reserved) => (
+            Reason::AuthenticationFailed,
+            format!(
+                "The user name or password of Secret {secret} was rejected by other systems and is tried here once a system that accepted it \
+                 before accepts it again, to avoid locking the account: correct the Secret, or its user on those systems."
+            ),
+        ),
+        Failure::NotTried(NotTried::Unanswered) => (
+            Reason::TimedOut,
+            format!(
+                "The latest logins with Secret {secret} were not answered and no system has accepted it yet, so it is tried only now and then: \
+                 check that the systems it is used for can be reached."
+            ),
+        ),
+        Failure::Half => (
+            Reason::AuthenticationFailed,
+            format!(
+                "{system} accepted the password of Secret {secret} only as the first of several steps (two-factor authentication): name a user \
+                 that logs in with a password alone."
+            ),
+        ),
+        Failure::NotAdmin => (
+            Reason::AdminRoleRequired,
+            format!(
+                "{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant it, or name another user."
+            ),
+        ),
+        Failure::TokenRefused => (
+            Reason::AuthenticationFailed,
+            format!(
+                "{system} rejects tokens that it has just issued to the user of Secret {secret}. Check its time and its user settings."
+            ),
+        ),
+    };
+    Verdict { reason, message }
+}
+
+/// What is new about an object's logins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The user was let in.
+    LetIn,
+    /// The object does not log in any more, or somewhere else.
+    Elsewhere,
+    /// The login stands refused.
+    Refused(RefusedLogin),
+}
+
+/// Takes news over into the refused logins that a status remembers: the newest first, two at most.
+pub fn record(list: &mut Vec<RefusedLogin>, news: &News) {
+    match news {
+        News::LetIn | News::Elsewhere => list.clear(),
+        News::Refused(refused) => {
+            let version =
+                |login: &RefusedLogin| (login.secret_uid.clone(), login.secret_resource_version.clone());
+            list.retain(|login| version(login) != version(refused));
+            list.insert(0, refused.clone());
+            list.truncate(2);
+        }
+    }
+}
