@@ -1,0 +1,78 @@
+//! What the server itself writes into an object's metadata.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::store::Origin;
+
+/// Metadata that only the server sets.
+pub const SERVERS_OWN: [&str; 9] = [
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+];
+/// Sets a field as it is in another object, or removes it.
+pub fn keep(object: &mut Value, from: &Value, field: &str) {
+    match from.get(field).filter(|value| !value.is_null()) {
+        Some(value) => object[field] = value.clone(),
+        None => drop(object.as_object_mut().and_then(|fields| fields.remove(field))),
+    }
+}
+
+pub fn added_finalizer(old: &Value, new: &Value) -> Option<String> {
+    let finalizers =
+        |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let known = finalizers(old);
+    let added = finalizers(new).into_iter().find(|finalizer| !known.contains(finalizer))?;
+    Some(added.as_str().unwrap_or_default().to_owned())
+}
+
+pub fn bump_generation(object: &mut Value) {
+    let generation = object["metadata"]["generation"].as_i64().unwrap_or_default();
+    object["metadata"]["generation"] = json!(generation + 1);
+}
+
+/// Notes who has written. Which fields those are is told only as far as their first name.
+pub fn note_manager(origin: &Origin, object: &mut Value, spec: bool) {
+    let part = if origin.target.status {
+        "f:status"
+    } else if spec {
+        "f:spec"
+    } else {
+        "f:metadata"
+    };
+    let mut entry = json!({
+        "manager": origin.manager, "operation": "Update", "apiVersion": origin.target.kind.resource().api_version,
+        "time": second(origin.time), "fieldsType": "FieldsV1", "fieldsV1": {part: {}},
+    });
+    if origin.target.status {
+        entry["subresource"] = json!("status");
+    }
+    let mut entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let own =
+        |other: &Value| other["manager"] == entry["manager"] && other["subresource"] == entry["subresource"];
+    match entries.iter_mut().find(|other| own(other)) {
+        Some(other) => {
+            other["time"] = entry["time"].take();
+            other["fieldsV1"][part] = json!({});
+        }
+        None => entries.push(entry),
+    }
+    object["metadata"]["managedFields"] = Value::Array(entries);
+}
+
+pub fn second(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}
+
+pub fn uid(high: u64, low: u64) -> String {
+    let (first, second, third) = (high >> 32, high >> 16 & 0xFFFF, high & 0xFFF);
+    let (fourth, last) = (low >> 48 & 0x3FFF | 0x8000, low & 0xFFFF_FFFF_FFFF);
+    format!("{first:08x}-{second:04x}-4{third:03x}-{fourth:04x}-{last:012x}")
+}
