@@ -30,7 +30,7 @@ async fn readyz(State(context): State<Arc<Context>>) -> impl IntoResponse {
     if context.filled.load(Ordering::Acquire) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the API server has not told yet what there is\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "caches are not synced yet\n")
     }
 }
 

@@ -248,10 +248,10 @@ impl Election {
             Failure::Refused(code @ (401 | 403)) => tracing::error!(
                 lease,
                 code,
-                "the operator may not get, create, update and watch its lease: check its RBAC rules"
+                "the operator is not allowed to get, create, update and watch its lease: check its RBAC rules"
             ),
             Failure::Refused(404) => {
-                tracing::error!(lease, "there is no such namespace for the lease: check --lease-namespace");
+                tracing::error!(lease, "the lease's namespace does not exist: check --lease-namespace");
             }
             Failure::Refused(code) => {
                 tracing::error!(lease, code, "the API server refuses the lease: check --lease-name");

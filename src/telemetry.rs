@@ -75,6 +75,6 @@ fn is_event(metadata: &Metadata<'_>) -> bool {
 pub fn guard_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a panic: this is a bug, please report it");
+        tracing::error!(place, "panic: this is a bug, please report it");
     }));
 }

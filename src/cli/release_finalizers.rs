@@ -73,7 +73,7 @@ async fn release_all(options: &Options) -> anyhow::Result<()> {
         release::<KonaServer>(&client, options).await,
     ];
     let count: usize = released.into_iter().sum::<anyhow::Result<usize>>()?;
-    say(&format!("Let go: {count}. Nothing was restored."))
+    say(&format!("Finalizers released: {count}. Nothing was restored."))
 }
 
 /// Scales a Deployment to zero and waits for the end of its Pods.
@@ -90,7 +90,7 @@ async fn stop(client: &Client, Place { namespace, name }: &Place) -> anyhow::Res
     };
     // An empty one would be that of every Pod.
     let selector = scale.status.and_then(|status| status.selector).filter(|selector| !selector.is_empty());
-    let selector = selector.with_context(|| format!("Deployment {namespace}/{name} tells no selector"))?;
+    let selector = selector.with_context(|| format!("Deployment {namespace}/{name} has no selector"))?;
     let pods = Api::namespaced(client.clone(), namespace);
     match timeout(PATIENCE, until_ended(pods, &selector)).await {
         Ok(ended) => {
@@ -143,7 +143,8 @@ async fn release<K: Held>(client: &Client, options: &Options) -> anyhow::Result<
     let mut released = 0;
     for _ in 0..TRIES {
         let pass = pass::<K>(client, options).await;
-        let Some((done, changed)) = pass.with_context(|| format!("the kind {kind} cannot be worked on"))?
+        let Some((done, changed)) =
+            pass.with_context(|| format!("the finalizers of kind {kind} cannot be released"))?
         else {
             say(&format!("The API server does not know the kind {kind}."))?;
             return Ok(0);
@@ -153,7 +154,7 @@ async fn release<K: Held>(client: &Client, options: &Options) -> anyhow::Result<
             return Ok(released);
         }
     }
-    bail!("somebody else keeps changing the finalizers of the kind {kind}: stop that, and try again")
+    bail!("something keeps changing the finalizers of kind {kind}: stop it, and try again")
 }
 
 /// Looks at every object of a kind once: how many were let go, and how many were changed by somebody else meanwhile. None
@@ -207,12 +208,12 @@ async fn let_go<K: Held>(client: &Client, object: PartialObjectMeta<K>) -> anyho
         Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => Ok(Outcome::Changed),
         answer => {
             answer.with_context(|| format!("{namespace}/{name}"))?;
-            say(&format!("{} {namespace}/{name} is let go.", K::kind(&())))?;
+            say(&format!("{} {namespace}/{name} is released.", K::kind(&())))?;
             Ok(Outcome::Released)
         }
     }
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{line}").context("standard output cannot be written to")
+    writeln!(std::io::stdout().lock(), "{line}").context("cannot write to standard output")
 }

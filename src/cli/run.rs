@@ -75,7 +75,7 @@ fn keep_out_of_core_files() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if setrlimit(Resource::Core, none).is_err() {
-        tracing::warn!("core files could not be switched off");
+        tracing::warn!("core files could not be disabled");
     }
 }
 
@@ -107,7 +107,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let serving = Arc::clone(&context);
     tasks.spawn(async move {
         if let Err(error) = admin::serve(listener, serving).await {
-            tracing::error!(%error, "/metrics, /healthz and /readyz have ended");
+            tracing::error!(%error, "the server for /metrics, /healthz and /readyz has stopped");
         }
     });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
@@ -118,14 +118,14 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let told = tokio::select! {
         Superseded = work(&context, &mut watches, &mut election, endings) => false,
         () = signals.next() => true,
-        _ = tasks.join_next() => anyhow::bail!("a task that must not end has ended: this is a bug, please report it"),
+        _ = tasks.join_next() => anyhow::bail!("a background task exited unexpectedly: this is a bug, please report it"),
     };
     let _ = end.send(true);
     anyhow::ensure!(
         told,
-        "another replica has taken the lease, since it could not be renewed in time: this one ends"
+        "another replica has taken the lease because it could not be renewed in time: exiting"
     );
-    tracing::info!("ending: writes under way are finished");
+    tracing::info!("shutting down: writes in flight are completed");
     let finished = tokio::select! {
         ended = tokio::time::timeout(GRACE, context.workers.finished()) => ended.is_ok(),
         () = signals.next() => false,

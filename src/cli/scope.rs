@@ -45,5 +45,5 @@ fn namespace(text: &str) -> Result<String, &'static str> {
         && name.len() <= LONGEST;
     is_name
         .then(|| name.to_owned())
-        .ok_or("must be names of namespaces; leave the option out for all of them")
+        .ok_or("must be names of namespaces; omit the option to select all of them")
 }

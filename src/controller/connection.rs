@@ -63,21 +63,21 @@ pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judg
     }
     if base.is_plaintext() && (!connection.allow_plaintext || restrictions.plaintext) {
         let message = if restrictions.plaintext {
-            "This operator forbids http:// (--forbid-plaintext): use https:// in spec.url."
+            "This operator forbids http:// (--forbid-plaintext). Use https:// in spec.url."
         } else {
-            "spec.url is http://, which would send the password in clear: use https://, or set spec.allowPlaintext."
+            "spec.url uses http://, which would send the password in plain text. Use https://, or set spec.allowPlaintext."
         };
         return Err(Verdict::new(Reason::PlaintextRefused, message));
     }
     if tls.insecure_skip_verify && restrictions.insecure_tls {
-        let message = "This operator forbids spec.tls.insecureSkipVerify (--forbid-insecure-tls): name the CA in spec.tls.";
+        let message = "This operator forbids spec.tls.insecureSkipVerify (--forbid-insecure-tls). Specify the CA in spec.tls.";
         return Err(Verdict::new(Reason::InsecureTlsRefused, message));
     }
     let insecure = if base.is_plaintext() {
-        Some("The password and the tokens travel in clear, since spec.url is http://.".to_owned())
+        Some("Password and tokens are sent unencrypted because spec.url uses http://.".to_owned())
     } else {
         tls.insecure_skip_verify.then(|| {
-            "The server's certificate is not checked, since spec.tls.insecureSkipVerify is set.".to_owned()
+            "The server's certificate is not verified because spec.tls.insecureSkipVerify is set.".to_owned()
         })
     };
     Ok(Judged { base, proxy, timeout, tls, insecure })
@@ -124,7 +124,7 @@ pub async fn credentials(
         Some(origins) => origin::allows(&origins, &endpoint.base, endpoint.transport.proxy.as_ref()),
         None if context.settings.restrictions.origins_required => {
             let message = format!(
-                "This operator demands the annotation tenure.dev/allowed-origins on every Secret: add it to Secret {name}."
+                "This operator requires the annotation tenure.dev/allowed-origins on every Secret. Add it to Secret {name}."
             );
             return Err(Verdict::new(Reason::OriginNotAllowed, message).into());
         }
@@ -134,8 +134,7 @@ pub async fn credentials(
         Ok(credentials)
     } else {
         let message = format!(
-            "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL (and its proxy): add it there, or \
-             name another Secret."
+            "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL (and its proxy). Add it, or use another Secret."
         );
         Err(Verdict::new(Reason::OriginNotAllowed, message).into())
     }
@@ -160,8 +159,7 @@ async fn ca(
     if is_ca(&pem) {
         Ok(Some(pem))
     } else {
-        let message =
-            format!("{what} holds no PEM certificate that can be used: put the CA's certificate there.");
+        let message = format!("{what} contains no usable PEM certificate. Store the CA's certificate there.");
         Err(Verdict::new(Reason::CaUnusable, message).into())
     }
 }

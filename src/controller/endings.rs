@@ -55,8 +55,7 @@ async fn keep_watching(context: &Arc<Context>, client: &Client, namespace: &str)
             tracing::warn!(
                 namespace,
                 code,
-                "the namespace cannot be watched: if there is one, grant the operator get and watch on namespaces in it, \
-                 or its deletion may have to wait for `tenure release-finalizers`"
+                "the namespace cannot be watched: if it exists, grant the operator get and watch on it, or its deletion may need `tenure release-finalizers`"
             );
         }
         if code == 403 {
@@ -102,10 +101,7 @@ async fn turn(context: &Arc<Context>, namespace: &str, ends: bool) {
         return;
     }
     if ends {
-        tracing::warn!(
-            namespace,
-            "the namespace is being deleted: what its resources have set is left as it is"
-        );
+        tracing::warn!(namespace, "the namespace is being deleted: original values are not restored");
         // A task may be in the middle of a look.
         tokio::join!(
             let_all_go::<TokenPolicy>(context, namespace),

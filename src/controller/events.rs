@@ -155,7 +155,7 @@ impl Writer {
                     status.message
                 );
             }
-            _ => tracing::debug!(namespace, "the API server did not take an event"),
+            _ => tracing::debug!(namespace, "the API server did not accept an event"),
         }
     }
 }

@@ -346,7 +346,7 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
         Phase::Halted => (
             EventReason::NotReady(Reason::RolloutHalted),
             format!(
-                "The rollout has halted, since {}. Changed: {}. Not changed: {}.",
+                "The rollout is halted: {}. Changed: {}. Not changed: {}.",
                 rolling.cause(NAMES),
                 listed(&rolling.changed, NAMES),
                 listed(&rolling.unchanged, NAMES)
@@ -358,7 +358,7 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
             let target = policy.status.as_ref().and_then(|status| status.target.clone()).unwrap_or_default();
             (
                 EventReason::RolloutComplete,
-                format!("Every gateway that could be read is proven to have {target} s."),
+                format!("Every reachable gateway has the token lifetime {target}s (verified by new logins)."),
             )
         }
         Phase::Canary | Phase::Progressing | Phase::AwaitingWindow => return,

@@ -192,7 +192,7 @@ impl References {
         let secret = self.secret(namespace, name, age).await?;
         if let Some(kind) = secret.type_.as_deref().filter(|kind| REFUSED_TYPES.contains(kind)) {
             let message = format!(
-                "Secret {name} is of type {kind}, which is not meant for logins: name a Secret of type Opaque."
+                "Secret {name} is of type {kind}, which is not allowed for logins. Use a Secret of type Opaque."
             );
             return Err(Verdict::new(Reason::SecretTypeRefused, message).into());
         }
@@ -233,7 +233,7 @@ impl References {
         let map = found.map_err(|missing| unread(missing, "ConfigMap", name, Reason::ConfigMapNotFound))?;
         let value = map.data.as_ref().and_then(|data| data.get(key));
         value.map(|value| Arc::from(value.as_str())).ok_or_else(|| {
-            let message = format!("ConfigMap {name} has no key {key}: add the CA's certificate under this key, or correct the key.");
+            let message = format!("ConfigMap {name} has no key {key}. Add the CA's certificate under this key, or correct the key.");
             Verdict::new(Reason::CaUnusable, message).into()
         })
     }
@@ -250,7 +250,7 @@ fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Unread {
             format!("{kind} {name} does not exist in this namespace: create it, or correct its name.")
         }
         Missing::Forbidden => {
-            format!("The operator may not read {kind} {name}: grant it the verb get on it.")
+            format!("The operator is not allowed to get {kind} {name}. Grant it the verb get on it.")
         }
         Missing::NoAnswer => return Unread::Silence,
     };
@@ -265,8 +265,7 @@ fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {
     };
     let value = secret.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| missing("has no key"))?;
     if value.0.is_empty() {
-        return Err(missing("has nothing under its key"));
+        return Err(missing("has an empty value for key"));
     }
-    String::from_utf8(value.0.clone())
-        .map_err(|_| missing("has something other than UTF-8 text under its key"))
+    String::from_utf8(value.0.clone()).map_err(|_| missing("does not have UTF-8 text for key"))
 }

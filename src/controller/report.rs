@@ -140,7 +140,7 @@ impl Reporter {
                 _ => tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await,
             }
         }
-        tracing::warn!(object = %key, "the API server did not take {}", part.as_str());
+        tracing::warn!(object = %key, "the API server did not accept {}", part.as_str());
         Err(Written::Failed)
     }
 }
@@ -214,7 +214,7 @@ impl Part {
     /// is tested; finalizers are others' to change, too.
     fn refused(self, key: &Key, code: u16) -> Written {
         if self == Self::Finalizers && code == 422 {
-            tracing::debug!(object = %key, "the finalizers have changed meanwhile");
+            tracing::debug!(object = %key, "the finalizers have changed in the meantime");
             return Written::Failed;
         }
         tracing::warn!(object = %key, code, "the API server refused {}", self.as_str());

@@ -76,8 +76,7 @@ pub async fn release<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -
 #[must_use]
 pub fn forbidden<K: Reconciled>() -> Verdict {
     let message = format!(
-        "deletionPolicy is Restore, and the operator may not put its finalizer on a {}, so nothing is changed: grant it the \
-         verb patch on that kind.",
+        "deletionPolicy is Restore, but the operator is not allowed to add its finalizer to a {}, so nothing is changed: grant it the verb patch on that kind.",
         K::KIND.as_str()
     );
     Verdict::new(Reason::Forbidden, message)
@@ -127,7 +126,7 @@ pub fn time_left(meta: &ObjectMeta) -> Duration {
 
 /// Tells that an object went, or was changed, without its remote value being restored. `why` is a clause.
 pub fn skipped(context: &Context, object: ObjectReference, why: &str) {
-    let note = format!("The remote value was left as it is and not restored: {why}.");
+    let note = format!("The original value was not restored: {why}.");
     let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
     tracing::warn!(kind, namespace, name, "{note}");
     context.events.publish(Happening {

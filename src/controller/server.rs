@@ -199,10 +199,7 @@ async fn examine(context: &Arc<Context>, server: &KonaServer, asked: bool, age: 
 }
 
 fn in_sync() -> Verdict {
-    Verdict::new(
-        Reason::InSync,
-        "The server accepts the login. Its customers' own conditions say how they stand.",
-    )
+    Verdict::new(Reason::InSync, "The login succeeded. See each customer's conditions for its status.")
 }
 
 /// The endpoint and the login of a server, for itself and for its customers.

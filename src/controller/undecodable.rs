@@ -72,7 +72,7 @@ async fn write<K: Reconciled>(client: Client, meta: &ObjectMeta) -> kube::Result
     let conditions = object.data.pointer("/status/conditions").cloned().unwrap_or_default();
     let old: Vec<Condition> = serde_json::from_value(conditions).unwrap_or_default();
     let message = format!(
-        "The spec does not fit this version of {}: compare it with kubectl explain, and correct or delete the resource.",
+        "The spec does not match this version of {}. Compare it with kubectl explain, and correct or delete the resource.",
         K::KIND.as_str()
     );
     let verdict = Verdict::new(Reason::InvalidSpec, message);

@@ -197,9 +197,9 @@ fn complain<K: Reconciled>(error: &watcher::Error, namespace: Option<&str>) {
                 kind,
                 namespace,
                 code,
-                "the operator may not list and watch this kind: check its RBAC rules"
+                "the operator is not allowed to list and watch this kind: check its RBAC rules"
             );
         }
-        _ => tracing::warn!(kind, code, "the watch broke and is tried again"),
+        _ => tracing::warn!(kind, code, "the watch failed and is retried"),
     }
 }

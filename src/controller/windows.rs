@@ -53,7 +53,7 @@ impl Closed {
     #[must_use]
     pub fn message(self, whose: &str) -> String {
         let note = self.note.map_or_else(String::new, |note| format!(" {note}."));
-        format!("A change waits for the next change window of {whose}.{note}")
+        format!("A change is waiting for the next change window of {whose}.{note}")
     }
 }
 

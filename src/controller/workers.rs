@@ -188,7 +188,7 @@ async fn look<K: Reconciled>(context: &Arc<Context>, object: &Arc<K>, memory: &m
         }
         Err(_) => {
             // What it says may quote a secret, so it is not repeated.
-            tracing::error!(kind, object = %Key::of(object.meta()), "a look broke off: this is a bug, please report it");
+            tracing::error!(kind, object = %Key::of(object.meta()), "a reconcile panicked: this is a bug, please report it");
             context.metrics.reconciled(kind, Outcome::Panic, begun.elapsed());
             traces::reconciled(&span, Outcome::Panic);
             *memory = K::Memory::default();

@@ -84,10 +84,10 @@ pub fn decide(wish: Wish, prior: &Prior, seen: Seen, contest: Contest, now: Dura
     let Ttl { access, refresh } = wish.ttl;
     if wish.mode == Mode::Observe {
         let message = if seen.ttl == wish.ttl.into() {
-            format!("Access tokens live {access} s and refresh tokens {refresh} s, as wanted. Only observed.")
+            format!("Access tokens last {access}s and refresh tokens {refresh}s, as desired (Observe mode).")
         } else {
             format!(
-                "The server has {}; wanted are {access} s and {refresh} s. Only observed: nothing is changed.",
+                "The server has {}; desired are {access}s and {refresh}s. Observe mode: nothing is changed.",
                 words(seen.ttl)
             )
         };
@@ -97,12 +97,11 @@ pub fn decide(wish: Wish, prior: &Prior, seen: Seen, contest: Contest, now: Dura
         return confirm(wish, prior, seen);
     }
     if seen.read_back {
-        let message = "The server accepted the token lifetimes but does not show them when read back: check the server.";
+        let message = "The server accepted the new token lifetimes but returned different values on read-back. Check the server.";
         return report(Reason::VerificationFailed, message.to_owned());
     }
     if !contest.may_correct(now) {
-        let message = "Somebody keeps changing the customer's token lifetimes. They are put back once an hour until they \
-                       stay: find out who changes them.";
+        let message = "Something keeps overwriting the customer's token lifetimes, so they are corrected only once an hour. Find out what changes them.";
         return report(Reason::Contested, message.to_owned());
     }
     Step::Write { cause: cause(wish.ttl, prior) }
@@ -132,15 +131,14 @@ fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
         None => remembered,
     };
     if proven {
-        let how = if wish.by_login { "a fresh login proved it" } else { "read back from the server" };
+        let how = if wish.by_login { "verified by a new login" } else { "read back from the server" };
         let message =
-            format!("Access tokens live {access} s and refresh tokens {refresh} s, as wanted; {how}.");
+            format!("Access tokens last {access}s and refresh tokens {refresh}s, as desired ({how}).");
         Step::Report(Verdict { reason: Reason::InSync, message })
     } else if seen.proofs < allowed {
         Step::Prove
     } else {
-        let message = "The server shows the token lifetimes wanted, but a fresh login of the customer's user got another: \
-                       check that the user of verifyCredentialsSecretRef belongs to this customer.";
+        let message = "The server reports the desired token lifetimes, but a new login of the customer's user got a token with a different one. Check that the user of verifyCredentialsSecretRef belongs to this customer.";
         Step::Report(Verdict { reason: Reason::VerificationFailed, message: message.to_owned() })
     }
 }
@@ -149,9 +147,9 @@ fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
 #[must_use]
 pub fn words(ttl: TtlSeconds) -> String {
     let seconds =
-        |value: Option<u32>| value.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
+        |value: Option<u32>| value.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds}s"));
     format!(
-        "{} for access and {} for refresh tokens",
+        "{} (access) and {} (refresh)",
         seconds(ttl.access_token_ttl_seconds),
         seconds(ttl.refresh_token_ttl_seconds)
     )

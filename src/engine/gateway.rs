@@ -103,10 +103,10 @@ pub fn restoration(prior: &Prior, seen: u32) -> Restoration {
         return Restoration::Nothing;
     }
     match prior.original {
-        None => Restoration::Skip("what stood there before the first change is not known"),
+        None => Restoration::Skip("the original value is unknown"),
         Some(original) if original == seen => Restoration::Nothing,
         Some(original) if wrote == Some(seen) || prior.pending == Some(seen) => Restoration::To(original),
-        Some(_) => Restoration::Skip("somebody has changed it since"),
+        Some(_) => Restoration::Skip("the value was changed by something else in the meantime"),
     }
 }
 
@@ -149,7 +149,7 @@ pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now:
         Regime::Enforced { policy, target: Err(why), .. } => {
             return report(
                 Reason::InvalidSpec,
-                format!("TokenPolicy {policy} is refused: {why}. Correct it."),
+                format!("TokenPolicy {policy} is invalid: {why}. Correct its spec."),
             );
         }
         Regime::Enforced { policy, target: Ok(target), suspended } => (policy, *target, *suspended),
@@ -160,7 +160,7 @@ pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now:
     }
     if suspended {
         let message = format!(
-            "The token lifetime differs from TokenPolicy {policy}, which is suspended: nothing is changed."
+            "The token lifetime differs from TokenPolicy {policy}. The policy is suspended, so nothing is changed."
         );
         return report(Reason::Drifted, message);
     }
@@ -182,8 +182,7 @@ fn restore(policy: &str, prior: &Prior, seen: Seen) -> Step {
                 }
                 Step::Report(_) => report(
                     Reason::VerificationFailed,
-                    "The appliance reports the token lifetime from before the policy, but fresh tokens have another: check the \
-                     appliance."
+                    "The appliance reports the original token lifetime, but newly issued tokens have a different one. Check the appliance."
                         .to_owned(),
                 ),
                 other => other,
@@ -234,8 +233,7 @@ fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
         _ => report(
             Reason::VerificationFailed,
             format!(
-                "The appliance reports the token lifetime that TokenPolicy {policy} wants, but fresh tokens have another: \
-                 check the appliance."
+                "The appliance reports the token lifetime required by TokenPolicy {policy}, but newly issued tokens have a different one. Check the appliance."
             ),
         ),
     }
@@ -248,24 +246,25 @@ fn report(reason: Reason, message: String) -> Step {
 fn in_sync(policy: &str, target: Target) -> String {
     match target {
         Target::Exact(exact) => {
-            format!("Tokens live {exact} s, as TokenPolicy {policy} wants; a fresh login proved it.")
+            format!(
+                "The token lifetime is {exact}s, as required by TokenPolicy {policy} (verified by a new login)."
+            )
         }
         Target::Range { least, most } => {
             format!(
-                "Tokens live between {least} s and {most} s, as TokenPolicy {policy} wants; a fresh login proved it."
+                "The token lifetime is between {least}s and {most}s, as required by TokenPolicy {policy} (verified by a new login)."
             )
         }
     }
 }
 
 fn unmanaged(timeout: u32) -> String {
-    format!("No TokenPolicy selects this gateway. Tokens live {timeout} s.")
+    format!("No TokenPolicy selects this gateway. Its token lifetime is {timeout}s.")
 }
 
 fn contested(policy: &str) -> String {
     format!(
-        "Somebody keeps changing the token lifetime away from what TokenPolicy {policy} wants. It is put back once an hour \
-         until it stays: find out who changes it."
+        "Something keeps overwriting the token lifetime set by TokenPolicy {policy}, so it is corrected only once an hour. Find out what changes it."
     )
 }
 
@@ -273,11 +272,14 @@ fn observed(wants: &[(String, Target)], timeout: u32) -> String {
     let differing: Vec<String> = wants
         .iter()
         .filter(|(_, target)| !target.holds(timeout))
-        .map(|(policy, target)| format!("TokenPolicy {policy} would set {} s", target.nearest(timeout)))
+        .map(|(policy, target)| format!("TokenPolicy {policy} would set {}s", target.nearest(timeout)))
         .collect();
     if differing.is_empty() {
-        format!("Tokens live {timeout} s, as the observing policies want.")
+        format!("The token lifetime is {timeout}s, as required by the policies in Observe mode.")
     } else {
-        format!("Tokens live {timeout} s; {}. Only observed: nothing is changed.", differing.join(", "))
+        format!(
+            "The token lifetime is {timeout}s; {}. Observe mode: nothing is changed.",
+            differing.join(", ")
+        )
     }
 }

@@ -27,7 +27,7 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum InvalidTarget {
     /// Neither an exact value nor a bound, or both.
-    #[error("set either timeoutSeconds, or minTimeoutSeconds, maxTimeoutSeconds or both")]
+    #[error("specify either timeoutSeconds, or minTimeoutSeconds, maxTimeoutSeconds or both")]
     NotOneOf,
     /// Lower bound above the upper one.
     #[error("minTimeoutSeconds is greater than maxTimeoutSeconds")]
@@ -36,12 +36,10 @@ pub enum InvalidTarget {
     #[error("a lifetime must be between 600 and 2592000 seconds")]
     OutOfRange,
     /// The policy's spec does not fit this version of its schema, so that its numbers are unknown.
-    #[error("its spec does not fit this version")]
+    #[error("its spec does not match this version of the schema")]
     Undecodable,
     /// Outside what this operator was told to allow.
-    #[error(
-        "a lifetime is outside the bounds that this operator was started with (--min-timeout, --max-timeout)"
-    )]
+    #[error("a lifetime is outside the operator's limits (--min-timeout, --max-timeout)")]
     OutOfBounds,
     /// A change window that makes no sense; the words of the rule that found it.
     #[error("{0}")]

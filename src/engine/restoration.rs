@@ -23,7 +23,7 @@ impl LetGo {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Asked => "the annotation tenure.dev/skip-restore asks for that",
+            Self::Asked => "the annotation tenure.dev/skip-restore is set",
             Self::TooLate => "it was not possible within ten minutes of the deletion",
             Self::NamespaceEnds => "the namespace is being deleted",
         }

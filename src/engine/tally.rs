@@ -98,7 +98,7 @@ pub fn policy_verdict(parts: &[Part], observes: bool) -> Verdict {
     let tally = Tally::of(parts);
     let open: Vec<&Part> = parts.iter().filter(|p| is_open(p, observes)).collect();
     if parts.is_empty() {
-        let message = "No X2Gateway of this namespace carries the labels of gatewaySelector: label the gateways, or correct the selector.";
+        let message = "No X2Gateway in this namespace matches gatewaySelector. Label the gateways, or correct the selector.";
         return Verdict::new(Reason::NoGatewaysMatch, message);
     }
     if open.is_empty() {
@@ -111,7 +111,7 @@ pub fn policy_verdict(parts: &[Part], observes: bool) -> Verdict {
     Verdict::new(
         reason,
         format!(
-            "{count} {noun} not in sync: {}{more}. Each X2Gateway's own conditions say why.",
+            "{count} {noun} not in sync: {}{more}. See the conditions of each X2Gateway.",
             names.join(", ")
         ),
     )
@@ -130,19 +130,19 @@ fn settled(tally: &Tally, observes: bool) -> Verdict {
     if observes {
         let drifted = tally.count(State::Drifted);
         let message = format!(
-            "{drifted} of {total} gateways differ from what this policy would set. Only observed: nothing is changed."
+            "{drifted} of {total} gateways differ from what this policy would set. Observe mode: nothing is changed."
         );
         Verdict::new(Reason::Observed, message)
     } else if tally.count(State::Overridden) == total {
         Verdict::new(
             Reason::Overridden,
-            "Every gateway it selects obeys another policy, of higher priority or earlier name.",
+            "All selected gateways are governed by another policy (higher priority, or a name that sorts first).",
         )
     } else {
         let summary = tally.summary();
         Verdict::new(
             Reason::InSync,
-            format!("{summary} gateways are proven to have the lifetime this policy wants."),
+            format!("{summary} gateways have the required token lifetime (verified by new logins)."),
         )
     }
 }

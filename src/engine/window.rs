@@ -37,33 +37,28 @@ struct Opening {
 pub enum InvalidWindow {
     /// Not a schedule, or one with a range that runs backwards.
     #[error(
-        "the schedule \"{schedule}\" of a window is not understood: write the five fields of cron, such as 0 22 * * SAT, \
-         with ranges from the lower value to the higher"
+        "the schedule \"{schedule}\" is invalid: use five cron fields such as 0 22 * * SAT, with ascending ranges"
     )]
     Schedule {
         /// As written.
         schedule: String,
     },
     /// No such day comes within four years.
-    #[error(
-        "the schedule \"{schedule}\" of a window does not come within four years: choose a day that exists"
-    )]
+    #[error("the schedule \"{schedule}\" does not occur within four years: choose a day that exists")]
     Never {
         /// As written.
         schedule: String,
     },
     /// Not in the time zone database.
     #[error(
-        "the timeZone \"{zone}\" of a window is unknown: write a name of the IANA database, such as Europe/Berlin or UTC"
+        "the timeZone \"{zone}\" is unknown: use a name from the IANA database, such as Europe/Berlin or UTC"
     )]
     Zone {
         /// As written.
         zone: String,
     },
     /// Not a duration, or out of bounds.
-    #[error(
-        "the duration \"{duration}\" of a window is not between 1m and 168h: write one such as 4h or 1h30m"
-    )]
+    #[error("the duration \"{duration}\" is not between 1m and 168h: use one such as 4h or 1h30m")]
     Duration {
         /// As written.
         duration: String,
@@ -144,11 +139,11 @@ pub fn override_until(annotation: Option<&str>, now: Timestamp) -> Override {
     let Some(text) = annotation else { return Override::None };
     match text.parse::<Timestamp>() {
         Err(_) => Override::Unusable(
-            "tenure.dev/override-window-until must be a time with its offset, such as 2026-11-22T22:00:00Z",
+            "tenure.dev/override-window-until must be an RFC 3339 timestamp, such as 2026-11-22T22:00:00Z",
         ),
         Ok(until) if until <= now => Override::None,
         Ok(until) if until > after(now, BY_HAND) => {
-            Override::Unusable("tenure.dev/override-window-until must be a time at most 24 hours ahead")
+            Override::Unusable("tenure.dev/override-window-until must be no more than 24 hours in the future")
         }
         Ok(until) => Override::Until(until),
     }

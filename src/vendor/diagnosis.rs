@@ -32,7 +32,7 @@ pub(super) fn diagnose(error: &reqwest::Error) -> Fault {
     } else if error.is_connect() {
         Fault::Unreachable("no connection could be made: check the URL, the proxy and the network")
     } else {
-        Fault::Unreachable("the connection broke before the answer was complete")
+        Fault::Unreachable("the connection was lost before the answer was complete")
     }
 }
 

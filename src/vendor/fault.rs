@@ -68,30 +68,24 @@ impl fmt::Display for RemoteError {
         let Self { method, path, fault } = self;
         match fault {
             Fault::Unreachable(how) | Fault::Tls(how) => f.write_str(how),
-            Fault::TimedOut => write!(f, "{method} {path} got no answer within requestTimeout"),
+            Fault::TimedOut => write!(f, "{method} {path} timed out after requestTimeout"),
             Fault::AddressRefused(address) => {
                 write!(
                     f,
-                    "the address {address} may not be dialled; the operator's --allow-cidr can permit it"
+                    "the address {address} is not an allowed destination; the operator's --allow-cidr can permit it"
                 )
             }
             Fault::Status { code: 300..=399, .. } => {
-                write!(
-                    f,
-                    "{method} {path} was answered with a redirect, which is never followed: correct the URL"
-                )
+                write!(f, "{method} {path} returned a redirect, which is never followed: correct the URL")
             }
             Fault::Status { code: 404, .. } => {
-                write!(
-                    f,
-                    "{method} {path} was answered with status 404: check that the URL is the API's base"
-                )
+                write!(f, "{method} {path} returned status 404: check that the URL is the API's base")
             }
-            Fault::Status { code, .. } => write!(f, "{method} {path} was answered with status {code}"),
+            Fault::Status { code, .. } => write!(f, "{method} {path} returned status {code}"),
             Fault::Malformed(why) => {
-                write!(f, "{method} {path} was answered with something unexpected: {why}")
+                write!(f, "{method} {path} returned an unexpected response: {why}")
             }
-            Fault::Ending => f.write_str("the operator is ending, or does not hold its lease"),
+            Fault::Ending => f.write_str("the operator is shutting down, or does not hold its lease"),
         }
     }
 }

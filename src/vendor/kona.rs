@@ -247,10 +247,10 @@ fn session_of(
 ) -> Result<Session, AccessError> {
     let bad = |why| malformed("POST", path, why);
     let Tokens { token, refresh_token } = serde_json::from_slice(answer)
-        .map_err(|_| bad("it holds no token; check that the URL is a Kona server's"))?;
+        .map_err(|_| bad("it contains no token; check that the URL is a Kona server's"))?;
     let token = login::secret(token);
     let lifetime = lifetime(token.expose_secret(), Since::IssuedAt)
-        .ok_or_else(|| bad("its token shows no lifetime (exp and iat)"))?;
+        .ok_or_else(|| bad("its token has no exp and iat claims"))?;
     Ok(Session::new(token, lifetime, refresh_token.map(login::secret), asked))
 }
 
@@ -289,11 +289,11 @@ fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, &'static str> {
     }
     let text = std::str::from_utf8(answer).map_err(|_| "it is not UTF-8")?;
     let customer =
-        RawObject::parse(text).ok_or("it is no JSON object; check that the URL is a Kona server's")?;
+        RawObject::parse(text).ok_or("it is not a JSON object; check that the URL is a Kona server's")?;
     let found: Option<EntityId> = customer.get("id").and_then(|value| serde_json::from_str(value.get()).ok());
     match found {
         Some(EntityId { id: found }) if found == id => Ok(customer),
-        Some(_) => Err("it is another customer"),
-        None => Err("it does not carry the customer's id"),
+        Some(_) => Err("it describes another customer"),
+        None => Err("it lacks the customer's id"),
     }
 }

@@ -128,7 +128,8 @@ async fn transfer(
         let host = endpoint.base.url().authority().to_owned();
         headers.insert(
             HOST,
-            HeaderValue::from_str(&host).map_err(|_| Fault::Malformed("the URL's host is no header"))?,
+            HeaderValue::from_str(&host)
+                .map_err(|_| Fault::Malformed("the URL's host is not a valid Host header"))?,
         );
         let unusable = Fault::Tls("tls.serverName must be a host name, not an address");
         url.set_host(Some(name)).map_err(|_| unusable.clone())?;

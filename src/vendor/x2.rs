@@ -147,10 +147,10 @@ async fn log_in(
     let answer = login::attempt(remotes, endpoint, credentials, send).await?;
     let bad = |why| malformed("POST", TOKENS, why);
     let LoginAnswer { mut token, role } = serde_json::from_slice(&answer)
-        .map_err(|_| bad("it holds no token; check that the URL is an X2 appliance's"))?;
+        .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
     let Some(lifetime) = lifetime(&token, Since::NotBefore) else {
         token.zeroize();
-        return Err(bad("its token shows no lifetime (exp and nbf)").into());
+        return Err(bad("its token has no exp and nbf claims").into());
     };
     if role.as_deref() == Some("viewer") {
         token.zeroize();

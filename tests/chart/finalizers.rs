@@ -85,7 +85,7 @@ async fn only_our_finalizer_goes_and_only_within_namespaces_and_selector() {
         &release_finalizers(&cluster, &["--namespaces", one.name(), "--selector", "site=berlin"]).await,
     );
     for kind in KINDS {
-        assert!(text.contains(&format!("{kind} {}/berlin is let go.", one.name())), "{text}");
+        assert!(text.contains(&format!("{kind} {}/berlin is released.", one.name())), "{text}");
     }
     assert!(text.ends_with("Let go: 4. Nothing was restored.\n"), "{text}");
     for (namespace, name, expected) in [

@@ -19,7 +19,7 @@ async fn the_older_gateway_owns_the_appliance() {
     f.apply(&gateway_at("second", &url)).await;
     let loser = f.reason("X2Gateway", "second", "Conflict").await;
     assert_eq!(condition(&loser, "Stalled")["status"], "True");
-    assert!(f.event("second", "Conflict").await.contains("delete one of the two"));
+    assert!(f.event("second", "Conflict").await.contains("Delete one of the two"));
     assert_eq!(fleet.appliance(0).counts().write, 1);
     f.reason("X2Gateway", "first", "InSync").await;
     let gets = fleet.appliance(0).counts().get;

@@ -208,7 +208,7 @@ async fn what_cannot_hold_lifetimes_is_left_alone() {
         ("number", ("42", 0, "not a JSON object")),
         ("array", ("[1,2]", 0, "not a JSON object")),
         ("truth", ("true", 0, "not a JSON object")),
-        ("twice", (r#""{\"a\":1,\"a\":2}""#, 0, "stands twice")),
+        ("twice", (r#""{\"a\":1,\"a\":2}""#, 0, "duplicate key")),
         ("markup", (r#"{"note":"<b>bold</b>"}"#, 1, "markup")),
         ("long", (&long, 1, "too long")),
     ]);

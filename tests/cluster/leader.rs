@@ -83,7 +83,7 @@ async fn ends_superseded(operator: &mut Operator) {
 async fn tell_to_end(leader: &Operator) {
     let id = leader.id().unwrap().to_string();
     tokio::process::Command::new("kill").args(["-TERM", &id]).status().await.unwrap();
-    leader.wait_for_log("writes under way are finished", SOON).await.unwrap();
+    leader.wait_for_log("writes in flight are completed", SOON).await.unwrap();
 }
 
 /// Ends the replicas of a test properly.

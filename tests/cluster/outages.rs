@@ -22,7 +22,7 @@ async fn recorded(
     gate.open();
     f.wait(kind, name, |object| status(object)["history"].is_array()).await;
     relay.down();
-    f.operator().wait_for_log("the API server did not take a status", SOON).await.unwrap();
+    f.operator().wait_for_log("the API server did not accept a status", SOON).await.unwrap();
     relay.mend();
     let object = f.look(kind, name, "again").await;
     let count = status(&object)["history"].as_array().unwrap().len();

@@ -91,7 +91,7 @@ async fn an_observing_policy_reports_and_displaces_nobody() {
     f.reason("X2Gateway", "governed", "InSync").await;
     let free = f.reason("X2Gateway", "free", "Observed").await;
     assert_eq!(ready(&free)["status"], "True");
-    assert!(ready(&free)["message"].as_str().unwrap().contains("watching would set 3600 s"));
+    assert!(ready(&free)["message"].as_str().unwrap().contains("watching would set 3600s"));
     assert_eq!([fleet.appliance(0).timeout(), fleet.appliance(1).timeout()], [28800, 86400]);
     assert_eq!(fleet.appliance(1).counts(), Counts { login: 1, get: 1, ..Counts::default() });
     let watching = f

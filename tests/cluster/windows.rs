@@ -113,9 +113,9 @@ async fn an_annotation_opens_the_windows_at_once_and_for_a_day_at_most() {
     waits(&f, "x2-1", "TokenPolicy short").await;
     // What cannot be used is explained; a time that is over is none.
     open_by_hand(&f, "short", Some("tomorrow")).await;
-    waits(&f, "x2-1", "must be a time with its offset").await;
+    waits(&f, "x2-1", "must be an RFC 3339 timestamp").await;
     open_by_hand(&f, "short", Some(&ahead(SignedDuration::from_hours(25)))).await;
-    waits(&f, "x2-1", "at most 24 hours ahead").await;
+    waits(&f, "x2-1", "no more than 24 hours in the future").await;
     open_by_hand(&f, "short", Some(&ahead(SignedDuration::from_secs(-60)))).await;
     let plain = f.wait("X2Gateway", "x2-1", |g| {
         !ready(g)["message"].as_str().unwrap().contains("override-window-until")
@@ -245,7 +245,7 @@ async fn a_window_that_never_comes_or_is_in_no_known_zone_is_refused() {
             assert_eq!(condition(&object, "Stalled")["status"], "True");
         }
     };
-    refused("does not come within four years").await;
+    refused("does not occur within four years").await;
     f.apply(&policy("short", spec("0 0 1 1 *", "Mars/Olympus"))).await;
     refused("\"Mars/Olympus\" of a window is unknown").await;
     // A leap day does come, and so does every minute.

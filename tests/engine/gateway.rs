@@ -249,7 +249,7 @@ fn who_governs_decides_what_is_reported() {
     let (reason, message) = decided(&Regime::Unmanaged, calm);
     assert_eq!(
         (reason, message.as_str()),
-        (Reason::Unmanaged, "No TokenPolicy selects this gateway. Tokens live 86400 s.")
+        (Reason::Unmanaged, "No TokenPolicy selects this gateway. Its token lifetime is 86400s.")
     );
     let watchers = vec![
         ("a".to_owned(), Target::Exact(600)),
@@ -258,7 +258,7 @@ fn who_governs_decides_what_is_reported() {
     let (reason, message) = decided(&Regime::Observed(watchers), calm);
     assert_eq!(reason, Reason::Observed);
     assert!(
-        message.contains("TokenPolicy a would set 600 s") && !message.contains("TokenPolicy b"),
+        message.contains("TokenPolicy a would set 600s") && !message.contains("TokenPolicy b"),
         "{message}"
     );
     let (reason, message) = decided(&enforced(Err(InvalidTarget::Crossed), false), calm);

@@ -60,7 +60,7 @@ fn a_policy_sums_up() {
     use State::{Drifted, Failed, InSync, Overridden, Pending, Suspended};
     let failed = |name: &str, reason| part(name, Failed, Some(reason));
     for (parts, observes, reason, words) in [
-        (vec![], false, Reason::NoGatewaysMatch, "label the gateways, or correct the selector"),
+        (vec![], false, Reason::NoGatewaysMatch, "Label the gateways, or correct the selector"),
         (vec![part("a", InSync, Some(Reason::InSync))], false, Reason::InSync, "1/1"),
         (vec![part("a", InSync, None), part("b", Overridden, None)], false, Reason::InSync, "1/1"),
         (vec![part("a", InSync, None), part("b", Suspended, None)], false, Reason::InSync, "1/2"),
@@ -92,7 +92,12 @@ fn a_policy_sums_up() {
         ),
         (vec![part("a", Pending, None)], false, Reason::Progressing, "1 gateway is"),
         (vec![part("a", Drifted, Some(Reason::Unmanaged))], false, Reason::Drifted, "1 gateway is"),
-        (vec![part("a", Drifted, Some(Reason::Drifted))], false, Reason::Drifted, "own conditions say why"),
+        (
+            vec![part("a", Drifted, Some(Reason::Drifted))],
+            false,
+            Reason::Drifted,
+            "See the conditions of each X2Gateway",
+        ),
     ] {
         let verdict = policy_verdict(&parts, observes);
         assert_eq!(verdict.reason, reason, "{parts:?}");

@@ -268,8 +268,7 @@ fn schedules_that_are_not_understood_are_refused_with_what_to_write() {
         "65537 * * * *",
     ] {
         let expected = format!(
-            "the schedule \"{schedule}\" of a window is not understood: write the five fields of cron, such as 0 22 * * SAT, \
-             with ranges from the lower value to the higher"
+            "the schedule \"{schedule}\" is invalid: use five cron fields such as 0 22 * * SAT, with ascending ranges"
         );
         assert_eq!(refusal(window(schedule, "1h", "UTC")), expected);
     }
@@ -278,21 +277,19 @@ fn schedules_that_are_not_understood_are_refused_with_what_to_write() {
 #[test]
 fn what_cannot_be_used_is_refused_with_what_to_write() {
     for schedule in ["0 0 30 2 *", "0 0 31 FEB,APR,JUN,SEP,NOV *", "0 0 30-31 2 */1"] {
-        let expected = format!(
-            "the schedule \"{schedule}\" of a window does not come within four years: choose a day that exists"
-        );
+        let expected =
+            format!("the schedule \"{schedule}\" does not occur within four years: choose a day that exists");
         assert_eq!(refusal(window(schedule, "1h", "Europe/Berlin")), expected);
     }
     for zone in ["Mars/Olympus", "", "Local", "Etc/Unknown", "+02:00", "../UTC", "Europe/Berlin\0"] {
         let expected = format!(
-            "the timeZone \"{zone}\" of a window is unknown: write a name of the IANA database, such as Europe/Berlin or UTC"
+            "the timeZone \"{zone}\" is unknown: use a name from the IANA database, such as Europe/Berlin or UTC"
         );
         assert_eq!(refusal(window("0 0 * * *", "1h", zone)), expected);
     }
     for duration in ["", "0s", "59s", "168h1s", "99999h", "7d", "1.5h", "-1h", "1 h"] {
-        let expected = format!(
-            "the duration \"{duration}\" of a window is not between 1m and 168h: write one such as 4h or 1h30m"
-        );
+        let expected =
+            format!("the duration \"{duration}\" is not between 1m and 168h: use one such as 4h or 1h30m");
         assert_eq!(refusal(window("0 0 * * *", duration, "UTC")), expected);
     }
 }
@@ -344,10 +341,10 @@ fn every_zone_of_the_database_has_a_name_that_the_schema_accepts() {
 fn windows_are_opened_by_hand_for_a_day_at_the_most() {
     let now = at("2026-11-22T10:00");
     let unreadable = Override::Unusable(
-        "tenure.dev/override-window-until must be a time with its offset, such as 2026-11-22T22:00:00Z",
+        "tenure.dev/override-window-until must be an RFC 3339 timestamp, such as 2026-11-22T22:00:00Z",
     );
     let too_far =
-        Override::Unusable("tenure.dev/override-window-until must be a time at most 24 hours ahead");
+        Override::Unusable("tenure.dev/override-window-until must be no more than 24 hours in the future");
     for (annotation, expected) in [
         (None, Override::None),
         (Some("2026-11-22T12:00:00Z"), Override::Until(at("2026-11-22T12:00"))),

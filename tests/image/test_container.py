@@ -98,7 +98,7 @@ class Operator(unittest.TestCase):
         self.api.paths.clear()
         with self.operator() as container:
             self.assertIn("UNKNOWN_CA", self.api.refusals.get(timeout=60))
-            container.line("the watch broke and is tried again")
+            container.line("the watch failed and is retried")
         self.assertEqual(self.api.paths, set())
 
 

@@ -92,7 +92,7 @@ async fn tokens_without_a_lifetime_are_no_proof() {
     let text = |text: &str| TokenShape::Text(text.to_owned());
     // {"exp":1,"nbf":2}: it ends before it begins.
     let backwards = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEsIm5iZiI6Mn0.c2ln";
-    let lifetime = "its token shows no lifetime (exp and nbf)";
+    let lifetime = "its token has no exp and nbf claims";
     for (shape, why) in [
         (TokenShape::WithoutExp, lifetime),
         (TokenShape::WithoutNbf, lifetime),
@@ -101,7 +101,7 @@ async fn tokens_without_a_lifetime_are_no_proof() {
         (text("eyJhbGciOiJIUzI1NiJ9.!!!.c2ln"), lifetime),
         (text(backwards), lifetime),
         (text(""), lifetime),
-        (TokenShape::Missing, "it holds no token; check that the URL is an X2 appliance's"),
+        (TokenShape::Missing, "it contains no token; check that the URL is an X2 appliance's"),
     ] {
         let (fleet, world) = plain();
         fleet.appliance(0).set_token_shape(shape);

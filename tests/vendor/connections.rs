@@ -97,7 +97,10 @@ async fn special_addresses_are_not_dialled_unless_allowed() {
     (world.remotes, world.ending) = remotes(DialPolicy::default(), 64);
     let (class, reason, text) = judged(&world.failure().await);
     assert_eq!((class, reason), (Class::Rejected, Reason::AddressRefused));
-    assert_eq!(text, "the address 127.1.0.1 may not be dialled; the operator's --allow-cidr can permit it");
+    assert_eq!(
+        text,
+        "the address 127.1.0.1 is not an allowed destination; the operator's --allow-cidr can permit it"
+    );
     let port = fleet.appliance(0).port();
     for host in [
         "localhost",

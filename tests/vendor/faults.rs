@@ -27,7 +27,7 @@ async fn every_fault_of_an_exchange_has_its_class_and_its_reason() {
         (
             Fault::html(),
             NONSENSE,
-            "GET /api2/token/timeout was answered with something unexpected: it is not JSON; check that the URL is an X2 appliance's",
+            "GET /api2/token/timeout returned an unexpected response: it is not JSON; check that the URL is an X2 appliance's",
         ),
         (Fault::body(r#"{"timeout_seconds":"#), NONSENSE, "not JSON"),
         (Fault::body(vec![0xff, 0xfe, 0]), NONSENSE, "not JSON"),
@@ -37,9 +37,9 @@ async fn every_fault_of_an_exchange_has_its_class_and_its_reason() {
         (
             Fault::status(404, echo),
             (Class::NotFound, Reason::UnexpectedAnswer),
-            "GET /api2/token/timeout was answered with status 404: check that the URL is the API's base",
+            "GET /api2/token/timeout returned status 404: check that the URL is the API's base",
         ),
-        (Fault::status(400, echo), refused, "GET /api2/token/timeout was answered with status 400"),
+        (Fault::status(400, echo), refused, "GET /api2/token/timeout returned status 400"),
         (Fault::status(418, echo), refused, "status 418"),
         (Fault::status(409, echo), (Class::StaleVersion, Reason::UnexpectedAnswer), "status 409"),
         (Fault::status(429, echo), (Class::RateLimited(None), Reason::RateLimited), "status 429"),
@@ -48,7 +48,7 @@ async fn every_fault_of_an_exchange_has_its_class_and_its_reason() {
         (
             Fault::redirect(302, "http://192.0.2.1/planted"),
             NONSENSE,
-            "GET /api2/token/timeout was answered with a redirect, which is never followed: correct the URL",
+            "GET /api2/token/timeout returned a redirect, which is never followed: correct the URL",
         ),
         (Fault::status(304, ""), NONSENSE, "redirect"),
     ] {
@@ -84,7 +84,7 @@ async fn silence_and_slowness_end_at_the_request_timeout() {
         let begun = tenure::clock::instant();
         let (class, reason, text) = judged(&world.failure().await);
         assert_eq!((class, reason), LATE, "{text}");
-        assert_eq!(text, "GET /api2/token/timeout got no answer within requestTimeout");
+        assert_eq!(text, "GET /api2/token/timeout timed out after requestTimeout");
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
         fleet.appliance(0).requests().wait_until(|requests| requests.in_flight() == 0).await;
     }
@@ -94,7 +94,7 @@ async fn silence_and_slowness_end_at_the_request_timeout() {
 async fn a_connection_that_cannot_be_made() {
     for (reception, expected, words) in [
         (Reception::Reset, BROKEN, "the connection was reset"),
-        (Reception::Silent, LATE, "got no answer within requestTimeout"),
+        (Reception::Silent, LATE, "timed out after requestTimeout"),
     ] {
         let (fleet, mut world) = secured();
         if reception == Reception::Silent {

@@ -146,12 +146,12 @@ async fn a_customer_that_is_not_the_one_meant_is_refused() {
     let other =
         r#"{"id":{"entityType":"CUSTOMER","id":"ffffffff-0f2c-11ee-be56-0242ac120002"},"title":"Other"}"#;
     for (body, why) in [
-        (other, "it is another customer"),
-        ("{}", "it does not carry the customer's id"),
-        (r#"{"id":"1d2b7a10-0f2c-11ee-be56-0242ac120002"}"#, "it does not carry the customer's id"),
-        ("[]", "it is no JSON object; check that the URL is a Kona server's"),
-        ("<html>", "it is no JSON object; check that the URL is a Kona server's"),
-        (r#"{"a":1,"a":2}"#, "it is no JSON object; check that the URL is a Kona server's"),
+        (other, "it describes another customer"),
+        ("{}", "it lacks the customer's id"),
+        (r#"{"id":"1d2b7a10-0f2c-11ee-be56-0242ac120002"}"#, "it lacks the customer's id"),
+        ("[]", "it is not a JSON object; check that the URL is a Kona server's"),
+        ("<html>", "it is not a JSON object; check that the URL is a Kona server's"),
+        (r#"{"a":1,"a":2}"#, "it is not a JSON object; check that the URL is a Kona server's"),
     ] {
         let (kona, world) = start();
         kona.fault(Fault::body(body).on(Kind::Get));

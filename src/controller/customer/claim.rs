@@ -75,13 +75,11 @@ pub(super) fn conflict(standing: Standing) -> Option<Verdict> {
         Standing::Owner | Standing::TryNow => None,
         Standing::Loser => Some(Verdict::new(
             Reason::Conflict,
-            "Another CustomerTokenTtl declares the same customer of the same server and came first, so this one changes \
-             nothing: delete one of the two.",
+            "Another CustomerTokenTtl already manages this customer of this server, so this one is ignored. Delete one of the two.",
         )),
         Standing::Undecided => Some(Verdict::new(
             Reason::Progressing,
-            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is clear which of the two \
-             can log in.",
+            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is known which of the two can log in.",
         )),
     }
 }

@@ -211,7 +211,7 @@ fn not_ready(server: &KonaServer, why: &Verdict) -> Verdict {
     let (name, reason) = (server.name_any(), why.reason.as_str());
     Verdict::new(
         Reason::ServerNotReady,
-        format!("KonaServer {name} is not ready ({reason}): its own conditions say what to do."),
+        format!("KonaServer {name} is not ready ({reason}). See its conditions."),
     )
 }
 
@@ -235,7 +235,7 @@ async fn at_url(
         ..CustomerTokenTtlStatus::default()
     };
     let verdict =
-        Verdict::new(Reason::Progressing, "The server's URL has changed: the customer is read anew.");
+        Verdict::new(Reason::Progressing, "The server's URL has changed; the customer is read again.");
     report::set_verdict(&mut fresh, customer, &verdict, &Notes::default());
     match report::write(context, customer, fresh.clone()).await {
         report::Written::Written | report::Written::Unchanged => Some(fresh),
@@ -375,13 +375,13 @@ impl Examination<'_> {
             AccessError::Remote(remote) if remote.status() == Some(404) => Verdict::new(
                 Reason::CustomerNotFound,
                 format!(
-                    "The server knows no customer {id}, or its user may not see it: correct spec.customerId."
+                    "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
                 ),
             ),
             AccessError::Remote(remote) if remote.status() == Some(403) => Verdict::new(
                 Reason::Forbidden,
                 format!(
-                    "The user of KonaServer {} may not read or change customer {id}: grant it the right.",
+                    "The user of KonaServer {} is not permitted to read or change customer {id}. Grant it the permission.",
                     self.server.name_any()
                 ),
             ),

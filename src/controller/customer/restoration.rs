@@ -93,11 +93,11 @@ fn duty(
     }
     let owed = memory.owed.first().map(|(_, original)| original.clone());
     let Some(original) = status.original.or(owed) else {
-        return Duty::Part(Parting::Skipped("it is not known what stood there before"));
+        return Duty::Part(Parting::Skipped("the original values are unknown"));
     };
     let url = server.and_then(|server| BaseUrl::parse(&server.spec.connection.url).ok());
     if url.is_some_and(|url| status.effective_url.is_some_and(|before| before != url.to_string())) {
-        return Duty::Part(Parting::Skipped("the server's URL has changed since it was written"));
+        return Duty::Part(Parting::Skipped("the server's URL has changed since the last write"));
     }
     if context.customer_claims.standing(&claim_id(customer)) == Standing::Loser {
         return Duty::Part(Parting::Skipped(RIVAL));
@@ -105,7 +105,7 @@ fn duty(
     Duty::Restore(Task { written, original })
 }
 
-const RIVAL: &str = "another CustomerTokenTtl owns the customer";
+const RIVAL: &str = "another CustomerTokenTtl manages the customer";
 
 /// Looks at a customer whose resource is being deleted: puts its keys back, where that is owed, and lets the resource go.
 pub(super) async fn look(
@@ -159,8 +159,7 @@ async fn wait(
     mut findings: Findings,
 ) -> Look {
     findings.verdict.message.push_str(
-        " This resource was deleted and waits until the customer's lifetimes are restored, for ten minutes at the most; the \
-         annotation tenure.dev/skip-restore: \"true\" lets it go at once.",
+        " Deletion waits up to ten minutes for the original lifetimes to be restored; the annotation tenure.dev/skip-restore: \"true\" skips that.",
     );
     let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
     memory.polled = findings.polls;
@@ -204,7 +203,7 @@ async fn part(
     if let Parting::Restored(change) = &parting {
         let verdict = Verdict::new(
             Reason::Progressing,
-            "The customer's lifetimes are what they were before this resource, which is being deleted.",
+            "The customer's original token lifetimes are restored; the resource is being deleted.",
         );
         let read = (customer.status.as_ref().and_then(|status| status.customer_title.clone()), change.to);
         memory.owed.add((change.clone(), Original::new()));
@@ -246,13 +245,13 @@ impl Examination<'_> {
             match restoration(&read.info, &task.written, &task.original) {
                 Restoration::AsBefore => break restored(memory, read.info.ttl()),
                 Restoration::Foreign => {
-                    break Parting::Skipped("somebody else has changed it since it was written");
+                    break Parting::Skipped("something else has changed the value since the last write");
                 }
                 Restoration::PutBack => {}
             }
             let from = read.info.ttl();
             let Some(info) = read.info.restored(&task.original) else {
-                break Parting::Skipped("what stood there before cannot be read");
+                break Parting::Skipped("the recorded original values cannot be parsed");
             };
             if !self.still_holds() {
                 return Err(Stop::Void);
@@ -266,12 +265,11 @@ impl Examination<'_> {
                 break restored(memory, read.info.ttl());
             }
             if written && read.info.ttl() == from {
-                let message = "The server accepted the lifetimes of before but does not show them when read back: check the \
-                               server.";
+                let message = "The server accepted the original token lifetimes but returned different values on read-back. Check the server.";
                 return Err(Verdict::new(Reason::VerificationFailed, message).into());
             }
         };
-        let message = "The customer's lifetimes are not restored yet.";
+        let message = "The customer's original token lifetimes are not restored yet.";
         Ok(Findings { parting: Some(parting), ..Findings::of(Verdict::new(Reason::Progressing, message)) })
     }
 }

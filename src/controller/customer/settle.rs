@@ -133,7 +133,7 @@ impl Examination<'_> {
         let Some(closed) = windows::closed(self.context, windows, &*now) else { return Ok(()) };
         progress.next_window = Some(closed.next);
         let message = format!(
-            "The server has {}; wanted are {} s and {} s. {}",
+            "The server has {}; desired are {}s and {}s. {}",
             words(seen),
             self.wish.ttl.access,
             self.wish.ttl.refresh,
@@ -156,8 +156,7 @@ impl Examination<'_> {
         let earlier = memory.begun.as_ref().map(|begun| begun.original.clone());
         let original = earlier.unwrap_or_else(|| read.info.original());
         if original.values().any(|text| text.len() > LONGEST_ORIGINAL) {
-            let message = "The customer's token lifetimes on the server are not numbers but something very long, which is not \
-                           replaced unseen: correct the customer's additionalInfo.";
+            let message = "The customer's current token lifetimes are not numbers and are too long to record, so they are not overwritten. Correct the customer's additionalInfo.";
             return Err(Verdict::new(Reason::AdditionalInfoUnusable, message).into());
         }
         if self.customer.spec.deletion_policy == DeletionPolicy::Restore {
@@ -210,13 +209,12 @@ impl Examination<'_> {
             Some(409) if races < RACES => Ok(false),
             Some(409) => Err(Verdict::new(
                 Reason::Drifted,
-                "The customer is being changed by others all the time; its lifetimes will be set when that ends.",
+                "The customer is being modified concurrently. Its token lifetimes will be set when that stops.",
             )
             .into()),
             Some(400) => Err(Verdict::new(
                 Reason::AdditionalInfoUnusable,
-                "The server refuses to store the customer. It does so where its additionalInfo holds markup or is too long, \
-                 even where that is not ours: clean up the customer's additionalInfo.",
+                "The server rejected the customer, probably because its additionalInfo contains markup or is too long. Clean up the customer's additionalInfo.",
             )
             .into()),
             _ => Err(error.into()),

@@ -92,16 +92,15 @@ pub(super) fn announce(
         let (reason, note) = match cause {
             Cause::Policy => (
                 EventReason::TtlChanged,
-                format!("Token lifetimes set to {access} s (access) and {refresh} s (refresh)."),
+                format!("Token lifetimes changed to {access}s (access) and {refresh}s (refresh)."),
             ),
             Cause::Drift => {
                 context.metrics.drift_corrected(Kind::Customer.as_str());
-                let note =
-                    format!("Token lifetimes put back to {access} s (access) and {refresh} s (refresh).");
+                let note = format!("Token lifetimes reset to {access}s (access) and {refresh}s (refresh).");
                 (EventReason::DriftCorrected, note)
             }
             Cause::Restore => {
-                let note = "Token lifetimes restored to what they were before this resource: the server has";
+                let note = "Original token lifetimes restored: the server has";
                 (EventReason::TtlChanged, format!("{note} {}.", words(*to)))
             }
         };

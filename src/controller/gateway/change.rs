@@ -91,14 +91,14 @@ impl Examination<'_> {
         if !halted {
             return Verdict::new(
                 Reason::AwaitingRollout,
-                format!("A change waits for its turn in the rollout of TokenPolicy {policy}."),
+                format!("A change is waiting for the rollout of TokenPolicy {policy}."),
             );
         }
         let failure = self.gateway.status.as_ref().filter(|status| status.pending.is_some());
         let failure = failure.and_then(|status| Verdict::reported(&status.conditions));
         failure.filter(|verdict| verdict.reason.is_failed_change()).unwrap_or_else(|| {
             let message = format!(
-                "A change waits: the rollout of TokenPolicy {policy} has halted. The policy says why."
+                "A change is waiting: the rollout of TokenPolicy {policy} is halted. See the policy's conditions."
             );
             Verdict::new(Reason::AwaitingRollout, message)
         })
@@ -157,9 +157,9 @@ impl Examination<'_> {
         let name = policy.name_any();
         let message = match cause {
             Cause::Restore => {
-                format!("The token lifetime is being set to {to} s, as before TokenPolicy {name}.")
+                format!("Restoring the token lifetime to {to}s, the value before TokenPolicy {name}.")
             }
-            _ => format!("The token lifetime is being set to {to} s, as TokenPolicy {name} wants."),
+            _ => format!("Setting the token lifetime to {to}s, as required by TokenPolicy {name}."),
         };
         let verdict = Verdict::new(Reason::Progressing, message);
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };

@@ -102,7 +102,7 @@ pub(super) async fn examine(
         Err(Stop::Access(error, credentials)) => examination.refusal(&error, &credentials, &url),
     };
     if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
-        findings.skipped = Some("another X2Gateway has the same URL and came first");
+        findings.skipped = Some("another X2Gateway manages the appliance");
     }
     findings.effective_url = Some(url);
     findings.insecure = insecure;
@@ -133,7 +133,7 @@ async fn at_url(
         last_handled_reconcile_at: status.last_handled_reconcile_at,
         ..X2GatewayStatus::default()
     };
-    let verdict = Verdict::new(Reason::Progressing, "spec.url has changed: the appliance is read anew.");
+    let verdict = Verdict::new(Reason::Progressing, "spec.url has changed; the appliance is read again.");
     report::set_verdict(&mut fresh, gateway, &verdict, &Notes::default());
     match report::write(context, gateway, fresh.clone()).await {
         report::Written::Written | report::Written::Unchanged => Some(fresh),
@@ -192,12 +192,11 @@ impl Examination<'_> {
             Standing::Owner | Standing::TryNow => None,
             Standing::Loser => Some(Verdict::new(
                 Reason::Conflict,
-                "Another X2Gateway has the same URL and came first, so this one changes nothing: delete one of the two, or \
-                 correct spec.url.",
+                "Another X2Gateway already manages the appliance at this URL, so this one is ignored. Delete one of the two, or correct spec.url.",
             )),
             Standing::Undecided => Some(Verdict::new(
                 Reason::Progressing,
-                "Another X2Gateway has the same URL; nothing is changed until it is clear which of the two can log in.",
+                "Another X2Gateway has the same URL; nothing is changed until it is known which of the two can log in.",
             )),
         }
     }

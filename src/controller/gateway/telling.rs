@@ -114,22 +114,22 @@ pub(super) fn announce(
     };
     for change in owed {
         let Change { from, to, policy, cause, .. } = change;
-        let was = from.map_or_else(String::new, |from| format!(" from {from} s"));
+        let was = from.map_or_else(String::new, |from| format!(" from {from}s"));
         let (reason, note) = match cause {
             Cause::Policy => (
                 EventReason::TimeoutChanged,
-                format!("Token lifetime set{was} to {to} s, as TokenPolicy {policy} wants."),
+                format!("Token lifetime changed{was} to {to}s (TokenPolicy {policy})."),
             ),
             Cause::Drift => {
                 context.metrics.drift_corrected(Kind::Gateway.as_str());
                 (
                     EventReason::DriftCorrected,
-                    format!("Token lifetime put back{was} to {to} s, as TokenPolicy {policy} wants."),
+                    format!("Token lifetime reset{was} to {to}s (TokenPolicy {policy})."),
                 )
             }
             Cause::Restore => (
                 EventReason::TimeoutChanged,
-                format!("Token lifetime restored{was} to {to} s, as it was before TokenPolicy {policy}."),
+                format!("Token lifetime restored{was} to {to}s, the value before TokenPolicy {policy}."),
             ),
         };
         tracing::info!(
@@ -146,7 +146,7 @@ pub(super) fn announce(
         context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
     }
     if findings.revoked {
-        let note = "The tokens issued before the change were invalidated: the operator's user is logged out everywhere.";
+        let note = "The tokens issued before the change were invalidated. The operator's user has been logged out of all sessions.";
         let policy = regime.policy().map(about);
         let (reason, note) = (EventReason::TokensRevoked, note.to_owned());
         tracing::info!(

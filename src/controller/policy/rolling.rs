@@ -97,7 +97,7 @@ impl Rolling {
             return format!("changing {} failed", listed(&self.failed, names));
         }
         let canaries = self.status.as_ref().map(|status| &*status.canaries).unwrap_or_default();
-        format!("three tries in a row did not find every canary in order: {}", listed(canaries, names))
+        format!("canaries failed three checks in a row: {}", listed(canaries, names))
     }
 
     /// How far the rollout has got.

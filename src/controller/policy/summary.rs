@@ -42,15 +42,13 @@ impl Summary<'_> {
             status.last_handled_reconcile_at = Some(asked.to_owned());
         }
         if policy.spec.suspend {
-            let message = "spec.suspend is true: no gateway is changed. The policy keeps its claim to them.";
+            let message = "spec.suspend is true: no gateway is changed. The policy still takes precedence for its gateways.";
             report::set_suspended(&mut status, policy, message);
             status.next_window = None;
             return (status, verdict);
         }
         let risky = self.rolling.is_some_and(|rolling| rolling.guarded).then(|| {
-            "This would cut the token lifetime of more than half of the gateways to less than an hour. One gateway is \
-             changed and proven first; the others follow a minute later. Set spec.rollout to decide how, or spec.suspend to \
-             stop it."
+            "This would cut the token lifetime of more than half of the gateways to less than an hour, so one gateway is changed and verified a minute before the others. Set spec.rollout to control the order, or spec.suspend to stop it."
                 .to_owned()
         });
         report::set_verdict(&mut status, policy, &verdict, &Notes { risky, ..Notes::default() });
@@ -72,28 +70,25 @@ impl Summary<'_> {
     fn verdict(&self) -> Verdict {
         let target = governance::target(self.policy, self.context);
         if is_deleted(self.policy) {
-            let message =
-                "The policy is being deleted: its gateways are given back the lifetimes from before it.";
+            let message = "The policy is being deleted; the original token lifetimes of its gateways are being restored.";
             return Verdict::new(Reason::Progressing, message);
         }
         if let Err(why) = target {
             return Verdict::new(
                 Reason::InvalidSpec,
-                format!("The policy is refused: {why}. Correct its spec."),
+                format!("The policy is invalid: {why}. Correct its spec."),
             );
         }
         match self.rolling {
             _ if self.barred => restore::forbidden::<TokenPolicy>(),
             Some(Rolling { lacks_canaries: true, .. }) => Verdict::new(
                 Reason::InvalidSpec,
-                "spec.rollout.canary.selector selects none of the policy's gateways, so nothing is changed: correct it, or \
-                 label a gateway.",
+                "spec.rollout.canary.selector matches none of the policy's gateways, so nothing is changed. Correct it, or label a gateway.",
             ),
             Some(rolling) if rolling.phase() == Some(Phase::Halted) => Verdict::new(
                 Reason::RolloutHalted,
                 format!(
-                    "The rollout has halted, since {}. Nothing more is changed: correct what is wrong, then \
-                     change the spec or set the annotation tenure.dev/reconcile-requested-at to a new value.",
+                    "The rollout is halted: {}. Fix the cause, then edit the spec or set the annotation tenure.dev/reconcile-requested-at to a new value.",
                     rolling.cause(NAMES)
                 ),
             ),
@@ -137,7 +132,7 @@ pub(super) fn parts(context: &Context, policy: &TokenPolicy, subjects: &[Subject
 }
 
 fn undecodable_part(name: String) -> Part {
-    let message = "The spec does not fit this version of X2Gateway.";
+    let message = "The spec does not match this version of X2Gateway.";
     Part { name, state: State::Failed, verdict: Some(Verdict::new(Reason::InvalidSpec, message)) }
 }
 

@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for RawObject {
                 let mut names = std::collections::HashSet::new();
                 while let Some((key, value)) = access.next_entry::<String, Box<RawValue>>()? {
                     if !names.insert(key.clone()) {
-                        return Err(A::Error::custom("a key stands twice"));
+                        return Err(A::Error::custom("duplicate key"));
                     }
                     entries.push((key, value));
                 }
@@ -108,7 +108,7 @@ pub enum Unusable {
     #[error("its additionalInfo is not a JSON object, so it cannot hold token lifetimes")]
     NotAnObject,
     /// A key stands twice.
-    #[error("its additionalInfo is an object with a key that stands twice, which cannot be kept unchanged")]
+    #[error("its additionalInfo has a duplicate key, which cannot be preserved")]
     DuplicateKey,
 }
 

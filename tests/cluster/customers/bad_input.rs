@@ -156,7 +156,7 @@ async fn a_customer_says_what_is_wrong_with_its_answers() {
     let other = kona.add_customer(&id(98), "Other").json().unwrap();
     let cases = [
         ("unknown", None, "CustomerNotFound", "Stalled", "spec.customerId"),
-        ("forbidden", Some(json(Failure::Permission)), "Forbidden", "Stalled", "grant it the right"),
+        ("forbidden", Some(json(Failure::Permission)), "Forbidden", "Stalled", "Grant it the permission"),
         (
             "limited",
             Some(json(Failure::TooManyRequests).retry_after("600")),
@@ -167,13 +167,7 @@ async fn a_customer_says_what_is_wrong_with_its_answers() {
         ("broken", Some(json(Failure::General)), "UnexpectedAnswer", "Reconciling", "500"),
         ("page", Some(Fault::html()), "UnexpectedAnswer", "Reconciling", "check that the URL"),
         ("stranger", Some(Fault::body(other)), "UnexpectedAnswer", "Reconciling", "another customer"),
-        (
-            "nameless",
-            Some(Fault::body("{}")),
-            "UnexpectedAnswer",
-            "Reconciling",
-            "does not carry the customer's id",
-        ),
+        ("nameless", Some(Fault::body("{}")), "UnexpectedAnswer", "Reconciling", "lacks the customer's id"),
         ("huge", Some(Fault::oversize(2_000_000)), "UnexpectedAnswer", "Reconciling", "too long"),
         ("cut", Some(Fault::truncate()), "Unreachable", "Reconciling", "before the answer was complete"),
     ];

@@ -145,7 +145,7 @@ async fn what_somebody_else_has_changed_is_left() {
     gone(&f).await;
     assert_eq!(acme.field("additionalInfo").as_deref(), Some(ELSE));
     assert_eq!(exchanges(acme.counts()), (0, 0, 3, 1));
-    assert!(f.event("acme", "RestoreSkipped").await.contains("somebody else"));
+    assert!(f.event("acme", "RestoreSkipped").await.contains("something else"));
     f.finish().await;
 }
 

@@ -28,7 +28,7 @@ async fn a_fresh_login_proves_a_change_and_every_correction() {
     user(&f, "user@acme.example", "kona-user-password").await;
     f.start().await;
     let object = f.reason(CTT, "acme", "InSync").await;
-    assert!(message(&object).contains("fresh login"), "{}", message(&object));
+    assert!(message(&object).contains("new login"), "{}", message(&object));
     assert_eq!(status(&object)["proven"]["accessTokenTtlSeconds"], 3600);
     assert_eq!(exchanges(acme.counts()), (1, 0, 2, 1));
 

@@ -63,7 +63,7 @@ async fn outside_a_window_a_change_waits_and_checks_go_on() {
     let counts = acme.counts();
     let object = f.look(CTT, "acme", "drift").await;
     assert_eq!(ready(&object)["reason"], "AwaitingWindow");
-    assert!(message(&object).contains("9999 s"), "{}", message(&object));
+    assert!(message(&object).contains("9999s"), "{}", message(&object));
     assert_eq!(status(&object)["accessTokenTtlSeconds"], 9999);
     assert_eq!(status(&object)["nextWindow"], opens);
     assert_eq!(exchanges(acme.counts() - counts), (0, 0, 1, 0));
@@ -128,8 +128,7 @@ async fn an_annotation_that_opens_nothing_says_why() {
     f.apply(&windowed("acme", 1, &json!([closed().0]))).await;
     f.start().await;
     f.reason(CTT, "acme", "AwaitingWindow").await;
-    for (until, words) in [("tomorrow", "a time with its offset"), (&hence(25 * 60).to_string(), "24 hours")]
-    {
+    for (until, words) in [("tomorrow", "an RFC 3339 timestamp"), (&hence(25 * 60).to_string(), "24 hours")] {
         open_by_hand(&f, json!(until)).await;
         let object = f.wait(CTT, "acme", |object| message(object).contains(words)).await;
         assert_eq!(ready(&object)["reason"], "AwaitingWindow");

@@ -115,7 +115,7 @@ async fn a_race_without_end_is_given_up() {
     f.apply(&customer("acme", acme.id(), 3600, 86400)).await;
     f.start().await;
     let object = f.reason(CTT, "acme", "Drifted").await;
-    assert!(message(&object).contains("changed by others"), "{}", message(&object));
+    assert!(message(&object).contains("modified concurrently"), "{}", message(&object));
     assert_eq!(condition(&object, "Reconciling")["status"], "True");
     assert_eq!(exchanges(acme.counts()), (0, 0, 3, 3));
     acme.clear_faults();

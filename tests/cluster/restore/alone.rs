@@ -15,7 +15,7 @@ async fn what_somebody_has_changed_since_stays_and_that_is_said() {
     left(&f, "x2-0").await;
     left(&f, "x2-1").await;
     assert_eq!([0, 1].map(|index| fleet.appliance(index).timeout()), [7200, 86400]);
-    assert!(f.event("x2-0", "RestoreSkipped").await.contains("somebody has changed it"));
+    assert!(f.event("x2-0", "RestoreSkipped").await.contains("changed by something else"));
     assert_eq!(skipped(&f).await, ["x2-0"]);
 
     // A gateway that goes does not wait for a value that is not ours either.
@@ -46,7 +46,7 @@ async fn where_the_original_is_unknown_nothing_is_restored_and_that_is_said() {
     delete_and_wait(&f, "TokenPolicy", "short").await;
     left(&f, "x2-0").await;
     assert_eq!(fleet.appliance(0).timeout(), 28800);
-    assert!(f.event("x2-0", "RestoreSkipped").await.contains("not known"));
+    assert!(f.event("x2-0", "RestoreSkipped").await.contains("unknown"));
     f.finish().await;
 }
 
