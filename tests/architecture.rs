@@ -47,6 +47,7 @@ fn the_engine_is_pure() {
         "net",
         "process",
         "thread",
+        "fastrand",
         "rand",
         "Instant",
         "SystemTime",

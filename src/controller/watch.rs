@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::watch as signal;
@@ -14,10 +16,35 @@ use tokio::task::JoinSet;
 use super::context::Context;
 use super::store::{self, Entry, Key, Source};
 use super::workers::{Reconciled, wake, wake_all};
+use crate::clock;
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 
 /// Time after which a watch is begun anew, in seconds: one whose connection has died unnoticed would tell nothing.
 const WATCH_SECONDS: u32 = 60;
+
+/// Wait after a watch has failed: the first, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
+
+/// When a watch that has failed is tried again. kube's own back-off has the same times, but takes its random numbers from
+/// elsewhere than `clock`.
+#[derive(Debug)]
+struct Again(Duration);
+
+impl Iterator for Again {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.0.mul_f64(1.0 + clock::random());
+        self.0 = (2 * self.0).min(AGAIN.1);
+        Some(wait)
+    }
+}
+
+impl Backoff for Again {
+    fn reset(&mut self) {
+        self.0 = AGAIN.0;
+    }
+}
 
 /// What is watched.
 #[derive(Clone, Debug)]
@@ -107,7 +134,7 @@ async fn watch<K: Reconciled>(
     let config = config.timeout(WATCH_SECONDS);
     loop {
         let round = *begun.borrow_and_update();
-        let mut events = Box::pin(watcher(api.clone(), config.clone()).default_backoff());
+        let mut events = Box::pin(watcher(api.clone(), config.clone()).backoff(Again(AGAIN.0)));
         let mut listed = HashSet::new();
         loop {
             let event = tokio::select! {

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use tenure_kit::faults::Fault;
 use tenure_kit::requests::Kind;
@@ -99,15 +97,14 @@ fn repair(w: &World) {
 }
 
 /// A random moment: after some more requests, some more writes, or some time; at once where no more writes are to come.
-async fn moment(w: &World, random: &mut StdRng) {
+async fn moment(w: &World, random: &mut fastrand::Rng) {
     let before = w.fleet.counts();
-    let (requests, writes) =
-        (before.total() + random.random_range(1..=500), before.write + random.random_range(1..=12));
+    let (requests, writes) = (before.total() + random.u64(1..=500), before.write + random.u64(1..=12));
     let all = w.fleet.requests();
     let is_halted = |policy: &DynamicObject| rollout(policy)["phase"] == "Halted";
-    match random.random_range(0..4) {
+    match random.u8(0..4) {
         0 => all.wait_until(|all| all.counts().total() >= requests).await,
-        1 => tokio::time::sleep(Duration::from_millis(random.random_range(0..3000))).await,
+        1 => tokio::time::sleep(Duration::from_millis(random.u64(0..3000))).await,
         _ => tokio::select! {
             () = all.wait_until(|all| all.counts().write >= writes) => {}
             halted = w.f.ns.wait_for("TokenPolicy", "fleet", LIMIT, is_halted) => drop(halted.unwrap()),
@@ -117,7 +114,7 @@ async fn moment(w: &World, random: &mut StdRng) {
 
 /// Kills the operator at random moments.
 async fn die(w: &mut World, seed: u64, times: usize) {
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     let begun = Instant::now();
     for _ in 0..times {
         moment(w, &mut random).await;
