@@ -19,3 +19,4 @@
 
 mod api;
 mod conformance;
+mod hooks;
