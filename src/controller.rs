@@ -9,6 +9,7 @@ pub mod endings;
 pub mod events;
 pub mod gateway;
 pub mod governance;
+pub mod operator;
 pub mod origin;
 pub mod pace;
 pub mod policy;

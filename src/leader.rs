@@ -220,7 +220,9 @@ impl Election {
         let mut events = Box::pin(stream);
         loop {
             let left = self.observed.as_ref().map_or(Duration::ZERO, |one| one.left(clock::uptime()));
+            // A renewal that has come in counts before the time it came too late by, should this process have slept.
             let event = tokio::select! {
+                biased;
                 event = events.next() => event,
                 () = tokio::time::sleep(left) => return,
             };

@@ -161,3 +161,17 @@ fn files_are_short() {
         assert!(without_tests <= 420, "{} has {without_tests} lines", file.display());
     }
 }
+
+/// An unbiased `select!` takes a random branch: a schedule could not be replayed from its seed.
+#[test]
+fn every_select_is_biased() {
+    let mut found = 0;
+    for file in rust_files(&source()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for after in text.split("select! {").skip(1) {
+            found += 1;
+            assert!(after.trim_start().starts_with("biased;"), "{}: {after:.80}", file.display());
+        }
+    }
+    assert!(found >= 10, "the search finds them: {found}");
+}

@@ -82,7 +82,7 @@ pub struct Context {
     /// Whether this replica may work.
     pub fence: Fence,
     /// Whether the stores hold all there is.
-    pub filled: AtomicBool,
+    pub filled: Arc<AtomicBool>,
 }
 
 impl Context {

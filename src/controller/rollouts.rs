@@ -297,9 +297,10 @@ impl Rollouts {
                 stage.answers.subscribe()
             };
             tokio::select! {
+                biased;
+                _ = ending.wait_for(|ending| *ending) => return Turn::Unknown,
                 _ = answers.changed() => {}
                 () = tokio::time::sleep_until(patience) => return Turn::Unknown,
-                _ = ending.wait_for(|ending| *ending) => return Turn::Unknown,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the API server holds, as far as we watch it: one store a kind, fed by watches and by the answers to our own
 //! writes, whichever is newer.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -98,7 +98,7 @@ impl<K: ResourceExt> Entry<K> {
 
 /// All objects of one kind.
 #[derive(Debug)]
-pub struct Store<K>(RwLock<HashMap<String, BTreeMap<String, Entry<K>>>>);
+pub struct Store<K>(RwLock<BTreeMap<String, BTreeMap<String, Entry<K>>>>);
 
 impl<K> Default for Store<K> {
     fn default() -> Self {

@@ -138,6 +138,7 @@ async fn watch<K: Reconciled>(
         let mut listed = HashSet::new();
         loop {
             let event = tokio::select! {
+                biased;
                 changed = begun.changed() => match changed {
                     Ok(()) => break,
                     Err(_) => return,

@@ -67,7 +67,7 @@ pub trait Reconciled: Reported {
 pub struct Workers {
     tasks: Mutex<HashMap<(Kind, Key), Arc<Notify>>>,
     tracker: TaskTracker,
-    started: AtomicBool,
+    started: Arc<AtomicBool>,
 }
 
 impl Workers {
@@ -79,6 +79,12 @@ impl Workers {
     pub async fn finished(&self) {
         self.tracker.close();
         self.tracker.wait().await;
+    }
+
+    /// Becomes true when work begins.
+    #[must_use]
+    pub fn has_started(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.started)
     }
 
     /// Whether work has begun.
@@ -150,9 +156,10 @@ async fn work<K: Reconciled>(context: Arc<Context>, key: Key, woken: Arc<Notify>
             }
         };
         tokio::select! {
+            biased;
+            _ = ending.wait_for(|ending| *ending) => return,
             () = woken.notified() => {}
             () = tokio::time::sleep_until(next) => {}
-            _ = ending.wait_for(|ending| *ending) => return,
         }
     }
 }

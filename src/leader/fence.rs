@@ -105,14 +105,15 @@ impl Fence {
                 Term::Until(end) => end.saturating_sub(clock::uptime()),
             };
             tokio::select! {
-                () = tokio::time::sleep(left) => {
-                    if !term.borrow().is_open() {
-                        return;
-                    }
-                }
+                biased;
                 prolonged = term.changed() => {
                     if prolonged.is_err() {
                         tokio::time::sleep(left).await;
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(left) => {
+                    if !term.borrow().is_open() {
                         return;
                     }
                 }

@@ -133,6 +133,7 @@ pub(super) async fn look(
     }
     let asked = !requests.is_subset(&memory.handled);
     let findings = tokio::select! {
+        biased;
         findings = examine(context, customer, server, memory, asked, Errand::Restore(&task)) => findings,
         why = restore::given_up::<CustomerTokenTtl>(context, meta) => {
             let Some(why) = why else { return Look::NotDue(clock::instant() + UNDISTURBED) };

@@ -98,6 +98,7 @@ pub(super) async fn until_let_go<T>(
         return work.await;
     }
     tokio::select! {
+        biased;
         done = work => done,
         _ = restore::given_up::<X2Gateway>(context, gateway.meta()) => None,
     }
