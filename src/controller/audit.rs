@@ -163,16 +163,18 @@ fn outcome(operation: Operation, error: &AccessError) -> Outcome {
         AccessError::Remote(remote) if operation.is(remote.method, remote.path) => match &remote.fault {
             Fault::AddressRefused(_) => Outcome::NotSent,
             Fault::Status { code: ..500, .. } => Outcome::Refused,
-            // One that is ending may have given it up in the middle.
-            Fault::Ending
-            | Fault::Status { .. }
+            Fault::Status { .. }
             | Fault::TimedOut
             | Fault::Unreachable(_)
             | Fault::Tls(_)
             | Fault::Malformed(_) => Outcome::Unknown,
         },
         AccessError::Stale(_) | AccessError::TokenRefused | AccessError::NotAdmin => Outcome::Refused,
-        AccessError::Remote(_) | AccessError::Refused | AccessError::NotTried(_) => Outcome::NotSent,
+        // A replica that lost its lease may have given it up in the middle.
+        AccessError::NotAwaited => Outcome::Unknown,
+        AccessError::NotSent | AccessError::Remote(_) | AccessError::Refused | AccessError::NotTried(_) => {
+            Outcome::NotSent
+        }
     }
 }
 
@@ -295,7 +297,8 @@ mod tests {
             (SetTimeout, remote("PUT", timeout, status(503)), Outcome::Unknown),
             (SetTimeout, remote("PUT", timeout, Fault::TimedOut), Outcome::Unknown),
             (SetTimeout, remote("PUT", timeout, Fault::Unreachable("")), Outcome::Unknown),
-            (SetTimeout, remote("PUT", timeout, Fault::Ending), Outcome::Unknown),
+            (SetTimeout, AccessError::NotAwaited, Outcome::Unknown),
+            (SetTimeout, AccessError::NotSent, Outcome::NotSent),
             (SetTimeout, remote("POST", tokens, Fault::TimedOut), Outcome::NotSent),
             (SetTimeout, AccessError::Refused, Outcome::NotSent),
             (SetTimeout, AccessError::TokenRefused, Outcome::Refused),

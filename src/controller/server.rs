@@ -25,7 +25,6 @@ use crate::engine::verdict::{self, Notes, Reason, Verdict};
 use crate::metrics::Whole;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{BaseUrl, Endpoint};
-use crate::vendor::fault::{Fault, RemoteError};
 use crate::vendor::kona::Kona;
 use crate::vendor::lanes::Bounds;
 use crate::vendor::login::AccessError;
@@ -188,7 +187,7 @@ async fn examine(context: &Arc<Context>, server: &KonaServer, asked: bool, age: 
             }
             match visit(context, &endpoint, &credentials).await {
                 Ok(()) => Findings { checked: Some(clock::now()), ..Findings::of(in_sync()) },
-                Err(AccessError::Remote(RemoteError { fault: Fault::Ending, .. })) => return None,
+                Err(error) if error.is_silence() => return None,
                 Err(error) => refusal(context, &error, &credentials, &url),
             }
         }

@@ -57,6 +57,13 @@ impl Fence {
         self.term.borrow().is_open()
     }
 
+    /// Whether the next step may be taken now: within the term, and, unless it belongs to a change that is `under_way`,
+    /// while the process is not ending.
+    #[must_use]
+    pub fn permits(&self, under_way: bool) -> bool {
+        self.is_open() && (under_way || !*self.ending.borrow())
+    }
+
     /// Waits for something, unless the process is ending. `under_way` marks the rest of a change that was begun: it is
     /// still made while the process is ending.
     ///

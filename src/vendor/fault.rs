@@ -48,8 +48,21 @@ pub enum Fault {
     },
     /// A success whose content makes no sense: the sentence says why.
     Malformed(&'static str),
-    /// The operator is ending, or does not hold its lease any more: the request was not sent, or nobody waited for its answer.
-    Ending,
+}
+
+/// Why an exchange brought no answer that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// Nothing was sent: the operator is ending, does not hold its lease, or the write was no longer permitted when its
+    /// turn came.
+    #[error("the request was not sent")]
+    NotSent,
+    /// It was sent, but its answer was not awaited: the operator is ending, or lost its lease.
+    #[error("the answer was not awaited")]
+    NotAwaited,
+    /// The exchange failed.
+    #[error(transparent)]
+    Failed(#[from] RemoteError),
 }
 
 /// A failed exchange.
@@ -85,7 +98,6 @@ impl fmt::Display for RemoteError {
             Fault::Malformed(why) => {
                 write!(f, "{method} {path} returned an unexpected response: {why}")
             }
-            Fault::Ending => f.write_str("the operator is shutting down, or does not hold its lease"),
         }
     }
 }
@@ -95,7 +107,7 @@ impl RemoteError {
     #[must_use]
     pub fn class(&self) -> Class {
         match &self.fault {
-            Fault::Unreachable(_) | Fault::TimedOut | Fault::Ending => Class::Transient,
+            Fault::Unreachable(_) | Fault::TimedOut => Class::Transient,
             Fault::Tls(_) | Fault::AddressRefused(_) => Class::Rejected,
             Fault::Malformed(_) => Class::Protocol,
             Fault::Status { code, retry_after } => match code {
@@ -115,7 +127,7 @@ impl RemoteError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match &self.fault {
-            Fault::Unreachable(_) | Fault::Ending => Reason::Unreachable,
+            Fault::Unreachable(_) => Reason::Unreachable,
             Fault::TimedOut => Reason::TimedOut,
             Fault::Tls(_) => Reason::TlsFailed,
             Fault::AddressRefused(_) => Reason::AddressRefused,
@@ -133,7 +145,7 @@ impl RemoteError {
             Fault::Status { code, .. } => code.to_string(),
             Fault::TimedOut => "timeout".to_owned(),
             Fault::Tls(_) => "tls".to_owned(),
-            Fault::Unreachable(_) | Fault::AddressRefused(_) | Fault::Ending => "connect".to_owned(),
+            Fault::Unreachable(_) | Fault::AddressRefused(_) => "connect".to_owned(),
             Fault::Malformed(_) => "protocol".to_owned(),
         }
     }

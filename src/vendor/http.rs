@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::endpoint::Endpoint;
-use super::fault::{Fault, RemoteError};
-use super::slots::Slots;
+use super::fault::{Fault, NoAnswer, RemoteError};
+use super::lanes::Pass;
+use super::slots::{Slot, Slots};
 use super::wire::{Content, Request, Wire};
 use crate::clock;
 use crate::leader::fence::{Closed, Fence};
@@ -22,6 +23,65 @@ use crate::telemetry::traces;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it is remembered when a server was last heard.
 const UNUSED: Duration = Duration::from_hours(1);
+
+/// Asked last, right before the bytes of a write are sent: whether it is still permitted.
+pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// What an exchange is for: who passes whom, and until when it is made.
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
+    /// A question. It waits its turn, and is given up when the operator is ending.
+    Ask,
+    /// A question that others wait for, such as the renewal of a token: it goes first.
+    AskFirst,
+    /// A write. It goes first, but is sent only if it is still permitted when its turn has come; once it is sent, its answer
+    /// is awaited although the operator is ending.
+    Write(MaySend<'a>),
+    /// What follows a write that was sent. It goes first, and is made although the operator is ending.
+    Follow,
+}
+
+impl Purpose<'_> {
+    fn is_urgent(self) -> bool {
+        !matches!(self, Self::Ask)
+    }
+
+    fn follows(self) -> bool {
+        matches!(self, Self::Follow)
+    }
+
+    fn may_send(self) -> bool {
+        match self {
+            Self::Write(may_send) => may_send(),
+            Self::Ask | Self::AskFirst | Self::Follow => true,
+        }
+    }
+
+    /// The same, before those that only ask.
+    pub(super) fn at_the_front(self) -> Self {
+        match self {
+            Self::Ask => Self::AskFirst,
+            other => other,
+        }
+    }
+
+    /// What the login for it is for.
+    pub(super) fn before(self) -> Purpose<'static> {
+        match self {
+            Self::Ask | Self::AskFirst | Self::Write(_) => Purpose::Ask,
+            Self::Follow => Purpose::Follow,
+        }
+    }
+}
+
+/// A place at a remote system: its lane, and one of the operator's slots unless that is lent to others.
+#[derive(Debug)]
+pub struct Place {
+    pass: Pass,
+    slot: Option<Slot>,
+    /// Whether an exchange was made here before.
+    used: bool,
+}
 
 /// Makes exchanges. One per process; cheap to share.
 #[derive(Debug)]
@@ -40,33 +100,55 @@ impl Http {
         Self { wire, slots, metrics, fence, heard: Mutex::default() }
     }
 
-    /// Sends a request and reads the answer. An answer other than 2xx is an error. `under_way` marks the rest of a change
-    /// that was begun: it is still made while the operator is ending.
+    /// Waits for a place at a remote system, then sends a request and reads the answer. An answer other than 2xx is an error.
     pub async fn exchange(
         &self,
         endpoint: &Endpoint,
         request: Request<'_>,
-        under_way: bool,
-    ) -> Result<Content, RemoteError> {
+        purpose: Purpose<'_>,
+    ) -> Result<Content, NoAnswer> {
+        let mut place = self.enter(endpoint, purpose).await?;
+        self.exchange_at(&mut place, endpoint, request, purpose).await
+    }
+
+    /// Waits for a place at a remote system.
+    pub async fn enter(&self, endpoint: &Endpoint, purpose: Purpose<'_>) -> Result<Place, NoAnswer> {
+        let urgent = purpose.is_urgent();
+        // Boxed: each of the waits around it would hold it twice.
+        let ready = Box::pin(async {
+            let pass = endpoint.lane.enter(urgent).await;
+            Place { pass, slot: Some(self.slots.acquire(&endpoint.namespace, urgent).await), used: false }
+        });
+        // What was decided before a lease was lost is decided again when there is one again.
+        let place = self.fence.within(self.fence.before(ready, purpose.follows())).await;
+        place.flatten().map_err(|Closed| NoAnswer::NotSent)
+    }
+
+    /// Makes an exchange at a place that is held already.
+    pub async fn exchange_at(
+        &self,
+        place: &mut Place,
+        endpoint: &Endpoint,
+        request: Request<'_>,
+        purpose: Purpose<'_>,
+    ) -> Result<Content, NoAnswer> {
         let (method, path) = (method_name(&request.method), request.template);
-        let failed = |fault| RemoteError { method, path, fault };
-        let closed = |Closed| failed(Fault::Ending);
-        let ready = async {
-            let lane = endpoint.lane.enter(under_way).await;
-            (lane, self.slots.acquire(&endpoint.namespace).await)
-        };
-        // What was decided before a lease was lost is decided anew once there is one again.
-        let ready = self.fence.within(self.fence.before(ready, under_way)).await;
-        let (_lane, slot) = ready.flatten().map_err(closed)?;
+        self.prepare(place, endpoint, purpose).await?;
+        // From here to the first byte nothing is awaited.
+        if !self.fence.permits(purpose.follows()) || !purpose.may_send() {
+            return Err(NoAnswer::NotSent);
+        }
         let (system, operation) = (request.system, request.operation);
-        // Nobody misses the answer to a mere question.
-        let finishes = under_way || request.method != Method::GET;
+        // Nothing misses the answer to a mere question.
+        let finishes = purpose.follows() || request.method != Method::GET;
         let begun = clock::instant();
         let span = traces::request(system, operation, method, path);
         let answer = tokio::time::timeout(endpoint.timeout, self.wire.transfer(endpoint, request));
-        let answer = holding(slot, answer).instrument(span.clone());
+        let answer = Box::pin(holding(&mut place.slot, answer).instrument(span.clone()));
         let answer = self.fence.within(self.fence.before(answer, finishes)).await;
-        let answer = answer.flatten().map_err(closed)?.unwrap_or(Err(Fault::TimedOut)).map_err(failed);
+        let answer = answer.flatten().map_err(|Closed| NoAnswer::NotAwaited)?;
+        let answer =
+            answer.unwrap_or(Err(Fault::TimedOut)).map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |(status, _)| status.to_string());
         traces::answered(&span, &code, answer.is_ok());
         self.metrics.requested(system, operation, code, begun.elapsed());
@@ -74,7 +156,28 @@ impl Http {
             let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             heard.insert(endpoint.base.to_string(), clock::instant());
         }
-        answer.map(|(_, content)| content)
+        Ok(answer?.1)
+    }
+
+    /// Makes a place ready for the next exchange. A slot that was lent during the one before is taken again.
+    async fn prepare(
+        &self,
+        place: &mut Place,
+        endpoint: &Endpoint,
+        purpose: Purpose<'_>,
+    ) -> Result<(), NoAnswer> {
+        let again = std::mem::replace(&mut place.used, true);
+        let lent = place.slot.is_none();
+        let ready = Box::pin(async {
+            if again {
+                place.pass.again().await;
+            }
+            if lent {
+                place.slot = Some(self.slots.acquire(&endpoint.namespace, purpose.is_urgent()).await);
+            }
+        });
+        let ready = self.fence.within(self.fence.before(ready, purpose.follows())).await;
+        ready.flatten().map_err(|Closed| NoAnswer::NotSent)
     }
 
     /// When a Kona server last gave a good answer.
@@ -91,13 +194,13 @@ impl Http {
     }
 }
 
-/// Waits for an exchange while holding a slot, for a second at the most.
-async fn holding<T>(slot: super::slots::Slot, exchange: impl Future<Output = T>) -> T {
+/// Waits for an exchange, and lends its slot after a second.
+async fn holding<T>(slot: &mut Option<Slot>, exchange: impl Future<Output = T>) -> T {
     tokio::pin!(exchange);
     tokio::select! {
         biased;
         answer = &mut exchange => return answer,
-        () = tokio::time::sleep(PATIENCE) => drop(slot),
+        () = tokio::time::sleep(PATIENCE) => *slot = None,
     }
     exchange.await
 }

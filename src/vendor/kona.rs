@@ -1,6 +1,6 @@
 //! The calls of a TEKTELIC Kona Core Network Server (its page "Authentication Token TTL").
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::Method;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::fault::{Class, Fault, RemoteError};
+use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
@@ -32,23 +33,63 @@ const TOKEN_CAP: usize = 64 * 1024;
 /// Longest customer that is read, in bytes.
 const CUSTOMER_CAP: usize = 1024 * 1024;
 
-/// Which servers want the path of customers without its trailing slash.
+/// How servers spell the path of customers, as far as a write has shown it.
 #[derive(Debug, Default)]
-pub struct Spellings(Mutex<HashSet<String>>);
+pub struct Spellings(Mutex<HashMap<String, Spelling>>);
+
+/// How one server spells it.
+#[derive(Debug, Default)]
+struct Spelling {
+    /// Whether without the trailing slash; none before the first write.
+    plain: Option<bool>,
+    /// Held by the one write that finds out.
+    trial: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl Spellings {
-    fn is_plain(&self, url: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(url)
+    fn plain(&self, url: &str) -> Option<bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url)?.plain
     }
 
     fn set_plain(&self, url: String, plain: bool) {
-        let mut spelt_plain = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if plain {
-            spelt_plain.insert(url);
-        } else {
-            spelt_plain.remove(&url);
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(url).or_default().plain = Some(plain);
     }
+
+    fn trial(&self, url: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&spellings.entry(url.to_owned()).or_default().trial)
+    }
+}
+
+/// Leave to write customers: while it is not known how the server spells their path, one write at a time finds out.
+#[derive(Debug)]
+pub struct Turn {
+    _trial: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+/// A customer that was just read, and the seat that is kept for the write that builds on it.
+#[derive(Debug)]
+pub struct Fresh {
+    /// The customer.
+    pub customer: RawObject,
+    /// The seat.
+    pub seat: Seat,
+}
+
+/// A place at the server, and the token that is used there. Nothing else may be awaited while it is kept: others wait for it.
+#[derive(Debug)]
+pub struct Seat {
+    place: Place,
+    session: Arc<Session>,
+}
+
+/// A customer that is about to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The whole customer.
+    pub object: &'a RawObject,
 }
 
 /// One server, asked as one user.
@@ -82,56 +123,104 @@ impl<'a> Kona<'a> {
 
     /// Makes sure that there is a session.
     pub async fn log_in(&self) -> Result<(), AccessError> {
-        self.session(self.living(), false).await.map(drop)
+        self.session(self.living(), Purpose::Ask).await.map(drop)
     }
 
     /// Renews the session, which shows whether the server is there and still accepts us.
     pub async fn renew(&self) -> Result<(), AccessError> {
-        self.session(Wanted::Fresh, false).await.map(drop)
+        self.session(Wanted::Fresh, Purpose::Ask).await.map(drop)
     }
 
     /// Reads a customer.
-    pub async fn read_customer(&self, id: &str, under_way: bool) -> Result<RawObject, AccessError> {
+    pub async fn read_customer(&self, id: &str, purpose: Purpose<'_>) -> Result<Fresh, AccessError> {
         let path = format!("/api/customer/{id}");
         let request = || request("get_customer", Method::GET, &path, CUSTOMER, None, CUSTOMER_CAP);
-        let answer = self.authorized(&request, true, under_way).await?;
-        customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why).into())
+        let (answer, seat) = self.authorized(&request, purpose).await?;
+        let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
+        Ok(Fresh { customer, seat })
     }
 
-    /// Writes a customer, which was read just before: so a 404 means that the server wants the other spelling of the path.
-    pub async fn write_customer(&self, id: &str, customer: &RawObject) -> Result<(), AccessError> {
+    /// Leave to write, if it can be had without waiting.
+    #[must_use]
+    pub fn turn(&self) -> Option<Turn> {
         let url = self.endpoint.base.to_string();
-        let plain = self.remotes.spellings.is_plain(&url);
-        let path = |plain| if plain { CUSTOMERS_PLAIN } else { CUSTOMERS };
-        match self.post_customer(id, customer, path(plain)).await {
-            Err(AccessError::Remote(error)) if error.status() == Some(404) => {
-                self.post_customer(id, customer, path(!plain)).await?;
-                self.remotes.spellings.set_plain(url, !plain);
-                Ok(())
-            }
-            done => done,
+        match self.remotes.spellings.plain(&url) {
+            Some(_) => Some(Turn { _trial: None }),
+            None => self
+                .remotes
+                .spellings
+                .trial(&url)
+                .try_lock_owned()
+                .ok()
+                .map(|trial| Turn { _trial: Some(trial) }),
         }
+    }
+
+    /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
+    pub async fn wait_turn(&self) -> Turn {
+        let url = self.endpoint.base.to_string();
+        let trial = self.remotes.spellings.trial(&url).lock_owned().await;
+        Turn { _trial: self.remotes.spellings.plain(&url).is_none().then_some(trial) }
+    }
+
+    /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
+    /// server wants the other spelling of the path.
+    pub async fn write_customer(
+        &self,
+        customer: &Outgoing<'_>,
+        mut seat: Seat,
+        turn: Turn,
+        may_send: MaySend<'_>,
+    ) -> Result<(), AccessError> {
+        let url = self.endpoint.base.to_string();
+        let known = self.remotes.spellings.plain(&url);
+        let plain = known.unwrap_or_default();
+        let path = |plain| if plain { CUSTOMERS_PLAIN } else { CUSTOMERS };
+        let found = match self.post_customer(customer, &mut seat, path(plain), may_send).await {
+            Err(AccessError::Remote(error)) if error.status() == Some(404) => {
+                self.post_customer(customer, &mut seat, path(!plain), may_send).await.map(|()| !plain)
+            }
+            done => done.map(|()| plain),
+        };
+        if let Ok(plain) = found
+            && known != Some(plain)
+        {
+            self.remotes.spellings.set_plain(url, plain);
+        }
+        drop(turn);
+        found.map(drop)
     }
 
     async fn post_customer(
         &self,
-        id: &str,
-        customer: &RawObject,
+        Outgoing { id, object }: &Outgoing<'_>,
+        seat: &mut Seat,
         path: &'static str,
+        may_send: MaySend<'_>,
     ) -> Result<(), AccessError> {
-        let text = customer
+        let text = object
             .to_json()
             .ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
-        let body = || Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
-        let request = || request("set_customer", Method::POST, path, path, body(), CUSTOMER_CAP);
-        let answer = self.authorized(&request, false, true).await?;
+        let body = Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
+        let request = request("set_customer", Method::POST, path, path, body, CUSTOMER_CAP);
+        let answer =
+            self.send(seat, request, Purpose::Write(may_send)).await.map_err(|error| match error {
+                AccessError::Remote(error) if is_token_fault(&error) && self.refused.is_some() => {
+                    refined(error)
+                }
+                // It was read before, and has to be read again.
+                AccessError::Remote(error) if is_token_fault(&error) => {
+                    AccessError::Stale(seat.session.serial)
+                }
+                error => error,
+            })?;
         customer_of(&answer, id).map_err(|why| malformed("POST", path, why))?;
         Ok(())
     }
 
     /// Logs in afresh, as a user of a customer, and returns the access token's lifetime, in seconds.
-    pub async fn prove(&self) -> Result<u32, AccessError> {
-        log_in(self.remotes, self.endpoint, self.credentials, true).await.map(|session| session.lifetime)
+    pub async fn prove(&self, purpose: Purpose<'_>) -> Result<u32, AccessError> {
+        log_in(self.remotes, self.endpoint, self.credentials, purpose).await.map(|session| session.lifetime)
     }
 
     fn living(&self) -> Wanted {
@@ -139,36 +228,51 @@ impl<'a> Kona<'a> {
     }
 
     /// Makes a request with a token. A refused token is renewed once; if that does not help, it is handed back as stale,
-    /// and the look begins again with the one fresh login. What is not to be sent `again`, since it was read before, is
-    /// handed back at once.
+    /// and the look begins again with the one fresh login.
     async fn authorized<'r>(
         &self,
         request: &(dyn Fn() -> Request<'r> + Sync),
-        again: bool,
-        under_way: bool,
-    ) -> Result<Content, AccessError> {
-        let session = self.session(self.living(), under_way).await?;
-        match self.send(&session, request(), under_way).await {
-            Err(error) if is_token_fault(&error) && self.refused.is_some() => Err(refined(error)),
-            Err(error) if is_token_fault(&error) && !again => Err(AccessError::Stale(session.serial)),
-            Err(error) if is_token_fault(&error) => {
-                let renewed = self.renewed(&session, under_way).await?;
-                let answer = self.send(&renewed, request(), under_way).await;
-                answer.map_err(|error| {
-                    if is_token_fault(&error) {
-                        AccessError::Stale(renewed.serial)
-                    } else {
-                        AccessError::Remote(error)
-                    }
-                })
+        purpose: Purpose<'_>,
+    ) -> Result<(Content, Seat), AccessError> {
+        let session = self.session(self.living(), purpose.before()).await?;
+        let mut seat = self.seat(session, purpose).await?;
+        let error = match self.send(&mut seat, request(), purpose).await {
+            Err(AccessError::Remote(error)) if is_token_fault(&error) => error,
+            answer => return Ok((answer?, seat)),
+        };
+        if self.refused.is_some() {
+            return Err(refined(error));
+        }
+        let Seat { place, session } = seat;
+        // The renewal needs it.
+        drop(place);
+        let renewed = self.renewed(&session, purpose).await?;
+        let mut seat = self.seat(renewed, purpose).await?;
+        match self.send(&mut seat, request(), purpose).await {
+            Err(AccessError::Remote(error)) if is_token_fault(&error) => {
+                Err(AccessError::Stale(seat.session.serial))
             }
-            answer => answer.map_err(AccessError::Remote),
+            answer => Ok((answer?, seat)),
         }
     }
 
+    /// Waits for a place, and takes the newest token that there is by then: in a long queue, the one that there was at its
+    /// end may expire.
+    async fn seat(&self, session: Arc<Session>, purpose: Purpose<'_>) -> Result<Seat, AccessError> {
+        let Remotes { http, sessions, .. } = self.remotes;
+        let place = http.enter(self.endpoint, purpose).await?;
+        let session = sessions.latest(&self.key).unwrap_or(session);
+        if session.is_living() || self.refused == Some(session.serial) {
+            return Ok(Seat { place, session });
+        }
+        drop(place);
+        let session = self.session(self.living(), purpose.before()).await?;
+        Ok(Seat { place: http.enter(self.endpoint, purpose.at_the_front()).await?, session })
+    }
+
     /// Renews a refused session by its refresh token, unless somebody else has done so meanwhile.
-    async fn renewed(&self, refused: &Session, under_way: bool) -> Result<Arc<Session>, AccessError> {
-        let renew = async |_| match refresh(self.remotes, self.endpoint, refused, under_way).await {
+    async fn renewed(&self, refused: &Session, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
+        let renew = async |_| match refresh(self.remotes, self.endpoint, refused, purpose).await {
             Err(AccessError::Remote(error)) if is_refused(&error) => Err(AccessError::Stale(refused.serial)),
             renewed => renewed,
         };
@@ -177,25 +281,26 @@ impl<'a> Kona<'a> {
 
     async fn send(
         &self,
-        session: &Session,
+        seat: &mut Seat,
         request: Request<'_>,
-        under_way: bool,
-    ) -> Result<Content, RemoteError> {
+        purpose: Purpose<'_>,
+    ) -> Result<Content, AccessError> {
+        let Seat { place, session } = seat;
         let request = Request { token: Some((X_AUTHORIZATION, &session.token)), ..request };
-        self.remotes.http.exchange(self.endpoint, request, under_way).await
+        Ok(Box::pin(self.remotes.http.exchange_at(place, self.endpoint, request, purpose)).await?)
     }
 
-    async fn session(&self, wanted: Wanted, under_way: bool) -> Result<Arc<Session>, AccessError> {
+    async fn session(&self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let Self { remotes, endpoint, credentials, key, refused } = self;
         let open = async |old: Option<Arc<Session>>| {
             if let Some(old) = old.filter(|old| *refused != Some(old.serial)) {
-                match refresh(remotes, endpoint, &old, under_way).await {
+                match refresh(remotes, endpoint, &old, purpose).await {
                     // The server does not know the refresh token any more: log in.
                     Err(AccessError::Remote(error)) if is_refused(&error) => {}
                     renewed => return renewed,
                 }
             }
-            log_in(remotes, endpoint, credentials, under_way).await
+            log_in(remotes, endpoint, credentials, purpose).await
         };
         remotes.sessions.get(key, wanted, open).await
     }
@@ -213,12 +318,12 @@ async fn log_in(
     remotes: &Remotes,
     endpoint: &Endpoint,
     credentials: &Credentials,
-    under_way: bool,
+    purpose: Purpose<'_>,
 ) -> Result<Session, AccessError> {
     let asked = clock::instant();
     let body = Some(("text/plain", login::body(credentials)));
     let request = request("login", Method::POST, LOGIN, LOGIN, body, TOKEN_CAP);
-    let send = remotes.http.exchange(endpoint, request, under_way);
+    let send = remotes.http.exchange(endpoint, request, purpose);
     let answer = login::attempt(remotes, endpoint, credentials, send).await?;
     session_of(&answer, LOGIN, asked)
 }
@@ -227,7 +332,7 @@ async fn refresh(
     remotes: &Remotes,
     endpoint: &Endpoint,
     old: &Session,
-    under_way: bool,
+    purpose: Purpose<'_>,
 ) -> Result<Session, AccessError> {
     let gone =
         RemoteError { method: "POST", path: REFRESH, fault: Fault::Status { code: 401, retry_after: None } };
@@ -236,7 +341,8 @@ async fn refresh(
     let body = serde_json::json!({"refreshToken": token.expose_secret()});
     let body = Some(("application/json", Zeroizing::new(body.to_string().into_bytes())));
     let request = request("refresh", Method::POST, REFRESH, REFRESH, body, TOKEN_CAP);
-    let answer = remotes.http.exchange(endpoint, request, under_way).await?;
+    // All who wait for a place will need the new token.
+    let answer = remotes.http.exchange(endpoint, request, purpose.at_the_front()).await?;
     session_of(&answer, REFRESH, asked)
 }
 

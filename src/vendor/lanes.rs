@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 use crate::clock;
 
+/// What a timer may be late by.
+const TICK: Duration = Duration::from_millis(2);
+
 /// Bounds of one remote system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -30,34 +33,68 @@ pub struct Lane {
     in_flight: Arc<Semaphore>,
     /// Where those wait who are not in a hurry, so that the others find a short queue.
     door: Semaphore,
+    /// Where those wait for their moment who are not in a hurry.
+    starting: Semaphore,
     next_start: Mutex<Option<Instant>>,
 }
 
 impl Lane {
     fn new(bounds: Bounds) -> Self {
         let in_flight = Arc::new(Semaphore::new(bounds.in_flight.max(1) as usize));
-        Self { bounds, in_flight, door: Semaphore::new(1), next_start: Mutex::new(None) }
+        Self {
+            bounds,
+            in_flight,
+            door: Semaphore::new(1),
+            starting: Semaphore::new(1),
+            next_start: Mutex::new(None),
+        }
     }
 
-    /// Waits until one more request may begin. Dropping the permit ends the request. The rest of a change that was begun
-    /// is `urgent`: it passes all who only begin, so that nothing old is written.
-    pub async fn enter(&self, urgent: bool) -> Option<OwnedSemaphorePermit> {
+    /// Waits until one more request may begin. Dropping the pass ends the request. A write and what follows it is `urgent`:
+    /// it passes all that only ask, so that nothing old is written.
+    pub async fn enter(self: &Arc<Self>, urgent: bool) -> Pass {
         let door = if urgent { None } else { self.door.acquire().await.ok() };
         let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
         drop(door);
-        if let Some(per_second) = self.bounds.per_second {
-            let start = self.reserve(Duration::from_secs(1) / per_second.max(1));
-            tokio::time::sleep_until(start).await;
-        }
-        permit
+        self.start(urgent).await;
+        Pass { lane: Arc::clone(self), _permit: permit }
     }
 
-    fn reserve(&self, spacing: Duration) -> Instant {
+    /// Waits until one more request may begin under the bound per second. One that is `urgent` takes the next moment.
+    async fn start(&self, urgent: bool) {
+        let Some(per_second) = self.bounds.per_second else { return };
+        let spacing = Duration::from_secs(1) / per_second.max(1);
+        let _first = if urgent { None } else { self.starting.acquire().await.ok() };
+        while let Some(later) = self.not_before(spacing) {
+            tokio::time::sleep_until(later).await;
+        }
+    }
+
+    /// Takes this moment, or tells when the next one is.
+    fn not_before(&self, spacing: Duration) -> Option<Instant> {
         let now = clock::instant();
         let mut next = self.next_start.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = next.map_or(now, |at| at.max(now));
-        *next = Some(start + spacing);
-        start
+        if let Some(later) = next.filter(|at| *at > now) {
+            return Some(later);
+        }
+        // Late by a tick of the timer, the next one is not: the rate is kept.
+        let begun = next.filter(|at| now - *at < TICK).unwrap_or(now);
+        *next = Some(begun + spacing);
+        None
+    }
+}
+
+/// Leave to make a request, given back when dropped.
+#[derive(Debug)]
+pub struct Pass {
+    lane: Arc<Lane>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Pass {
+    /// Waits until one more request may begin: no longer than the bound per second demands between any two.
+    pub async fn again(&self) {
+        self.lane.start(true).await;
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::admission::{Admission, NotAdmitted};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Class, RemoteError};
+use super::fault::{Class, NoAnswer, RemoteError};
 use super::http::Http;
 use super::sessions::{Serial, Sessions};
 use super::wire::Content;
@@ -33,6 +33,12 @@ pub enum AccessError {
     /// An exchange failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// Nothing was sent: see [`NoAnswer::NotSent`].
+    #[error("the request was not sent")]
+    NotSent,
+    /// It is not known what came of a request: see [`NoAnswer::NotAwaited`].
+    #[error("the answer was not awaited")]
+    NotAwaited,
     /// User name and password were refused now.
     #[error("the login was refused")]
     Refused,
@@ -50,6 +56,16 @@ pub enum AccessError {
     TokenRefused,
 }
 
+impl From<NoAnswer> for AccessError {
+    fn from(why: NoAnswer) -> Self {
+        match why {
+            NoAnswer::NotSent => Self::NotSent,
+            NoAnswer::NotAwaited => Self::NotAwaited,
+            NoAnswer::Failed(error) => Self::Remote(error),
+        }
+    }
+}
+
 impl From<NotAdmitted> for AccessError {
     fn from(why: NotAdmitted) -> Self {
         Self::NotTried(why)
@@ -62,6 +78,8 @@ impl AccessError {
     pub fn verdict(&self, system: &str, secret: &str) -> Verdict {
         let (reason, message) = match self {
             Self::Remote(error) => (error.reason(), format!("{system}: {error}.")),
+            // Reported by no reconcile: such a one begins again.
+            Self::NotSent | Self::NotAwaited => (Reason::Unreachable, format!("{system}: {self}.")),
             Self::Refused | Self::NotTried(NotAdmitted::Here) => (
                 Reason::AuthenticationFailed,
                 format!(
@@ -88,6 +106,12 @@ impl AccessError {
             ),
         };
         Verdict { reason, message }
+    }
+
+    /// Whether nothing can be said of the remote side: the operator is ending, lost its lease, or was not permitted to write.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::NotSent | Self::NotAwaited)
     }
 
     /// Whether user name and password were refused, now or before.
@@ -130,7 +154,7 @@ pub async fn attempt(
     remotes: &Remotes,
     endpoint: &Endpoint,
     credentials: &Credentials,
-    send: impl Future<Output = Result<Content, RemoteError>>,
+    send: impl Future<Output = Result<Content, NoAnswer>>,
 ) -> Result<Content, AccessError> {
     let url = endpoint.base.to_string();
     let ticket = remotes.admission.enter(&credentials.identity, &url, clock::now().0).await?;
@@ -139,7 +163,7 @@ pub async fn attempt(
             ticket.accepted();
             Ok(content)
         }
-        Err(error) if matches!(error.status(), Some(400 | 401 | 403 | 422 | 423)) => {
+        Err(NoAnswer::Failed(error)) if matches!(error.status(), Some(400 | 401 | 403 | 422 | 423)) => {
             ticket.refused(clock::now().0);
             Err(AccessError::Refused)
         }

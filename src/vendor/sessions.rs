@@ -63,6 +63,12 @@ impl Session {
         let serial = Serial(SERIAL.fetch_add(1, Ordering::Relaxed));
         Self { token, lifetime, refresh, serial, renew_at }
     }
+
+    /// Whether the token is good for use: 90 % of its lifetime are not over yet.
+    #[must_use]
+    pub fn is_living(&self) -> bool {
+        self.renew_at > clock::instant()
+    }
 }
 
 type Place = Arc<tokio::sync::Mutex<Held>>;
@@ -77,7 +83,7 @@ struct Held {
 
 impl Held {
     fn living(&self) -> Option<&Arc<Session>> {
-        self.session.as_ref().filter(|session| session.renew_at > clock::instant())
+        self.session.as_ref().filter(|session| session.is_living())
     }
 }
 
@@ -138,6 +144,11 @@ impl Sessions {
                 Err(error)
             }
         }
+    }
+
+    /// The session that is held, whether or not it is due for renewal; none while one is being opened.
+    pub fn latest(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.place(key).try_lock().ok()?.session.clone()
     }
 
     /// Whether there is a session that still lives.

@@ -12,8 +12,26 @@ pub struct Slots(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     free: usize,
-    queues: HashMap<String, VecDeque<oneshot::Sender<Slot>>>,
+    queues: HashMap<String, Queue>,
     turns: VecDeque<String>,
+}
+
+/// The exchanges of one namespace that wait for a slot.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Those that go first.
+    urgent: VecDeque<oneshot::Sender<Slot>>,
+    others: VecDeque<oneshot::Sender<Slot>>,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.others.is_empty()
+    }
+
+    fn next(&mut self) -> Option<oneshot::Sender<Slot>> {
+        self.urgent.pop_front().or_else(|| self.others.pop_front())
+    }
 }
 
 /// One slot, given back when dropped.
@@ -31,8 +49,8 @@ impl Slots {
         })))
     }
 
-    /// Waits for a slot.
-    pub async fn acquire(&self, namespace: &str) -> Slot {
+    /// Waits for a slot. An `urgent` exchange goes before the others of its namespace.
+    pub async fn acquire(&self, namespace: &str, urgent: bool) -> Slot {
         let waiting = {
             let mut state = self.state();
             if state.free > 0 {
@@ -41,8 +59,9 @@ impl Slots {
             }
             let (sender, receiver) = oneshot::channel();
             let queue = state.queues.entry(namespace.to_owned()).or_default();
-            queue.push_back(sender);
-            if queue.len() == 1 {
+            let is_first = queue.is_empty();
+            if urgent { &mut queue.urgent } else { &mut queue.others }.push_back(sender);
+            if is_first {
                 state.turns.push_back(namespace.to_owned());
             }
             receiver
@@ -56,7 +75,7 @@ impl Slots {
         let mut state = self.state();
         while let Some(namespace) = state.turns.pop_front() {
             let Some(queue) = state.queues.get_mut(&namespace) else { continue };
-            let next = queue.pop_front();
+            let next = queue.next();
             if queue.is_empty() {
                 state.queues.remove(&namespace);
             } else {
@@ -96,9 +115,11 @@ mod tests {
     #[tokio::test]
     async fn namespaces_take_turns() {
         let slots = Slots::new(1);
-        let first = slots.acquire("a").await;
-        let mut waiting: Vec<_> =
-            ["a", "a", "a", "b", "c"].map(|ns| (ns, Box::pin(slots.acquire(ns)))).into_iter().collect();
+        let first = slots.acquire("a", false).await;
+        let mut waiting: Vec<_> = ["a", "a", "a", "b", "c"]
+            .map(|ns| (ns, Box::pin(slots.acquire(ns, false))))
+            .into_iter()
+            .collect();
         for (_, future) in &mut waiting {
             assert!(poll!(future).is_pending());
         }
@@ -117,14 +138,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_urgent_exchange_passes_its_own_namespace_only() {
+        let slots = Slots::new(1);
+        let first = slots.acquire("a", false).await;
+        let mut waiting: Vec<_> =
+            [("a", false), ("a", false), ("b", false), ("a", true), ("b", true), ("a", true)]
+                .map(|(ns, urgent)| ((ns, urgent), Box::pin(slots.acquire(ns, urgent))))
+                .into_iter()
+                .collect();
+        for (_, future) in &mut waiting {
+            assert!(poll!(future).is_pending());
+        }
+        drop(first);
+        let mut order = Vec::new();
+        while !waiting.is_empty() {
+            for index in 0..waiting.len() {
+                if let Poll::Ready(slot) = poll!(&mut waiting[index].1) {
+                    order.push(waiting.remove(index).0);
+                    drop(slot);
+                    break;
+                }
+            }
+        }
+        let expected = [("a", true), ("b", true), ("a", true), ("b", false), ("a", false), ("a", false)];
+        assert_eq!(order, expected);
+    }
+
+    #[tokio::test]
     async fn who_stops_waiting_takes_no_slot() {
         let slots = Slots::new(1);
-        let first = slots.acquire("a").await;
-        let mut gives_up = Box::pin(slots.acquire("a"));
+        let first = slots.acquire("a", false).await;
+        let mut gives_up = Box::pin(slots.acquire("a", false));
         assert!(poll!(&mut gives_up).is_pending());
         drop(gives_up);
         drop(first);
-        let again = slots.acquire("b").await;
+        let again = slots.acquire("b", false).await;
         drop(again);
         assert_eq!(slots.state().free, 1);
     }

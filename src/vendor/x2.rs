@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Fault, RemoteError};
-use super::http::method_name;
+use super::fault::{Fault, NoAnswer, RemoteError};
+use super::http::{MaySend, Purpose, method_name};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
@@ -32,6 +32,8 @@ pub struct X2<'a> {
     key: SessionKey,
     refused: Option<Serial>,
     fresh: Option<u32>,
+    /// Whether a write was sent: what follows it is made although the operator is ending.
+    sent: bool,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +52,7 @@ impl<'a> X2<'a> {
         refused: Option<Serial>,
     ) -> Self {
         let key = SessionKey::new(endpoint, &credentials.identity);
-        Self { remotes, endpoint, credentials, key, refused, fresh: None }
+        Self { remotes, endpoint, credentials, key, refused, fresh: None, sent: false }
     }
 
     /// Lifetime of the token last issued during this look, in seconds.
@@ -61,34 +63,36 @@ impl<'a> X2<'a> {
 
     /// Makes sure that there is a session.
     pub async fn log_in(&mut self) -> Result<(), AccessError> {
-        self.session(self.living(), false).await.map(drop)
+        self.session(self.living(), Purpose::Ask).await.map(drop)
     }
 
     /// Reads the token lifetime that is set, in seconds.
     pub async fn read_timeout(&mut self) -> Result<u32, AccessError> {
         let request = Request { operation: "get_timeout", ..self::request(Method::GET, TIMEOUT, None) };
-        let answer = self.authorized(request, false).await?;
+        let answer = self.authorized(request, self.purpose()).await?;
         timeout_of(&answer).map_err(|why| malformed("GET", TIMEOUT, why).into())
     }
 
-    /// Sets the token lifetime, in seconds.
-    pub async fn set_timeout(&mut self, seconds: u32) -> Result<(), AccessError> {
+    /// Sets the token lifetime, in seconds, if `may_send` still permits it when everything else is ready.
+    pub async fn set_timeout(&mut self, seconds: u32, may_send: MaySend<'_>) -> Result<(), AccessError> {
         let body = Some(Zeroizing::new(format!(r#"{{"timeout_seconds":{seconds}}}"#).into_bytes()));
         let request = Request { operation: "set_timeout", ..self::request(Method::PUT, TIMEOUT, body) };
-        self.authorized(request, true).await?;
+        self.authorized(request, Purpose::Write(may_send)).await?;
         self.fresh = None;
         Ok(())
     }
 
     /// Logs in afresh and returns the new token's lifetime, in seconds.
     pub async fn prove(&mut self) -> Result<u32, AccessError> {
-        self.session(Wanted::Fresh, true).await.map(|session| session.lifetime)
+        self.session(Wanted::Fresh, self.purpose()).await.map(|session| session.lifetime)
     }
 
-    /// Invalidates every token of the user that is logged in, ours among them: it is logged out everywhere.
-    pub async fn revoke_tokens(&mut self) -> Result<(), AccessError> {
+    /// Invalidates every token of the user that is logged in, ours among them: it is logged out everywhere. It follows a
+    /// change; if that was not made just now, `may_send` is asked as for any write.
+    pub async fn revoke_tokens(&mut self, may_send: MaySend<'_>) -> Result<(), AccessError> {
         let request = Request { operation: "revoke_tokens", ..self::request(Method::DELETE, TOKENS, None) };
-        self.authorized(request, true).await?;
+        let purpose = if self.sent { Purpose::Follow } else { Purpose::Write(may_send) };
+        self.authorized(request, purpose).await?;
         self.remotes.sessions.forget(&self.key).await;
         Ok(())
     }
@@ -97,17 +101,27 @@ impl<'a> X2<'a> {
         self.refused.map_or(Wanted::Living, Wanted::Not)
     }
 
+    fn purpose(&self) -> Purpose<'static> {
+        if self.sent { Purpose::Follow } else { Purpose::Ask }
+    }
+
     /// Makes a request with a token. The first refused token of a look is handed back as stale.
     async fn authorized(
         &mut self,
         request: Request<'static>,
-        under_way: bool,
+        purpose: Purpose<'_>,
     ) -> Result<Content, AccessError> {
-        let session = self.session(self.living(), under_way).await?;
-        let answer = self.send(&session, request, under_way).await;
-        answer.map_err(|error| match error.status() {
-            Some(401) if self.refused.is_none() && self.fresh.is_none() => AccessError::Stale(session.serial),
-            _ => refined(error),
+        let session = self.session(self.living(), purpose.before()).await?;
+        let answer = self.send(&session, request, purpose).await;
+        self.sent |= matches!(purpose, Purpose::Write(_)) && answer != Err(NoAnswer::NotSent);
+        answer.map_err(|why| match why {
+            NoAnswer::Failed(error)
+                if error.status() == Some(401) && self.refused.is_none() && self.fresh.is_none() =>
+            {
+                AccessError::Stale(session.serial)
+            }
+            NoAnswer::Failed(error) => refined(error),
+            why => why.into(),
         })
     }
 
@@ -115,16 +129,16 @@ impl<'a> X2<'a> {
         &self,
         session: &Session,
         request: Request<'_>,
-        under_way: bool,
-    ) -> Result<Content, RemoteError> {
+        purpose: Purpose<'_>,
+    ) -> Result<Content, NoAnswer> {
         let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
-        exchange(self.remotes, self.endpoint, request, under_way).await
+        exchange(self.remotes, self.endpoint, request, purpose).await
     }
 
-    async fn session(&mut self, wanted: Wanted, under_way: bool) -> Result<Arc<Session>, AccessError> {
+    async fn session(&mut self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let mut issued = None;
         let open = async |_| {
-            let session = log_in(self.remotes, self.endpoint, self.credentials, under_way).await?;
+            let session = log_in(self.remotes, self.endpoint, self.credentials, purpose).await?;
             issued = Some(session.lifetime);
             Ok(session)
         };
@@ -138,12 +152,12 @@ async fn log_in(
     remotes: &Remotes,
     endpoint: &Endpoint,
     credentials: &Credentials,
-    under_way: bool,
+    purpose: Purpose<'_>,
 ) -> Result<Session, AccessError> {
     let asked = clock::instant();
     let body = login::body(credentials);
     let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
-    let send = exchange(remotes, endpoint, request, under_way);
+    let send = exchange(remotes, endpoint, request, purpose);
     let answer = login::attempt(remotes, endpoint, credentials, send).await?;
     let bad = |why| malformed("POST", TOKENS, why);
     let LoginAnswer { mut token, role } = serde_json::from_slice(&answer)
@@ -164,13 +178,13 @@ async fn exchange(
     remotes: &Remotes,
     endpoint: &Endpoint,
     request: Request<'_>,
-    under_way: bool,
-) -> Result<Content, RemoteError> {
+    purpose: Purpose<'_>,
+) -> Result<Content, NoAnswer> {
     let (method, path) = (method_name(&request.method), request.template);
-    let answer = remotes.http.exchange(endpoint, request, under_way).await?;
+    let answer = remotes.http.exchange(endpoint, request, purpose).await?;
     match stated_status(&answer) {
         Some(code @ 400..) => {
-            Err(RemoteError { method, path, fault: Fault::Status { code, retry_after: None } })
+            Err(RemoteError { method, path, fault: Fault::Status { code, retry_after: None } }.into())
         }
         _ => Ok(answer),
     }

@@ -257,3 +257,29 @@ async fn a_window_that_never_comes_or_is_in_no_known_zone_is_refused() {
     assert_eq!(fleet.appliance(0).timeout(), 28800);
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_and_waits_for_a_slot_is_not_written_once_the_policy_is_suspended() {
+    const FLEET: usize = 8;
+    let fleet = fleet(FLEET);
+    let mut f = Fixture::new("emergency").await;
+    f.credentials(&fleet).await;
+    for index in 0..FLEET {
+        // Not long enough for the slot to be lent.
+        fleet.appliance(index).fault(Fault::latency(Duration::from_millis(700)).on(Kind::Get));
+        f.apply(&gateway(&format!("x2-{index}"), &fleet.appliance(index))).await;
+    }
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
+    f.start_with(&["--concurrency", "1"]).await;
+    fleet.requests().wait_for(Kind::Get, 1).await;
+    f.patch("TokenPolicy", "short", json!({"spec": {"suspend": true}})).await;
+    f.wait("TokenPolicy", "short", |p| condition(p, "Suspended")["status"] == "True").await;
+    let suspended = std::time::Instant::now();
+    for index in 0..FLEET {
+        f.look("X2Gateway", &format!("x2-{index}"), "now").await;
+    }
+    let entries = fleet.requests().entries();
+    let late: Vec<_> = entries.iter().filter(|e| e.kind == Kind::Write && e.at > suspended).collect();
+    assert!(late.is_empty(), "{} writes came later", late.len());
+    f.finish().await;
+}

@@ -57,7 +57,7 @@ async fn a_failure_that_only_the_body_states_is_one() {
         let error = world.failure().await;
         assert_eq!((error.method, error.path, error.status()), ("GET", "/api2/token/timeout", Some(code)));
         fleet.appliance(0).fault(Fault::body(stated(code)).on(Kind::Write).times(1));
-        let error = remote(world.x2().set_timeout(700).await.unwrap_err());
+        let error = remote(world.x2().set_timeout(700, ALLOWED).await.unwrap_err());
         assert_eq!((error.method, error.path, error.status()), ("PUT", "/api2/token/timeout", Some(code)));
     }
     let (fleet, world) = plain();
@@ -67,8 +67,8 @@ async fn a_failure_that_only_the_body_states_is_one() {
     let refused = stale(world.x2().read_timeout().await.unwrap_err());
     assert_eq!(world.x2_after(Some(refused)).read_timeout().await, Ok(86_400));
     fleet.appliance(0).fault(Fault::body(stated(401)).on(Kind::Write).times(1));
-    let refused = stale(world.x2().set_timeout(700).await.unwrap_err());
-    assert_eq!(world.x2_after(Some(refused)).set_timeout(700).await, Ok(()));
+    let refused = stale(world.x2().set_timeout(700, ALLOWED).await.unwrap_err());
+    assert_eq!(world.x2_after(Some(refused)).set_timeout(700, ALLOWED).await, Ok(()));
     fleet.appliance(0).fault(Fault::body(stated(200)).on(Kind::Get).times(1));
     assert_eq!(world.x2().read_timeout().await, Ok(600), "a success that is stated");
 }
@@ -117,7 +117,7 @@ async fn an_appliances_clock_does_not_matter() {
         fleet.appliance(0).set_clock_offset(offset);
         let mut x2 = world.x2();
         assert_eq!(x2.prove().await, Ok(86_400), "{offset}");
-        x2.set_timeout(600).await.unwrap();
+        x2.set_timeout(600, ALLOWED).await.unwrap();
         assert_eq!(x2.fresh_lifetime(), None, "what was proven before the change proves nothing");
         assert_eq!(x2.prove().await, Ok(600));
         assert_eq!(x2.fresh_lifetime(), Some(600));
@@ -134,7 +134,7 @@ async fn a_fresh_token_shows_what_a_write_really_did() {
         let (fleet, world) = plain();
         fleet.appliance(0).set_put_effect(effect);
         let mut x2 = world.x2();
-        x2.set_timeout(600).await.unwrap();
+        x2.set_timeout(600, ALLOWED).await.unwrap();
         assert_eq!((x2.read_timeout().await, x2.prove().await), (Ok(read), Ok(proven)), "{effect:?}");
         assert_eq!(fleet.appliance(0).requests().written(), [r#"{"timeout_seconds":600}"#]);
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure::vendor::fault::Class;
+use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;
-use tenure_kit::faults::Fault;
+use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::requests::Kind;
 use tenure_kit::server::Reception;
 
@@ -142,7 +143,7 @@ async fn a_redirect_is_never_followed() {
                 .fault(Fault::redirect(status, &format!("{}/api2/tokens", canary.url())).on(kind));
             let mut x2 = world.x2();
             let failed = match kind {
-                Kind::Write => x2.set_timeout(600).await.map(|()| 0),
+                Kind::Write => x2.set_timeout(600, ALLOWED).await.map(|()| 0),
                 _ => x2.read_timeout().await,
             };
             let error = remote(failed.unwrap_err());
@@ -159,7 +160,7 @@ async fn a_write_whose_answer_is_lost_is_not_repeated() {
         let (fleet, world) = plain();
         let appliance = fleet.appliance(0);
         appliance.fault(fault.after_effect().on(Kind::Write));
-        let error = remote(world.x2().set_timeout(600).await.unwrap_err());
+        let error = remote(world.x2().set_timeout(600, ALLOWED).await.unwrap_err());
         assert_eq!(error.class(), Class::Transient, "{error}");
         assert_eq!((appliance.timeout(), appliance.counts().write), (600, 1), "who reads finds it out");
         assert_eq!(world.x2().read_timeout().await, Ok(600));
@@ -189,10 +190,20 @@ async fn an_operator_that_ends_begins_nothing_and_finishes_what_it_began() {
     let (fleet, world) = plain();
     world.x2().log_in().await.unwrap();
     world.ending.send_replace(true);
-    let error = world.failure().await;
-    assert_eq!(error.fault, Seen::Ending);
-    assert_eq!(fleet.counts().get, 0);
+    assert_eq!(world.x2().read_timeout().await, Err(AccessError::NotSent));
+    assert_eq!(world.x2().set_timeout(600, ALLOWED).await, Err(AccessError::NotSent));
+    assert_eq!((fleet.counts().get, fleet.counts().write), (0, 0));
+
+    world.ending.send_replace(false);
+    let gate = Gate::new();
+    fleet.appliance(0).fault(Fault::gate(&gate).on(Kind::Write));
     let mut x2 = world.x2();
-    x2.set_timeout(600).await.unwrap();
+    let ending = async {
+        fleet.appliance(0).requests().wait_arrived(Kind::Write, 1).await;
+        world.ending.send_replace(true);
+        gate.open();
+    };
+    let (written, ()) = tokio::join!(x2.set_timeout(600, ALLOWED), ending);
+    assert_eq!(written, Ok(()));
     assert_eq!(x2.prove().await, Ok(600), "the rest of a change");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tenure::engine::verdict::Reason;
 use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure::vendor::http::Purpose;
 use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;
 use tenure_kit::faults::Fault;
@@ -33,8 +34,7 @@ async fn a_herd_logs_in_once_and_reuses_the_token() {
     let kona = KonaServer::start(KonaOptions::default()).unwrap();
     kona.add_customer(ID, "Acme");
     let world = World::of_kona(&kona);
-    let client = world.kona();
-    assert!(join_all((0..50).map(|_| client.read_customer(ID, false))).await.iter().all(Result::is_ok));
+    assert!(join_all((0..50).map(|_| world.customer(ID))).await.iter().all(Result::is_ok));
     assert_eq!((logins(&kona), kona.counts().get), ((1, 0), 50));
 }
 
@@ -43,7 +43,7 @@ async fn an_expired_token_is_renewed_by_its_refresh_token() {
     let (kona, world) = start();
     for (wait, expected) in [(0, (1, 0)), (6400, (1, 0)), (100, (1, 1)), (6400, (1, 1)), (100, (1, 2))] {
         pass(Duration::from_secs(wait)).await;
-        assert!(world.kona().read_customer(ID, false).await.is_ok());
+        assert!(world.customer(ID).await.is_ok());
         assert_eq!(logins(&kona), expected, "after {wait} more seconds");
     }
 }
@@ -53,12 +53,12 @@ async fn a_refused_token_is_refreshed_once_and_then_there_is_one_login() {
     let (kona, world) = start();
     world.kona().log_in().await.unwrap();
     kona.expire_access_tokens();
-    assert!(world.kona().read_customer(ID, false).await.is_ok());
+    assert!(world.customer(ID).await.is_ok());
     assert_eq!(logins(&kona), (1, 1));
     kona.expire_all_tokens();
-    let refused = stale(world.kona().read_customer(ID, false).await.unwrap_err());
+    let refused = stale(world.customer(ID).await.unwrap_err());
     assert_eq!(logins(&kona), (1, 2), "the Secret is read again before the login");
-    assert!(world.kona_after(Some(refused)).read_customer(ID, false).await.is_ok());
+    assert!(world.kona_after(Some(refused)).read_customer(ID, Purpose::Ask).await.is_ok());
     assert_eq!(logins(&kona), (2, 2));
 }
 
@@ -67,8 +67,7 @@ async fn a_herd_with_refused_tokens_refreshes_once() {
     let (kona, world) = start();
     world.kona().log_in().await.unwrap();
     kona.expire_access_tokens();
-    let client = world.kona();
-    assert!(join_all((0..20).map(|_| client.read_customer(ID, false))).await.iter().all(Result::is_ok));
+    assert!(join_all((0..20).map(|_| world.customer(ID))).await.iter().all(Result::is_ok));
     assert_eq!(logins(&kona), (1, 1));
 }
 
@@ -79,11 +78,11 @@ async fn a_redirect_is_a_fault_of_the_token_and_never_followed() {
     world.kona().log_in().await.unwrap();
     let redirect = || Fault::redirect(302, &format!("{}/login", canary.url())).on(Kind::Get);
     kona.fault(redirect().times(1));
-    assert!(world.kona().read_customer(ID, false).await.is_ok());
+    assert!(world.customer(ID).await.is_ok());
     assert_eq!(logins(&kona), (1, 1), "refreshed");
     kona.fault(redirect());
-    let refused = stale(world.kona().read_customer(ID, false).await.unwrap_err());
-    let error = remote(world.kona_after(Some(refused)).read_customer(ID, false).await.err().unwrap());
+    let refused = stale(world.customer(ID).await.unwrap_err());
+    let error = remote(world.kona_after(Some(refused)).read_customer(ID, Purpose::Ask).await.err().unwrap());
     assert_eq!((error.status(), error.class()), (Some(302), Class::Protocol));
     assert_eq!(logins(&kona), (2, 2), "one login, and no more");
     assert_eq!(canary.requests().connections(), 0);
@@ -96,7 +95,7 @@ async fn a_server_that_is_busy_is_not_answered_with_a_login() {
         world.kona().log_in().await.unwrap();
         kona.expire_access_tokens();
         kona.fault(Fault::status(status, "{}").retry_after("30").on(Kind::Refresh));
-        let error = world.kona().read_customer(ID, false).await.unwrap_err();
+        let error = world.customer(ID).await.unwrap_err();
         assert_eq!(error.retry_after(), Some(Duration::from_secs(30)), "{status}");
         assert_eq!(logins(&kona), (1, 1), "{status}");
     }
@@ -104,7 +103,7 @@ async fn a_server_that_is_busy_is_not_answered_with_a_login() {
     world.kona().log_in().await.unwrap();
     pass(Duration::from_secs(6500)).await;
     kona.fault(Fault::status(500, Failure::General.body("Invalid refresh token scope")).on(Kind::Refresh));
-    assert!(world.kona().read_customer(ID, false).await.is_ok(), "a 500 is how it refuses a refresh token");
+    assert!(world.customer(ID).await.is_ok(), "a 500 is how it refuses a refresh token");
     assert_eq!(logins(&kona), (2, 1));
 }
 
@@ -132,7 +131,7 @@ async fn every_failure_of_a_read_has_its_class() {
     ] {
         let (kona, world) = start();
         kona.fault(Fault::status(failure.codes().0, failure.body("planted")).on(Kind::Get));
-        let error = remote(world.kona().read_customer(ID, false).await.err().unwrap());
+        let error = remote(world.customer(ID).await.err().unwrap());
         assert_eq!(
             (error.class(), error.reason(), error.path),
             (class, reason, "/api/customer/{customerId}")
@@ -155,13 +154,13 @@ async fn a_customer_that_is_not_the_one_meant_is_refused() {
     ] {
         let (kona, world) = start();
         kona.fault(Fault::body(body).on(Kind::Get));
-        let error = remote(world.kona().read_customer(ID, false).await.err().unwrap());
+        let error = remote(world.customer(ID).await.err().unwrap());
         assert_eq!(error.fault, Seen::Malformed(why), "{body}");
     }
     for (bytes, fits) in [(1024 * 1024, true), (1024 * 1024 + 1, false)] {
         let (kona, world) = start();
         kona.fault(Fault::oversize_chunked(bytes).on(Kind::Get));
-        assert_eq!(world.kona().read_customer(ID, false).await.is_ok(), fits, "{bytes}");
+        assert_eq!(world.customer(ID).await.is_ok(), fits, "{bytes}");
     }
 }
 
@@ -173,8 +172,7 @@ async fn a_404_of_a_write_means_the_other_spelling_of_the_path() {
         let (kona, world) = start();
         kona.set_write_path(path);
         for expected in writes {
-            let customer = world.kona().read_customer(ID, false).await.unwrap();
-            world.kona().write_customer(ID, &customer).await.unwrap();
+            world.rewrite(ID, ALLOWED).await.unwrap();
             assert_eq!(kona.counts().write, expected, "{path:?}: remembered");
         }
         assert_eq!(kona.created(), Vec::<String>::new());
@@ -187,6 +185,6 @@ async fn a_customers_user_proves_its_lifetime_whatever_the_clock() {
     for (ttl, offset) in [(7200, 0), (60, 3600), (31_536_000, -3600)] {
         kona.set_admin_ttls(TokenTtls { access: ttl, refresh: 31_536_000 });
         kona.set_clock_offset(offset);
-        assert_eq!(world.kona().prove().await, Ok(u32::try_from(ttl).unwrap()));
+        assert_eq!(world.kona().prove(Purpose::Ask).await, Ok(u32::try_from(ttl).unwrap()));
     }
 }

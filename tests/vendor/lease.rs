@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tenure::leader::fence::{Fence, Term};
 use tenure::metrics::Metrics;
-use tenure::vendor::fault::Fault;
 use tenure::vendor::http::Http;
+use tenure::vendor::login::AccessError;
 use tenure::vendor::slots::Slots;
 use tenure::vendor::wire::Network;
 use tenure_kit::faults::{Fault as Failure, Gate};
@@ -30,17 +30,16 @@ async fn what_was_decided_before_the_lease_was_lost_is_not_sent_when_there_is_on
     fleet.appliance(0).fault(Failure::gate(&gate).on(Kind::Get));
     let (mut reading, mut writing) = (world.x2(), world.x2());
     // One request at a time: the write waits for the read, which waits for its answer.
-    let both = async { tokio::join!(reading.read_timeout(), writing.set_timeout(28800)) };
+    let both = async { tokio::join!(reading.read_timeout(), writing.set_timeout(28800, ALLOWED)) };
     let lost = async {
         fleet.appliance(0).requests().wait_arrived(Kind::Get, before.get + 1).await;
         term.send_replace(Term::OVER);
     };
     let ((read, written), ()) = tokio::join!(both, lost);
-    assert_eq!(remote(read.unwrap_err()).fault, Fault::Ending);
-    assert_eq!(remote(written.unwrap_err()).fault, Fault::Ending);
+    assert_eq!((read, written), (Err(AccessError::NotAwaited), Err(AccessError::NotSent)));
 
     // Nothing is begun without a lease, and nothing of before is sent with the next.
-    assert_eq!(world.failure().await.fault, Fault::Ending);
+    assert_eq!(world.x2().read_timeout().await, Err(AccessError::NotSent));
     term.send_replace(Term::Endless);
     gate.open();
     assert_eq!(world.x2().read_timeout().await.unwrap(), 86400);

@@ -14,6 +14,7 @@ mod faults;
 mod kona;
 mod lease;
 mod pace;
+mod permission;
 mod proxy;
 mod sessions;
 mod world;

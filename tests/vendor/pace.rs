@@ -102,8 +102,7 @@ async fn a_kona_server_gets_as_many_requests_at_once_as_it_may() {
     world.kona().log_in().await.unwrap();
     let gate = Gate::new();
     kona.fault(Fault::gate(&gate).on(Kind::Get));
-    let client = world.kona();
-    let reads = join_all((0..10).map(|_| client.read_customer(ID, false)));
+    let reads = join_all((0..10).map(|_| world.customer(ID)));
     let open = async {
         kona.requests().wait_arrived(Kind::Get, 3).await;
         gate.open();

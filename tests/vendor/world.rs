@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tenure::engine::customer::RawObject;
 use tenure::engine::verdict::Reason;
 use tenure::leader::fence::{Fence, Term};
 use tenure::metrics::Metrics;
@@ -12,8 +13,8 @@ use tenure::vendor::admission::Admission;
 use tenure::vendor::credentials::{Credentials, Identity, SecretVersion};
 use tenure::vendor::endpoint::{BaseUrl, Endpoint, Transport};
 use tenure::vendor::fault::{Class, RemoteError};
-use tenure::vendor::http::Http;
-use tenure::vendor::kona::{Kona, Spellings};
+use tenure::vendor::http::{Http, MaySend, Purpose};
+use tenure::vendor::kona::{Fresh, Kona, Outgoing, Spellings};
 use tenure::vendor::lanes::{Bounds, Lanes};
 use tenure::vendor::login::{AccessError, Remotes};
 use tenure::vendor::sessions::{Serial, Sessions};
@@ -23,6 +24,9 @@ use tenure::vendor::x2::X2;
 use tenure_kit::kona::KonaServer;
 use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use tokio::sync::watch;
+
+/// For writes that nothing speaks against.
+pub(crate) const ALLOWED: MaySend<'static> = &|| true;
 
 /// What must never stand in an error.
 const SECRETS: [&str; 5] =
@@ -112,6 +116,20 @@ impl World {
 
     pub(crate) fn kona_after(&self, refused: Option<Serial>) -> Kona<'_> {
         Kona::new(&self.remotes, &self.endpoint, &self.credentials, refused)
+    }
+
+    /// Reads a customer, and gives up the seat.
+    pub(crate) async fn customer(&self, id: &str) -> Result<RawObject, AccessError> {
+        self.kona().read_customer(id, Purpose::Ask).await.map(|fresh| fresh.customer)
+    }
+
+    /// Reads a customer and writes it back as it is.
+    pub(crate) async fn rewrite(&self, id: &str, may_send: MaySend<'_>) -> Result<(), AccessError> {
+        let kona = self.kona();
+        drop(kona.wait_turn().await);
+        let Fresh { customer, seat } = kona.read_customer(id, Purpose::Ask).await?;
+        let turn = kona.turn().expect("nothing else writes");
+        kona.write_customer(&Outgoing { id, object: &customer }, seat, turn, may_send).await
     }
 
     /// The error of a read of the appliance's setting.

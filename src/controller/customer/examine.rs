@@ -27,7 +27,7 @@ use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::admission::NotAdmitted;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::fault::{Fault, RemoteError};
+use crate::vendor::http::Purpose;
 use crate::vendor::kona::Kona;
 use crate::vendor::login::AccessError;
 use crate::vendor::sessions::Serial;
@@ -46,6 +46,8 @@ pub(super) struct Progress {
     pub(super) next_window: Option<Timestamp>,
     /// The last write, until it is known what came of it.
     pub(super) write: Option<Write>,
+    /// Whether a write was sent: what follows it is made although the operator is ending.
+    pub(super) sent: bool,
 }
 
 /// What a look is for.
@@ -114,8 +116,15 @@ pub(super) async fn examine(
     errand: Errand<'_>,
 ) -> Option<Findings> {
     let standing = context.customer_claims.standing(&claim_id(customer));
-    let mut progress =
-        Progress { read: None, change: None, unwritten: false, standing, next_window: None, write: None };
+    let mut progress = Progress {
+        read: None,
+        change: None,
+        unwritten: false,
+        standing,
+        next_window: None,
+        write: None,
+        sent: false,
+    };
     let (server, judged) = match judge(context, customer, server, errand) {
         Ok(judged) => judged,
         Err(verdict) => {
@@ -311,13 +320,13 @@ impl Examination<'_> {
             }
         }
         let kona = Kona::new(&self.context.remotes, endpoint, credentials, refused);
-        let object = kona.read_customer(&self.customer.spec.customer_id, false).await?;
+        let fresh = kona.read_customer(&self.customer.spec.customer_id, Purpose::Ask).await?;
         memory.checked = Some(clock::instant());
         self.record(Trial::GotIn, progress);
         if let Some(verdict) = conflict(progress.standing) {
             return Err(verdict.into());
         }
-        let read = understand(object, progress)?;
+        let read = understand(fresh, progress)?;
         match self.errand {
             Errand::Keep => self.settle(&kona, read, endpoint, memory, progress).await,
             Errand::Restore(task) => self.put_back(&kona, read, task, memory, progress).await,
@@ -355,7 +364,8 @@ impl Examination<'_> {
     /// What to report of a look that came to an early end, if anything.
     fn early_end(&self, stop: Stop) -> Option<Findings> {
         match stop {
-            Stop::Void | Stop::Server(AccessError::Remote(RemoteError { fault: Fault::Ending, .. })) => None,
+            Stop::Void => None,
+            Stop::Server(error) | Stop::Proof(error, _) if error.is_silence() => None,
             Stop::Verdict(verdict) => Some(Findings::of(verdict)),
             Stop::Server(error) => Some(self.failure(&error)),
             Stop::Proof(error, credentials) => {

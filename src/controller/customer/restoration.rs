@@ -7,7 +7,7 @@ use kube::Resource as _;
 
 use super::claim::claim_id;
 use super::examine::{Errand, Examination, Progress, Stop, examine};
-use super::settle::Read;
+use super::settle::{Draft, Read};
 use super::telling::{announce, new_status};
 use super::{AGAIN, Begun, Findings, Inputs, Memory, not_due};
 use crate::clock;
@@ -23,7 +23,8 @@ use crate::engine::ownership::Standing;
 use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::BaseUrl;
-use crate::vendor::kona::Kona;
+use crate::vendor::kona::{Fresh, Kona};
+use crate::vendor::login::AccessError;
 
 /// What is to be put back.
 #[derive(Clone, Debug)]
@@ -254,12 +255,25 @@ impl Examination<'_> {
             let Some(info) = read.info.restored(&task.original) else {
                 break Parting::Skipped("the recorded original values cannot be parsed");
             };
-            if !self.still_holds() {
-                return Err(Stop::Void);
-            }
+            let Some(turn) = kona.turn() else {
+                // Others need its seat meanwhile.
+                drop(read.seat);
+                drop(kona.wait_turn().await);
+                read = self.read(kona, progress).await?;
+                continue;
+            };
             races += 1;
+            let (may_send, before) = (|| self.still_holds(), memory.begun.clone());
             memory.begun = Some(Begun { from, cause: Cause::Restore, original: task.original.clone() });
-            let written = self.post(kona, read.object, &info, memory, progress, races).await?;
+            let draft = Draft { info: &info, turn, races, may_send: &may_send };
+            let fresh = Fresh { customer: read.object, seat: read.seat };
+            let written = match self.post(kona, fresh, draft, memory, progress).await {
+                Err(Stop::Server(AccessError::NotSent)) => {
+                    memory.begun = before;
+                    return Err(Stop::Void);
+                }
+                written => written?,
+            };
             read = self.read(kona, progress).await?;
             progress.saw(read.info.is_as(&task.original), &lifetimes(read.info.ttl()));
             if written && read.info.is_as(&task.original) {

@@ -10,6 +10,7 @@ use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::references::Age;
 use crate::controller::report::{self, Written};
 use crate::controller::store::Key;
+use crate::controller::windows::Closed;
 use crate::controller::{restore, windows};
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlPending, TtlSeconds};
 use crate::engine::customer::{
@@ -20,7 +21,8 @@ use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::kona::Kona;
+use crate::vendor::http::{MaySend, Purpose};
+use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat, Turn};
 use crate::vendor::login::AccessError;
 
 /// Writes that may meet a newer version before a look gives up.
@@ -33,19 +35,32 @@ const LONGEST_ORIGINAL: usize = 256;
 pub(super) struct Read {
     pub(super) object: RawObject,
     pub(super) info: AdditionalInfo,
+    /// Kept from the read to a write that builds on it: nothing else may be awaited meanwhile.
+    pub(super) seat: Seat,
+}
+
+/// A write that is about to be sent.
+pub(super) struct Draft<'a> {
+    pub(super) info: &'a AdditionalInfo,
+    pub(super) turn: Turn,
+    /// Which try it is.
+    pub(super) races: u8,
+    /// Asked last, right before it is sent.
+    pub(super) may_send: MaySend<'a>,
 }
 
 impl Examination<'_> {
     pub(super) async fn read(&self, kona: &Kona<'_>, progress: &mut Progress) -> Result<Read, Stop> {
-        let object = kona.read_customer(&self.customer.spec.customer_id, true).await?;
-        Ok(understand(object, progress)?)
+        let purpose = if progress.sent { Purpose::Follow } else { Purpose::Ask };
+        let fresh = kona.read_customer(&self.customer.spec.customer_id, purpose).await?;
+        Ok(understand(fresh, progress)?)
     }
 
     /// Takes one step after the other until there is something to report.
     pub(super) async fn settle(
         &self,
         kona: &Kona<'_>,
-        mut read: Read,
+        read: Read,
         endpoint: &Endpoint,
         memory: &mut Memory,
         progress: &mut Progress,
@@ -55,6 +70,7 @@ impl Examination<'_> {
         let prior = Prior { read: self.prior.read.filter(|_| memory.begun.is_none()), ..self.prior };
         let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
         let mut races = 0;
+        let mut last = Some(read);
         self.follow_contest(memory, seen.ttl);
         let verdict = loop {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
@@ -62,20 +78,27 @@ impl Examination<'_> {
                 Step::Write { cause } => {
                     self.may_change(seen.ttl, progress)?;
                     races += 1;
+                    let read = match last.take() {
+                        Some(read) => read,
+                        None => self.read(kona, progress).await?,
+                    };
                     let written = self.write(kona, read, cause, memory, progress, races).await?;
-                    read = self.read(kona, progress).await?;
+                    let read = self.read(kona, progress).await?;
                     progress.saw(read.info.ttl() == wish.ttl.into(), &lifetimes(read.info.ttl()));
                     if written && read.info.ttl() == wish.ttl.into() {
                         progress.change = memory.begun.take();
                     }
-                    // Where somebody else was faster it begins again with what they wrote.
+                    // If someone else was faster it begins again with what they wrote.
                     seen = Seen { ttl: read.info.ttl(), read_back: written, token: None, proofs: 0 };
+                    last = Some(read);
                 }
                 Step::Prove => {
+                    // Its seat is needed by others, the proving login among them.
+                    last = None;
                     if seen.proofs > 0 {
                         tokio::time::sleep(BETWEEN_PROOFS).await;
                     }
-                    seen.token = self.prove(endpoint).await?;
+                    seen.token = self.prove(endpoint, progress.sent).await?;
                     if let Some(token) = seen.token {
                         progress
                             .saw(proves(token, wish.ttl.access), &format!("{token}/{}", wish.ttl.refresh));
@@ -99,11 +122,12 @@ impl Examination<'_> {
         }
     }
 
-    async fn prove(&self, endpoint: &Endpoint) -> Result<Option<u32>, Stop> {
+    async fn prove(&self, endpoint: &Endpoint, sent: bool) -> Result<Option<u32>, Stop> {
         // Read again before the login: what was read for the sake of an earlier look may have been corrected since.
         let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(None) };
         let kona = Kona::new(&self.context.remotes, endpoint, &credentials, None);
-        kona.prove().await.map(Some).map_err(|error| Stop::Proof(error, Box::new(credentials.clone())))
+        let purpose = if sent { Purpose::Follow } else { Purpose::Ask };
+        kona.prove(purpose).await.map(Some).map_err(|error| Stop::Proof(error, Box::new(credentials.clone())))
     }
 
     /// What this look has proven; a check that merely found everything in order proves nothing new.
@@ -127,10 +151,7 @@ impl Examination<'_> {
 
     /// Whether a change may be made now: it waits for a window where the resource has any.
     fn may_change(&self, seen: TtlSeconds, progress: &mut Progress) -> Result<(), Stop> {
-        let windows = &self.customer.spec.windows;
-        // As it is now: the annotation may have come while we waited for an answer.
-        let now = self.context.customers.valid(&Key::of(self.customer.meta())).ok_or(Stop::Void)?;
-        let Some(closed) = windows::closed(self.context, windows, &*now) else { return Ok(()) };
+        let Some(closed) = self.closed_window() else { return Ok(()) };
         progress.next_window = Some(closed.next);
         let message = format!(
             "The server has {}; desired are {}s and {}s. {}",
@@ -140,6 +161,13 @@ impl Examination<'_> {
             closed.message("this resource")
         );
         Err(Verdict::new(Reason::AwaitingWindow, message).into())
+    }
+
+    /// What keeps a change from being made now, if the resource has windows.
+    fn closed_window(&self) -> Option<Closed> {
+        // As it is now: the annotation that opens one by hand may have come while an answer was awaited.
+        let now = self.context.customers.valid(&Key::of(self.customer.meta()))?;
+        windows::closed(self.context, &self.customer.spec.windows, &*now)
     }
 
     /// Merges the lifetimes into the customer and writes it. False where somebody else was faster.
@@ -159,33 +187,64 @@ impl Examination<'_> {
             let message = "The customer's current token lifetimes are not numbers and are too long to record, so they are not overwritten. Correct the customer's additionalInfo.";
             return Err(Verdict::new(Reason::AdditionalInfoUnusable, message).into());
         }
-        if self.customer.spec.deletion_policy == DeletionPolicy::Restore {
-            self.secure(&original, memory, progress).await?;
-            progress.unwritten = true;
-        }
-        self.may_change(read.info.ttl(), progress)?;
-        if !self.still_holds() {
-            return Err(Stop::Void);
-        }
+        let Some((read, turn)) = self.ready(kona, read, &original, memory, progress).await? else {
+            return if races < RACES { Ok(false) } else { Err(overtaken().into()) };
+        };
+        let before = (memory.begun.clone(), memory.contest);
         memory.begun = Some(Begun { from: read.info.ttl(), cause, original });
-        let merged = read.info.merged(self.wish.ttl);
         memory.contest = memory.contest.tried(clock::elapsed());
-        let written = self.post(kona, read.object, &merged, memory, progress, races).await?;
+        let (from, merged) = (read.info.ttl(), read.info.merged(self.wish.ttl));
+        let may_send = || self.still_holds() && self.closed_window().is_none();
+        let draft = Draft { info: &merged, turn, races, may_send: &may_send };
+        let fresh = Fresh { customer: read.object, seat: read.seat };
+        let written = match self.post(kona, fresh, draft, memory, progress).await {
+            Err(Stop::Server(AccessError::NotSent)) => {
+                (memory.begun, memory.contest) = before;
+                self.may_change(from, progress)?;
+                return Err(Stop::Void);
+            }
+            written => written?,
+        };
         if written && cause == Cause::Drift {
             memory.contest = memory.contest.corrected(clock::elapsed());
         }
         Ok(written)
     }
 
-    /// Writes a customer with another `additionalInfo`. False where somebody else was faster.
+    /// Makes durable what must be before a write, and waits for leave to write. If either took time the customer is read
+    /// again, so that between that and the write there is one round trip. None if its lifetimes have changed meanwhile.
+    async fn ready(
+        &self,
+        kona: &Kona<'_>,
+        read: Read,
+        original: &Original,
+        memory: &Memory,
+        progress: &mut Progress,
+    ) -> Result<Option<(Read, Turn)>, Stop> {
+        let restores = self.customer.spec.deletion_policy == DeletionPolicy::Restore;
+        if !restores && let Some(turn) = kona.turn() {
+            return Ok(Some((read, turn)));
+        }
+        let Read { info, seat, .. } = read;
+        // Others need it meanwhile.
+        drop(seat);
+        if restores {
+            self.secure(original, memory, progress).await?;
+            progress.unwritten = true;
+        }
+        let turn = kona.wait_turn().await;
+        let again = self.read(kona, progress).await?;
+        Ok((again.info.original() == info.original()).then_some((again, turn)))
+    }
+
+    /// Writes a customer with another `additionalInfo`. False if someone else was faster.
     pub(super) async fn post(
         &self,
         kona: &Kona<'_>,
-        object: RawObject,
-        info: &AdditionalInfo,
+        Fresh { customer: object, seat }: Fresh,
+        Draft { info, turn, races, may_send }: Draft<'_>,
         memory: &mut Memory,
         progress: &mut Progress,
-        races: u8,
     ) -> Result<bool, Stop> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         progress.unwritten = false;
@@ -196,22 +255,24 @@ impl Examination<'_> {
             &lifetimes(info.ttl()),
             cause,
         );
-        let answer = kona.write_customer(id, &object).await;
+        let outgoing = Outgoing { id, object: &object };
+        let answer = kona.write_customer(&outgoing, seat, turn, may_send).await;
         write.answered(&answer);
         progress.write = Some(write);
-        let Err(error) = answer else { return Ok(true) };
+        let Err(error) = answer else {
+            progress.sent = true;
+            return Ok(true);
+        };
+        progress.unwritten = error == AccessError::NotSent;
         let AccessError::Remote(remote) = &error else { return Err(error.into()) };
+        progress.sent = true;
         if remote.status().is_some_and(|status| status < 500) {
             memory.begun = None;
             progress.unwritten = true;
         }
         match remote.status() {
             Some(409) if races < RACES => Ok(false),
-            Some(409) => Err(Verdict::new(
-                Reason::Drifted,
-                "The customer is being modified concurrently. Its token lifetimes will be set when that stops.",
-            )
-            .into()),
+            Some(409) => Err(overtaken().into()),
             Some(400) => Err(Verdict::new(
                 Reason::AdditionalInfoUnusable,
                 "The server rejected the customer, probably because its additionalInfo contains markup or is too long. Clean up the customer's additionalInfo.",
@@ -265,13 +326,21 @@ impl Progress {
     }
 }
 
+fn overtaken() -> Verdict {
+    Verdict::new(
+        Reason::Drifted,
+        "The customer is being modified concurrently. Its token lifetimes will be set when that stops.",
+    )
+}
+
 /// Reads what concerns us in a customer.
-pub(super) fn understand(object: RawObject, progress: &mut Progress) -> Result<Read, Verdict> {
+pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, Verdict> {
+    let Fresh { customer: object, seat } = fresh;
     let title = object.text("title").map(|title| report::printable(&title));
     let info = AdditionalInfo::read(object.get(ADDITIONAL_INFO));
     let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
     progress.read = Some((title, ttl));
-    info.map(|info| Read { object, info }).map_err(unusable)
+    info.map(|info| Read { object, info, seat }).map_err(unusable)
 }
 
 fn unusable(why: Unusable) -> Verdict {

@@ -46,10 +46,12 @@ impl Examination<'_> {
             Ok(started) => started,
             Err(clearance) => return clearance,
         };
-        if let Err(clearance) = self.prepare(policy, intent, started).await {
-            return clearance;
-        }
-        // All of that took time: the window may have closed, and nobody wants yesterday's decision carried out.
+        self.prepare(policy, intent, started).await.err().unwrap_or(Clearance::Go)
+    }
+
+    /// Whether a write is permitted at this moment: what the reconcile began with still holds, and a window is open. Asked
+    /// last, when nothing but the bytes of the write is left to be sent.
+    pub(super) fn permitted(&self, intent: Intent) -> Clearance {
         match self.still_holds() {
             Some(now) => now
                 .policy

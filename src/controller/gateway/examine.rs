@@ -20,7 +20,6 @@ use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::fault::{Fault, RemoteError};
 use crate::vendor::lanes::Bounds;
 use crate::vendor::login::AccessError;
 use crate::vendor::sessions::{Serial, SessionKey};
@@ -96,9 +95,8 @@ pub(super) async fn examine(
             ..Findings::of(seeing.verdict)
         },
         Err(Stop::Verdict(verdict)) => Findings::of(verdict),
-        Err(Stop::Void | Stop::Access(AccessError::Remote(RemoteError { fault: Fault::Ending, .. }), _)) => {
-            return None;
-        }
+        Err(Stop::Void) => return None,
+        Err(Stop::Access(error, _)) if error.is_silence() => return None,
         Err(Stop::Access(error, credentials)) => examination.refusal(&error, &credentials, &url),
     };
     if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {

@@ -54,13 +54,21 @@ impl Examination<'_> {
             }
             match step {
                 Step::Report(verdict) => break verdict,
-                Step::Write { .. } if self.still_holds().is_none() => return Ok(None),
                 Step::Write { to, cause } => {
                     // What stood there before an earlier write that was not seen to its end is what stood there before this one.
+                    let before = (memory.begun, memory.contest);
                     let from = memory.begun.map_or(seen.timeout, |begun| begun.from);
                     memory.begun = Some(Begun { from, cause });
                     memory.contest = memory.contest.tried(clock::elapsed());
-                    record = Some(self.write(x2, Intent { from: seen.timeout, to, cause }).await?);
+                    let intent = Intent { from: seen.timeout, to, cause };
+                    match self.write(x2, intent).await {
+                        Err(AccessError::NotSent) => {
+                            (memory.begun, memory.contest) = before;
+                            let Clearance::Wait(verdict) = self.permitted(intent) else { return Ok(None) };
+                            break verdict;
+                        }
+                        written => record = Some(written?),
+                    }
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
                     }
@@ -84,11 +92,12 @@ impl Examination<'_> {
         self.conclude(x2, seen, verdict, memory).await.map(Some)
     }
 
-    /// Sets the token lifetime, and puts that on record.
+    /// Sets the token lifetime, if that is still permitted when its turn comes, and puts it on record.
     async fn write(&self, x2: &mut X2<'_>, intent: Intent) -> Result<Write, AccessError> {
         let Intent { from, to, cause } = intent;
         let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
-        let answer = x2.set_timeout(to).await;
+        let may_send = || matches!(self.permitted(intent), Clearance::Go);
+        let answer = x2.set_timeout(to, &may_send).await;
         write.answered(&answer);
         answer.map(|()| write)
     }
@@ -151,7 +160,7 @@ impl Examination<'_> {
             .is_some_and(|(from, cause)| revokes(policy.spec.revoke_tokens, from, timeout, cause));
         if due {
             let mut write = self.on_record(Operation::RevokeTokens);
-            let answer = x2.revoke_tokens().await;
+            let answer = x2.revoke_tokens(&|| self.still_holds().is_some()).await;
             write.answered(&answer);
             answer?;
         }

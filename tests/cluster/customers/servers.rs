@@ -29,7 +29,10 @@ async fn no_more_requests_at_once_than_allowed() {
     f.patch("KonaServer", "kona", limits(1000, 3)).await;
     crowd(&mut f, &kona, &["kona"], 15).await;
     assert_eq!(kona.requests().peak_in_flight(), 3);
-    assert_eq!(exchanges(kona.counts()), (1, 0, 30, 15));
+    let (logins, refreshes, reads, writes) = exchanges(kona.counts());
+    // At first contact one write finds out the path; the others read again after it.
+    assert_eq!((logins, refreshes, writes), (1, 0, 15));
+    assert!((30..=32).contains(&reads), "{reads}");
     f.finish().await;
 }
 
@@ -57,7 +60,9 @@ async fn of_two_servers_with_one_url_the_smallest_limits_count() {
     crowd(&mut f, &kona, &["kona", "again"], 12).await;
     assert_eq!(kona.requests().peak_in_flight(), 2);
     // They have one password, one CA and one URL: one session.
-    assert_eq!(exchanges(kona.counts()), (1, 0, 24, 12));
+    let (logins, refreshes, reads, writes) = exchanges(kona.counts());
+    assert_eq!((logins, refreshes, writes), (1, 0, 12));
+    assert!((24..=25).contains(&reads), "{reads}");
     f.finish().await;
 }
 

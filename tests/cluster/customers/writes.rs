@@ -250,3 +250,25 @@ async fn a_change_that_could_not_be_reported_is_recorded_once() {
     assert_eq!(acme.counts().write, 2);
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_change_while_the_api_server_is_slow_is_not_lost_even_without_a_version() {
+    let (mut f, kona) = world("slow-api").await;
+    let acme = kona.add_customer(&id(1), "Acme");
+    let gate = Gate::new();
+    acme.fault(Fault::gate(&gate).on(Kind::Get).times(1));
+    let restoring = json!({"spec": {"deletionPolicy": "Restore"}});
+    f.apply(&with(customer("acme", acme.id(), 3600, 86400), restoring)).await;
+    let relay = f.relay().await;
+    f.start().await;
+    acme.requests().wait_arrived(Kind::Get, 1).await;
+    // What must be durable before the write is made durable, but the operator is not told yet.
+    relay.mute();
+    gate.open();
+    f.wait(CTT, "acme", |object| object.metadata.finalizers.is_some()).await;
+    acme.set_field("title", r#""Acme and Sons""#);
+    relay.mend();
+    f.reason(CTT, "acme", "InSync").await;
+    assert_eq!(acme.field("title").as_deref(), Some(r#""Acme and Sons""#));
+    f.finish().await;
+}
