@@ -21,7 +21,8 @@
 //! - A delayed write is applied when it is due, even if the client has given up or crashed: [`Api::catch_up`] applies those,
 //!   also each request does. [`Api::next_due`] says when that is.
 //! - [`Api::step_namespaces`] is one pass of the namespace controller.
-//! - Objects are validated by their schemas, without the CEL rules: [`Api::set_validator`] adds rules.
+//! - Objects are validated by their schemas, without the CEL rules: [`Api::set_validator`] adds rules, and [`Api::plant`] gets
+//!   round all of them.
 
 mod faults;
 mod meta;

@@ -173,6 +173,7 @@ pub fn path_in(kind: Kind, namespace: &str) -> String {
     let (api, plural) = match kind {
         Kind::X2Gateway => ("apis/tenure.dev/v1alpha1", "x2gateways"),
         Kind::Secret => ("api/v1", "secrets"),
+        Kind::ConfigMap => ("api/v1", "configmaps"),
         Kind::Event => ("apis/events.k8s.io/v1", "events"),
         Kind::Lease => ("apis/coordination.k8s.io/v1", "leases"),
         other => panic!("no scene is about {other:?}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api as Resources, ResourceExt as _};
 use serde_json::json;
@@ -211,4 +211,18 @@ async fn rules_can_be_added() {
         api.merge(Kind::X2Gateway, "a", "x", json!({"spec": {"url": "https://10.20.0.12"}})).unwrap_err();
     assert_eq!((refusal.code, refusal.reason), (422, "Invalid"));
     api.merge(Kind::X2Gateway, "a", "x", json!({"spec": {"suspend": true}})).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_an_object_that_does_not_fit_can_be_written() {
+    let api = server(1);
+    api.plant(Kind::X2Gateway, ("a", "x"), |object| object["spec"]["requestTimeout"] = json!(7)).unwrap();
+    let objects: Resources<DynamicObject> =
+        Resources::namespaced_with(api.client("one"), "a", &ApiResource::erase::<X2Gateway>(&()));
+    let status = Patch::Merge(json!({"status": {"policy": "mine"}}));
+    let object = objects.patch_status("x", &PatchParams::default(), &status).await.unwrap();
+    assert_eq!((object.metadata.generation, &object.data["spec"]["requestTimeout"]), (Some(2), &json!(7)));
+    let edit = json!({"spec": {"suspend": true}});
+    assert_eq!(api.merge(Kind::X2Gateway, "a", "x", edit).unwrap_err().code, 422);
+    api.merge(Kind::X2Gateway, "a", "x", json!({"spec": {"requestTimeout": "7s"}})).unwrap();
 }

@@ -100,16 +100,15 @@ impl Schema {
         }
     }
 
-    /// What is wrong with an object, if anything is. Metadata is not looked at.
-    pub fn fault(&self, object: &Value) -> Option<String> {
-        let fields = object.as_object()?;
-        self.required
-            .iter()
-            .find(|name| !fields.contains_key(*name))
-            .map(|name| format!("{name}: Required value"))
-            .or_else(|| {
-                self.properties.iter().find_map(|(name, schema)| schema.fault_at(name, fields.get(name)?))
-            })
+    /// What is wrong with an object, if anything is. Metadata is not looked at, and what has not changed passes, so that a status
+    /// can be written even if the spec does not fit any more ("ratcheting").
+    pub fn fault(&self, object: &Value, old: Option<&Value>) -> Option<String> {
+        let missing = self.required.iter().find(|name| object.get(name).is_none());
+        let changed =
+            |name: &str| object.get(name).filter(|value| old.and_then(|old| old.get(name)) != Some(value));
+        missing.map(|name| format!("{name}: Required value")).or_else(|| {
+            self.properties.iter().find_map(|(name, schema)| schema.fault_at(name, changed(name)?))
+        })
     }
 
     fn fault_at(&self, path: &str, value: &Value) -> Option<String> {

@@ -220,6 +220,15 @@ impl State {
         Ok(Deleted::Waits(self.commit(origin, key, Some(next))))
     }
 
+    /// Keeps an object that no rule would let pass, as if it had been accepted under another schema.
+    pub fn plant(&mut self, origin: &Origin, edit: impl FnOnce(&mut Value)) -> Result<Arc<Stored>, Refusal> {
+        let (key, old) = self.named(&origin.target)?;
+        let mut next = old.value.clone();
+        edit(&mut next);
+        bump_generation(&mut next);
+        Ok(self.commit(origin, key, Some(next)))
+    }
+
     /// What the namespace controller does in one pass: it deletes everything in a namespace that is being deleted, and the
     /// namespace when nothing is left. `origin` names the namespace. True if it is gone.
     pub fn empty_namespace(&mut self, origin: &Origin, namespace: &str) -> bool {
@@ -339,7 +348,7 @@ fn validate(
 ) -> Result<(), Refusal> {
     let resource = kind.resource();
     let fault = match (&resource.schema, kind) {
-        (Some(schema), _) => schema.fault(new),
+        (Some(schema), _) => schema.fault(new, old),
         (None, Kind::Event) => event_fault(new),
         (None, _) => None,
     };

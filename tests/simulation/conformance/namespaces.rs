@@ -1,8 +1,9 @@
 //! How namespaces end.
 
+use axum::http::Request;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Stage, gateway, refusal};
 use crate::api::Kind;
@@ -15,6 +16,13 @@ pub fn ends(stage: &Stage) -> LocalBoxFuture<'_, ()> {
         let (event, object) = events.event().await;
         assert_eq!((event.as_str(), &object["status"]["phase"]), ("ADDED", &json!("Active")));
         assert_eq!(object["metadata"]["name"], *stage.namespace);
+        let metadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let request = Request::get(&path).header("accept", metadata).body(Vec::new()).unwrap();
+        let alone: Value = stage.client.request(request).await.unwrap();
+        assert_eq!(
+            (&alone["kind"], &alone["metadata"]),
+            (&json!("PartialObjectMetadata"), &object["metadata"])
+        );
         stage.new_gateway("a", json!({})).await;
         let finalizers = json!({"metadata": {"finalizers": ["tenure.dev/restore"]}});
         stage.merge(&stage.gateway("a"), finalizers).await;

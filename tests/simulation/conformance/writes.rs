@@ -41,6 +41,16 @@ pub fn a_new_object_is_complete(stage: &Stage) -> LocalBoxFuture<'_, ()> {
         let (code, secret) = stage.create(&stage.path(Kind::Secret), &secret).await;
         assert_eq!((code, &secret["data"], &secret["type"]), (201, &json!({"password": "YWJj"}), &json!("Opaque")));
         assert_eq!((&secret["stringData"], &secret["metadata"]["generation"]), (&Value::Null, &Value::Null));
+        let path = format!("{}/s", stage.path(Kind::Secret));
+        let (_, rotated) = stage.merge(&path, json!({"stringData": {"password": "abd"}})).await;
+        assert_eq!((&rotated["data"]["password"], rotated["stringData"].is_null()), (&json!("YWJk"), true));
+        assert!(version(&rotated) > version(&secret));
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": "abc"},
+        });
+        assert_eq!(stage.create(&stage.path(Kind::ConfigMap), &map).await.0, 201);
+        let (code, map) = stage.get(&format!("{}/ca", stage.path(Kind::ConfigMap))).await;
+        assert_eq!((code, &map["data"]), (200, &json!({"ca.crt": "abc"})));
     }
     .boxed_local()
 }
@@ -220,6 +230,11 @@ pub fn a_lease_after_its_deletion(stage: &Stage) -> LocalBoxFuture<'_, ()> {
         lease["spec"]["holderIdentity"] = json!("b");
         let (code, renewed) = stage.replace(&path, &lease).await;
         assert_eq!((code, &renewed["spec"]["holderIdentity"]), (200, &json!("b")));
+        let watched = format!(
+            "{all}?watch=true&fieldSelector=metadata.name%3Dtenure&resourceVersion={}",
+            version(&stale)
+        );
+        assert_eq!(stage.watch(&watched).await.event().await, ("MODIFIED".to_owned(), renewed.clone()));
         assert_eq!(refusal(&stage.replace(&path, &stale).await), (409, "Conflict"));
         let mut unconditional = stale.clone();
         unconditional["metadata"]["resourceVersion"] = Value::Null;
