@@ -1,7 +1,8 @@
-//! What the layout promises: the engine is pure, `lib.rs` is a map, and the words users see are those of the contract.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
+//! What the layout promises: the engine is pure, modules form layers without cycles, `lib.rs` is a map, functions are short, and
+//! the words users see are those of the contract.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::string_slice, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tenure::engine::reason::{Kstatus, Reason};
@@ -109,6 +110,246 @@ fn the_library_is_a_map() {
             line.is_empty() || line.starts_with("//!") || is_module,
             "lib.rs holds more than docs and modules: {line}"
         );
+    }
+}
+
+/// A file's code up to its tests, without comments and without the contents of string literals.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
+    let mut code = String::new();
+    let mut rest = text.chars().peekable();
+    let mut last = ' ';
+    while let Some(c) = rest.next() {
+        match c {
+            '/' if rest.peek() == Some(&'/') => while rest.next_if(|c| *c != '\n').is_some() {},
+            // A quote as a character.
+            '"' if last == '\'' => code.push('"'),
+            '"' => {
+                while let Some(c) = rest.next() {
+                    match c {
+                        '\\' => drop(rest.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+                code.push_str("\"\"");
+            }
+            c => code.push(c),
+        }
+        last = c;
+    }
+    code
+}
+
+/// The modules of `src` by their paths, such as `controller::gateway::change`.
+fn modules() -> BTreeMap<String, PathBuf> {
+    let name = |path: &Path| {
+        let path = path.strip_prefix(source()).unwrap().with_extension("");
+        path.iter().map(|part| part.to_str().unwrap()).collect::<Vec<_>>().join("::")
+    };
+    rust_files(&source()).into_iter().map(|path| (name(&path), path)).collect()
+}
+
+/// The paths of a `use` without its braces: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn expand(tree: &str, prefix: &str, found: &mut Vec<String>) {
+    let Some(open) = tree.find('{') else {
+        found.extend(
+            tree.split(',').map(str::trim).filter(|path| !path.is_empty()).map(|p| format!("{prefix}{p}")),
+        );
+        return;
+    };
+    let prefix = format!("{prefix}{}", tree[..open].trim());
+    let inner = &tree[open + 1..tree.rfind('}').unwrap()];
+    let (mut depth, mut start) = (0, 0);
+    for (i, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                expand(inner[start..i].trim(), &prefix, found);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every path that a file mentions, in `use` items and in its code.
+fn paths(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for statement in code.split(';') {
+        let is_use = |line: &str| line.trim_start_matches("pub ").starts_with("use ");
+        let lines = statement.lines().map(str::trim).skip_while(|line| !is_use(line)).collect::<Vec<_>>();
+        if let Some((_, tree)) = lines.join(" ").split_once("use ") {
+            expand(tree, "", &mut found);
+        }
+    }
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    found.extend(code.split(|c| !is_path(c)).filter(|word| word.contains("::")).map(str::to_owned));
+    found
+}
+
+/// Which module imports which; a module and its own submodules are one.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let modules = modules();
+    let resolve = |path: &str| {
+        let mut path = path;
+        loop {
+            if modules.contains_key(path) {
+                return Some(path.to_owned());
+            }
+            path = path.rsplit_once("::")?.0;
+        }
+    };
+    let target = |module: &str, path: &str| {
+        let mut base: Vec<&str> = module.split("::").collect();
+        let mut parts = path.split("::").peekable();
+        match *parts.peek()? {
+            "crate" => {
+                parts.next();
+                base.clear();
+            }
+            "self" => drop(parts.next()),
+            _ => while parts.next_if_eq(&"super").is_some() && base.pop().is_some() {},
+        }
+        base.extend(parts);
+        resolve(&base.join("::"))
+    };
+    let related =
+        |a: &str, b: &str| a == b || a.starts_with(&format!("{b}::")) || b.starts_with(&format!("{a}::"));
+    let of = |(module, path): (&String, &PathBuf)| {
+        let targets = paths(&code(path)).into_iter().filter_map(|path| target(module, &path));
+        (module.clone(), targets.filter(|target| !related(module, target)).collect())
+    };
+    modules.iter().map(of).collect()
+}
+
+fn reachable<'a>(imports: &'a BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<&'a str> {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut open: Vec<&str> = imports.get(from).into_iter().flatten().map(String::as_str).collect();
+    while let Some(module) = open.pop() {
+        if seen.insert(module) {
+            open.extend(imports.get(module).into_iter().flatten().map(String::as_str));
+        }
+    }
+    seen
+}
+
+/// Modules that are part of an import cycle. The list may only shrink.
+const IN_CYCLES: &str = "controller::audit controller::claims controller::connection controller::context controller::endings \
+    controller::events controller::governance controller::report controller::restore controller::rollouts \
+    controller::store controller::undecodable controller::watch controller::windows controller::workers \
+    controller::customer::claim controller::customer::examine controller::customer::restoration \
+    controller::customer::settle controller::customer::telling controller::server \
+    controller::policy::rolling controller::policy::summary vendor::kona vendor::login vendor::sessions";
+
+#[test]
+fn modules_form_no_cycle() {
+    let imports = imports();
+    assert!(
+        imports["controller::report"].contains("engine::verdict"),
+        "the search finds what it is meant to find"
+    );
+    let known: BTreeSet<&str> = IN_CYCLES.split_whitespace().collect();
+    for module in imports.keys() {
+        let is_in_one = reachable(&imports, module).contains(module.as_str());
+        assert!(!is_in_one || known.contains(module.as_str()), "{module} is part of a new import cycle");
+    }
+}
+
+/// What each part of the program may import; `cli` puts everything together.
+const LAYERS: [(&str, &str); 11] = [
+    ("main", "cli"),
+    ("crd", ""),
+    ("engine", "crd"),
+    ("clock", ""),
+    ("leader", "clock"),
+    ("metrics", "crd"),
+    ("telemetry", "metrics"),
+    ("vendor", "clock crd engine leader metrics telemetry"),
+    ("controller", "clock crd engine leader metrics telemetry vendor"),
+    ("admin", "controller metrics"),
+    ("cli", "admin clock controller crd engine leader metrics telemetry vendor"),
+];
+
+#[test]
+fn parts_form_layers() {
+    let part = |module: &str| module.split("::").next().unwrap().to_owned();
+    for (module, targets) in imports() {
+        if module == "lib" {
+            continue;
+        }
+        let layer = LAYERS.iter().find(|(name, _)| *name == part(&module));
+        let (_, allowed) = layer.unwrap_or_else(|| panic!("{module} is in no layer"));
+        for target in targets.iter().map(|target| part(target)).filter(|target| *target != part(&module)) {
+            assert!(allowed.split(' ').any(|name| name == target), "{module} must not import {target}");
+        }
+    }
+}
+
+/// Functions with more than five parameters, `self` not counted. The list may only shrink.
+const MANY_PARAMETERS: &str = "vendor::kona::request controller::gateway::not_due controller::customer::restoration::look \
+    controller::customer::settle::write controller::customer::settle::post controller::customer::examine::examine \
+    controller::customer::examine::visit controller::gateway::telling::new_status controller::gateway::telling::announce \
+    controller::policy::rolling::roll";
+
+/// The parameters of each function, by its name.
+fn parameters(code: &str) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    for item in code.split("fn ").skip(1) {
+        let name: String = item.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let rest = &item[name.len()..];
+        // Generics, in which an arrow closes nothing.
+        let mut depth = 0;
+        let mut last = ' ';
+        let open = rest.char_indices().find(|(_, c)| {
+            match c {
+                '<' => depth += 1,
+                '>' if last != '-' => depth -= 1,
+                _ => {}
+            }
+            last = *c;
+            depth == 0 && *c != '>'
+        });
+        let Some((open, '(')) = open.filter(|_| !name.is_empty()) else { continue };
+        let mut count = 0;
+        let mut parameter = String::new();
+        let (mut depth, mut last) = (0, ' ');
+        for c in rest[open + 1..].chars() {
+            match c {
+                ')' if depth == 0 => break,
+                '(' | '[' | '<' | '{' => depth += 1,
+                ')' | ']' | '}' => depth -= 1,
+                '>' if last != '-' => depth -= 1,
+                _ => {}
+            }
+            last = c;
+            if c == ',' && depth == 0 {
+                count += usize::from(is_counted(&std::mem::take(&mut parameter)));
+            } else {
+                parameter.push(c);
+            }
+        }
+        found.push((name, count + usize::from(is_counted(&parameter))));
+    }
+    found
+}
+
+fn is_counted(parameter: &str) -> bool {
+    let parameter = parameter.trim();
+    !parameter.is_empty() && !parameter.split(|c: char| !c.is_alphanumeric()).any(|word| word == "self")
+}
+
+#[test]
+fn functions_take_few_parameters() {
+    assert_eq!(parameters("fn f<F: Fn(u8) -> u8>(&self, a: (u8, u8), b: F) {}"), [("f".to_owned(), 2)]);
+    let known: BTreeSet<&str> = MANY_PARAMETERS.split_whitespace().collect();
+    for (module, path) in modules() {
+        for (name, count) in parameters(&code(&path)) {
+            let function = format!("{module}::{name}");
+            assert!(count <= 5 || known.contains(function.as_str()), "{function} has {count} parameters");
+        }
     }
 }
 

@@ -1,9 +1,30 @@
-//! The conditions of an object: `Ready`, beside it `Reconciling` or `Stalled`, and those that only inform.
+//! What a reconcile concludes, and the conditions made of it: `Ready`, beside it `Reconciling` or `Stalled`, and those that only inform.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::reason::{ConditionType, Kstatus, Reason};
-use super::verdict::Verdict;
+
+/// What one reconcile of an object concludes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why.
+    pub reason: Reason,
+    /// A sentence that a person can act on: stable from check to check, without secrets.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A verdict.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    /// The verdict that the Ready condition holds.
+    #[must_use]
+    pub fn reported(conditions: &[Condition]) -> Option<Self> {
+        ready(conditions).and_then(|c| Some(Self::new(Reason::parse(&c.reason)?, c.message.clone())))
+    }
+}
 
 /// Conditions that inform beside Ready, each with its message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
