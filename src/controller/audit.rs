@@ -172,9 +172,11 @@ fn outcome(operation: Operation, error: &AccessError) -> Outcome {
         AccessError::Stale(_) | AccessError::TokenRefused | AccessError::NotAdmin => Outcome::Refused,
         // A replica that lost its lease may have given it up in the middle.
         AccessError::NotAwaited => Outcome::Unknown,
-        AccessError::NotSent | AccessError::Remote(_) | AccessError::Refused | AccessError::NotTried(_) => {
-            Outcome::NotSent
-        }
+        AccessError::NotSent
+        | AccessError::Remote(_)
+        | AccessError::Refused
+        | AccessError::NotTried(_)
+        | AccessError::Half => Outcome::NotSent,
     }
 }
 

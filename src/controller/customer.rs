@@ -24,14 +24,15 @@ use super::pace::Pace;
 use super::report::{self, Owed, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{request, restore, server, windows};
+use super::{logins, request, restore, server, windows};
 use crate::clock;
 use crate::crd::{
-    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, RefusedLogin,
-    Time, TtlChange, TtlSeconds,
+    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Time, TtlChange,
+    TtlSeconds,
 };
 use crate::engine::contest::Contest;
 use crate::engine::customer::Original;
+use crate::engine::login::News;
 use crate::engine::ownership::Standing;
 use crate::engine::schedule;
 use crate::engine::verdict::{self, Reason, Verdict};
@@ -94,7 +95,8 @@ struct Findings {
     /// Lifetimes proven during this look.
     proven: Option<TtlSeconds>,
     change: Option<(TtlChange, Original)>,
-    refused: Option<RefusedLogin>,
+    /// What is new about the login of the customer's own user.
+    news: Option<News>,
     /// Whether nothing came of the write that was begun in this look.
     unwritten: bool,
     /// When the next change window opens, where a change waits for it.
@@ -115,7 +117,7 @@ impl Findings {
             read: None,
             proven: None,
             change: None,
-            refused: None,
+            news: None,
             unwritten: false,
             next_window: None,
             parting: None,
@@ -186,6 +188,11 @@ impl Reconciled for CustomerTokenTtl {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
+        logins::observe_customer(
+            &context.remotes.admission,
+            meta,
+            after.and_then(Entry::valid).map(Arc::as_ref),
+        );
         match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
             (_, Some(customer)) => claim(context, customer),
             (Some(gone), None) => claim::release(context, gone),

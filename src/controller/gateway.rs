@@ -23,12 +23,13 @@ use super::pace::Pace;
 use super::report::{self, Owed, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, policy, request, restore};
+use super::{connection, logins, policy, request, restore};
 use crate::clock;
 use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::Target;
+use crate::engine::login::{self, News};
 use crate::engine::ownership::Standing;
 use crate::engine::verdict::{self, Reason, Verdict};
 
@@ -89,19 +90,11 @@ struct Findings {
     revoked: bool,
     /// Why what stood there before is not restored.
     skipped: Option<&'static str>,
-    refused: Option<crate::crd::RefusedLogin>,
+    /// What is new about the login.
+    news: Option<News>,
     retry_after: Option<Duration>,
     /// Whether a Secret or `ConfigMap` may bring the change.
     polls: bool,
-}
-
-/// Who asked for a look now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    /// The gateway's own annotation.
-    Here,
-    /// A policy's.
-    Policy,
 }
 
 impl Findings {
@@ -116,7 +109,7 @@ impl Findings {
             change: None,
             revoked: false,
             skipped: None,
-            refused: None,
+            news: None,
             retry_after: None,
         }
     }
@@ -160,6 +153,8 @@ impl Reconciled for X2Gateway {
         let Governance { regime, interval, .. } = governance.clone();
         let generation = gateway.meta().generation;
         let turns = Turns::of(context, gateway, &governance);
+        let called_upon =
+            context.remotes.admission.calls(&logins::holder(login::Kind::Gateway, gateway.meta()));
         let inputs = Inputs { generation, regime, interval, standing, called: turns.calls() };
         let requests = requests(gateway, &governance);
         let moved = match current_reason(gateway) {
@@ -167,18 +162,18 @@ impl Reconciled for X2Gateway {
             Some(Reason::AwaitingRollout) => !turns.are_given(),
             _ => false,
         };
-        if let Some(next) =
-            not_due(gateway, memory, &inputs, &requests, moved, time_left(gateway, &governance))
-        {
+        if let Some(next) = not_due(
+            gateway,
+            memory,
+            &inputs,
+            &requests,
+            moved || called_upon,
+            time_left(gateway, &governance),
+        ) {
             return at_the_latest(gateway, Look::NotDue(next));
         }
         turns.begun();
-        let own = Key::of(gateway.meta());
-        let mut open = requests.iter().filter(|request| !memory.handled.contains(request));
-        let asked = open
-            .clone()
-            .next()
-            .map(|_| if open.any(|(key, _)| *key == own) { Asked::Here } else { Asked::Policy });
+        let asked = !requests.is_subset(&memory.handled);
         let look = if gateway.spec.connection.suspend {
             pause(context, gateway, memory).await
         } else {
@@ -201,7 +196,7 @@ impl Reconciled for X2Gateway {
         memory.inputs = Some(Inputs { standing, called: false, ..inputs });
         memory.handled.clone_from(&requests);
         context.handled.set(Kind::Gateway, Key::of(gateway.meta()), requests);
-        if asked.is_some() {
+        if asked {
             policy::wake_all(context, &gateway.namespace().unwrap_or_default());
         }
         at_the_latest(gateway, look)
@@ -210,6 +205,11 @@ impl Reconciled for X2Gateway {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
+        logins::observe_gateway(
+            &context.remotes.admission,
+            meta,
+            after.and_then(Entry::valid).map(Arc::as_ref),
+        );
         let rivals = match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
             (_, Some(gateway)) => {
                 let claimed = claim(gateway);
@@ -317,7 +317,7 @@ async fn examine_and_report(
     gateway: &Arc<X2Gateway>,
     memory: &mut Memory,
     governance: &Governance,
-    asked: Option<Asked>,
+    asked: bool,
 ) -> Option<(Look, Reason)> {
     let findings = examine::examine(context, gateway, memory, governance, asked).await?;
     memory.owed.add(findings.change.clone());
@@ -341,7 +341,7 @@ async fn examine_and_report(
     let done = |memory: &Memory| {
         Some((Look::Done { next: next(Written::Unchanged, memory.pace.due()), ready }, verdict.reason))
     };
-    if !reported && memory.owed.is_empty() && asked.is_none() {
+    if !reported && memory.owed.is_empty() && !asked {
         return done(memory);
     }
     let mut status = telling::new_status(before, gateway, &findings, governance, &memory.owed, reported);

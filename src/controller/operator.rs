@@ -23,7 +23,7 @@ use super::rollouts::Rollouts;
 use super::store::Store;
 use super::watch::{Scope, Watches};
 use super::workers::{self, Workers};
-use super::{endings, seed, windows};
+use super::{endings, windows};
 use crate::admin::Health;
 use crate::clock;
 use crate::leader::fence::{Fence, Term};
@@ -193,7 +193,6 @@ async fn work(
         if elected {
             watches.renew().await;
         }
-        seed::refused_logins(context);
         workers::start(context);
         let (gateways, customers) = (context.gateways.keys().len(), context.customers.keys().len());
         tracing::info!(gateways, customers, "at work");
@@ -263,5 +262,6 @@ async fn clean_up(context: Arc<Context>) {
         context.references.purge();
         context.namespaces.purge();
         context.remotes.http.purge();
+        context.remotes.admission.purge();
     }
 }

@@ -2,12 +2,13 @@
 //! for all that name them.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, ResourceExt};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::crd::{ALLOWED_ORIGINS, CredentialsRef};
 use crate::engine::schedule::SECRET_POLL;
 use crate::engine::verdict::{Reason, Verdict};
-use crate::vendor::credentials::{Credentials, Identity, SecretVersion};
+use crate::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
@@ -158,6 +159,8 @@ pub struct References {
     client: ClientHandle,
     secrets: Cache<Secret>,
     config_maps: Cache<ConfigMap>,
+    /// The key of passwords' fingerprints: only this process has it.
+    fingerprints: RandomState,
 }
 
 struct ClientHandle(Client);
@@ -172,7 +175,12 @@ impl References {
     /// Reads through a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client: ClientHandle(client), secrets: Cache::default(), config_maps: Cache::default() }
+        Self {
+            client: ClientHandle(client),
+            secrets: Cache::default(),
+            config_maps: Cache::default(),
+            fingerprints: RandomState::new(),
+        }
     }
 
     /// Drops what is not in use any more; to be called now and then.
@@ -200,12 +208,13 @@ impl References {
             uid: secret.uid().unwrap_or_default(),
             resource_version: secret.resource_version().unwrap_or_default(),
         };
-        let credentials = Credentials {
-            secret: name.clone(),
-            identity: Identity { version, keys: (username_key.clone(), password_key.clone()) },
-            username: SecretString::from(text(&secret, name, username_key)?),
-            password: SecretString::from(text(&secret, name, password_key)?),
-        };
+        let keys = (username_key.clone(), password_key.clone());
+        let account = Account { namespace: namespace.to_owned(), secret: name.clone(), keys };
+        let username = SecretString::from(text(&secret, name, username_key)?);
+        let password = SecretString::from(text(&secret, name, password_key)?);
+        let fingerprint = self.fingerprints.hash_one((username.expose_secret(), password.expose_secret()));
+        let identity = Identity { account, version };
+        let credentials = Credentials { identity, fingerprint, username, password };
         Ok((credentials, secret.annotations().get(ALLOWED_ORIGINS).cloned()))
     }
 

@@ -9,16 +9,16 @@ use tokio::time::Instant;
 use super::connection::{self, Judged};
 use super::context::{AGAIN, Context, Request};
 use super::events::reference;
+use super::logins;
 use super::pace::Pace;
 use super::references::{Age, Unread};
 use super::report::{self, Reported, Written};
 use super::request;
 use super::store::{Entry, Key, Store};
-use super::workers::{Kind, Look, Reconciled, wake};
+use super::workers::{Kind, Look, Reconciled, wake, wake_called};
 use crate::clock;
-use crate::crd::{
-    Condition, CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, RefusedLogin, Time,
-};
+use crate::crd::{Condition, CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, Time};
+use crate::engine::login::{self, News};
 use crate::engine::schedule::CAP;
 use crate::engine::tally::{Part, State, Tally, state_of};
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
@@ -72,7 +72,8 @@ struct Findings {
     verdict: Verdict,
     insecure: Option<String>,
     effective_url: Option<String>,
-    refused: Option<RefusedLogin>,
+    /// What is new about the login.
+    news: Option<News>,
     checked: Option<Time>,
     retry_after: Option<Duration>,
     /// Whether a Secret or `ConfigMap` may bring the change.
@@ -86,7 +87,7 @@ impl Findings {
             verdict,
             insecure: None,
             effective_url: None,
-            refused: None,
+            news: None,
             checked: None,
             retry_after: None,
         }
@@ -104,7 +105,9 @@ impl Reconciled for KonaServer {
     async fn look(context: &Arc<Context>, server: &Arc<Self>, memory: &mut Memory) -> Look {
         let asked =
             open_request(server).filter(|asked| memory.handled.as_deref() != Some(*asked)).map(str::to_owned);
-        let alarmed = context.alarms.take(&Key::of(server.meta()));
+        let key = Key::of(server.meta());
+        let called = context.remotes.admission.calls(&logins::holder(login::Kind::Server, server.meta()));
+        let alarmed = context.alarms.take(&key) || called;
         let changed = memory.generation != server.meta().generation;
         if memory.generation.is_none()
             && asked.is_none()
@@ -135,6 +138,11 @@ impl Reconciled for KonaServer {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
+        logins::observe_server(
+            &context.remotes.admission,
+            meta,
+            after.and_then(Entry::valid).map(Arc::as_ref),
+        );
         for customer in customers_of(context, &key) {
             super::customer::claim(context, &customer);
             wake(context, Kind::Customer, Key::of(customer.meta()));
@@ -182,11 +190,21 @@ async fn examine(context: &Arc<Context>, server: &KonaServer, asked: bool, age: 
         Err(Unread::Silence) => return None,
         Err(Unread::Refused(verdict)) => Findings::of(verdict),
         Ok((endpoint, credentials)) => {
+            let called =
+                context.remotes.admission.take_call(&logins::holder(login::Kind::Server, server.meta()));
+            if called {
+                let key = SessionKey::new(&endpoint, &credentials.identity);
+                context.remotes.sessions.forget(&key).await;
+            }
             if asked {
-                context.remotes.admission.insist(&credentials.identity, &url);
+                context.remotes.admission.requested(&credentials, &url);
             }
             match visit(context, &endpoint, &credentials).await {
-                Ok(()) => Findings { checked: Some(clock::now()), ..Findings::of(in_sync()) },
+                Ok(()) => Findings {
+                    checked: Some(clock::now()),
+                    news: Some(News::LetIn),
+                    ..Findings::of(in_sync())
+                },
                 Err(error) if error.is_silence() => return None,
                 Err(error) => refusal(context, &error, &credentials, &url),
             }
@@ -243,30 +261,13 @@ async fn visit(context: &Context, endpoint: &Endpoint, credentials: &Credentials
     }
 }
 
-fn refusal(context: &Context, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {
-    let mut findings = Findings::of(error.verdict("The server", &credentials.secret));
+fn refusal(context: &Arc<Context>, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {
+    let mut findings = Findings::of(error.verdict("The server", credentials.secret()));
     findings.retry_after = error.retry_after();
-    findings.polls = error.is_refusal();
-    findings.refused = refused_login(context, error, credentials, url);
+    findings.polls = error.awaits_secret();
+    findings.news = logins::refused_login(&context.remotes.admission, error, credentials, url);
+    wake_called(context);
     findings
-}
-
-/// What a status remembers of a refused login.
-pub(super) fn refused_login(
-    context: &Context,
-    error: &AccessError,
-    credentials: &Credentials,
-    url: &str,
-) -> Option<RefusedLogin> {
-    let at =
-        context.remotes.admission.refused_at(&credentials.identity, url).filter(|_| error.is_refusal())?;
-    let version = &credentials.identity.version;
-    Some(RefusedLogin {
-        secret_uid: version.uid.clone(),
-        secret_resource_version: version.resource_version.clone(),
-        time: Time(at),
-        in_a_row: None,
-    })
 }
 
 async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut Memory) -> Look {
@@ -313,24 +314,17 @@ fn new_status(
     let notes = Notes { insecure: findings.insecure.clone(), ..Notes::default() };
     report::set_verdict(&mut status, server, &findings.verdict, &notes);
     if status.effective_url != findings.effective_url {
-        status.refused_login.clear();
+        login::record(&mut status.refused_login, &News::Elsewhere);
+        status.last_checked_time = None;
     }
     status.effective_url.clone_from(&findings.effective_url);
     if findings.checked.is_some() {
         status.last_checked_time.clone_from(&findings.checked);
-        status.refused_login.clear();
     }
-    if let Some(refused) = &findings.refused {
-        remember(&mut status.refused_login, refused);
+    if let Some(news) = &findings.news {
+        login::record(&mut status.refused_login, news);
     }
     status
-}
-
-/// Adds a refused login to those that a status remembers: newest first, two at the most.
-pub(super) fn remember(list: &mut Vec<RefusedLogin>, refused: &RefusedLogin) {
-    list.retain(|r| r.secret_resource_version != refused.secret_resource_version);
-    list.insert(0, refused.clone());
-    list.truncate(2);
 }
 
 /// All customers that refer to a server.

@@ -22,6 +22,7 @@ use super::undecodable;
 use crate::clock;
 pub use crate::crd::Kind;
 use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
+use crate::engine::login::{self, Holder};
 use crate::metrics::Outcome;
 use crate::telemetry::traces;
 
@@ -107,6 +108,18 @@ pub fn wake_all(context: &Arc<Context>, namespace: Option<&str>) {
     context.policies.keys().into_iter().filter(names).for_each(|key| wake(context, Kind::Policy, key));
     context.gateways.keys().into_iter().filter(names).for_each(|key| wake(context, Kind::Gateway, key));
     context.customers.keys().into_iter().filter(names).for_each(|key| wake(context, Kind::Customer, key));
+}
+
+/// Wakes the objects that are called upon to log in again, since the next try of a password is left to them.
+pub fn wake_called(context: &Arc<Context>) {
+    for Holder { kind, namespace, name } in context.remotes.admission.take_untold() {
+        let kind = match kind {
+            login::Kind::Gateway => Kind::Gateway,
+            login::Kind::Server => Kind::Server,
+            login::Kind::Customer => Kind::Customer,
+        };
+        wake(context, kind, Key::new(namespace, name));
+    }
 }
 
 /// Something that concerns an object has happened: its task looks whether anything is to be done.

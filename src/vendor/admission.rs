@@ -1,81 +1,80 @@
-//! Which logins may be tried, so that no account is locked out by retries.
-//!
-//! A refused password is not tried again at the same URL while the Secret stays as it was. And since many appliances may
-//! ask one directory: until a password was accepted somewhere only one login with it is under way, and after three URLs
-//! have refused it no other is tried.
+//! Leave to log in: the waiting around the rules of [`crate::engine::login`].
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::oneshot;
 
-use super::credentials::Identity;
+use super::credentials::Credentials;
+use crate::clock;
+use crate::engine::login::{
+    Account, Answer, Decision, Holder, Identity, Ledger, Moment, NotTried, Outcome, Pass, Refusal, Seat,
+};
 
-/// URLs that may refuse a password before nobody else is asked.
-const REFUSALS: usize = 3;
+/// So long those who want to log in at about the same time are waited for, before one of them is picked.
+const GATHERING: Duration = Duration::from_millis(50);
 
-/// Why a login was not tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAdmitted {
-    /// This URL refused it before.
-    Here,
-    /// Enough others refused it.
-    Elsewhere,
-}
-
-/// What is known of every password in use.
+/// Gives leave to log in.
 #[derive(Debug, Default)]
-pub struct Admission {
-    passwords: Mutex<HashMap<Identity, Arc<Password>>>,
-    /// Refusals older than this do not count any more.
-    forget_after: Option<Duration>,
-}
-
-/// Resource versions are numbers that grow.
-fn age(who: &Identity) -> Option<u64> {
-    who.version.resource_version.parse().ok()
-}
+pub struct Admission(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Password {
-    accepted: AtomicBool,
-    refused: Mutex<HashMap<String, Timestamp>>,
-    /// URLs that were turned away because others had refused it; true where somebody has asked for a try all the same.
-    passes: Mutex<HashMap<String, bool>>,
-    turn: Arc<tokio::sync::Mutex<()>>,
+struct State {
+    ledger: Ledger,
+    waiting: HashMap<u64, oneshot::Sender<Decision>>,
+    /// Objects that are to log in afresh for the sake of others, and whether they have been told.
+    called: BTreeSet<Holder>,
+    untold: Vec<Holder>,
+}
+
+impl State {
+    /// Lets those go on who wait, as far as that is possible now.
+    fn decide(&mut self, account: &Account) {
+        for (id, decision) in self.ledger.decide(account, moment(), &mut clock::random) {
+            // Nobody listens any more: that has been, or will be, reported by the one who left.
+            let _ = self.waiting.remove(&id).map(|waiter| waiter.send(decision));
+        }
+    }
+
+    /// Has a system asked that let the user in before, if the next try is left to one.
+    fn probe(&mut self, who: &Identity) {
+        if let Some(holder) = self.ledger.probe(who, moment(), clock::random()) {
+            self.called.insert(holder.clone());
+            self.untold.push(holder);
+        }
+    }
+}
+
+fn moment() -> Moment {
+    Moment { wall: clock::now().0, uptime: clock::uptime() }
 }
 
 /// Leave to log in once.
 #[derive(Debug)]
-pub struct Ticket {
-    password: Arc<Password>,
-    url: String,
-    _turn: Option<OwnedMutexGuard<()>>,
+pub struct Ticket<'a> {
+    admission: &'a Admission,
+    account: Account,
+    id: u64,
+    /// What is noted if it is dropped.
+    outcome: Outcome,
+    /// Whether others wait for the outcome.
+    pub awaited: bool,
 }
 
-impl Ticket {
-    /// The password was accepted.
-    pub fn accepted(self) {
-        self.password.accepted.store(true, Ordering::Release);
-        self.password.refused().remove(&self.url);
-    }
-
-    /// The password was refused.
-    pub fn refused(self, now: Timestamp) {
-        self.password.refused().insert(self.url.clone(), now);
+impl Ticket<'_> {
+    /// Notes what came of the login.
+    pub fn ended(mut self, outcome: Outcome) {
+        self.outcome = outcome;
     }
 }
 
-impl Password {
-    fn refused(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn passes(&self) -> MutexGuard<'_, HashMap<String, bool>> {
-        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut state = self.admission.state();
+        state.waiting.remove(&self.id);
+        state.ledger.ended(&self.account, self.id, self.outcome, moment());
+        state.decide(&self.account);
     }
 }
 
@@ -83,163 +82,172 @@ impl Admission {
     /// `forget_after` is for those who want a refused password tried again with time; by default it never is.
     #[must_use]
     pub fn new(forget_after: Option<Duration>) -> Self {
-        Self { passwords: Mutex::default(), forget_after }
+        Self(Mutex::new(State { ledger: Ledger::new(forget_after), ..State::default() }))
     }
 
-    /// Waits for leave to log in at a URL.
-    pub async fn enter(&self, who: &Identity, url: &str, now: Timestamp) -> Result<Ticket, NotAdmitted> {
-        let password = self.password(who);
-        let passes = password.passes().get_mut(url).is_some_and(std::mem::take);
-        if passes {
-            return Ok(Ticket { password, url: url.to_owned(), _turn: None });
-        }
-        self.check(&password, url, now)?;
-        let mut turn = None;
-        if !password.accepted.load(Ordering::Acquire) {
-            let guard = Arc::clone(&password.turn).lock_owned().await;
-            self.check(&password, url, now)?;
-            turn = Some(guard).filter(|_| !password.accepted.load(Ordering::Acquire));
-        }
-        Ok(Ticket { password, url: url.to_owned(), _turn: turn })
-    }
-
-    fn check(&self, password: &Password, url: &str, now: Timestamp) -> Result<(), NotAdmitted> {
-        let mut refused = password.refused();
-        if let Some(limit) = self.forget_after {
-            refused.retain(|_, at| now.duration_since(*at).unsigned_abs() < limit);
-        }
-        if refused.contains_key(url) {
-            Err(NotAdmitted::Here)
-        } else if refused.len() >= REFUSALS && !password.accepted.load(Ordering::Acquire) {
-            drop(refused);
-            password.passes().entry(url.to_owned()).or_insert(false);
-            Err(NotAdmitted::Elsewhere)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Takes over a refusal that a status remembers.
-    pub fn remember(&self, who: &Identity, url: &str, at: Timestamp) {
-        self.password(who).refused().insert(url.to_owned(), at);
-    }
-
-    /// Lets a URL that refused a password be tried once more.
-    pub fn forgive(&self, who: &Identity, url: &str) {
-        self.password(who).refused().remove(url);
-    }
-
-    /// Lets a URL be tried once more, even where it was turned away because others have refused the password: somebody
-    /// asked for it there.
-    pub fn insist(&self, who: &Identity, url: &str) {
-        let password = self.password(who);
-        password.refused().remove(url);
-        if let Some(pass) = password.passes().get_mut(url) {
-            *pass = true;
+    /// Waits for leave to log in at a system, by its effective URL.
+    pub async fn enter(&self, credentials: &Credentials, system: &str) -> Result<Ticket<'_>, NotTried> {
+        let who = &credentials.identity;
+        let (mut ticket, decided) = {
+            let mut state = self.state();
+            let id = match state.ledger.want(who, credentials.fingerprint, system, moment()) {
+                Answer::Now(Err(why)) => return Err(refused(&mut state, who, why)),
+                Answer::Now(Ok(pass)) => return Ok(self.ticket(who, pass, Outcome::Unknown)),
+                Answer::Later(id) => id,
+            };
+            let (decide, decided) = oneshot::channel();
+            state.waiting.insert(id, decide);
+            (self.ticket(who, Pass { id, awaited: true }, Outcome::Unsent), decided)
+        };
+        let mut decided = std::pin::pin!(decided);
+        let decision = tokio::select! {
+            biased;
+            decision = &mut decided => decision,
+            () = tokio::time::sleep(GATHERING) => {
+                self.state().decide(&who.account);
+                decided.await
+            }
+        };
+        match decision {
+            Ok(Ok(pass)) => {
+                (ticket.awaited, ticket.outcome) = (pass.awaited, Outcome::Unknown);
+                Ok(ticket)
+            }
+            Ok(Err(why)) => Err(refused(&mut self.state(), who, why)),
+            // Cannot be: who waits is in the list until it is decided on.
+            Err(_) => Err(NotTried::Unanswered),
         }
     }
 
-    /// When a URL refused a password.
+    fn ticket(&self, who: &Identity, pass: Pass, outcome: Outcome) -> Ticket<'_> {
+        let Pass { id, awaited } = pass;
+        Ticket { admission: self, account: who.account.clone(), id, outcome, awaited }
+    }
+
+    /// Takes over what an object and its status show of logins, each time that they change.
+    pub fn observe(&self, holder: &Holder, seat: Option<Seat>) {
+        let mut state = self.state();
+        if seat.is_none() {
+            state.called.remove(holder);
+        }
+        state.ledger.observe(holder, seat);
+    }
+
+    /// A person asks for another try.
+    pub fn requested(&self, credentials: &Credentials, system: &str) {
+        let Credentials { identity, fingerprint, .. } = credentials;
+        let mut state = self.state();
+        state.ledger.requested(identity, *fingerprint, system, moment());
+        state.decide(&identity.account);
+    }
+
+    /// A system refuses a token that it issued.
+    pub fn token_refused(&self, who: &Identity, system: &str) {
+        self.state().ledger.token_refused(who, system, moment());
+    }
+
+    /// The refusal of a password by a system, if it was refused there.
     #[must_use]
-    pub fn refused_at(&self, who: &Identity, url: &str) -> Option<Timestamp> {
-        self.password(who).refused().get(url).copied()
+    pub fn refusal(&self, who: &Identity, system: &str) -> Option<Refusal> {
+        self.state().ledger.refusal(who, system)
     }
 
-    fn password(&self, who: &Identity) -> Arc<Password> {
-        let mut passwords = self.passwords.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(password) = passwords.get(who) {
-            return Arc::clone(password);
-        }
-        // Older versions of the same Secret are of no use any more; newer ones stay, whoever is still busy with an old one.
-        passwords.retain(|other, _| other.version.uid != who.version.uid || age(other) >= age(who));
-        Arc::clone(passwords.entry(who.clone()).or_default())
+    /// Objects that are to be woken, since they are called upon to log in afresh.
+    #[must_use]
+    pub fn take_untold(&self) -> Vec<Holder> {
+        std::mem::take(&mut self.state().untold)
     }
+
+    /// Whether an object is called upon to log in afresh.
+    #[must_use]
+    pub fn calls(&self, holder: &Holder) -> bool {
+        self.state().called.contains(holder)
+    }
+
+    /// The same; the object obeys.
+    #[must_use]
+    pub fn take_call(&self, holder: &Holder) -> bool {
+        self.state().called.remove(holder)
+    }
+
+    /// Drops what concerns no object any more; to be called now and then.
+    pub fn purge(&self) {
+        self.state().ledger.purge();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(state: &mut State, who: &Identity, why: NotTried) -> NotTried {
+    if why == NotTried::Reserved {
+        state.probe(who);
+    }
+    why
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::poll;
+    use std::sync::Arc;
+
+    use secrecy::SecretString;
 
     use super::super::credentials::SecretVersion;
     use super::*;
 
-    fn identity(version: &str) -> Identity {
-        let version = SecretVersion { uid: "u".to_owned(), resource_version: version.to_owned() };
-        Identity { version, keys: ("username".to_owned(), "password".to_owned()) }
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_refused_password_is_not_repeated_until_the_secret_changes() {
-        let admission = Admission::default();
-        admission.enter(&identity("1"), "a", at(0)).await.unwrap().refused(at(0));
-        assert_eq!(admission.enter(&identity("1"), "a", at(9)).await.unwrap_err(), NotAdmitted::Here);
-        assert!(admission.enter(&identity("2"), "a", at(9)).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn three_refusals_end_it_for_all() {
-        let admission = Admission::default();
-        for url in ["a", "b", "c"] {
-            admission.enter(&identity("1"), url, at(0)).await.unwrap().refused(at(0));
+    fn credentials() -> Credentials {
+        let keys = ("username".to_owned(), "password".to_owned());
+        let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
+        let version = SecretVersion { uid: "u".to_owned(), resource_version: "1".to_owned() };
+        Credentials {
+            identity: Identity { account, version },
+            fingerprint: 1,
+            username: SecretString::from("admin"),
+            password: SecretString::from("admin"),
         }
-        assert_eq!(admission.enter(&identity("1"), "d", at(0)).await.unwrap_err(), NotAdmitted::Elsewhere);
-        admission.forgive(&identity("1"), "a");
-        admission.enter(&identity("1"), "a", at(0)).await.unwrap().accepted();
-        assert!(admission.enter(&identity("1"), "d", at(0)).await.is_ok());
-        assert_eq!(admission.enter(&identity("1"), "b", at(0)).await.unwrap_err(), NotAdmitted::Here);
     }
 
-    #[tokio::test]
-    async fn an_old_version_does_not_make_a_newer_one_forgotten() {
-        let admission = Admission::default();
-        for url in ["a", "b", "d"] {
-            admission.remember(&identity("1"), url, at(0));
-            admission.remember(&identity("2"), url, at(0));
+    #[tokio::test(start_paused = true)]
+    async fn silent_systems_delay_nobody_for_long() {
+        let admission = Arc::new(Admission::default());
+        let begun = clock::instant();
+        let silent = (0..2).map(|index| (format!("silent-{index}"), Outcome::Unknown));
+        let good = (0..50).map(|index| (format!("good-{index}"), Outcome::Accepted));
+        let logins: Vec<_> = silent
+            .chain(good)
+            .map(|(system, outcome)| {
+                let admission = Arc::clone(&admission);
+                tokio::spawn(async move {
+                    let ticket = admission.enter(&credentials(), &system).await.unwrap();
+                    let answer = if outcome == Outcome::Unknown { 300 } else { 1 };
+                    tokio::time::sleep(Duration::from_secs(answer)).await;
+                    ticket.ended(outcome);
+                    (outcome, begun.elapsed())
+                })
+            })
+            .collect();
+        for login in logins {
+            let (outcome, took) = login.await.unwrap();
+            // One of three places is left for those who answer.
+            assert!(outcome == Outcome::Unknown || took < Duration::from_secs(4), "{took:?}");
         }
-        for url in ["a", "b", "d"] {
-            assert_eq!(admission.enter(&identity("2"), url, at(9)).await.unwrap_err(), NotAdmitted::Here);
-        }
-        assert!(admission.refused_at(&identity("1"), "a").is_none());
-        assert!(admission.refused_at(&identity("2"), "a").is_some());
     }
 
-    #[tokio::test]
-    async fn who_insists_gets_one_try_although_others_refused() {
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_waiting_or_trying_makes_room() {
         let admission = Admission::default();
-        for url in ["a", "b", "c"] {
-            admission.enter(&identity("1"), url, at(0)).await.unwrap().refused(at(0));
+        let me = credentials();
+        let mut tickets = Vec::new();
+        for system in ["a", "b", "c"] {
+            tickets.push(admission.enter(&me, system).await.unwrap());
         }
-        // Who asks before anything is known gets no more than others.
-        admission.insist(&identity("1"), "d");
-        assert_eq!(admission.enter(&identity("1"), "d", at(0)).await.unwrap_err(), NotAdmitted::Elsewhere);
-        admission.insist(&identity("1"), "d");
-        admission.enter(&identity("1"), "d", at(0)).await.unwrap().refused(at(0));
-        assert_eq!(admission.enter(&identity("1"), "d", at(0)).await.unwrap_err(), NotAdmitted::Here);
-        assert_eq!(admission.enter(&identity("1"), "e", at(0)).await.unwrap_err(), NotAdmitted::Elsewhere);
-    }
-
-    #[tokio::test]
-    async fn one_login_at_a_time_until_one_is_accepted() {
-        let admission = Admission::default();
-        let first = admission.enter(&identity("1"), "a", at(0)).await.unwrap();
-        let me = identity("1");
-        let mut second = Box::pin(admission.enter(&me, "b", at(0)));
-        assert!(poll!(&mut second).is_pending());
-        first.accepted();
-        let second = second.await.unwrap();
-        let third = admission.enter(&me, "c", at(0)).await.unwrap();
-        drop((second, third));
-    }
-
-    #[tokio::test]
-    async fn time_forgives_where_it_is_told_to() {
-        let admission = Admission::new(Some(Duration::from_secs(60)));
-        admission.enter(&identity("1"), "a", at(0)).await.unwrap().refused(at(0));
-        assert!(admission.enter(&identity("1"), "a", at(59)).await.is_err());
-        assert!(admission.enter(&identity("1"), "a", at(61)).await.is_ok());
+        for system in ["d", "e"] {
+            let given_up = tokio::time::timeout(Duration::from_secs(1), admission.enter(&me, system)).await;
+            assert!(given_up.is_err(), "{system}");
+        }
+        drop(tickets.pop());
+        tickets.push(admission.enter(&me, "f").await.unwrap());
+        assert_eq!(admission.state().waiting.len(), 0);
     }
 }

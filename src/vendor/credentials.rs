@@ -2,33 +2,25 @@
 
 use secrecy::SecretString;
 
-/// One version of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SecretVersion {
-    /// UID of the Secret.
-    pub uid: String,
-    /// `resourceVersion` of the Secret.
-    pub resource_version: String,
-}
-
-/// Which user name and password these are, without being them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    /// The Secret's version.
-    pub version: SecretVersion,
-    /// Keys of the user name and the password within it.
-    pub keys: (String, String),
-}
+pub use crate::engine::login::{Account, Identity, SecretVersion};
 
 /// What a login needs.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// Name of the Secret, for messages.
-    pub secret: String,
     /// Where they come from.
     pub identity: Identity,
+    /// Stands for user name and password: a hash with a key that this process alone has.
+    pub fingerprint: u64,
     /// User name.
     pub username: SecretString,
     /// Password.
     pub password: SecretString,
+}
+
+impl Credentials {
+    /// Name of the Secret, for messages.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.identity.account.secret
+    }
 }

@@ -19,6 +19,7 @@ use super::sessions::{Serial, Session, SessionKey, Wanted};
 use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::customer::RawObject;
+use crate::engine::login::Outcome;
 
 const X_AUTHORIZATION: HeaderName = HeaderName::from_static("x-authorization");
 const LOGIN: &str = "/api/auth/login";
@@ -324,8 +325,10 @@ async fn log_in(
     let body = Some(("text/plain", login::body(credentials)));
     let request = request("login", Method::POST, LOGIN, LOGIN, body, TOKEN_CAP);
     let send = remotes.http.exchange(endpoint, request, purpose);
-    let answer = login::attempt(remotes, endpoint, credentials, send).await?;
-    session_of(&answer, LOGIN, asked)
+    let (answer, ticket) = login::attempt(remotes, endpoint, credentials, LOGIN, send).await?;
+    let session = session_of(&answer, LOGIN, asked)?;
+    ticket.ended(Outcome::Accepted);
+    if session.refresh.is_none() || is_first_step(&answer) { Err(AccessError::Half) } else { Ok(session) }
 }
 
 async fn refresh(
@@ -344,6 +347,16 @@ async fn refresh(
     // All who wait for a place will need the new token.
     let answer = remotes.http.exchange(endpoint, request, purpose.at_the_front()).await?;
     session_of(&answer, REFRESH, asked)
+}
+
+/// Whether the answer to a login holds a token that may only finish a further step: that of two-factor authentication, say.
+fn is_first_step(answer: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Scope {
+        scope: Option<String>,
+    }
+    let scope = serde_json::from_slice(answer).ok().and_then(|Scope { scope }| scope);
+    scope.is_some_and(|scope| scope.ends_with("_TOKEN"))
 }
 
 fn session_of(

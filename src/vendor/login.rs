@@ -4,15 +4,16 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::admission::{Admission, NotAdmitted};
+use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Class, NoAnswer, RemoteError};
+use super::fault::{Class, Fault, NoAnswer, RemoteError};
 use super::http::Http;
 use super::sessions::{Serial, Sessions};
 use super::wire::Content;
-use crate::clock;
-use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::login::{self, Failure, LONGEST, NotTried, Outcome};
+use crate::engine::reason::Reason;
+use crate::engine::verdict::Verdict;
 
 /// What all clients of remote systems share.
 #[derive(Debug)]
@@ -43,8 +44,11 @@ pub enum AccessError {
     #[error("the login was refused")]
     Refused,
     /// They were refused before, here or by others, and are not tried again.
-    #[error("the login was refused before")]
-    NotTried(NotAdmitted),
+    #[error("the login was not tried")]
+    NotTried(NotTried),
+    /// The password was accepted, but only as the first of several steps.
+    #[error("the login takes more than a password")]
+    Half,
     /// The user may not read or change the setting.
     #[error("the user lacks the role admin")]
     NotAdmin,
@@ -66,8 +70,8 @@ impl From<NoAnswer> for AccessError {
     }
 }
 
-impl From<NotAdmitted> for AccessError {
-    fn from(why: NotAdmitted) -> Self {
+impl From<NotTried> for AccessError {
+    fn from(why: NotTried) -> Self {
         Self::NotTried(why)
     }
 }
@@ -76,36 +80,19 @@ impl AccessError {
     /// What to report. `system` is what the remote system is called, `secret` the Secret's name.
     #[must_use]
     pub fn verdict(&self, system: &str, secret: &str) -> Verdict {
-        let (reason, message) = match self {
-            Self::Remote(error) => (error.reason(), format!("{system}: {error}.")),
+        let failure = match self {
+            Self::Remote(error) => return Verdict::new(error.reason(), format!("{system}: {error}.")),
             // Reported by no reconcile: such a one begins again.
-            Self::NotSent | Self::NotAwaited => (Reason::Unreachable, format!("{system}: {self}.")),
-            Self::Refused | Self::NotTried(NotAdmitted::Here) => (
-                Reason::AuthenticationFailed,
-                format!(
-                    "{system} refused the user name or password of Secret {secret}. It is not tried again until the Secret is corrected."
-                ),
-            ),
-            Self::NotTried(NotAdmitted::Elsewhere) => (
-                Reason::AuthenticationFailed,
-                format!(
-                    "The user name or password of Secret {secret} was refused elsewhere and is not tried here, so that no account is locked. Correct the Secret."
-                ),
-            ),
-            Self::NotAdmin => (
-                Reason::AdminRoleRequired,
-                format!(
-                    "{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant it, or name another user."
-                ),
-            ),
-            Self::Stale(_) | Self::TokenRefused => (
-                Reason::AuthenticationFailed,
-                format!(
-                    "{system} refuses tokens that it has just issued to the user of Secret {secret}. Check its clock and its user settings."
-                ),
-            ),
+            Self::NotSent | Self::NotAwaited => {
+                return Verdict::new(Reason::Unreachable, format!("{system}: {self}."));
+            }
+            Self::Refused => Failure::Refused,
+            Self::NotTried(why) => Failure::NotTried(*why),
+            Self::Half => Failure::Half,
+            Self::NotAdmin => Failure::NotAdmin,
+            Self::Stale(_) | Self::TokenRefused => Failure::TokenRefused,
         };
-        Verdict { reason, message }
+        login::verdict(failure, system, secret)
     }
 
     /// Whether nothing can be said of the remote side: the operator is ending, lost its lease, or was not permitted to write.
@@ -117,7 +104,18 @@ impl AccessError {
     /// Whether user name and password were refused, now or before.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused | Self::NotTried(_))
+        matches!(self, Self::Refused | Self::NotTried(NotTried::Here | NotTried::InARow | NotTried::Reserved))
+    }
+
+    /// Whether another user, or another password, may help.
+    #[must_use]
+    pub fn awaits_secret(&self) -> bool {
+        match self {
+            Self::Remote(error) => matches!(error.class(), Class::Unauthorized | Class::Forbidden),
+            Self::Half | Self::NotAdmin | Self::TokenRefused | Self::Stale(_) => true,
+            Self::Refused | Self::NotTried(_) => self.is_refusal(),
+            Self::NotSent | Self::NotAwaited => false,
+        }
     }
 
     /// How the other side asked us to wait.
@@ -149,25 +147,41 @@ pub fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(serde_json::to_vec(&login).unwrap_or_default())
 }
 
-/// Makes one login, if it may be tried, and keeps in mind how it ended.
-pub async fn attempt(
-    remotes: &Remotes,
+/// Makes one login, if it may be tried. Whether it was accepted is for the caller to note on the ticket: an answer that holds no
+/// token says nothing of the password.
+pub async fn attempt<'a>(
+    remotes: &'a Remotes,
     endpoint: &Endpoint,
     credentials: &Credentials,
+    path: &'static str,
     send: impl Future<Output = Result<Content, NoAnswer>>,
-) -> Result<Content, AccessError> {
-    let url = endpoint.base.to_string();
-    let ticket = remotes.admission.enter(&credentials.identity, &url, clock::now().0).await?;
-    match send.await {
-        Ok(content) => {
-            ticket.accepted();
-            Ok(content)
+) -> Result<(Content, Ticket<'a>), AccessError> {
+    let ticket = remotes.admission.enter(credentials, &endpoint.base.to_string()).await?;
+    let answer = if ticket.awaited {
+        let late = RemoteError { method: "POST", path, fault: Fault::TimedOut };
+        tokio::time::timeout(LONGEST, send).await.unwrap_or(Err(late.into()))
+    } else {
+        send.await
+    };
+    match answer {
+        Ok(content) => Ok((content, ticket)),
+        Err(error) => {
+            let outcome = outcome(&error);
+            ticket.ended(outcome);
+            Err(if outcome == Outcome::Refused { AccessError::Refused } else { error.into() })
         }
-        Err(NoAnswer::Failed(error)) if matches!(error.status(), Some(400 | 401 | 403 | 422 | 423)) => {
-            ticket.refused(clock::now().0);
-            Err(AccessError::Refused)
-        }
-        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a failed login says of the password.
+fn outcome(why: &NoAnswer) -> Outcome {
+    let NoAnswer::Failed(error) = why else {
+        return if *why == NoAnswer::NotSent { Outcome::Unsent } else { Outcome::Unknown };
+    };
+    match error.fault {
+        Fault::Status { code: 401, .. } => Outcome::Refused,
+        Fault::Unreachable(_) | Fault::Tls(_) | Fault::AddressRefused(_) => Outcome::Unsent,
+        Fault::Status { .. } | Fault::TimedOut | Fault::Malformed(_) => Outcome::Unknown,
     }
 }
 

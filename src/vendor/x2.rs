@@ -16,6 +16,7 @@ use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
 use super::wire::{Content, Request};
 use crate::clock;
+use crate::engine::login::Outcome;
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";
@@ -118,6 +119,8 @@ impl<'a> X2<'a> {
             NoAnswer::Failed(error)
                 if error.status() == Some(401) && self.refused.is_none() && self.fresh.is_none() =>
             {
+                let system = self.endpoint.base.to_string();
+                self.remotes.admission.token_refused(&self.credentials.identity, &system);
                 AccessError::Stale(session.serial)
             }
             NoAnswer::Failed(error) => refined(error),
@@ -158,7 +161,7 @@ async fn log_in(
     let body = login::body(credentials);
     let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
     let send = exchange(remotes, endpoint, request, purpose);
-    let answer = login::attempt(remotes, endpoint, credentials, send).await?;
+    let (answer, ticket) = login::attempt(remotes, endpoint, credentials, TOKENS, send).await?;
     let bad = |why| malformed("POST", TOKENS, why);
     let LoginAnswer { mut token, role } = serde_json::from_slice(&answer)
         .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
@@ -166,6 +169,7 @@ async fn log_in(
         token.zeroize();
         return Err(bad("its token has no exp and nbf claims").into());
     };
+    ticket.ended(Outcome::Accepted);
     if role.as_deref() == Some("viewer") {
         token.zeroize();
         return Err(AccessError::NotAdmin);

@@ -1,5 +1,6 @@
 //! Logins: one a token lifetime, a refused password once, and never a locked account.
 
+use kube::api::DynamicObject;
 use serde_json::json;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::requests::{Counts, Kind};
@@ -48,16 +49,12 @@ async fn a_wrong_password_is_tried_at_three_places_and_never_again() {
     f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["failed"] == 8 && is_current(p)).await;
     assert_eq!(fleet.counts(), three);
 
-    // Somebody who asks for it gets one more try at that place.
-    let tried = fleet.counts_by_appliance().iter().position(|counts| counts.login == 1).unwrap();
-    f.look("X2Gateway", &format!("x2-{tried}"), "try again").await;
-    assert_eq!(fleet.counts(), Counts { login: 4, ..Counts::default() });
-
-    // So does somebody who asks for it at a place where it was not tried, but no policy for all of its gateways.
-    let untried = fleet.counts_by_appliance().iter().position(|counts| counts.login == 0).unwrap();
-    f.look("X2Gateway", &format!("x2-{untried}"), "try here").await;
-    assert_eq!(fleet.counts(), Counts { login: 5, ..Counts::default() });
-    f.look("X2Gateway", &format!("x2-{untried}"), "try here again").await;
+    // A request, on the policy too, begins another row of three: one try at a time, and once in ten minutes.
+    f.look("TokenPolicy", "short", "try again").await;
+    assert_eq!(fleet.counts(), Counts { login: 6, ..Counts::default() });
+    for index in 0..8 {
+        f.look("X2Gateway", &format!("x2-{index}"), "and again").await;
+    }
     assert_eq!(fleet.counts(), Counts { login: 6, ..Counts::default() });
 
     // The corrected Secret is noticed by itself.
@@ -98,7 +95,7 @@ async fn no_account_is_locked_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn until_a_password_is_accepted_one_login_is_under_way() {
+async fn until_a_password_is_accepted_three_logins_are_under_way() {
     let fleet = fleet(20);
     let gate = Gate::new();
     fleet.fault(Fault::gate(&gate).on(Kind::Login));
@@ -106,11 +103,11 @@ async fn until_a_password_is_accepted_one_login_is_under_way() {
     f.credentials(&fleet).await;
     gateways(&f, &fleet).await;
     f.start().await;
-    fleet.requests().wait_arrived(Kind::Login, 1).await;
+    fleet.requests().wait_arrived(Kind::Login, 3).await;
     // All others are known by now, and wait.
     f.apply(&policy("short", json!({"timeoutSeconds": 28800, "mode": "Observe"}))).await;
     f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["matched"] == 20).await;
-    assert_eq!(fleet.requests().counts().login, 1);
+    assert_eq!(fleet.requests().counts().login, 3);
     gate.open();
     f.wait("TokenPolicy", "short", |p| status(p)["gateways"]["drifted"] == 20).await;
     assert_eq!(fleet.counts().login, 20);
@@ -161,5 +158,147 @@ async fn time_forgives_a_refusal_where_it_is_told_to() {
     fleet.appliance(0).set_password("admin", "x2-admin-password");
     f.ns.wait_for("X2Gateway", "x2-0", NOTICED, |g| ready(g)["reason"] == "Unmanaged").await.unwrap();
     assert_eq!(fleet.counts().login, 2);
+    f.finish().await;
+}
+
+/// A fleet whose policy has it checked every half minute.
+async fn checked_often(f: &Fixture) {
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "30s"}))).await;
+}
+
+async fn all_in_sync(f: &Fixture, gateways: std::ops::Range<usize>) {
+    for index in gateways {
+        let name = format!("x2-{index}");
+        f.ns.wait_for("X2Gateway", &name, NOTICED, |g| ready(g)["reason"] == "InSync").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appliances_that_refuse_a_user_do_not_stop_the_others_after_a_restart() {
+    let fleet = fleet(8);
+    let mut f = Fixture::new("some-refuse").await;
+    f.credentials(&fleet).await;
+    gateways(&f, &fleet).await;
+    checked_often(&f).await;
+    f.start().await;
+    all_in_sync(&f, 0..8).await;
+    // Three appliances do not know the user any more.
+    for index in 0..3 {
+        fleet.appliance(index).set_password("admin", "planted-wrong-password");
+        fleet.appliance(index).forget_tokens();
+    }
+    for index in 0..3 {
+        let gateway = f.reason("X2Gateway", &format!("x2-{index}"), "AuthenticationFailed").await;
+        let message = ready(&gateway)["message"].as_str().unwrap();
+        assert!(message.contains("Secret x2-admin"), "{message}");
+    }
+    f.kill().await;
+    for index in 3..8 {
+        fleet.appliance(index).set_timeout(600);
+    }
+    let before = fleet.counts_by_appliance();
+    f.start().await;
+    // The others are checked as before, and their drift is corrected.
+    let corrected = tokio::time::timeout(NOTICED, async {
+        while fleet.standing_at(28800) < 8 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    corrected.await.unwrap();
+    all_in_sync(&f, 3..8).await;
+    for (index, before) in before.iter().enumerate().take(3) {
+        f.reason("X2Gateway", &format!("x2-{index}"), "AuthenticationFailed").await;
+        let logins = fleet.counts_by_appliance()[index].login - before.login;
+        assert!(logins <= 1, "x2-{index} was asked {logins} times");
+    }
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_that_answers_the_login_accepts_no_password() {
+    let fleet = fleet(30);
+    fleet.appliance(0).fault(Fault::status(200, "{}").on(Kind::Login));
+    let mut f = Fixture::new("web-page").await;
+    f.credentials(&fleet).await;
+    password(&f, "planted-wrong-password").await;
+    f.apply(&gateway("x2-0", &fleet.appliance(0))).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-0", "UnexpectedAnswer").await;
+    gateways(&f, &fleet).await;
+    for index in 1..30 {
+        f.reason("X2Gateway", &format!("x2-{index}"), "AuthenticationFailed").await;
+    }
+    let logins: u64 = fleet.counts_by_appliance().iter().skip(1).map(|counts| counts.login).sum();
+    assert_eq!(logins, 3);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_at_the_directory_costs_three_refusals() {
+    let fleet = fleet(8);
+    let mut f = Fixture::new("rotation").await;
+    f.credentials(&fleet).await;
+    gateways(&f, &fleet).await;
+    checked_often(&f).await;
+    f.start().await;
+    all_in_sync(&f, 0..8).await;
+    let before = fleet.counts();
+    for index in 0..8 {
+        fleet.appliance(index).set_password("admin", "x2-admin-password-2");
+        fleet.appliance(index).forget_tokens();
+    }
+    for index in 0..8 {
+        f.reason("X2Gateway", &format!("x2-{index}"), "AuthenticationFailed").await;
+    }
+    assert_eq!((fleet.counts() - before).login, 3);
+    f.kill().await;
+    f.start().await;
+    f.look("TokenPolicy", "short", "still").await;
+    assert_eq!((fleet.counts() - before).login, 6, "somebody asked for it");
+    password(&f, "x2-admin-password-2").await;
+    all_in_sync(&f, 0..8).await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_a_secrets_metadata_makes_no_other_password() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("metadata").await;
+    f.credentials(&fleet).await;
+    password(&f, "planted-wrong-password").await;
+    gateways(&f, &fleet).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-0", "AuthenticationFailed").await;
+    let secret = f
+        .patch("Secret", "x2-admin", json!({"metadata": {"annotations": {"replicator/synced": "now"}}}))
+        .await;
+    let version = json!(secret.metadata.resource_version);
+    let seen = |g: &DynamicObject| status(g)["refusedLogin"][0]["secretResourceVersion"] == version;
+    let gateway = f.ns.wait_for("X2Gateway", "x2-0", NOTICED, seen).await.unwrap();
+    assert_eq!(status(&gateway)["refusedLogin"][0]["inARow"], 1);
+    assert_eq!(fleet.counts(), Counts { login: 1, ..Counts::default() });
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_appliances_delay_nobody_for_long() {
+    let fleet = fleet(12);
+    let gate = Gate::new();
+    for index in 0..4 {
+        fleet.appliance(index).fault(Fault::gate(&gate).on(Kind::Login));
+    }
+    let mut f = Fixture::new("silent").await;
+    f.credentials(&fleet).await;
+    for index in 0..12 {
+        let mut gateway = gateway(&format!("x2-{index}"), &fleet.appliance(index));
+        gateway["spec"]["requestTimeout"] = json!("5m");
+        f.apply(&gateway).await;
+    }
+    checked_often(&f).await;
+    let begun = std::time::Instant::now();
+    f.start().await;
+    all_in_sync(&f, 4..12).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+    gate.open();
     f.finish().await;
 }

@@ -188,3 +188,21 @@ async fn a_customers_user_proves_its_lifetime_whatever_the_clock() {
         assert_eq!(world.kona().prove(Purpose::Ask).await, Ok(u32::try_from(ttl).unwrap()));
     }
 }
+
+#[tokio::test]
+async fn a_login_that_is_only_the_first_step_is_none() {
+    let token = "eyJhbGciOiJIUzUxMiJ9.eyJpYXQiOjEwMDAsImV4cCI6MTMwMH0.c2ln";
+    let scoped =
+        format!(r#"{{"token":"{token}","refreshToken":"{token}","scope":"PRE_VERIFICATION_TOKEN"}}"#);
+    for answer in [format!(r#"{{"token":"{token}"}}"#), scoped] {
+        let kona = KonaServer::start(KonaOptions::default()).unwrap();
+        let world = World::of_kona(&kona);
+        kona.fault(Fault::status(200, answer.clone()).on(Kind::Login));
+        let error = world.kona().log_in().await.unwrap_err();
+        assert_eq!(error, AccessError::Half, "{answer}");
+        harmless(&error);
+        let verdict = error.verdict("The server", "login");
+        assert_eq!(verdict.reason, Reason::AuthenticationFailed);
+        assert!(verdict.message.contains("two-factor"), "{}", verdict.message);
+    }
+}

@@ -1,5 +1,6 @@
 //! What these tests have in common: the clients' shared parts, an endpoint for a simulator, and someone to log in as.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tenure::leader::fence::{Fence, Term};
 use tenure::metrics::Metrics;
 use tenure::vendor::address::DialPolicy;
 use tenure::vendor::admission::Admission;
-use tenure::vendor::credentials::{Credentials, Identity, SecretVersion};
+use tenure::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 use tenure::vendor::endpoint::{BaseUrl, Endpoint, Transport};
 use tenure::vendor::fault::{Class, RemoteError};
 use tenure::vendor::http::{Http, MaySend, Purpose};
@@ -75,9 +76,11 @@ pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
 pub(crate) fn credentials(username: &str, password: &str, version: &str) -> Credentials {
     let version = SecretVersion { uid: "uid".to_owned(), resource_version: version.to_owned() };
     let keys = ("username".to_owned(), "password".to_owned());
+    let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
+    let fingerprint = BuildHasherDefault::<DefaultHasher>::default().hash_one((username, password));
     Credentials {
-        secret: "login".to_owned(),
-        identity: Identity { version, keys },
+        identity: Identity { account, version },
+        fingerprint,
         username: SecretString::from(username),
         password: SecretString::from(password),
     }

@@ -17,14 +17,14 @@ use crate::controller::context::Context;
 use crate::controller::references::{Age, Unread};
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
-use crate::controller::{report, server};
+use crate::controller::{logins, report, server};
 use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, TtlChange, TtlSeconds};
 use crate::engine::contest::Contest;
 use crate::engine::customer::{Prior, Ttl, Wish};
+use crate::engine::login::NotTried;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::schedule;
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
-use crate::vendor::admission::NotAdmitted;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
@@ -313,10 +313,10 @@ impl Examination<'_> {
         if let Some(verifier) = verifier {
             // The server's own login is the server's to try again: else each of its customers would try it once.
             if self.asked {
-                self.context.remotes.admission.forgive(&verifier.identity, &endpoint.base.to_string());
+                self.context.remotes.admission.requested(&verifier, &endpoint.base.to_string());
             }
             if age == Age::Polled && self.is_only_polled(&verifier, endpoint, memory) {
-                return Err(Stop::Proof(AccessError::NotTried(NotAdmitted::Here), Box::new(verifier)));
+                return Err(Stop::Proof(AccessError::NotTried(NotTried::Here), Box::new(verifier)));
             }
         }
         let kona = Kona::new(&self.context.remotes, endpoint, credentials, refused);
@@ -338,7 +338,7 @@ impl Examination<'_> {
     fn is_only_polled(&self, verifier: &Credentials, endpoint: &Endpoint, memory: &Memory) -> bool {
         let interval = schedule::parse(&self.customer.spec.interval).unwrap_or(schedule::CAP);
         let admission = &self.context.remotes.admission;
-        admission.refused_at(&verifier.identity, &endpoint.base.to_string()).is_some()
+        admission.refusal(&verifier.identity, &endpoint.base.to_string()).is_some()
             && memory.checked.is_some_and(|at| at.elapsed() < interval.mul_f64(0.9))
     }
 
@@ -369,10 +369,11 @@ impl Examination<'_> {
             Stop::Verdict(verdict) => Some(Findings::of(verdict)),
             Stop::Server(error) => Some(self.failure(&error)),
             Stop::Proof(error, credentials) => {
-                let mut findings = Findings::of(error.verdict(&named(self.server), &credentials.secret));
+                let mut findings = Findings::of(error.verdict(&named(self.server), credentials.secret()));
                 findings.retry_after = error.retry_after();
-                findings.polls = error.is_refusal();
-                findings.refused = server::refused_login(self.context, &error, &credentials, &self.url);
+                findings.polls = error.awaits_secret();
+                let admission = &self.context.remotes.admission;
+                findings.news = logins::refused_login(admission, &error, &credentials, &self.url);
                 Some(findings)
             }
         }

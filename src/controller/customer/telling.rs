@@ -7,9 +7,10 @@ use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::events::{Happening, reference};
 use crate::controller::workers::Kind;
-use crate::controller::{report, server};
+use crate::controller::{logins, report};
 use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange, TtlSeconds};
 use crate::engine::customer::{Original, words};
+use crate::engine::login::{self, News};
 use crate::engine::reason::EventReason;
 use crate::engine::verdict::{self, Notes, Verdict};
 
@@ -36,13 +37,15 @@ pub(super) fn new_status(
     if let Some(proven) = findings.proven {
         status.proven = Some(proven);
         status.last_proven_time = Some(now);
-        status.refused_login.clear();
+        login::record(&mut status.refused_login, &News::LetIn);
     } else if !memory.owed.is_empty() {
         // What was proven before a change says nothing of it: the next look proves it.
         status.proven = None;
     }
-    if let Some(refused) = &findings.refused {
-        server::remember(&mut status.refused_login, refused);
+    if !logins::proves_by_login(customer) {
+        login::record(&mut status.refused_login, &News::Elsewhere);
+    } else if let Some(news) = &findings.news {
+        login::record(&mut status.refused_login, news);
     }
     forget_pending(&mut status, findings, memory);
     for (change, original) in memory.owed.unrecorded(|(change, _)| status.history.contains(change)) {

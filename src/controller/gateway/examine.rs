@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Asked, Findings, Memory, claim_id, judged};
+use super::{Findings, Memory, claim_id, judged};
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::governance::{Governance, PolicySet};
 use crate::controller::references::{Age, Unread};
 use crate::controller::store::Key;
-use crate::controller::workers::{Kind, wake};
-use crate::controller::{report, server};
+use crate::controller::workers::{Kind, wake, wake_called};
+use crate::controller::{logins, report};
 use crate::crd::{Change, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
 use crate::engine::gateway::{Prior, Regime, Seen};
+use crate::engine::login;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::credentials::Credentials;
@@ -31,7 +32,7 @@ pub(super) struct Examination<'a> {
     pub(super) gateway: &'a X2Gateway,
     pub(super) governance: &'a Governance,
     pub(super) prior: Prior,
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: bool,
     pub(super) url: String,
     /// What is unprotected about the connection.
     pub(super) insecure: Option<String>,
@@ -69,7 +70,7 @@ pub(super) async fn examine(
     gateway: &Arc<X2Gateway>,
     memory: &mut Memory,
     governance: &Governance,
-    asked: Option<Asked>,
+    asked: bool,
 ) -> Option<Findings> {
     let judged = match judged(context, gateway) {
         Ok(judged) => judged,
@@ -81,7 +82,7 @@ pub(super) async fn examine(
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let status = at_url(context, gateway, &url, memory).await?;
     let changed = memory.inputs.is_none() || memory.pace.due().is_none();
-    let age = Age::for_look(asked.is_some(), changed, memory.polled);
+    let age = Age::for_look(asked, changed, memory.polled);
     let prior = prior(&status);
     let (of, why) = (url.clone(), insecure.clone());
     let examination = Examination { context, gateway, governance, prior, asked, url: of, insecure: why };
@@ -225,10 +226,12 @@ impl Examination<'_> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let credentials = connection::login(self.context, endpoint, reference, age).await?;
         let (admission, url) = (&self.context.remotes.admission, endpoint.base.to_string());
-        match self.asked {
-            Some(Asked::Here) => admission.insist(&credentials.identity, &url),
-            Some(Asked::Policy) => admission.forgive(&credentials.identity, &url),
-            None => {}
+        if self.asked {
+            admission.requested(&credentials, &url);
+        }
+        if admission.take_call(&logins::holder(login::Kind::Gateway, self.gateway.meta())) {
+            let key = SessionKey::new(endpoint, &credentials.identity);
+            self.context.remotes.sessions.forget(&key).await;
         }
         Ok(credentials)
     }
@@ -257,10 +260,11 @@ impl Examination<'_> {
     }
 
     fn refusal(&self, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {
-        let mut findings = Findings::of(error.verdict("The appliance", &credentials.secret));
+        let mut findings = Findings::of(error.verdict("The appliance", credentials.secret()));
         findings.retry_after = error.retry_after();
-        findings.polls = error.is_refusal();
-        findings.refused = server::refused_login(self.context, error, credentials, url);
+        findings.polls = error.awaits_secret();
+        findings.news = logins::refused_login(&self.context.remotes.admission, error, credentials, url);
+        wake_called(self.context);
         findings
     }
 }

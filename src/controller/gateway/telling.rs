@@ -9,11 +9,12 @@ use crate::controller::events::{Happening, policy_reference, reference};
 use crate::controller::governance::Governance;
 use crate::controller::policy;
 use crate::controller::report::{self, Owed};
+use crate::controller::restore;
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
-use crate::controller::{restore, server};
 use crate::crd::{Cause, Change, Pending, X2Gateway, X2GatewayStatus};
 use crate::engine::gateway::Regime;
+use crate::engine::login::{self, News};
 use crate::engine::reason::{EventReason, Progress};
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
@@ -39,7 +40,7 @@ pub(super) fn new_status(
     if let Some(timeout) = findings.timeout {
         status.timeout_seconds = Some(timeout);
         status.last_checked_time = Some(now.clone());
-        status.refused_login.clear();
+        login::record(&mut status.refused_login, &News::LetIn);
     }
     if let Some(token) = findings.token {
         // A second more or less is no news.
@@ -54,8 +55,8 @@ pub(super) fn new_status(
     status.policy = governance.regime.policy().filter(|_| !left).map(str::to_owned);
     status.pending = still_open(before, &status, verdict, &governance.regime);
     status.desired_timeout_seconds = governance.regime.desired(status.timeout_seconds);
-    if let Some(refused) = &findings.refused {
-        server::remember(&mut status.refused_login, refused);
+    if let Some(news) = &findings.news {
+        login::record(&mut status.refused_login, news);
     }
     for change in owed.unrecorded(|change| status.history.contains(change)) {
         status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
