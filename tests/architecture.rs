@@ -269,7 +269,7 @@ const LAYERS: [(&str, &str); 11] = [
     ("telemetry", "metrics"),
     ("vendor", "clock crd engine leader metrics telemetry"),
     ("controller", "clock crd engine leader metrics telemetry vendor"),
-    ("admin", "controller metrics"),
+    ("admin", "leader metrics"),
     ("cli", "admin clock controller crd engine leader metrics telemetry vendor"),
 ];
 

@@ -109,11 +109,11 @@ impl Operator {
     ) -> Self {
         let (end, ending) = signal::channel(false);
         let (term, terms) = signal::channel(if clients.lease.is_some() { Term::OVER } else { Term::Endless });
-        let fence = Fence::new(ending.clone(), terms);
+        let fence = Fence::new(ending, terms);
         let (events, write_events) =
             Events::new(clients.writes.clone(), identity.instance.clone(), fence.clone());
         let election = clients.lease.map(|client| Election::new(client, identity.candidacy(), term));
-        let context = Arc::new(context(&settings, &clients.writes, wire, events, ending, fence));
+        let context = Arc::new(context(&settings, &clients.writes, wire, events, fence));
         let (watching, scopes) = (clients.watching, settings.scopes);
         Self { context, watching, scopes, election, end, write_events: write_events.boxed() }
     }
@@ -218,7 +218,6 @@ fn context(
     client: &Client,
     wire: Arc<dyn Wire>,
     events: Events,
-    ending: signal::Receiver<bool>,
     fence: Fence,
 ) -> Context {
     let metrics = Arc::new(Metrics::new(settings.metrics_per_object));
@@ -249,7 +248,7 @@ fn context(
         settings: settings.rules,
         handled: Handled::default(),
         alarms: Alarms::default(),
-        ending,
+        ending: fence.ending(),
         fence,
         filled: Arc::default(),
     }

@@ -51,6 +51,12 @@ impl Fence {
         Self { ending, term }
     }
 
+    /// Becomes true when nothing new is to be begun.
+    #[must_use]
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.clone()
+    }
+
     /// Whether work may go on.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -207,7 +207,7 @@ fn seconds(file: &str, name: &str) -> u64 {
 /// Kubernetes must not end a Pod that still finishes its writes, hands its Lease over, or sends its last traces.
 #[test]
 fn a_pod_has_the_time_that_the_operator_needs_to_end() {
-    let writes = seconds("src/cli/run.rs", "GRACE");
+    let writes = seconds("src/controller/operator.rs", "GRACE");
     let (lease, traces) =
         (seconds("src/leader.rs", "API_TIMEOUT"), seconds("src/telemetry/traces.rs", "LAST_FLUSH"));
     let needed = writes + lease + traces;
