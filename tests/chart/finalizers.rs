@@ -69,7 +69,7 @@ async fn without_the_kinds_there_is_nothing_to_do() {
     for kind in KINDS {
         assert!(text.contains(&format!("The API server does not know the kind {kind}.")), "{text}");
     }
-    assert!(text.ends_with("Let go: 0. Nothing was restored.\n"), "{text}");
+    assert!(text.ends_with("Finalizers released: 0. Nothing was restored.\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +87,7 @@ async fn only_our_finalizer_goes_and_only_within_namespaces_and_selector() {
     for kind in KINDS {
         assert!(text.contains(&format!("{kind} {}/berlin is released.", one.name())), "{text}");
     }
-    assert!(text.ends_with("Let go: 4. Nothing was restored.\n"), "{text}");
+    assert!(text.ends_with("Finalizers released: 4. Nothing was restored.\n"), "{text}");
     for (namespace, name, expected) in [
         (&one, "berlin", &OTHERS[..]),
         (&one, "madrid", &ALL),
@@ -98,9 +98,9 @@ async fn only_our_finalizer_goes_and_only_within_namespaces_and_selector() {
     }
     // Everywhere, and once more, where there is nothing left to do.
     let text = printed(&release_finalizers(&cluster, &[]).await);
-    assert!(text.ends_with("Let go: 12. Nothing was restored.\n"), "{text}");
+    assert!(text.ends_with("Finalizers released: 12. Nothing was restored.\n"), "{text}");
     let text = printed(&release_finalizers(&cluster, &[]).await);
-    assert_eq!(text, "Let go: 0. Nothing was restored.\n");
+    assert_eq!(text, "Finalizers released: 0. Nothing was restored.\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +116,7 @@ async fn what_it_may_not_do_is_an_error_that_names_the_kind() {
     let output = command.output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("the kind TokenPolicy cannot be worked on"), "{text}");
+    assert!(text.contains("the finalizers of kind TokenPolicy cannot be released"), "{text}");
     let output = release_finalizers(&cluster, &["--stop-deployment=none"]).await;
     assert!(String::from_utf8_lossy(&output.stderr).contains("must be NAMESPACE/NAME"));
 }
@@ -208,7 +208,7 @@ async fn the_hook_stops_the_operator_and_lets_go_what_it_held() {
 
         let said = uninstall(&release, operator).await;
         assert!(said.contains(&format!("Deployment {}/tenure is stopped.", home.name())), "{said}");
-        assert!(said.ends_with("Let go: 2. Nothing was restored.\n"), "{said}");
+        assert!(said.ends_with("Finalizers released: 2. Nothing was restored.\n"), "{said}");
         assert_eq!(fleet.appliance(0).timeout(), 28800);
         for (kind, name) in [("X2Gateway", "x2"), ("TokenPolicy", "short")] {
             tenant.delete_object(kind, name).await.unwrap();
@@ -269,7 +269,7 @@ async fn where_a_namespace_is_gone_the_release_is_told_or_goes_without_its_hook(
         let scale = "kubectl scale deployment/tenure --replicas=0";
         cluster.shell(home.name(), &temporary("gone"), scale).await;
         let text = printed(&release_finalizers(&cluster, &["--namespaces", stays.name()]).await);
-        assert!(text.ends_with("Let go: 4. Nothing was restored.\n"), "{text}");
+        assert!(text.ends_with("Finalizers released: 4. Nothing was restored.\n"), "{text}");
         release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
         for namespace in [&home, &stays] {
             let rest = "kubectl delete serviceaccounts,roles,rolebindings --selector app.kubernetes.io/instance=tenure";

@@ -69,7 +69,7 @@ async fn walk(helm: Helm) {
 
     // Its end: what users have declared stays, and what was set stays set.
     let said = uninstall(&release, operator).await;
-    assert!(said.ends_with("Let go: 2. Nothing was restored.\n"), "{said}");
+    assert!(said.ends_with("Finalizers released: 2. Nothing was restored.\n"), "{said}");
     assert!(crds_are_new(&cluster).await);
     assert_eq!(uid(&tenant, "X2Gateway", "x2").await, gateway);
     assert_eq!(fleet.appliance(0).timeout(), 43200);
