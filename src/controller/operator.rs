@@ -139,6 +139,7 @@ impl Operator {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.write_events);
         tasks.spawn(clean_up(Arc::clone(&context)));
+        tasks.spawn(workers::keep_time(Arc::clone(&context)));
         let mut watches = Watches::begin(&context, &self.watching, &self.scopes, &mut tasks);
         let endings = endings::watch(&context, &self.watching, &self.scopes);
         tokio::select! {
@@ -235,7 +236,7 @@ fn context(
         customers: Store::default(),
         gateway_claims: Claims::default(),
         customer_claims: Claims::default(),
-        workers: Workers::default(),
+        workers: Workers::new(settings.concurrency.into()),
         remotes,
         lanes: Lanes::default(),
         references: References::new(client.clone()),

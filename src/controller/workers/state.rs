@@ -1,0 +1,156 @@
+//! Where each object is: waiting for a time, waiting in the queue, or being reconciled.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::queue::Queue;
+use super::{Reconciled, Work};
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::restore;
+use crate::controller::store::{Entry, Key};
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer, X2Gateway};
+
+/// Reconciles under way at once that ask only the API server.
+const CLUSTER: usize = 32;
+
+/// What a reconcile waits for. Those that ask no remote system do not queue behind those that do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    Remote,
+    Cluster,
+}
+
+/// Where an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It waits for a time, or for a change.
+    Idle,
+    /// It waits in the queue.
+    Queued(Pool),
+    /// It is being reconciled; `again` tells that something has changed meanwhile.
+    UnderWay { again: bool },
+}
+
+/// An object's kind and key.
+pub(super) type Id = Arc<(Kind, Key)>;
+
+pub(super) struct Object {
+    pub(super) place: Place,
+    /// Its entry among the times.
+    pub(super) due: Option<(Instant, u64)>,
+    /// What is remembered of it, while it is not being reconciled.
+    pub(super) work: Option<Box<dyn Work>>,
+}
+
+pub(super) struct State {
+    pub(super) objects: HashMap<Id, Object>,
+    /// When what is reconciled again. The number keeps apart what is due at the same time.
+    pub(super) times: BTreeMap<(Instant, u64), Id>,
+    number: u64,
+    remote: Queue<Id>,
+    cluster: Queue<Id>,
+}
+
+impl State {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Self {
+            objects: HashMap::new(),
+            times: BTreeMap::new(),
+            number: 0,
+            remote: Queue::new(concurrency),
+            cluster: Queue::new(CLUSTER),
+        }
+    }
+
+    pub(super) fn queue(&mut self, pool: Pool) -> &mut Queue<Id> {
+        match pool {
+            Pool::Remote => &mut self.remote,
+            Pool::Cluster => &mut self.cluster,
+        }
+    }
+
+    /// Sets when an object is due; returns whether nothing is due sooner.
+    pub(super) fn set_due(&mut self, id: &Id, at: Option<Instant>) -> bool {
+        let Some(object) = self.objects.get_mut(id) else { return false };
+        if let Some(before) = object.due.take() {
+            self.times.remove(&before);
+        }
+        let Some(at) = at else { return false };
+        self.number += 1;
+        let due = (at, self.number);
+        object.due = Some(due);
+        self.times.insert(due, Arc::clone(id));
+        self.times.first_key_value().is_some_and(|(first, _)| *first == due)
+    }
+
+    /// Puts an object into the queue, unless it is there.
+    pub(super) fn enqueue(&mut self, context: &Context, id: &Id) {
+        let Some(object) = self.objects.get_mut(id) else { return };
+        let plan = Plan::of(context, id);
+        match &mut object.place {
+            Place::UnderWay { again } => *again = true,
+            Place::Queued(pool) if *pool == plan.pool => {}
+            place => {
+                *place = Place::Queued(plan.pool);
+                self.set_due(id, plan.too_late);
+                self.queue(plan.pool).push(&id.1.namespace, Arc::clone(id), plan.urgent);
+            }
+        }
+    }
+
+    /// The next object that may be reconciled.
+    pub(super) fn begin(&mut self, pool: Pool) -> Option<(Id, Box<dyn Work>)> {
+        loop {
+            let id = self.queue(pool).begin()?;
+            let object = self.objects.get_mut(&id).filter(|object| object.place == Place::Queued(pool));
+            if let Some(object) = object
+                && let Some(work) = object.work.take()
+            {
+                object.place = Place::UnderWay { again: false };
+                self.set_due(&id, None);
+                return Some((id, work));
+            }
+            // It has been moved to the other queue.
+            self.queue(pool).ended(&id.1.namespace, false);
+        }
+    }
+}
+
+/// How an object is queued.
+pub(super) struct Plan {
+    pool: Pool,
+    urgent: bool,
+    /// When its deletion does not wait for the remote system any longer.
+    too_late: Option<Instant>,
+}
+
+impl Plan {
+    fn of(context: &Context, id: &Id) -> Self {
+        match id.0 {
+            Kind::Gateway => Self::for_kind::<X2Gateway>(context, &id.1),
+            Kind::Policy => Self { pool: Pool::Cluster, urgent: false, too_late: None },
+            Kind::Server => Self::for_kind::<KonaServer>(context, &id.1),
+            Kind::Customer => Self::for_kind::<CustomerTokenTtl>(context, &id.1),
+        }
+    }
+
+    fn for_kind<K: Reconciled>(context: &Context, key: &Key) -> Self {
+        let cluster = Self { pool: Pool::Cluster, urgent: true, too_late: None };
+        let Some(Entry::Valid(object)) = K::store(context).get(key) else { return cluster };
+        if context.namespaces.ends(&key.namespace) {
+            return cluster;
+        }
+        if !restore::is_leaving(object.meta()) {
+            // Customers wait for their server.
+            return Self { pool: Pool::Remote, urgent: K::KIND == Kind::Server, too_late: None };
+        }
+        let left = restore::time_left(object.meta());
+        if left.is_zero() {
+            return cluster;
+        }
+        Self { pool: Pool::Remote, urgent: true, too_late: Some(clock::instant() + left) }
+    }
+}
