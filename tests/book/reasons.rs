@@ -7,8 +7,8 @@ use super::page;
 fn part(kstatus: Kstatus) -> &'static str {
     match kstatus {
         Kstatus::Current => "Ready",
-        Kstatus::InProgress => "Not ready, under way",
-        Kstatus::Failed => "Not ready, somebody has to act",
+        Kstatus::InProgress => "Not ready, in progress",
+        Kstatus::Failed => "Not ready, action required",
     }
 }
 
