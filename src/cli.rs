@@ -24,9 +24,10 @@ pub struct Cli {
 enum Verb {
     /// Runs the operator.
     Run(Box<run::Options>),
-    /// Prints the `CustomResourceDefinitions`, or writes them to a folder, one file a kind.
+    /// Prints the `CustomResourceDefinitions`, or writes them to a folder, one file per kind.
     Crds(crds::Options),
-    /// Takes the finalizer `tenure.dev/restore` off all resources, restoring nothing: for uninstalling the operator.
+    /// Removes the finalizer `tenure.dev/restore` from all resources without restoring anything: for uninstalling the
+    /// operator.
     ReleaseFinalizers(release_finalizers::Options),
 }
 
@@ -51,7 +52,7 @@ impl Cli {
     }
 }
 
-/// The cluster of the kubeconfig, or else the one that this is a Pod of, and whether it is the latter.
+/// The cluster of the kubeconfig, or else the one that this Pod runs in, and whether it is the latter.
 async fn cluster() -> anyhow::Result<(Config, bool)> {
     let kubeconfig = match Config::from_kubeconfig(&KubeConfigOptions::default()).await {
         Ok(config) => return Ok((config, false)),

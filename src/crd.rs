@@ -30,23 +30,23 @@ pub use tokenpolicy::{
 pub use window::Window;
 pub use x2gateway::{Change, Pending, X2Gateway, X2GatewaySpec, X2GatewayStatus};
 
-/// Asks for a look now, by any new value.
+/// Requests a reconcile now, by any new value.
 pub const RECONCILE_REQUESTED_AT: &str = "tenure.dev/reconcile-requested-at";
 /// Flux's annotation of the same meaning; ours wins over it.
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// Finalizer of objects whose remote values are to be restored when they are deleted.
 pub const RESTORE: &str = "tenure.dev/restore";
-/// `"true"` lets an object go without restoring anything.
+/// `"true"` releases an object without restoring anything.
 pub const SKIP_RESTORE: &str = "tenure.dev/skip-restore";
 /// On a Secret: the only origins its password may be sent to.
 pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
-/// Opens the change windows by hand until the time that it gives.
+/// Opens the change windows manually until the given time.
 pub const OVERRIDE_WINDOW_UNTIL: &str = "tenure.dev/override-window-until";
 
-/// Whether a difference is put right or only reported.
+/// Whether a difference is corrected or only reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
-    /// Put right.
+    /// Corrected.
     #[default]
     Enforce,
     /// Only reported.
@@ -56,11 +56,11 @@ pub enum Mode {
 /// Why a remote value was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cause {
-    /// The declared value is new.
+    /// The desired value had changed.
     Policy,
-    /// Somebody else had changed the remote value.
+    /// Something else had changed the remote value.
     Drift,
-    /// The resource that wanted it is gone: the value from before it was put back.
+    /// The resource was deleted, or left its policy: the original value was restored.
     Restore,
 }
 
@@ -76,25 +76,25 @@ impl Cause {
     }
 }
 
-/// What becomes of remote values when the resource that wanted them goes.
+/// What happens to remote values when the resource that set them is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// They stay.
+    /// They are kept.
     #[default]
     Retain,
-    /// What stood there before the first change is put back.
+    /// The original values are restored.
     Restore,
 }
 
 /// When tokens issued before a change are invalidated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RevokeTokens {
-    /// Never: they live on for as long as they were issued.
+    /// Never: they remain valid for as long as they were issued.
     #[default]
     Never,
-    /// When a change has made lifetimes shorter.
+    /// If a change has shortened lifetimes.
     OnTightening,
-    /// After every change that the policy asked for.
+    /// After every change required by the policy.
     OnChange,
 }
 

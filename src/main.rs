@@ -7,11 +7,11 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     match tenure::cli::Cli::try_parse() {
         Ok(cli) => cli.execute(),
-        Err(told) => {
-            // There is nobody to tell where it cannot be printed.
-            let _ = told.print();
-            // Help is no error. One is 1: 2 has another meaning.
-            if told.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        Err(error) => {
+            // If it cannot be printed, it cannot be reported either.
+            let _ = error.print();
+            // Printing help is a success. Errors exit with 1, since 2 means pending changes.
+            if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
     }
 }

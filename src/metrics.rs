@@ -28,7 +28,7 @@ pub struct Object {
     name: String,
 }
 
-/// All metrics, and the text they are read as.
+/// All metrics, and their text format.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -47,19 +47,19 @@ pub struct Metrics {
     panics: Counter,
 }
 
-/// How a look at an object ended, as `reconciles_total` counts it.
+/// The result of a reconcile, as counted by `reconciles_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Ready.
     Success,
     /// Not ready.
     Failure,
-    /// Broken off by a panic.
+    /// It panicked.
     Panic,
 }
 
 impl Outcome {
-    /// The word that metrics and traces use.
+    /// The word used in metrics and traces.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl Outcome {
     }
 }
 
-/// The two gauges that count the parts of a whole by state.
+/// The two gauges that count members by state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whole {
     /// The gateways of a policy.
@@ -85,7 +85,7 @@ fn seconds() -> Histogram {
 }
 
 impl Metrics {
-    /// Registers everything. `per_object` adds one series an object.
+    /// Registers everything. `per_object` adds one series per object.
     #[must_use]
     pub fn new(per_object: bool) -> Self {
         let mut registry = Registry::with_prefix("tenure");
@@ -115,39 +115,43 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("reconciles", "Looks at objects, by how they ended", self.reconciles.clone());
-        registry.register("reconcile_duration_seconds", "Length of a look", self.reconcile_duration.clone());
+        registry.register("reconciles", "Reconciliations, by result", self.reconciles.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "Duration of reconciliations",
+            self.reconcile_duration.clone(),
+        );
         registry.register(
             "remote_requests",
-            "Requests to remote systems, by answer",
+            "Requests to remote systems, by response code",
             self.remote_requests.clone(),
         );
         registry.register(
             "remote_request_duration_seconds",
-            "Time until a remote system had answered",
+            "Duration of requests to remote systems",
             self.remote_request_duration.clone(),
         );
         registry.register(
             "drift_corrections",
-            "Values put back after somebody changed them",
+            "Remote values corrected after something else changed them",
             self.drift_corrections.clone(),
         );
         registry.register("gateways", "Gateways of a policy, by state", self.gateways.clone());
         registry.register("customers", "Customers of a server, by state", self.customers.clone());
         registry.register(
             "resources",
-            "Resources, by the reason of their condition Ready",
+            "Resources, by the reason of their Ready condition",
             self.resources.clone(),
         );
         if let Some(last_success) = &self.last_success {
-            let help = "When an object was last found or made ready, in Unix time";
+            let help = "Time when an object was last ready, in seconds since the epoch";
             registry.register("last_success_timestamp_seconds", help, last_success.clone());
         }
-        registry.register("leader", "1 where this process does the work", self.leader.clone());
-        registry.register("panics", "Looks broken off by a panic", self.panics.clone());
+        registry.register("leader", "1 if this process is the leader", self.leader.clone());
+        registry.register("panics", "Reconciliations that panicked", self.panics.clone());
     }
 
-    /// Counters begin at zero: where a series begins with its first count, that one is seen by no rate.
+    /// Initialises counters to zero: a rate does not see the first count of a series that starts with it.
     fn begin(&self) {
         for kind in Kind::ALL {
             for outcome in [Outcome::Success, Outcome::Failure, Outcome::Panic] {
@@ -160,7 +164,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a look.
+    /// Counts a reconcile.
     pub fn reconciled(&self, kind: &'static str, outcome: Outcome, took: Duration) {
         let labels = [("kind", kind.to_owned()), ("result", outcome.as_str().to_owned())];
         self.reconciles.get_or_create(&labels).inc();
@@ -177,12 +181,12 @@ impl Metrics {
         self.remote_request_duration.get_or_create(&[system, operation]).observe(took.as_secs_f64());
     }
 
-    /// Counts a value put back.
+    /// Counts a corrected value.
     pub fn drift_corrected(&self, kind: &'static str) {
         self.drift_corrections.get_or_create(&[("kind", kind.to_owned())]).inc();
     }
 
-    /// Sets how many parts of a whole are in a state; none removes the series.
+    /// Sets the number of members in a state; `None` removes the series.
     pub fn counted(
         &self,
         whole: Whole,
@@ -207,7 +211,7 @@ impl Metrics {
         }
     }
 
-    /// Follows how one resource stands: the word before and the word now; none where there is no resource.
+    /// Tracks the reason of one resource: before and now; `None` if it did not exist, or no longer does.
     pub fn stands(
         &self,
         kind: &'static str,
@@ -234,7 +238,7 @@ impl Metrics {
         }
     }
 
-    /// Remembers when an object was last ready; none removes the series.
+    /// Sets when an object was last ready; `None` removes the series.
     pub fn succeeded(&self, kind: &'static str, namespace: &str, name: &str, at: Option<i64>) {
         let Some(family) = &self.last_success else { return };
         let labels = Object { kind, namespace: namespace.to_owned(), name: name.to_owned() };
@@ -250,7 +254,7 @@ impl Metrics {
         }
     }
 
-    /// Says whether this process does the work.
+    /// Sets whether this process is the leader.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }

@@ -1,4 +1,4 @@
-//! Logging, and traces.
+//! Logging and traces.
 
 pub mod traces;
 
@@ -19,13 +19,13 @@ pub const AUDIT: &str = "tenure::audit";
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Human-readable.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// How much is logged.
+/// The log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Level {
@@ -48,10 +48,10 @@ impl Level {
     }
 }
 
-/// Begins to log to standard error: text on a terminal and JSON otherwise, unless a format is given.
+/// Starts logging to standard error: text on a terminal and JSON otherwise, unless a format is given.
 ///
-/// The level is that of tenure's own lines. Libraries only report errors: what they have to say at lower levels may quote
-/// requests and answers. The record of writes to remote systems is kept at every level.
+/// The level is that of tenure's own lines. Libraries only log errors: at lower levels they may quote requests and
+/// responses. The record of writes to remote systems is kept at every level.
 pub fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
     let filter = EnvFilter::new(format!("error,tenure={},{}=info", level.as_str(), AUDIT));
     let filter = filter.and(filter_fn(is_event));
@@ -66,12 +66,12 @@ pub fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
 }
 
-/// Spans are for traces; around every line they would only repeat what the line says.
+/// Spans are for traces; in log lines they would only repeat the line's own fields.
 fn is_event(metadata: &Metadata<'_>) -> bool {
     metadata.is_event()
 }
 
-/// A panic says where it happened and nothing else: its message may quote a secret.
+/// Logs only where a panic happened: its message may quote a secret.
 pub fn guard_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

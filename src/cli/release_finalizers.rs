@@ -1,4 +1,4 @@
-//! `tenure release-finalizers`: lets resources go that the operator holds, before it is uninstalled.
+//! `tenure release-finalizers`: removes the operator's finalizer from resources, before it is uninstalled.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -22,13 +22,13 @@ use tokio::time::timeout;
 use super::scope;
 use crate::crd::{CustomerTokenTtl, KonaServer, RESTORE, TokenPolicy, X2Gateway};
 
-/// Longest wait for the end of the operator's Pods: one on a node that is gone never ends.
+/// Longest wait for the operator's Pods to end: a Pod on a lost node never does.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Objects of one answer of the API server.
+/// Page size of list requests.
 const PAGE: u32 = 500;
 /// Writes under way at once.
 const IN_FLIGHT: usize = 8;
-/// Tries where somebody else changes finalizers at the same time.
+/// Attempts if something else changes finalizers at the same time.
 const TRIES: u32 = 5;
 
 /// Options of `tenure release-finalizers`.
@@ -36,7 +36,7 @@ const TRIES: u32 = 5;
 pub(super) struct Options {
     #[command(flatten)]
     scope: scope::Selection,
-    /// Deployment of an operator that is stopped first: while it runs it puts its finalizers back.
+    /// Deployment of an operator to stop first: while it runs, it adds its finalizers again.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = named)]
     stop_deployment: Option<Place>,
 }
@@ -65,7 +65,7 @@ async fn release_all(options: &Options) -> anyhow::Result<()> {
     if let Some(deployment) = &options.stop_deployment {
         stop(&client, deployment).await?;
     }
-    // All of them, even where one kind cannot be had.
+    // All of them, even if one kind fails.
     let released = [
         release::<TokenPolicy>(&client, options).await,
         release::<X2Gateway>(&client, options).await,
@@ -88,7 +88,7 @@ async fn stop(client: &Client, Place { namespace, name }: &Place) -> anyhow::Res
             answer.with_context(|| format!("Deployment {namespace}/{name} cannot be scaled to zero"))?
         }
     };
-    // An empty one would be that of every Pod.
+    // An empty selector would match every Pod.
     let selector = scale.status.and_then(|status| status.selector).filter(|selector| !selector.is_empty());
     let selector = selector.with_context(|| format!("Deployment {namespace}/{name} has no selector"))?;
     let pods = Api::namespaced(client.clone(), namespace);
@@ -104,7 +104,7 @@ async fn stop(client: &Client, Place { namespace, name }: &Place) -> anyhow::Res
 }
 
 async fn until_ended(pods: Api<PartialObjectMeta<Pod>>, selector: &str) -> Result<(), watcher::Error> {
-    // What is left of an evicted Pod runs nothing.
+    // An evicted Pod runs nothing.
     let alive = "status.phase!=Succeeded,status.phase!=Failed";
     let config = watcher::Config::default().labels(selector).fields(alive);
     let mut events = pin!(watcher(pods, config));
@@ -171,8 +171,9 @@ async fn pass<K: Held>(client: &Client, options: &Options) -> anyhow::Result<Opt
                 page => page?,
             };
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            let mut outcomes =
-                stream::iter(page.items).map(|object| let_go(client, object)).buffer_unordered(IN_FLIGHT);
+            let mut outcomes = stream::iter(page.items)
+                .map(|object| release_one(client, object))
+                .buffer_unordered(IN_FLIGHT);
             while let Some(outcome) = outcomes.try_next().await? {
                 done += usize::from(outcome == Outcome::Released);
                 changed += usize::from(outcome == Outcome::Changed);
@@ -193,7 +194,7 @@ enum Outcome {
 }
 
 /// Takes our finalizer off an object. Others have theirs, and none of them may be lost.
-async fn let_go<K: Held>(client: &Client, object: PartialObjectMeta<K>) -> anyhow::Result<Outcome> {
+async fn release_one<K: Held>(client: &Client, object: PartialObjectMeta<K>) -> anyhow::Result<Outcome> {
     let Some(index) = object.finalizers().iter().position(|finalizer| finalizer == RESTORE) else {
         return Ok(Outcome::NotHeld);
     };

@@ -1,4 +1,4 @@
-//! Which resources a command concerns.
+//! Which resources a command applies to.
 
 use std::collections::BTreeSet;
 
@@ -10,25 +10,26 @@ use crate::controller::watch::Scope;
 /// Longest name of a namespace.
 const LONGEST: usize = 63;
 
-/// Options that say what a command concerns. Nothing that is empty passes for everything: a script's unset variable is one.
+/// Options that select what a command applies to. An empty value is refused: a script's unset variable must not select
+/// everything.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Namespaces to work in, separated by commas [default: all]
+    /// Namespaces to manage, separated by commas [default: all]
     #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     namespaces: Vec<String>,
-    /// Label selector: only resources that it selects are concerned.
+    /// Label selector: only manage resources that match it.
     #[arg(long, env = "TENURE_SELECTOR", value_parser = NonEmptyStringValueParser::new())]
     selector: Option<String>,
 }
 
 impl Selection {
-    /// What is to be looked at: one namespace each, or all in one.
+    /// The scopes to watch: one per namespace, or one for all.
     pub(super) fn scopes(&self) -> Vec<Scope> {
         let scope = |namespace| Scope { namespace, selector: self.selector.clone() };
         match self.namespaces.as_slice() {
             [] => vec![scope(None)],
             some => {
-                // Each once, whoever names it twice.
+                // Each once, even if it is given twice.
                 let names: BTreeSet<&String> = some.iter().collect();
                 names.into_iter().map(|namespace| scope(Some(namespace.clone()))).collect()
             }
@@ -45,5 +46,5 @@ fn namespace(text: &str) -> Result<String, &'static str> {
         && name.len() <= LONGEST;
     is_name
         .then(|| name.to_owned())
-        .ok_or("must be names of namespaces; omit the option to select all of them")
+        .ok_or("must be namespace names; omit the option to select all namespaces")
 }

@@ -36,13 +36,13 @@ use super::{
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::access_within_refresh()))]
 pub struct CustomerTokenTtlSpec {
-    /// The `KonaServer`, in the same namespace, that the customer belongs to. Cannot be changed.
+    /// The `KonaServer`, in the same namespace, that the customer belongs to. Immutable.
     #[schemars(extend("x-kubernetes-validations" = rules::immutable("serverRef")))]
     pub server_ref: ServerRef,
-    /// The customer's id, a lower-case UUID. Cannot be changed.
+    /// The customer's id, a lower-case UUID. Immutable.
     #[schemars(length(max = 36), extend("x-kubernetes-validations" = rules::customer_id()))]
     pub customer_id: String,
-    /// Lifetime of access tokens, in seconds: 60 or more, and not more than that of refresh tokens.
+    /// Lifetime of access tokens, in seconds: at least 60, and at most that of refresh tokens.
     #[schemars(with = "i64", extend("minimum" = 60, "maximum" = 31_536_000))]
     pub access_token_ttl_seconds: u32,
     /// Lifetime of refresh tokens, in seconds: at most 31536000 (a year).
@@ -52,7 +52,7 @@ pub struct CustomerTokenTtlSpec {
     #[serde(default)]
     #[schemars(extend("default" = "Enforce"))]
     pub mode: Mode,
-    /// Set to true to pause all work on this object. Ready stays as it is; the condition Suspended says so.
+    /// Set to true to pause reconciliation of this object. Ready stays as it is, and the condition Suspended is set.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub suspend: bool,
@@ -60,16 +60,16 @@ pub struct CustomerTokenTtlSpec {
     #[serde(default = "super::default_interval")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
-    /// When changes may be made: only inside one of these, while checks go on always. Empty or left out: at any time.
+    /// Changes are made only inside one of these windows; checks are always made. If empty or omitted, at any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub windows: Vec<Window>,
-    /// What becomes of the customer's two keys when this resource is deleted: Retain leaves them; Restore puts back what
-    /// stood there before the first change, if nobody has changed it since.
+    /// What happens to the customer's two keys when this resource is deleted: Retain leaves them; Restore sets their
+    /// original values again, unless they were changed by something else in the meantime.
     #[serde(default)]
     #[schemars(extend("default" = "Retain"))]
     pub deletion_policy: DeletionPolicy,
-    /// A Secret with a user of this customer. Its fresh login then proves the lifetime after a change.
+    /// A Secret with a user of this customer. A new login of that user then verifies the lifetime after a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_credentials_secret_ref: Option<CredentialsRef>,
 }
@@ -83,44 +83,44 @@ pub struct ServerRef {
     pub name: String,
 }
 
-/// What was last seen of a customer.
+/// The observed state of a customer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerTokenTtlStatus {
-    /// Generation of the spec that this status speaks of; -1 until the first look.
+    /// Generation of the spec observed by the controller; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and beside it Reconciling or Stalled; Suspended informs.
+    /// Ready, with Reconciling or Stalled while it is not; Suspended is informational.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// The server that the values below were read from. When it changes they are dropped.
+    /// The server that the values below were read from. They are dropped when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_url: Option<String>,
     /// The customer's title on the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_title: Option<String>,
-    /// Access-token lifetime last read, in seconds; absent when the server holds none for this customer.
+    /// Access-token lifetime last read, in seconds; absent if the server has none for this customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub access_token_ttl_seconds: Option<u32>,
-    /// Refresh-token lifetime last read, in seconds; absent when the server holds none for this customer.
+    /// Refresh-token lifetime last read, in seconds; absent if the server has none for this customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub refresh_token_ttl_seconds: Option<u32>,
-    /// Lifetimes that were read back after the last change, or shown by a fresh login where one is configured.
+    /// Lifetimes that were verified last: read back after a change or, if configured, measured by a new login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<TtlSeconds>,
-    /// When they were.
+    /// When the lifetimes were last verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_proven_time: Option<Time>,
     /// JSON text of each key before the operator's first write; a key without an entry was absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<BTreeMap<String, String>>,
-    /// A change begun, and not yet proven and recorded.
+    /// A change that has begun and is not yet verified and recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<TtlPending>,
-    /// Logins with verifyCredentialsSecretRef that were refused and are not repeated while the Secret stays as it was.
+    /// Refused logins with verifyCredentialsSecretRef, which are not repeated until the Secret changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub refused_login: Vec<RefusedLogin>,
@@ -130,16 +130,16 @@ pub struct CustomerTokenTtlStatus {
     /// When the customer was last read; refreshed at most once an hour unless something else is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checked_time: Option<Time>,
-    /// Value of the annotation tenure.dev/reconcile-requested-at that was last carried out.
+    /// Value of the annotation tenure.dev/reconcile-requested-at that was last handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// What the operator changed, newest first, ten at most.
+    /// Changes made by the operator, newest first, at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub history: Vec<TtlChange>,
 }
 
-/// The two lifetimes of a customer's tokens, in seconds; absent where the server holds none.
+/// The two lifetimes of a customer's tokens, in seconds; absent if the server has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TtlSeconds {
@@ -153,13 +153,13 @@ pub struct TtlSeconds {
     pub refresh_token_ttl_seconds: Option<u32>,
 }
 
-/// A change of a customer's lifetimes that was begun.
+/// A change of a customer's lifetimes that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TtlPending {
-    /// The lifetimes to be set; one that is absent is to be removed.
+    /// The lifetimes to set; an absent one is removed.
     pub to: TtlSeconds,
-    /// When it was begun.
+    /// When it began.
     pub since: Time,
 }
 
@@ -173,7 +173,7 @@ pub struct TtlChange {
     pub from: TtlSeconds,
     /// Lifetimes after.
     pub to: TtlSeconds,
-    /// Policy: this resource asked for other values than before. Drift: somebody else had changed them. Restore: this
+    /// Policy: the desired values had changed. Drift: something else had changed the remote values. Restore: this
     /// resource was deleted.
     pub cause: super::Cause,
 }

@@ -10,7 +10,7 @@ use super::{
     reference::{Connection, RefusedLogin},
 };
 
-/// One TEKTELIC Kona Core Network Server: how to reach it, and how hard it may be asked.
+/// One TEKTELIC Kona Core Network Server: how to reach it, and its rate limits.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "tenure.dev",
@@ -21,7 +21,7 @@ use super::{
     category = "tenure",
     namespaced,
     status = "KonaServerStatus",
-    doc = "One TEKTELIC Kona Core Network Server: how to reach it, and how hard it may be asked. The token lifetimes of its customers are set by CustomerTokenTtls that refer to it.",
+    doc = "One TEKTELIC Kona Core Network Server: how to reach it, and its rate limits. The token lifetimes of its customers are set by CustomerTokenTtls that refer to it.",
     printcolumn = r#"{"name":"URL","type":"string","jsonPath":".spec.url"}"#,
     printcolumn = r#"{"name":"CUSTOMERS","type":"string","jsonPath":".status.customers.summary"}"#,
     printcolumn = r#"{"name":"READY","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
@@ -34,22 +34,22 @@ pub struct KonaServerSpec {
     /// How to reach the server and as whom. The user must be allowed to read and write the customers.
     #[serde(flatten)]
     pub connection: Connection,
-    /// How hard the server may be asked, all its customers together. Where several `KonaServers` have the same URL the
-    /// smallest limits count.
+    /// Rate limits, shared by all customers of the server. If several `KonaServers` have the same URL, the lowest limits
+    /// apply.
     #[serde(default)]
     #[schemars(extend("default" = {}))]
     pub limits: Limits,
 }
 
-/// How hard a server may be asked.
+/// Rate limits of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Requests begun per second, 1 to 1000.
+    /// Maximum requests per second, 1 to 1000.
     #[serde(default = "default_rate")]
     #[schemars(with = "i64", extend("minimum" = 1, "maximum" = 1000, "default" = 20))]
     pub requests_per_second: u32,
-    /// Requests under way at once, 1 to 256.
+    /// Maximum concurrent requests, 1 to 256.
     #[serde(default = "default_in_flight")]
     #[schemars(with = "i64", extend("minimum" = 1, "maximum" = 256, "default" = 8))]
     pub max_concurrent: u32,
@@ -69,31 +69,31 @@ impl Default for Limits {
     }
 }
 
-/// What was last seen of a server.
+/// The observed state of a server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KonaServerStatus {
-    /// Generation of the spec that this status speaks of; -1 until the first look.
+    /// Generation of the spec observed by the controller; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and beside it Reconciling or Stalled; Suspended and Insecure inform.
+    /// Ready, with Reconciling or Stalled while it is not; Suspended and Insecure are informational.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
     /// The URL that was last used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_url: Option<String>,
-    /// Logins that were refused and are not repeated while the Secret stays as it was.
+    /// Refused logins, which are not repeated until the Secret changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub refused_login: Vec<RefusedLogin>,
-    /// When the server was last asked; refreshed at most once an hour unless something else is written.
+    /// When the server was last checked; refreshed at most once an hour unless something else is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checked_time: Option<Time>,
-    /// Value of the annotation tenure.dev/reconcile-requested-at that was last carried out.
+    /// Value of the annotation tenure.dev/reconcile-requested-at that was last handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// How many `CustomerTokenTtls` are in which state; each is in exactly one.
+    /// Number of `CustomerTokenTtls` by state; each is in exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customers: Option<CustomerCounts>,
 }
@@ -104,16 +104,16 @@ pub struct KonaServerStatus {
 pub struct CustomerCounts {
     /// All that refer to this server.
     pub managed: i64,
-    /// Seen with the lifetimes wanted.
+    /// Verified to have the desired lifetimes.
     pub in_sync: i64,
-    /// Not there yet.
+    /// Not yet changed or verified.
     pub pending: i64,
-    /// Seen with other lifetimes than wanted.
+    /// Observed with other lifetimes than desired.
     pub drifted: i64,
     /// Could not be read or changed.
     pub failed: i64,
     /// Those that are suspended.
     pub suspended: i64,
-    /// In sync of all, such as "3/3".
+    /// Number in sync out of the total, such as "3/3".
     pub summary: String,
 }

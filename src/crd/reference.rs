@@ -9,16 +9,16 @@ use super::rules;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
-    /// Base URL: scheme and host, such as `https://10.20.0.11`. A port and a path prefix may follow; a user name, a
-    /// query or a fragment may not.
+    /// Base URL: scheme and host, such as `https://10.20.0.11`. A port and a path prefix are allowed; user info,
+    /// query and fragment are not.
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::url()))]
     pub url: String,
-    /// The Secret, in the same namespace, whose user name and password the operator logs in with.
+    /// The Secret, in the same namespace, with the user name and password that the operator logs in with.
     pub credentials_secret_ref: CredentialsRef,
-    /// How the server's certificate is checked. Left out: against the system's root certificates.
+    /// How the server's certificate is verified. If omitted, against the system's root certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Set to true to allow an http:// URL, over which the password travels in clear. Shown as condition Insecure.
+    /// Set to true to allow an http:// URL, which sends the password unencrypted. Shown as condition Insecure.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub allow_plaintext: bool,
@@ -26,11 +26,11 @@ pub struct Connection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::proxy_url()))]
     pub proxy_url: Option<String>,
-    /// Longest wait for one answer, 1s to 5m, such as 10s or 1m30s.
+    /// Timeout of one request, 1s to 5m, such as 10s or 1m30s.
     #[serde(default = "default_request_timeout")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("1s", "5m", "10s or 1m30s"), "default" = "10s"))]
     pub request_timeout: String,
-    /// Set to true to pause all work on this object. Ready stays as it is; the condition Suspended says so.
+    /// Set to true to pause reconciliation of this object. Ready stays as it is, and the condition Suspended is set.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub suspend: bool,
@@ -65,7 +65,7 @@ fn default_password_key() -> String {
     "password".to_owned()
 }
 
-/// How the server's certificate is checked.
+/// How the server's certificate is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::one_ca()))]
@@ -76,18 +76,18 @@ pub struct Tls {
     /// `ConfigMap` with the PEM certificates to trust instead of the system's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map_ref: Option<CaRef>,
-    /// Name that the certificate must carry, and that is sent as SNI, instead of the URL's host.
+    /// Name to verify in the certificate, and to send as SNI, instead of the URL's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::server_name()))]
     pub server_name: Option<String>,
-    /// Set to true to accept any certificate. Whoever stands between can then read the password. Shown as condition
+    /// Set to true to accept any certificate, which exposes the password to man-in-the-middle attacks. Shown as condition
     /// Insecure.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub insecure_skip_verify: bool,
 }
 
-/// One key of a Secret or `ConfigMap` that holds PEM certificates.
+/// A key of a Secret or `ConfigMap` that contains PEM certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CaRef {
@@ -104,7 +104,7 @@ fn default_ca_key() -> String {
     "ca.crt".to_owned()
 }
 
-/// A login that was refused: it is not repeated while the Secret stays as it was.
+/// A refused login, which is not repeated until the Secret changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedLogin {

@@ -31,19 +31,19 @@ impl JsonSchema for NumberOrPercent {
     }
 }
 
-/// How many gateways are changed at once, which first, and how many failures stop it.
+/// How many gateways are changed at once, which ones first, and how many failures halt the rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// Gateways under change at once: a number, or a percentage of the matched ones, rounded up.
+    /// Maximum number of gateways to change at once: a number, or a percentage of the matched gateways, rounded up.
     #[serde(default = "ten")]
     #[schemars(extend("x-kubernetes-validations" = rules::at_least_one_or_percent(), "default" = 10))]
     pub max_concurrent: NumberOrPercent,
-    /// Gateways that are changed before all others, and are looked at again before these follow.
+    /// Gateways that are changed first, and checked again before the others follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
-    /// Failed changes that are borne: one more halts the rollout. A number, or a percentage of the matched gateways,
-    /// rounded down.
+    /// Number of failed changes to tolerate; one more halts the rollout. A number, or a percentage of the matched
+    /// gateways, rounded down.
     #[serde(default = "three")]
     #[schemars(extend("x-kubernetes-validations" = rules::number_or_percent(), "default" = 3))]
     pub max_failures: NumberOrPercent,
@@ -62,54 +62,54 @@ fn three() -> NumberOrPercent {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::one_canary()))]
 pub struct Canary {
-    /// So many, 1 to 100: the first in the order of their names that can be read.
+    /// Number of canaries, 1 to 100, chosen by name among the gateways that can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 100))]
     pub count: Option<u32>,
-    /// Or these, by their labels.
+    /// Selects the canaries by label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<GatewaySelector>,
-    /// Time from the change of the last of them until they are looked at again and the others follow, 0s to 168h. Without
-    /// it the others follow at once.
+    /// How long to observe the canaries after the last of them was changed, 0s to 168h. They are then checked again before
+    /// the others follow. If omitted, the others follow immediately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("0s", "168h", "10m or 1h30m")))]
     pub soak: Option<String>,
 }
 
-/// Where a rollout stands.
+/// The phase of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// The canaries are changed and watched.
+    /// The canaries are being changed and observed.
     Canary,
-    /// The others are changed.
+    /// The other gateways are being changed.
     Progressing,
-    /// Every gateway that could be read has the lifetime wanted.
+    /// Every gateway that could be read has the required lifetime.
     Complete,
-    /// Too many changes failed: nothing is changed until somebody has corrected what is wrong.
+    /// Too many changes failed: nothing is changed until a person acts.
     Halted,
-    /// Gateways wait to be changed, and no change window is open.
+    /// Gateways are waiting to be changed, and no change window is open.
     AwaitingWindow,
 }
 
-/// How far a policy's present target has been rolled out.
+/// Progress of the rollout of a policy's current target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
     /// Canary, Progressing, Complete, Halted or `AwaitingWindow`.
     pub phase: Phase,
-    /// Which target this speaks of: changes whenever another one is wanted.
+    /// Identifies the target of this rollout: changes whenever the target does.
     #[schemars(length(max = 16))]
     pub target_hash: String,
-    /// The gateways that are changed first, pinned when the rollout began.
+    /// The gateways that are changed first, chosen when the rollout began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub canaries: Vec<String>,
-    /// Until then the canaries are only watched.
+    /// When the observation of the canaries ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak_until: Option<Time>,
-    /// When it began, or was resumed.
+    /// When the rollout began, or was resumed.
     pub started_time: Time,
-    /// Gateways proven at the target.
+    /// Gateways verified to have the target.
     pub changed: i64,
     /// Gateways whose last change failed.
     pub failed: i64,

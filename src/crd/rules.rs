@@ -31,8 +31,8 @@ fn matches(regex: &str, message: &str) -> Value {
 pub(super) fn url() -> Value {
     matches(
         &format!(r"^https?://{HOST}{PORT}(/[a-zA-Z0-9._~%!$&()*+,;=:/-]*)?$"),
-        "must be scheme and host, such as https://10.20.0.11; a port and a path prefix may follow, a user name, a query \
-         or a fragment may not",
+        "must be a base URL such as https://10.20.0.11; port and path prefix are allowed, user info, query and fragment \
+         are not",
     )
 }
 
@@ -59,7 +59,7 @@ pub(super) fn server_name() -> Value {
     json!([rule(
         "self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*$') && \
          !self.matches('(^|[.])([0-9]+|0[xX][0-9a-fA-F]*)$')",
-        "must be a host name as it stands in the certificate, such as x2.example.net, and no address"
+        "must be a host name from the certificate, such as x2.example.net, not an IP address"
     )])
 }
 
@@ -67,14 +67,14 @@ pub(super) fn server_name() -> Value {
 pub(super) fn no_server_name_behind_a_proxy() -> Value {
     json!([rule(
         "!has(self.proxyUrl) || !has(self.tls) || !has(self.tls.serverName)",
-        "set either proxyUrl or tls.serverName, not both"
+        "specify either proxyUrl or tls.serverName, not both"
     )])
 }
 
 pub(super) fn one_ca() -> Value {
     json!([rule(
         "!(has(self.caSecretRef) && has(self.caConfigMapRef))",
-        "set either caSecretRef or caConfigMapRef, not both"
+        "specify either caSecretRef or caConfigMapRef, not both"
     )])
 }
 
@@ -102,14 +102,14 @@ pub(super) fn cron() -> Value {
         &format!("^{fields}$"),
         "must be the five fields of a cron schedule – minute, hour, day of month, month, day of week – with single spaces \
          between them, such as 0 22 * * SAT or */30 1-5 * JAN-MAR 1,3; names such as @daily and the letters L, W, # and ? \
-         are not understood, and the time zone goes into timeZone",
+         are not supported; set the time zone in timeZone",
     )
 }
 
 pub(super) fn time_zone() -> Value {
     matches(
         "^[a-zA-Z][a-zA-Z0-9_+-]*(/[a-zA-Z0-9_+-]+)*$",
-        "must be the name of a time zone in the IANA database, such as Europe/Berlin or UTC",
+        "must be a time zone name from the IANA database, such as Europe/Berlin or UTC",
     )
 }
 
@@ -143,7 +143,7 @@ pub(super) fn exact_or_range() -> Value {
         rule(
             "has(self.timeoutSeconds) ? !has(self.minTimeoutSeconds) && !has(self.maxTimeoutSeconds) : \
              has(self.minTimeoutSeconds) || has(self.maxTimeoutSeconds)",
-            "set either timeoutSeconds (exactly this lifetime), or minTimeoutSeconds, maxTimeoutSeconds or both (a range)"
+            "specify either timeoutSeconds (exactly this lifetime), or minTimeoutSeconds, maxTimeoutSeconds or both (a range)"
         ),
         rule(
             "!has(self.minTimeoutSeconds) || !has(self.maxTimeoutSeconds) || self.minTimeoutSeconds <= \
@@ -163,7 +163,7 @@ pub(super) fn access_within_refresh() -> Value {
 pub(super) fn immutable(what: &str) -> Value {
     json!([rule(
         "self == oldSelf",
-        &format!("{what} cannot be changed: delete this resource and create another in its place")
+        &format!("{what} is immutable: delete this resource and create another one")
     )])
 }
 
@@ -192,13 +192,13 @@ pub(super) fn at_least_one_or_percent() -> Value {
         &format!(
             "type(self) == int ? self >= 1 && self <= 100000 : self.matches('{PERCENT}') && self != '0%'"
         ),
-        "must be a number of gateways from 1, such as 10, or a percentage from 1%, such as 10%"
+        "must be a number of gateways (at least 1), such as 10, or a percentage (at least 1%), such as 10%"
     )])
 }
 
 pub(super) fn one_canary() -> Value {
     json!([rule(
         "has(self.count) != has(self.selector)",
-        "set either count (the first gateways by name) or selector (gateways by their labels)"
+        "specify either count (the first gateways by name) or selector (gateways by label)"
     )])
 }

@@ -31,29 +31,29 @@ use super::{DeletionPolicy, Mode, RevokeTokens, Rollout, RolloutStatus, Time, Wi
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::exact_or_range()))]
 pub struct TokenPolicySpec {
-    /// Which `X2Gateways` of this namespace the policy is for, by their labels. {} selects every one.
+    /// Selects `X2Gateways` in this namespace by label. {} selects all of them.
     pub gateway_selector: GatewaySelector,
     /// Exactly this token lifetime, in seconds: 600 (10 minutes) to 2592000 (30 days).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", extend("minimum" = 600, "maximum" = 2_592_000))]
     pub timeout_seconds: Option<u32>,
-    /// Shortest token lifetime allowed, in seconds. A shorter one is raised to this; one in the range is left alone.
+    /// Shortest token lifetime allowed, in seconds. A shorter one is raised to this; one within the range is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", extend("minimum" = 600, "maximum" = 2_592_000))]
     pub min_timeout_seconds: Option<u32>,
-    /// Longest token lifetime allowed, in seconds. A longer one is cut to this; one in the range is left alone.
+    /// Longest token lifetime allowed, in seconds. A longer one is reduced to this; one within the range is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", extend("minimum" = 600, "maximum" = 2_592_000))]
     pub max_timeout_seconds: Option<u32>,
-    /// Where several Enforce policies select a gateway, the highest priority wins, then the name that sorts first.
+    /// If several Enforce policies select a gateway, the highest priority wins, then the name that sorts first.
     #[serde(default)]
     #[schemars(with = "i64", extend("minimum" = -1000, "maximum" = 1000, "default" = 0))]
     pub priority: i32,
-    /// Enforce changes gateways; Observe only reports what it would change, and displaces no other policy.
+    /// Enforce changes gateways; Observe only reports what it would change, and never takes precedence over a policy.
     #[serde(default)]
     #[schemars(extend("default" = "Enforce"))]
     pub mode: Mode,
-    /// Set to true to change nothing for now. The policy keeps its claim to its gateways.
+    /// Set to true to stop making changes. The policy still takes precedence for its gateways.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub suspend: bool,
@@ -61,31 +61,31 @@ pub struct TokenPolicySpec {
     #[serde(default = "super::default_interval")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("30s", "24h", "10m or 1h30m"), "default" = "10m"))]
     pub interval: String,
-    /// When changes may be made: only inside one of these, while checks go on always. Empty or left out: at any time.
+    /// Changes are made only inside one of these windows; checks are always made. If empty or omitted, at any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub windows: Vec<Window>,
-    /// Whether tokens issued before a change are invalidated, by the operator's own user and for that user only, which
-    /// logs it out everywhere: Never; `OnTightening`, when a change has made the lifetime shorter; or `OnChange`.
+    /// Whether tokens issued before a change are invalidated. This applies only to the operator's own user, and logs it
+    /// out of all sessions: Never; `OnTightening`, if the change shortened the lifetime; or `OnChange`.
     #[serde(default)]
     #[schemars(extend("default" = "Never"))]
     pub revoke_tokens: RevokeTokens,
-    /// What becomes of a gateway's lifetime when this policy or the gateway is deleted, or the gateway leaves the policy:
-    /// Retain leaves it; Restore puts back what stood there before the first change, if nobody has changed it since.
+    /// What happens to a gateway's lifetime when this policy or the gateway is deleted, or the policy no longer selects
+    /// the gateway: Retain leaves it; Restore sets the original value again, unless something else has changed it.
     #[serde(default)]
     #[schemars(extend("default" = "Retain"))]
     pub deletion_policy: DeletionPolicy,
-    /// Changes few gateways at a time and stops when they fail. Without it, all are changed at once.
+    /// Changes a few gateways at a time and halts on failures. If omitted, all gateways are changed at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
 }
 
-/// A selection by labels, as in other Kubernetes resources.
+/// A label selector, as in other Kubernetes resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::selector()))]
 pub struct GatewaySelector {
-    /// Labels that a gateway must carry, each with this value.
+    /// Labels that a gateway must have, each with this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend(
         "maxProperties" = 32,
@@ -93,7 +93,7 @@ pub struct GatewaySelector {
         "x-kubernetes-validations" = rules::label_keys()
     ))]
     pub match_labels: Option<BTreeMap<String, String>>,
-    /// Further requirements, all of which must hold.
+    /// Further requirements, all of which must be met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub match_expressions: Option<Vec<Requirement>>,
@@ -141,34 +141,34 @@ impl From<&GatewaySelector> for LabelSelector {
     }
 }
 
-/// How far a policy has got.
+/// The observed state of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenPolicyStatus {
-    /// Generation of the spec that this status speaks of; -1 until the first look.
+    /// Generation of the spec observed by the controller; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and beside it Reconciling or Stalled; Suspended and Risky inform.
+    /// Ready, with Reconciling or Stalled while it is not; Suspended and Risky are informational.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// The lifetime wanted, in seconds: "28800", or "600-43200" for a range.
+    /// The required lifetime, in seconds: "28800", or "600-43200" for a range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// How many gateways are in which state; each selected one is in exactly one.
+    /// Number of gateways by state; each selected gateway is in exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateways: Option<GatewayCounts>,
-    /// How far the present target has been rolled out.
+    /// Progress of the rollout of the current target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
     /// When the next change window opens, while changes wait for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_window: Option<Time>,
-    /// The gateways that failed, sorted by name, twenty at most.
+    /// The gateways that failed, sorted by name, at most twenty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub failures: Vec<Failure>,
-    /// Value of the annotation tenure.dev/reconcile-requested-at that was last carried out.
+    /// Value of the annotation tenure.dev/reconcile-requested-at that was last handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 }
@@ -177,21 +177,21 @@ pub struct TokenPolicyStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayCounts {
-    /// All that the selector selects.
+    /// All that the selector matches.
     pub matched: i64,
-    /// Proven to have the lifetime that this policy wants.
+    /// Verified to have the lifetime required by this policy.
     pub in_sync: i64,
-    /// Not there yet.
+    /// Not yet changed or verified.
     pub pending: i64,
-    /// Seen with another lifetime than wanted.
+    /// Observed with another lifetime than required.
     pub drifted: i64,
     /// Could not be read or changed.
     pub failed: i64,
-    /// Obey another policy.
+    /// Governed by another policy.
     pub overridden: i64,
     /// Suspended themselves.
     pub suspended: i64,
-    /// In sync of those not overridden, such as "38/40".
+    /// Number in sync out of those not overridden, such as "38/40".
     pub summary: String,
 }
 

@@ -39,25 +39,25 @@ pub struct X2GatewaySpec {
     pub connection: Connection,
 }
 
-/// What was last seen of an appliance.
+/// The observed state of an appliance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct X2GatewayStatus {
-    /// Generation of the spec that this status speaks of; -1 until the first look.
+    /// Generation of the spec observed by the controller; -1 until the first reconcile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and beside it Reconciling or Stalled; Suspended and Insecure inform.
+    /// Ready, with Reconciling or Stalled while it is not; Suspended and Insecure are informational.
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// Where the values below were read. When it changes they are dropped.
+    /// The URL that the values below were read from. They are dropped when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_url: Option<String>,
     /// Token lifetime last read from the appliance, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub timeout_seconds: Option<u32>,
-    /// Token lifetime that the policy in force wants, in seconds. Absent when none does, or when the value is within the
+    /// Token lifetime required by the policy in force, in seconds. Absent if there is none, or if the value is within the
     /// policy's range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
@@ -65,44 +65,44 @@ pub struct X2GatewayStatus {
     /// Name of the `TokenPolicy` in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Lifetime of the last fresh token (its exp - nbf), in seconds: the proof that the setting is in effect.
+    /// Lifetime of the last newly issued token (its exp - nbf), in seconds: the proof that the setting is in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub proven_timeout_seconds: Option<u32>,
-    /// When a fresh token last proved its lifetime.
+    /// When a newly issued token last verified the lifetime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_proven_time: Option<Time>,
     /// Value found before the operator's first write, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub original_timeout_seconds: Option<u32>,
-    /// A change begun, and not yet proven and recorded.
+    /// A change that has begun and is not yet verified and recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
-    /// Logins that were refused and are not repeated while the Secret stays as it was.
+    /// Refused logins, which are not repeated until the Secret changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub refused_login: Vec<RefusedLogin>,
     /// When the appliance was last read; refreshed at most once an hour unless something else is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_checked_time: Option<Time>,
-    /// Value of the annotation tenure.dev/reconcile-requested-at that was last carried out.
+    /// Value of the annotation tenure.dev/reconcile-requested-at that was last handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// What the operator changed, newest first, ten at most.
+    /// Changes made by the operator, newest first, at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub history: Vec<Change>,
 }
 
-/// A change of an appliance's setting that was begun.
+/// A change of an appliance's setting that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pending {
-    /// The value to be set, in seconds.
+    /// The value to set, in seconds.
     #[schemars(with = "i64")]
     pub to: u32,
-    /// When it was begun.
+    /// When it began.
     pub since: Time,
 }
 
@@ -112,16 +112,16 @@ pub struct Pending {
 pub struct Change {
     /// When the change was recorded.
     pub time: Time,
-    /// Value before, in seconds; absent when it was never read.
+    /// Value before, in seconds; absent if it was never read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub from: Option<u32>,
     /// Value after, in seconds.
     #[schemars(with = "i64")]
     pub to: u32,
-    /// The policy that wanted it.
+    /// The policy that required it.
     pub policy: String,
-    /// Policy: the policy asked for another value than before. Drift: somebody else had changed it. Restore: the policy
-    /// is gone, or the gateway has left it.
+    /// Policy: the required value had changed. Drift: something else had changed the remote value. Restore: the policy
+    /// was deleted, or no longer selects the gateway.
     pub cause: super::Cause,
 }

@@ -216,6 +216,6 @@ fn a_pod_has_the_time_that_the_operator_needs_to_end() {
         serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
     assert!(schema["properties"][place]["minimum"].as_u64().unwrap() > needed);
     let documented = documented().into_iter().find(|value| value.path == place).unwrap();
-    assert!(documented.description.contains(&format!("needs {needed} at the most")), "{needed}");
+    assert!(documented.description.contains(&format!("needs at most {needed}")), "{needed}");
     assert!(documented.default.as_u64().unwrap() > needed);
 }

@@ -22,17 +22,17 @@ async fn the_notes_say_what_to_do_next() {
         (json!({"image": {}}), vec!["WARNING: image.repository is `tenure`"], vec![]),
         (
             json!({"rbac": {"scope": "namespaces", "namespaces": ["a", "b"]}}),
-            vec!["works in a, b only", "kubectl --namespace a apply"],
+            vec!["manages a, b only", "kubectl --namespace a apply"],
             vec!["WARNING"],
         ),
         (
             json!({"operator": {"selector": "site=berlin, team == net"}}),
-            vec!["only on resources that `site=berlin, team == net` selects"],
+            vec!["only manages resources that match `site=berlin, team == net`"],
             vec!["WARNING", "Give both the labels"],
         ),
         (
             json!({"operator": {"selector": "site in (berlin, madrid)"}}),
-            vec!["Give both the labels that `site in (berlin, madrid)` selects"],
+            vec!["Give both the labels that match `site in (berlin, madrid)`"],
             vec!["WARNING", "labels:"],
         ),
         (json!({"crds": {"enabled": false}}), vec!["leaves the CRDs to another one"], vec!["WARNING"]),

@@ -191,9 +191,9 @@ async fn a_wrong_command_line_says_what_is_wrong() {
     // What is empty is a script's unset variable, and does not mean everything.
     for verb in ["run", "release-finalizers"] {
         for (arguments, says) in [
-            (["--namespaces", ""], "must be names of namespaces"),
-            (["--namespaces", "a,,b"], "must be names of namespaces"),
-            (["--namespaces", "Site"], "must be names of namespaces"),
+            (["--namespaces", ""], "must be namespace names"),
+            (["--namespaces", "a,,b"], "must be namespace names"),
+            (["--namespaces", "Site"], "must be namespace names"),
             (["--selector", ""], "a value is required for '--selector"),
             (["--namespaces", "a, b"], "set KUBECONFIG"),
         ] {

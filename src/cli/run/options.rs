@@ -1,4 +1,4 @@
-//! What `tenure run` can be told.
+//! The options of `tenure run`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::engine::schedule;
 use crate::telemetry::{Format, Level};
 use crate::vendor::address::Cidr;
 
-/// Options of `tenure run`. Each can be given as an environment variable, too: `--log-level` as `TENURE_LOG_LEVEL`.
+/// Options of `tenure run`. Each can also be set by an environment variable: `--log-level` by `TENURE_LOG_LEVEL`.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 pub(in crate::cli) struct Options {
@@ -20,25 +20,26 @@ pub(in crate::cli) struct Options {
     pub(super) listen: SocketAddr,
     #[command(flatten)]
     pub(super) scope: scope::Selection,
-    /// Exchanges with remote systems that move at once.
+    /// Maximum number of concurrent requests to remote systems.
     #[arg(long, env = "TENURE_CONCURRENCY", default_value_t = 64)]
     pub(super) concurrency: u16,
     /// Format of log lines [default: text on a terminal, json otherwise]
     #[arg(long, env = "TENURE_LOG_FORMAT")]
     pub(super) log_format: Option<Format>,
-    /// How much is logged.
+    /// Log level.
     #[arg(long, env = "TENURE_LOG_LEVEL", default_value = "info")]
     pub(super) log_level: Level,
-    /// Blocks of addresses that may be dialled although they are special, such as 127.0.0.0/8; separated by commas.
+    /// Address ranges to allow even if they are loopback, link-local, multicast or cloud metadata addresses, such as
+    /// 127.0.0.0/8; separated by commas.
     #[arg(long, env = "TENURE_ALLOW_CIDR", value_delimiter = ',')]
     pub(super) allow_cidr: Vec<Cidr>,
-    /// Blocks of addresses that are never dialled; separated by commas.
+    /// Address ranges to deny; separated by commas.
     #[arg(long, env = "TENURE_DENY_CIDR", value_delimiter = ',')]
     pub(super) deny_cidr: Vec<Cidr>,
     /// Refuse tls.insecureSkipVerify.
     #[arg(long, env = "TENURE_FORBID_INSECURE_TLS")]
     pub(super) forbid_insecure_tls: bool,
-    /// Refuse http://, whatever allowPlaintext says.
+    /// Refuse http://, even if allowPlaintext is set.
     #[arg(long, env = "TENURE_FORBID_PLAINTEXT")]
     pub(super) forbid_plaintext: bool,
     /// Refuse Secrets without the annotation tenure.dev/allowed-origins.
@@ -47,29 +48,29 @@ pub(in crate::cli) struct Options {
     /// Try a refused password again after this time, such as 24h [default: never]
     #[arg(long, env = "TENURE_RETRY_REFUSED_LOGINS_AFTER", value_parser = duration)]
     pub(super) retry_refused_logins_after: Option<Duration>,
-    /// Shortest token lifetime that policies may ask for, in seconds.
+    /// Shortest token lifetime that policies may require, in seconds.
     #[arg(long, env = "TENURE_MIN_TIMEOUT", default_value_t = X2_SHORTEST)]
     pub(super) min_timeout: u32,
-    /// Longest token lifetime that policies may ask for, in seconds.
+    /// Longest token lifetime that policies may require, in seconds.
     #[arg(long, env = "TENURE_MAX_TIMEOUT", default_value_t = X2_LONGEST)]
     pub(super) max_timeout: u32,
-    /// Work only while holding a lease, so that of several replicas one works and the others stand by [default: true in a
-    /// Pod, false with a kubeconfig]
+    /// Work only while holding a lease, so that one of several replicas is active and the others are on standby [default:
+    /// true in a Pod, false with a kubeconfig]
     #[arg(long, env = "TENURE_LEADER_ELECT", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) leader_elect: Option<bool>,
-    /// Name of the Lease. Each release that works on other resources has one of its own.
+    /// Name of the Lease. Use a different name for each release that manages different resources.
     #[arg(long, env = "TENURE_LEASE_NAME", default_value = "tenure")]
     pub(super) lease_name: String,
-    /// Namespace of the Lease [default: the Pod's, or that of the kubeconfig's context]
+    /// Namespace of the Lease [default: that of the Pod or of the kubeconfig's context]
     #[arg(long, env = "TENURE_LEASE_NAMESPACE")]
     pub(super) lease_namespace: Option<String>,
-    /// Send traces to the OpenTelemetry collector at this base URL, by OTLP over HTTP; without it to that of the variable
+    /// Send traces to the OpenTelemetry collector at this base URL, by OTLP over HTTP; defaults to the variable
     /// `OTEL_EXPORTER_OTLP_ENDPOINT` [default: no traces]
     #[arg(long, env = "TENURE_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<String>,
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
     otel_exporter_otlp_endpoint: Option<String>,
-    /// Export the metric `last_success_timestamp_seconds`, one series an object.
+    /// Export the metric `last_success_timestamp_seconds`, one series per object.
     #[arg(long, env = "TENURE_METRICS_PER_OBJECT")]
     pub(super) metrics_per_object: bool,
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::super::fixture::*;
 use super::{Case, accepts, field, judge, long, refuses, values};
 
-const URL: &str = "must be scheme and host, such as https://10.20.0.11; a port and a path prefix may follow, a user name, a \
-                   query or a fragment may not";
+const URL: &str = "must be a base URL such as https://10.20.0.11; port and path prefix are allowed, user info, query and \
+    fragment are not";
 const PROXY: &str =
     "must be scheme, host and port of a proxy, such as http://proxy.example:3128, without a user name";
 const TIMEOUT: &str =
@@ -14,7 +14,7 @@ const TIMEOUT: &str =
 const NAME: &str = "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'";
 const KEY: &str = "must be a key of the object's data: letters, digits, '-', '_' and '.'";
 const SERVER_NAME: &str =
-    "must be a host name as it stands in the certificate, such as x2.example.net, and no address";
+    "must be a host name from the certificate, such as x2.example.net, not an IP address";
 
 /// The bare minimum of either kind.
 fn bases() -> [Value; 2] {
@@ -205,11 +205,11 @@ async fn tls_takes_one_ca_and_a_host_name() {
                 json!({"tls": {ca: {"name": "a"}, "serverName": "a.example", "insecureSkipVerify": true}}),
             ),
             accepts(json!({"tls": {"caConfigMapRef": {"name": "b"}}})),
-            refuses("tls", "set either caSecretRef or caConfigMapRef, not both", both),
+            refuses("tls", "specify either caSecretRef or caConfigMapRef, not both", both),
             accepts(json!({"tls": {ca: {"name": "a"}}, "proxyUrl": "http://proxy.example:3128"})),
             refuses(
                 "",
-                "set either proxyUrl or tls.serverName, not both",
+                "specify either proxyUrl or tls.serverName, not both",
                 json!({"tls": {"serverName": "a.example"}, "proxyUrl": "http://proxy.example:3128"}),
             ),
         ]);

@@ -89,7 +89,7 @@ async fn server_and_customer_cannot_be_changed() {
     let f = Fixture::new("immutable").await;
     let manifest = customer("fixed", ID, 3600, 86_400);
     f.apply(&manifest).await;
-    let again = "cannot be changed: delete this resource and create another in its place";
+    let again = "is immutable: delete this resource and create another one";
     let other = "ffffffff-0f2c-11ee-be56-0242ac120002";
     let cases = [
         accepts(json!({"accessTokenTtlSeconds": 60})),
@@ -98,8 +98,8 @@ async fn server_and_customer_cannot_be_changed() {
     ];
     judge(&f, &manifest, cases).await;
     let refusal = f.refusal(&with(manifest.clone(), json!({"spec": {"customerId": other}}))).await;
-    assert!(refusal.contains("customerId cannot be changed"), "{refusal}");
+    assert!(refusal.contains("customerId is immutable"), "{refusal}");
     let refusal = f.refusal(&with(manifest, json!({"spec": {"serverRef": {"name": "other"}}}))).await;
-    assert!(refusal.contains("serverRef cannot be changed"), "{refusal}");
+    assert!(refusal.contains("serverRef is immutable"), "{refusal}");
     f.finish().await;
 }

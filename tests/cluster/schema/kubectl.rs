@@ -69,10 +69,10 @@ async fn explain_tells_what_a_field_is_for() {
         ("x2", "<Object>", "One Profitap X2 appliance"),
         ("x2.spec.url", "<string>", "scheme and host, such as https://10.20.0.11"),
         ("x2.spec.tls.serverName", "<string>", "SNI"),
-        ("x2.status.provenTimeoutSeconds", "<integer>", "fresh token"),
-        ("tp.spec.gatewaySelector", "<Object>", "{} selects every one"),
+        ("x2.status.provenTimeoutSeconds", "<integer>", "newly issued token"),
+        ("tp.spec.gatewaySelector", "<Object>", "{} selects all of them"),
         ("tp.spec.mode", "<string>", "Observe only reports"),
-        ("kona.spec.limits.maxConcurrent", "<integer>", "Requests under way at once, 1 to 256"),
+        ("kona.spec.limits.maxConcurrent", "<integer>", "Maximum concurrent requests, 1 to 256"),
         ("ctt.spec.customerId", "<string>", "lower-case UUID"),
         ("ctt.status.original", "<map[string]string>", "first write"),
     ] {

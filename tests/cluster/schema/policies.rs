@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::fixture::*;
 use super::{Case, accepts, field, judge, long, refuses, values};
 
-const EXACT_OR_RANGE: &str = "set either timeoutSeconds (exactly this lifetime), or minTimeoutSeconds, maxTimeoutSeconds or both (a range)";
+const EXACT_OR_RANGE: &str = "specify either timeoutSeconds (exactly this lifetime), or minTimeoutSeconds, maxTimeoutSeconds or both (a range)";
 const INTERVAL: &str =
     "must be a duration between 30s and 24h in hours, minutes and seconds, such as 10m or 1h30m";
 const LABEL_KEY: &str = "must be a label's key, such as site or example.net/site";

@@ -6,10 +6,9 @@ use super::super::fixture::*;
 use super::{accepts, field, judge, long, refuses};
 
 const AT_LEAST_ONE: &str =
-    "must be a number of gateways from 1, such as 10, or a percentage from 1%, such as 10%";
+    "must be a number of gateways (at least 1), such as 10, or a percentage (at least 1%), such as 10%";
 const NUMBER_OR_PERCENT: &str = "must be a number of gateways, such as 3, or a percentage, such as 5%";
-const ONE_CANARY: &str =
-    "set either count (the first gateways by name) or selector (gateways by their labels)";
+const ONE_CANARY: &str = "specify either count (the first gateways by name) or selector (gateways by label)";
 const SOAK: &str =
     "must be a duration between 0s and 168h in hours, minutes and seconds, such as 10m or 1h30m";
 

@@ -10,7 +10,7 @@ const SCHEDULE: &str = "must be the five fields of a cron schedule – minute, h
     single spaces between them, such as 0 22 * * SAT or";
 const DURATION: &str =
     "must be a duration between 1m and 168h in hours, minutes and seconds, such as 4h or 1h30m";
-const TIME_ZONE: &str = "must be the name of a time zone in the IANA database, such as Europe/Berlin or UTC";
+const TIME_ZONE: &str = "must be a time zone name from the IANA database, such as Europe/Berlin or UTC";
 
 fn window() -> Value {
     json!({"schedule": "0 22 * * 6", "duration": "4h"})
