@@ -109,7 +109,7 @@ impl Api {
         self.state().version
     }
 
-    /// What was changed since this was last asked.
+    /// What was changed since this was last asked; of leases only who has them.
     pub fn drain_writes(&self) -> Vec<Write> {
         std::mem::take(&mut self.state().writes)
     }

@@ -17,8 +17,11 @@ pub const SERVERS_OWN: [&str; 9] = [
     "managedFields",
     "resourceVersion",
 ];
-/// Sets a field as it is in another object, or removes it.
+/// Sets a field as it is in another object, or removes it. Mostly it is the same, and to compare is faster than to copy.
 pub fn keep(object: &mut Value, from: &Value, field: &str) {
+    if object.get(field) == from.get(field) {
+        return;
+    }
     match from.get(field).filter(|value| !value.is_null()) {
         Some(value) => object[field] = value.clone(),
         None => drop(object.as_object_mut().and_then(|fields| fields.remove(field))),
@@ -38,33 +41,39 @@ pub fn bump_generation(object: &mut Value) {
     object["metadata"]["generation"] = json!(generation + 1);
 }
 
-/// Notes who has written. Which fields those are is told only as far as their first name.
+/// Notes who has written, on custom resources: nobody asks it of others. Which fields those are is told only as far as their
+/// first name.
 pub fn note_manager(origin: &Origin, object: &mut Value, spec: bool) {
-    let part = if origin.target.status {
-        "f:status"
-    } else if spec {
-        "f:spec"
-    } else {
-        "f:metadata"
+    let Origin { target, manager, .. } = origin;
+    let resource = target.kind.resource();
+    if resource.schema.is_none() {
+        return;
+    }
+    let part = match (target.status, spec) {
+        (true, _) => "f:status",
+        (false, true) => "f:spec",
+        (false, false) => "f:metadata",
     };
+    let entries = &mut object["metadata"]["managedFields"];
+    if entries.is_null() {
+        *entries = json!([]);
+    }
+    let Some(entries) = entries.as_array_mut() else { return };
+    let own =
+        |entry: &Value| entry["manager"] == **manager && entry["subresource"].is_string() == target.status;
+    if let Some(entry) = entries.iter_mut().find(|entry| own(entry)) {
+        entry["time"] = json!(second(origin.time));
+        entry["fieldsV1"][part] = json!({});
+        return;
+    }
     let mut entry = json!({
-        "manager": origin.manager, "operation": "Update", "apiVersion": origin.target.kind.resource().api_version,
+        "manager": manager, "operation": "Update", "apiVersion": resource.api_version,
         "time": second(origin.time), "fieldsType": "FieldsV1", "fieldsV1": {part: {}},
     });
-    if origin.target.status {
+    if target.status {
         entry["subresource"] = json!("status");
     }
-    let mut entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    let own =
-        |other: &Value| other["manager"] == entry["manager"] && other["subresource"] == entry["subresource"];
-    match entries.iter_mut().find(|other| own(other)) {
-        Some(other) => {
-            other["time"] = entry["time"].take();
-            other["fieldsV1"][part] = json!({});
-        }
-        None => entries.push(entry),
-    }
-    object["metadata"]["managedFields"] = Value::Array(entries);
+    entries.push(entry);
 }
 
 pub fn second(time: Timestamp) -> String {

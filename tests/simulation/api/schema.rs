@@ -59,25 +59,33 @@ impl Schema {
         }
     }
 
-    /// Removes what the schema does not know and adds what it sets by default. Of a whole object, metadata stays as it is.
-    pub fn complete(&self, object: &mut Value) {
+    /// Removes what the schema does not know and adds what it sets by default. Of a whole object, metadata stays as it is, and so
+    /// does what has not changed.
+    pub fn complete(&self, object: &mut Value, old: Option<&Value>) {
         let Some(fields) = object.as_object_mut() else { return };
         fields.retain(|name, _| {
             matches!(name.as_str(), "apiVersion" | "kind" | "metadata") || self.properties.contains_key(name)
         });
-        self.complete_fields(fields);
+        for (name, schema) in &self.properties {
+            let known = old.and_then(|old| old.get(name));
+            if known.is_none() || fields.get(name) != known {
+                schema.complete_field(name, fields);
+            }
+        }
     }
 
     fn complete_fields(&self, fields: &mut Map<String, Value>) {
-        for (name, schema) in &self.properties {
-            if let Some(default) = &schema.default
-                && fields.get(name).is_none_or(Value::is_null)
-            {
-                fields.insert(name.clone(), default.clone());
-            }
-            if let Some(value) = fields.get_mut(name) {
-                schema.complete_value(value);
-            }
+        self.properties.iter().for_each(|(name, schema)| schema.complete_field(name, fields));
+    }
+
+    fn complete_field(&self, name: &str, fields: &mut Map<String, Value>) {
+        if let Some(default) = &self.default
+            && fields.get(name).is_none_or(Value::is_null)
+        {
+            fields.insert(name.to_owned(), default.clone());
+        }
+        if let Some(value) = fields.get_mut(name) {
+            self.complete_value(value);
         }
     }
 

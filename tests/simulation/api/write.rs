@@ -55,7 +55,7 @@ impl State {
             object["metadata"]["generation"] = json!(1);
             object.as_object_mut().map(|fields| fields.remove("status"));
         }
-        prepare(origin.target.kind, &mut object);
+        prepare(origin.target.kind, &mut object, None);
         validate(origin.target.kind, &key.1, &object, None, check)?;
         let spec = !object["spec"].is_null();
         note_manager(origin, &mut object, spec);
@@ -158,7 +158,7 @@ impl State {
         let resource = kind.resource();
         is_current(resource, &key.1, old, &new)?;
         let mut next = merged(origin, old, new);
-        prepare(kind, &mut next);
+        prepare(kind, &mut next, Some(&old.value));
         if next == old.value {
             return Ok(Arc::clone(old));
         }
@@ -287,9 +287,8 @@ fn is_current(resource: &Resource, name: &str, old: &Stored, new: &Value) -> Res
 fn merged(origin: &Origin, old: &Stored, mut new: Value) -> Value {
     let has_status = origin.target.kind.resource().schema.is_some();
     if origin.target.status {
-        let mut next = old.value.clone();
-        keep(&mut next, &new, "status");
-        return next;
+        ["apiVersion", "kind", "metadata", "spec"].iter().for_each(|field| keep(&mut new, &old.value, field));
+        return new;
     }
     if has_status {
         keep(&mut new, &old.value, "status");
@@ -300,7 +299,7 @@ fn merged(origin: &Origin, old: &Stored, mut new: Value) -> Value {
 }
 
 /// What the server makes of an object before it compares or keeps it.
-fn prepare(kind: Kind, object: &mut Value) {
+fn prepare(kind: Kind, object: &mut Value, old: Option<&Value>) {
     if let Some(meta) = object["metadata"].as_object_mut() {
         for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
             let empty = meta.get(field).is_some_and(|value| {
@@ -314,7 +313,7 @@ fn prepare(kind: Kind, object: &mut Value) {
         }
     }
     if let Some(schema) = &kind.resource().schema {
-        schema.complete(object);
+        schema.complete(object, old);
     }
     if kind == Kind::Namespace && object["status"].is_null() {
         object["spec"]["finalizers"] = json!(["kubernetes"]);
