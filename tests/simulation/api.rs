@@ -1,5 +1,5 @@
 //! A Kubernetes API server in memory, for virtual time: what the operator asks for, and what its users and tests do, answered
-//! as kube-apiserver 1.36 answers. `conformance.rs` runs one script against this one and the real one.
+//! as kube-apiserver 1.36 answers. `conformance.rs` runs the same cases against this one and the real one.
 //!
 //! ```ignore
 //! let api = Api::new(seed, clock);                   // shared by all replicas, and survives their runtimes
@@ -9,11 +9,11 @@
 //!     _ => Verdict::PASS,
 //! });
 //! runtime.block_on(async { operate(api.client("replica-1")).await });
-//! for write in api.drain_writes() { … }              // what was changed, by whom, and how
+//! for write in api.drain_writes() { … }              // what has changed, which client did it, and how
 //! ```
 //!
 //! - [`Api::client`] is called within the runtime that uses the client. `Api` itself is free of runtimes; delays and the ends
-//!   of watches are in the time of the runtime that waits for them, and what a watch is told comes at once, across runtimes.
+//!   of watches are in the time of the runtime that waits for them, and the events of a watch arrive at once, across runtimes.
 //! - [`Api::create`], [`merge`](Api::merge), [`edit`](Api::edit), [`delete`](Api::delete) and so on act for a user, at once
 //!   and without being judged. [`Api::set_judge`]'s callback may use them too: a foreign writer in the middle of a request.
 //! - [`Api::hold`] keeps a client's watches of a kind from hearing anything (stale caches), [`Api::break_watches`] ends them,
@@ -134,7 +134,7 @@ impl Api {
         watchers.filter(|watcher| *watcher.client == *client).for_each(|watcher| watcher.end(how));
     }
 
-    /// Forgets all earlier versions of a kind: a watch that goes on from one of them is told 410, and so is a list.
+    /// Forgets all earlier versions of a kind: a watch that resumes from one of them gets a 410, and so does a list.
     pub fn compact(&self, kind: Kind) {
         let mut state = self.state();
         let version = state.version;
@@ -147,7 +147,7 @@ impl Api {
         let mut due: Vec<_> = self.0.late.lock().unwrap().extract_if(.., |(due, _)| *due <= now).collect();
         due.sort_by_key(|(due, _)| *due);
         for (_, request) in due {
-            // There is nobody left to tell.
+            // The client has given up; there is no one to answer.
             let _ = request.apply(self);
         }
     }

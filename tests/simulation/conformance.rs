@@ -1,5 +1,4 @@
-//! One script, run against the in-memory API server and against the real one: what holds for the one holds for the other.
-//! It covers what the operator relies on.
+//! One list of cases, run against the in-memory API server and against the real one. It covers what the operator relies on.
 
 mod deletions;
 mod lists;
@@ -25,10 +24,10 @@ use super::api::{Api, Kind};
 /// Longest wait for what comes at once.
 const SOON: Duration = Duration::from_secs(30);
 
-type Scene = fn(&Stage) -> LocalBoxFuture<'_, ()>;
+type Case = fn(&Server) -> LocalBoxFuture<'_, ()>;
 
-/// The script: each scene has a namespace of its own.
-const SCRIPT: &[(&str, Scene)] = &[
+/// The cases. Each has a namespace of its own.
+const CASES: &[(&str, Case)] = &[
     ("a new object is complete", writes::a_new_object_is_complete),
     ("what does not fit is refused", writes::what_does_not_fit_is_refused),
     ("a write bumps what it changes", writes::a_write_bumps_what_it_changes),
@@ -42,15 +41,15 @@ const SCRIPT: &[(&str, Scene)] = &[
     ("a list has pages", lists::pages),
     ("selectors select", lists::selectors),
     ("metadata can be had alone", lists::metadata_alone),
-    ("a watch tells what changes", watches::tells_what_changes),
-    ("a watch with a selector tells who comes and goes", watches::with_a_selector),
+    ("a watch reports changes", watches::reports_changes),
+    ("a watch with a selector reports what enters and leaves it", watches::with_a_selector),
     ("a watch ends in time, with a bookmark", watches::ends_in_time),
-    ("a watch from too far back is told so", watches::from_too_far_back),
+    ("a watch from too old a version expires", watches::from_too_old_a_version),
     ("a namespace ends", namespaces::ends),
 ];
 
-/// Where a scene plays.
-pub struct Stage {
+/// The API server that a case runs against.
+pub struct Server {
     client: Client,
     namespace: String,
     /// None: on the real API server.
@@ -63,13 +62,13 @@ async fn in_memory() {
     let start: Timestamp = "2026-11-01T08:00:00Z".parse().unwrap();
     let api = Api::new(1, move || start + jiff::SignedDuration::try_from(began.elapsed()).unwrap());
     let mut failed = Vec::new();
-    for (number, (title, scene)) in SCRIPT.iter().enumerate() {
-        let namespace = format!("scene-{number}");
+    for (number, (title, case)) in CASES.iter().enumerate() {
+        let namespace = format!("case-{number}");
         api.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}))
             .unwrap();
-        let stage = Stage { client: api.client("script"), namespace, memory: Some(api.clone()) };
-        let played = plays(&stage, *scene).await;
-        failed.extend(Some(*title).filter(|_| !played));
+        let server = Server { client: api.client("conformance"), namespace, memory: Some(api.clone()) };
+        let holds = passes(&server, *case).await;
+        failed.extend(Some(*title).filter(|_| !holds));
     }
     assert_eq!(failed, Vec::<&str>::new());
 }
@@ -79,23 +78,23 @@ async fn on_the_real_api_server() {
     let plane = control_plane::shared().await.unwrap();
     install_crds(&plane, &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crds")).await.unwrap();
     let mut failed = Vec::new();
-    for (title, scene) in SCRIPT {
-        let namespace = TestNamespace::create(&plane, "scene").await.unwrap();
+    for (title, case) in CASES {
+        let namespace = TestNamespace::create(&plane, "case").await.unwrap();
         let name = namespace.name().to_owned();
-        let stage = Stage { client: namespace.client(), namespace: name, memory: None };
-        let played = plays(&stage, *scene).await;
-        failed.extend(Some(*title).filter(|_| !played));
+        let server = Server { client: namespace.client(), namespace: name, memory: None };
+        let holds = passes(&server, *case).await;
+        failed.extend(Some(*title).filter(|_| !holds));
     }
     assert_eq!(failed, Vec::<&str>::new());
 }
 
-/// Whether a scene ends well: the others are played anyway, so that one run shows all differences.
-async fn plays(stage: &Stage, scene: Scene) -> bool {
-    AssertUnwindSafe(scene(stage)).catch_unwind().await.is_ok()
+/// Whether a case passes. The others run anyway, so that one run shows all differences.
+async fn passes(server: &Server, case: Case) -> bool {
+    AssertUnwindSafe(case(server)).catch_unwind().await.is_ok()
 }
 
-impl Stage {
-    /// The path of a kind in the scene's namespace.
+impl Server {
+    /// The path of a kind in the case's namespace.
     pub fn path(&self, kind: Kind) -> String {
         path_in(kind, &self.namespace)
     }
@@ -153,7 +152,7 @@ impl Stage {
     }
 }
 
-/// What a watch tells.
+/// The events of a watch.
 pub struct Events(Pin<Box<dyn Stream<Item = Value>>>);
 
 impl Events {
@@ -176,7 +175,7 @@ pub fn path_in(kind: Kind, namespace: &str) -> String {
         Kind::ConfigMap => ("api/v1", "configmaps"),
         Kind::Event => ("apis/events.k8s.io/v1", "events"),
         Kind::Lease => ("apis/coordination.k8s.io/v1", "leases"),
-        other => panic!("no scene is about {other:?}"),
+        other => panic!("no case is about {other:?}"),
     };
     format!("/{api}/namespaces/{namespace}/{plural}")
 }

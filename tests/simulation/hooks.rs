@@ -107,7 +107,7 @@ async fn a_request_is_applied_when_it_is_due_even_if_its_client_has_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_else_can_write_in_the_middle_of_a_request() {
+async fn a_foreign_writer_can_write_in_the_middle_of_a_request() {
     let api = server(1);
     let foreign = api.clone();
     api.set_judge(move |request| {

@@ -41,8 +41,8 @@ pub fn bump_generation(object: &mut Value) {
     object["metadata"]["generation"] = json!(generation + 1);
 }
 
-/// Notes who has written, on custom resources: nobody asks it of others. Which fields those are is told only as far as their
-/// first name.
+/// Notes the manager of a write, on custom resources only: the operator reads no others. Of the fields only the first name is
+/// noted.
 pub fn note_manager(origin: &Origin, object: &mut Value, spec: bool) {
     let Origin { target, manager, .. } = origin;
     let resource = target.kind.resource();

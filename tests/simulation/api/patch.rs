@@ -59,7 +59,7 @@ fn lenient(operation: PatchOperation) -> PatchOperation {
     }
 }
 
-/// A test for null holds where there is nothing, if its parent is there.
+/// A test for null passes if there is nothing at its path, but for its parent.
 fn holds_for_nothing(object: &Value, operation: &PatchOperation) -> bool {
     let PatchOperation::Test(test) = operation else { return false };
     let there = |pointer: &Pointer| object.pointer(pointer.as_str()).is_some();

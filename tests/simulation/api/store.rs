@@ -37,7 +37,7 @@ impl Stored {
         Arc::new(Self { value, version, json: OnceLock::new() })
     }
 
-    /// Serialized once, whoever asks.
+    /// Serialized once, at the first request.
     pub fn json(&self) -> Bytes {
         self.json.get_or_init(|| Bytes::from(self.value.to_string())).clone()
     }
@@ -125,7 +125,7 @@ impl Table {
 pub struct State {
     pub version: u64,
     tables: BTreeMap<Kind, Table>,
-    /// Whose watches of which kinds are held back.
+    /// The clients and kinds whose watches are held back.
     pub held: BTreeSet<(Arc<str>, Kind)>,
     pub writes: Vec<Write>,
     seed: u64,
@@ -174,7 +174,7 @@ impl State {
         }
     }
 
-    /// Keeps a new version of an object, or none, and tells who watches it.
+    /// Keeps a new version of an object, or removes it, and notifies its watches.
     pub fn commit(&mut self, origin: &Origin, key: Key, value: Option<Value>) -> Arc<Stored> {
         self.version += 1;
         let version = self.version;
@@ -193,7 +193,7 @@ impl State {
             }
         };
         let change = Change { version, key: key.clone(), before: before.clone(), after: after.clone() };
-        table.watchers.retain(|watcher| watcher.tell(&change));
+        table.watchers.retain(|watcher| watcher.notify(&change));
         table.changes.push_back(change);
         if table.changes.len() > KEPT
             && let Some(oldest) = table.changes.pop_front()

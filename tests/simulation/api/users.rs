@@ -45,7 +45,7 @@ impl Api {
         self.state().patch(&origin, (PatchKind::Merge, patch), &*self.validator())
     }
 
-    /// Merges something into an object's status, as somebody does who should not.
+    /// Merges something into an object's status, as a foreign writer does.
     pub fn merge_status(
         &self,
         kind: Kind,

@@ -1,5 +1,5 @@
-//! Watches: who is told of which change, and the stream that carries it. A stream belongs to no runtime but for its end, so
-//! that a write in one replica's runtime wakes the watch of another's.
+//! Watches: which change is reported to which client, and the stream that carries it. Only the end of a stream depends on a
+//! runtime, so that a write in one replica's runtime wakes the watch of another's.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +27,7 @@ const BOOKMARKS: Duration = Duration::from_mins(1);
 /// The last bookmark comes so long before the end.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// Somebody who watches.
+/// One client's watch.
 #[derive(Debug)]
 pub struct Watcher {
     pub client: Arc<str>,
@@ -37,8 +37,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Tells of a change, if it is about what is watched. False if nobody listens any more.
-    pub fn tell(&self, change: &Change) -> bool {
+    /// Reports a change, if it is about what is watched. False if the watch has ended.
+    pub fn notify(&self, change: &Change) -> bool {
         let Some(feed) = self.feed.upgrade() else { return false };
         if let Some(line) = self.line(change) {
             feed.push(line);
@@ -80,7 +80,7 @@ fn line(event: &str, object: &[u8]) -> Bytes {
     text.into()
 }
 
-/// What is on its way to somebody who watches.
+/// What is on its way to a client.
 #[derive(Debug, Default)]
 struct Feed(Mutex<Inner>);
 

@@ -1,4 +1,4 @@
-//! Writes: what a create, a replace, a patch and a delete do to an object, in the order in which the API server goes about it.
+//! Writes: what a create, a replace, a patch and a delete do to an object, in the API server's order.
 
 use std::sync::Arc;
 
