@@ -23,7 +23,7 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
     /// Whether the stores hold all there is.
     pub filled: Arc<AtomicBool>,
-    /// Whether work has begun.
+    /// Whether work has started.
     pub started: Arc<AtomicBool>,
     /// Whether this replica may work.
     pub fence: Fence,

@@ -1,12 +1,12 @@
-//! Leader election: of several replicas one works, the others stand by with warm caches.
+//! Leader election: one of several replicas is active, the others are on standby with warm caches.
 //!
-//! The protocol is that of Kubernetes' own components: a `Lease` names the holder, who renews it; whoever sees it
-//! unchanged for its duration, by a clock of its own, takes it by a replace that fails where somebody else was faster. The
+//! The protocol is that of Kubernetes' own components: a `Lease` names the holder, who renews it. A standby that
+//! sees it unchanged for its duration, by its own clock, takes it by a replace that fails if another one was faster. The
 //! holder begins nothing and drops everything ([`fence`]) before the others may take it. Standbys watch the lease, so
-//! nobody asks while nothing changes, and one that is handed over is taken at once.
+//! there are no requests while nothing changes, and a lease that is handed over is taken immediately.
 //!
-//! A holder that could not renew in time goes on where it still is the holder once the API server answers again: until then
-//! it neither asks nor writes anything. Where another has taken over, the process ends, for what it knows is of yesterday.
+//! A holder that could not renew in time continues if it still is the holder once the API server answers again: until then
+//! it sends no requests. If another replica has taken over, the process exits, because its state is outdated.
 
 pub mod fence;
 mod record;
@@ -23,13 +23,13 @@ use crate::clock;
 use fence::Term;
 use record::Observed;
 
-/// How long a lease stays with a holder who is not heard of.
+/// How long a lease stays with a holder that does not renew it.
 const LEASE: Duration = Duration::from_secs(15);
 /// How long after its last renewal a holder works. The rest of the lease is for what is on its way to a remote system.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// Time between two renewals, and between two tries.
 const RETRY: Duration = Duration::from_secs(2);
-/// Wait after somebody else was faster.
+/// Wait after another replica was faster.
 const OVERTAKEN: Duration = Duration::from_millis(200);
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ pub struct Candidacy {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// Who we are: no other replica, and no earlier process, has this name.
+    /// Our identity: no other replica, and no earlier process, has this name.
     pub identity: String,
 }
 
@@ -51,13 +51,13 @@ pub struct Election {
     candidacy: Candidacy,
     term: watch::Sender<Term>,
     observed: Option<Observed>,
-    /// Whether the last try failed, so that a failure is told once.
+    /// Whether the last attempt failed, so that a failure is logged once.
     failing: bool,
 }
 
-/// Why a try came to nothing.
+/// Why an attempt failed.
 enum Failure {
-    /// Somebody else was faster.
+    /// Another replica was faster.
     Overtaken,
     /// The API server refused it.
     Refused(u16),
@@ -70,7 +70,7 @@ enum Failure {
 pub struct Superseded;
 
 impl Election {
-    /// Stands for election. Whoever works looks at `term`, which must be over at first.
+    /// A candidate. Work checks `term`, which must be over at first.
     #[must_use]
     pub fn new(client: Client, candidacy: Candidacy, term: watch::Sender<Term>) -> Self {
         let api = Api::namespaced(client, &candidacy.namespace);
@@ -109,7 +109,7 @@ impl Election {
         }
     }
 
-    /// Gives the lease away, so that a standby takes it at once. To be called when nothing is under way any more.
+    /// Hands over the lease, so that a standby takes it immediately. To be called when no work is in progress any more.
     pub async fn hand_over(mut self) {
         self.term.send_replace(Term::OVER);
         match tokio::time::timeout(API_TIMEOUT, self.give_away()).await {
@@ -136,7 +136,7 @@ impl Election {
         false
     }
 
-    /// One try to take the lease. False where somebody else has it.
+    /// One attempt to take the lease. False if another replica has it.
     async fn attempt(&mut self) -> Result<bool, Failure> {
         self.look().await?;
         let identity = &self.candidacy.identity;
@@ -146,7 +146,7 @@ impl Election {
         }
     }
 
-    /// One try to renew the lease. False where it is not ours any more.
+    /// One attempt to renew the lease. False if it is not ours any more.
     async fn renew(&mut self) -> Result<bool, Failure> {
         match self.take().await {
             Err(Failure::Overtaken) => {}
@@ -157,7 +157,7 @@ impl Election {
         match &self.observed {
             Some(one) if !one.is_held_by(&self.candidacy.identity) => Ok(false),
             _ => match self.take().await {
-                // Another look at the next try will tell.
+                // The next attempt reads it again.
                 Err(Failure::Overtaken) => Err(Failure::Silence),
                 other => other.map(|()| true),
             },
@@ -192,7 +192,7 @@ impl Election {
     async fn look(&mut self) -> Result<(), Failure> {
         match bounded(self.api.get_opt(&self.candidacy.name)).await? {
             Some(lease) => self.observe(lease),
-            // Somebody has deleted it; its holder may work on until it would have expired.
+            // It was deleted; its holder may work on until it would have expired.
             None => {
                 let now = clock::uptime();
                 self.observed =
@@ -208,7 +208,7 @@ impl Election {
         }
     }
 
-    /// Waits until the lease looks free: it was given away, or has not been renewed for its duration.
+    /// Waits until the lease appears to be free: it was handed over, or has not been renewed for its duration.
     async fn until_free(&mut self) {
         let Some(observed) = &self.observed else { return };
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.candidacy.name));
@@ -239,7 +239,7 @@ impl Election {
         }
     }
 
-    /// Says once what keeps the lease from being taken or renewed.
+    /// Logs once what keeps the lease from being taken or renewed.
     fn complain(&mut self, failure: &Failure) {
         if std::mem::replace(&mut self.failing, true) {
             return;
@@ -265,12 +265,12 @@ impl Election {
     }
 }
 
-/// Waits for the API server, but not for ever.
+/// Waits for the API server, but not forever.
 async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
     match tokio::time::timeout(API_TIMEOUT, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => Err(match status.code {
-            // Replaced, created or deleted by somebody else.
+            // Replaced, created or deleted by another replica.
             409 => Failure::Overtaken,
             404 if status.details.as_ref().is_none_or(|of| of.kind != "namespaces") => Failure::Overtaken,
             429 | 500.. => Failure::Silence,

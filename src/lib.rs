@@ -1,16 +1,28 @@
 //! Token lifetimes of network equipment as Kubernetes resources.
 //!
-//! Each object takes the same road: what concerns it is gathered, a pure rule decides, the decision is carried out, and
-//! what came of it is reported.
+//! Each object takes the same road: its inputs are gathered, a pure rule decides, the decision is carried out, and the
+//! outcome is reported.
+//!
+//! ```text
+//! watch ──► queue ──► gather ──► decide ──► act ──► report ──► requeue
+//!                     (I/O)      (pure)     (I/O)   (status, events, metrics)
+//!
+//! watch    controller::watch keeps controller::store up to date with the API server
+//! queue    controller::workers runs what is due, one task per object
+//! gather   controller::{references, connection, governance}: Secrets, policies, the remote value
+//! decide   engine::{gateway, customer, rollout}: the next step, or a verdict
+//! act      vendor::{x2, kona}: one request, past the lanes, slots and the lease's fence
+//! report   engine::conditions, controller::{report, events}: what a user sees
+//! ```
 //!
 //! - [`crd`]: the four kinds that users declare.
-//! - [`engine`]: the rules. No I/O, no clock.
+//! - [`engine`]: the rules and the words: every decision, condition and reason. No I/O, no clock.
 //! - [`vendor`]: the remote systems.
 //! - [`controller`]: watches, gathers, acts and reports.
-//! - [`leader`]: which of several replicas works.
+//! - [`leader`]: which of several replicas is active.
 //! - [`cli`]: the commands.
-//! - [`admin`], [`metrics`], [`telemetry`]: what the operator shows of itself.
-//! - [`clock`]: the one place that asks for the time.
+//! - [`admin`], [`metrics`], [`telemetry`]: health, metrics, logs and traces of the operator itself.
+//! - [`clock`]: the one place that reads the time.
 
 pub mod admin;
 pub mod cli;

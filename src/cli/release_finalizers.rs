@@ -26,7 +26,7 @@ use crate::crd::{CustomerTokenTtl, KonaServer, RESTORE, TokenPolicy, X2Gateway};
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Page size of list requests.
 const PAGE: u32 = 500;
-/// Writes under way at once.
+/// Maximum number of concurrent writes.
 const IN_FLIGHT: usize = 8;
 /// Attempts if something else changes finalizers at the same time.
 const TRIES: u32 = 5;
@@ -137,7 +137,7 @@ impl<K> Held for K where
 {
 }
 
-/// Lets go all objects of a kind, and tells how many.
+/// Releases all objects of a kind, and returns how many.
 async fn release<K: Held>(client: &Client, options: &Options) -> anyhow::Result<usize> {
     let kind = K::kind(&());
     let mut released = 0;
@@ -157,8 +157,8 @@ async fn release<K: Held>(client: &Client, options: &Options) -> anyhow::Result<
     bail!("something keeps changing the finalizers of kind {kind}: stop it, and try again")
 }
 
-/// Looks at every object of a kind once: how many were let go, and how many were changed by somebody else meanwhile. None
-/// where there is no such kind.
+/// Processes every object of a kind once: how many were released, and how many were changed concurrently. None if there is
+/// no such kind.
 async fn pass<K: Held>(client: &Client, options: &Options) -> anyhow::Result<Option<(usize, usize)>> {
     let (mut done, mut changed) = (0, 0);
     for scope in options.scope.scopes() {
@@ -193,7 +193,7 @@ enum Outcome {
     Changed,
 }
 
-/// Takes our finalizer off an object. Others have theirs, and none of them may be lost.
+/// Removes our finalizer from an object, and keeps those of others.
 async fn release_one<K: Held>(client: &Client, object: PartialObjectMeta<K>) -> anyhow::Result<Outcome> {
     let Some(index) = object.finalizers().iter().position(|finalizer| finalizer == RESTORE) else {
         return Ok(Outcome::NotHeld);

@@ -1,8 +1,8 @@
 //! The end of namespaces, where the operator's rights are in the namespaces themselves.
 //!
-//! They go with all else in a namespace that is deleted, in no certain order: whoever still has our finalizer then could
-//! never be let go. So nothing waits for us from the moment in which the deletion is asked for, which is five seconds before
-//! its controller takes anything away.
+//! These are deleted together with everything else in a namespace, in no particular order: an object that still has our
+//! finalizer then could never be released. So everything is released as soon as the deletion is requested, which is five
+//! seconds before the namespace controller deletes anything.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ use crate::crd::{CustomerTokenTtl, TokenPolicy, X2Gateway};
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The same where we may not watch a namespace, or where there is none.
 const REFUSED: Duration = Duration::from_mins(1);
-/// A watch that has lasted so long is begun anew at once.
+/// A watch that has lasted this long is restarted immediately.
 const LASTED: Duration = Duration::from_secs(10);
 /// Wait after a finalizer that could not be taken off: our rights may last a few seconds more.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Watches the namespaces of these scopes, each by itself, for ever.
+/// Watches the namespaces of these scopes, each by itself, forever.
 pub async fn watch(context: &Arc<Context>, client: &Client, scopes: &[Scope]) -> Infallible {
     let namespaces = scopes.iter().filter_map(|scope| scope.namespace.as_deref());
     future::join_all(namespaces.map(|namespace| keep_watching(context, client, namespace))).await;
@@ -102,7 +102,7 @@ async fn turn(context: &Arc<Context>, namespace: &str, ends: bool) {
     }
     if ends {
         tracing::warn!(namespace, "the namespace is being deleted: original values are not restored");
-        // A task may be in the middle of a look.
+        // A task may be in the middle of a reconcile.
         tokio::join!(
             let_all_go::<TokenPolicy>(context, namespace),
             let_all_go::<X2Gateway>(context, namespace),
@@ -117,7 +117,7 @@ async fn let_all_go<K: Reconciled>(context: &Arc<Context>, namespace: &str) {
     future::join_all(objects.iter().map(|entry| let_go::<K>(context, entry.meta()))).await;
 }
 
-/// Takes our finalizer off an object whose namespace ends. When to look again.
+/// Removes our finalizer from an object whose namespace is ending. Returns when to try again.
 pub async fn let_go<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Instant {
     match restore::release::<K>(context, meta).await {
         Written::Failed | Written::Forbidden => clock::instant() + RETRY,

@@ -1,4 +1,4 @@
-//! Whether a resource's change windows, or somebody by hand, allow changes now.
+//! Whether a resource's change windows, or the override annotation, allow changes now.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,12 +11,12 @@ use crate::clock;
 use crate::crd::{OVERRIDE_WINDOW_UNTIL, Window};
 use crate::engine::window::{InvalidWindow, Override, State, Windows, override_until};
 
-/// Windows that are kept ready; with more, all are read anew.
+/// Maximum number of cached windows; with more, all are parsed again.
 const KEPT: usize = 1000;
 
 type Read = Result<Windows, InvalidWindow>;
 
-/// Windows as they were read: reading them costs much more than asking them.
+/// Parsed windows: parsing them is much more expensive than querying them.
 #[derive(Debug, Default)]
 pub struct Cache(Mutex<HashMap<Vec<Window>, Read>>);
 
@@ -44,7 +44,7 @@ impl Cache {
 pub struct Closed {
     /// When the next one opens.
     pub next: Timestamp,
-    /// What is wrong with the annotation that should open it by hand.
+    /// What is wrong with the override annotation.
     pub note: Option<&'static str>,
 }
 
@@ -60,7 +60,7 @@ impl Closed {
 /// What keeps changes from being made now, if anything does.
 pub fn closed(context: &Context, windows: &[Window], object: &impl ResourceExt) -> Option<Closed> {
     let now = clock::now().0;
-    // Windows that make no sense are refused with the whole spec, before anybody asks.
+    // Windows that make no sense are refused with the whole spec, before this.
     let State::Closed { next } = context.windows.read(windows).ok()?.state(now) else { return None };
     match override_until(override_annotation(object), now) {
         Override::Until(_) => None,
@@ -69,7 +69,7 @@ pub fn closed(context: &Context, windows: &[Window], object: &impl ResourceExt) 
     }
 }
 
-/// The annotation that opens windows by hand.
+/// The annotation that opens windows manually.
 pub fn override_annotation(object: &impl ResourceExt) -> Option<&str> {
     object.annotations().get(OVERRIDE_WINDOW_UNTIL).map(String::as_str)
 }

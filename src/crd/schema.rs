@@ -22,7 +22,7 @@ fn finish(crd: &mut Value) {
     if let Some(schema) = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
         tidy(schema);
         if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
-            // Nobody may take an object that was never looked at for a good one.
+            // An object that was never reconciled must not appear to be healthy.
             status.insert("default".to_owned(), json!({"observedGeneration": -1}));
             status.insert("description".to_owned(), json!("What the operator last saw and did."));
             as_map_of_conditions(status);

@@ -1,24 +1,24 @@
-//! Write fights: somebody keeps changing a value back that we keep correcting.
+//! Contested values: something keeps overwriting a value that we keep correcting.
 
 use std::time::Duration;
 
 use super::schedule::CONTESTED;
 
-/// Corrections in a row, none found standing at the next check, after which we give way.
+/// Corrections in a row, none of which lasted until the next check, after which a value is contested.
 const PATIENCE: u32 = 5;
 
-/// How a fight over one value stands. Times are monotonic, since any fixed moment.
+/// Whether one value is contested. Times are monotonic, since any fixed moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contest {
     undone: u32,
     last_correction: Option<Duration>,
-    /// Whether no check has looked at the last correction yet.
+    /// Whether no check has followed the last correction yet.
     unchecked: bool,
     contested: bool,
 }
 
 impl Contest {
-    /// The state after a restart, when the status says that a fight is on: the last correction was `ago`.
+    /// The state after a restart, if the status is Contested: the last correction was `ago`.
     #[must_use]
     pub fn resumed(now: Duration, ago: Duration) -> Self {
         Self {
@@ -35,13 +35,13 @@ impl Contest {
         !self.contested || self.last_correction.is_none_or(|last| now.saturating_sub(last) >= CONTESTED)
     }
 
-    /// Whether the value is being fought over.
+    /// Whether the value is contested.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.contested
     }
 
-    /// A check found the wanted value.
+    /// A check found the desired value.
     #[must_use]
     pub fn stood(self, now: Duration) -> Self {
         let held = self.last_correction.is_none_or(|last| now.saturating_sub(last) >= CONTESTED);
@@ -49,7 +49,7 @@ impl Contest {
     }
 
     /// A check found another value than the one proven before. Each correction counts once: a value that stays wrong, as
-    /// it does under a suspended policy, is no fight.
+    /// it does under a suspended policy, is not contested.
     #[must_use]
     pub fn undone(self) -> Self {
         if !self.unchecked {
@@ -59,13 +59,13 @@ impl Contest {
         Self { undone, unchecked: false, contested: self.contested || undone >= PATIENCE, ..self }
     }
 
-    /// A correction is about to be tried.
+    /// A correction is about to be attempted.
     #[must_use]
     pub fn tried(self, now: Duration) -> Self {
         Self { last_correction: Some(now), ..self }
     }
 
-    /// A drifted value was put back.
+    /// A drifted value was corrected.
     #[must_use]
     pub fn corrected(self, now: Duration) -> Self {
         Self { last_correction: Some(now), unchecked: true, ..self }

@@ -1,13 +1,13 @@
-//! Who owns a remote object that several resources declare.
+//! Which of several resources that declare one remote object owns it.
 
-/// What became of a claimant's one try to get in.
+/// The outcome of a claimant's one attempt to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trial {
     /// Not tried yet.
     Untried,
     /// Logged in (and found the object).
     GotIn,
-    /// The other side did not answer: says nothing about who owns it.
+    /// The remote side did not answer: ownership is unaffected.
     NoAnswer,
     /// Credential refused or missing.
     Refused,
@@ -18,29 +18,29 @@ pub enum Trial {
 pub struct Claimant<Id> {
     /// Sorts first by age, then by namespace and name.
     pub id: Id,
-    /// Paused claimants own nothing.
+    /// Suspended claimants own nothing.
     pub suspended: bool,
-    /// How its try went.
+    /// The outcome of its attempt.
     pub trial: Trial,
 }
 
-/// Where a claimant stands.
+/// The standing of a claimant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It alone may write.
     Owner,
     /// Another one owns the object.
     Loser,
-    /// It may not write yet; its try is outstanding, or was refused.
+    /// It may not write yet; its attempt is outstanding, or was refused.
     TryNow,
-    /// This one may not write: others' tries are outstanding, or it is paused.
+    /// It may not write: attempts of others are outstanding, or it is suspended.
     Undecided,
 }
 
-/// Where `me` stands among all `claimants` of one remote object, itself included.
+/// The standing of `me` among all `claimants` of one remote object, itself included.
 ///
-/// The oldest that got in owns it. A younger claimant is tried once all the same, so that it can report what is wrong
-/// with its own credential. The order of the slice does not matter.
+/// The oldest that could log in owns it. A younger claimant is still tried once, so that it can report what is wrong with
+/// its own credential. The order of the slice does not matter.
 pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
     let mut rivals: Vec<_> = claimants.iter().filter(|c| !c.suspended || c.id == *me).collect();
     rivals.sort_by(|a, b| a.id.cmp(&b.id));
@@ -53,7 +53,7 @@ pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
     if alone {
         return Standing::Owner;
     }
-    // Who was refused reports that, and may try again with another credential.
+    // A refused claimant reports that, and may try again with another credential.
     if matches!(mine, Trial::Untried | Trial::Refused) {
         return Standing::TryNow;
     }
@@ -65,6 +65,6 @@ pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
             Trial::NoAnswer | Trial::Refused => {}
         }
     }
-    // Nobody got in: each reports its own fault, and none of them can write.
+    // No claimant could log in: each reports its own fault, and none of them can write.
     Standing::Owner
 }

@@ -30,7 +30,7 @@ impl LetGo {
     }
 }
 
-/// Whether an object deleted at a moment is let go now, and why. A namespace that is not known to end does not.
+/// Whether a deleted object is released now, and why. A namespace that is not known to be ending is not ending.
 #[must_use]
 pub fn let_go(deleted: Timestamp, asked: bool, namespace_ends: bool, now: Timestamp) -> Option<LetGo> {
     if asked {

@@ -1,14 +1,14 @@
-//! When an object is looked at next. Randomness comes in as a number in 0..1.
+//! When an object is reconciled next. Randomness is an argument, a number in 0..1.
 
 use std::time::Duration;
 
-/// Longest wait after a failure, and the shortest between two looks at something only a person can repair.
+/// Longest backoff after a failure, and shortest time between two checks of a stalled object.
 pub const CAP: Duration = Duration::from_mins(10);
-/// Wait between two reads of a Secret while a login with it stands refused, or while it is missing.
+/// Time between two reads of a Secret while a login with it is refused, or while it is missing.
 pub const SECRET_POLL: Duration = Duration::from_secs(30);
 /// Time between two reads of a gateway that no policy selects.
 pub const UNMANAGED: Duration = Duration::from_mins(10);
-/// Time between two tries to correct a value that somebody else keeps changing back.
+/// Time between two corrections of a contested value.
 pub const CONTESTED: Duration = Duration::from_hours(1);
 /// First wait after a failure; two more tries then fit into a minute.
 const FIRST: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub fn backoff(failures: u32, random: f64) -> Duration {
     doubled.min(CAP).mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0))
 }
 
-/// The wait until something only a person can repair is looked at again: the longer of the interval and ten minutes,
+/// The wait until a stalled object is checked again: the longer of the interval and ten minutes,
 /// up to a tenth later, so that a fleet spreads out.
 #[must_use]
 pub fn stalled(interval: Duration, random: f64) -> Duration {

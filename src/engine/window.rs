@@ -18,7 +18,7 @@ const SOON: SignedDuration = SignedDuration::from_hours((4 * 365 + 2) * 24);
 const SHORTEST: SignedDuration = SignedDuration::from_mins(1);
 /// Longest time that a window may stay open.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// How far ahead windows can be opened by hand.
+/// How far ahead windows can be opened manually.
 const BY_HAND: SignedDuration = SignedDuration::from_hours(24);
 
 /// The change windows of a resource; with none, changes may be made at any time.
@@ -133,7 +133,7 @@ pub enum Override {
     Unusable(&'static str),
 }
 
-/// Reads the annotation that opens the windows by hand, for a day at most, so that nobody forgets to close them.
+/// Reads the annotation that opens the windows manually, for at most a day, so that they are not left open by mistake.
 #[must_use]
 pub fn override_until(annotation: Option<&str>, now: Timestamp) -> Override {
     let Some(text) = annotation else { return Override::None };

@@ -1,5 +1,5 @@
-//! What keeps a replica from working when it must not: nothing is begun while the process is ending, and whatever speaks
-//! to a remote system or writes to the API server is dropped when the lease has not been renewed in time.
+//! What keeps a replica from working when it must not: nothing begins while the process is shutting down, and
+//! requests to remote systems and writes to the API server are dropped if the lease has not been renewed in time.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use crate::clock;
 /// Until when this process may work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
-    /// For ever: there is no other replica.
+    /// Forever: there is no other replica.
     Endless,
     /// Until this reading of [`clock::uptime`].
     Until(Duration),
@@ -45,7 +45,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// `ending` becomes true when nothing new is to be begun; `term` is prolonged by whoever holds the lease.
+    /// `ending` becomes true when nothing new is to be begun; `term` is extended by the holder of the lease.
     #[must_use]
     pub fn new(ending: watch::Receiver<bool>, term: watch::Receiver<Term>) -> Self {
         Self { ending, term }
@@ -86,7 +86,7 @@ impl Fence {
 
     /// Waits until the lease is ours; at once, as long as it is renewed in time.
     pub async fn opened(&self) {
-        // Fails only where nobody prolongs it any more: then the process is about to end.
+        // Fails only if it is no longer extended: then the process is about to exit.
         if self.term.clone().wait_for(|term| term.is_open()).await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -13,7 +13,7 @@ pub(super) struct Observed {
     at: Duration,
 }
 
-/// A lease that nobody has had before.
+/// A lease that had no holder before.
 pub(super) fn new(name: &str, identity: &str, duration: Duration, now: Timestamp) -> Lease {
     let spec = LeaseSpec { lease_transitions: Some(0), ..LeaseSpec::default() };
     Lease {
@@ -40,7 +40,7 @@ impl Observed {
         self.holder() == Some(identity)
     }
 
-    /// Whether it may be taken: nobody holds it, or its holder was not heard of for the lease's duration.
+    /// Whether it may be taken: it has no holder, or its holder has not renewed it for the lease's duration.
     pub(super) fn is_free(&self, now: Duration) -> bool {
         self.holder().is_none() || self.left(now).is_zero()
     }
@@ -69,7 +69,7 @@ impl Observed {
         Lease { metadata: self.lease.metadata.clone(), spec: Some(spec) }
     }
 
-    /// The same in nobody's name.
+    /// The same without a holder.
     pub(super) fn released(&self, now: Timestamp) -> Lease {
         let spec = LeaseSpec {
             holder_identity: Some(String::new()),

@@ -1,7 +1,7 @@
-//! Traces: what a look asked of remote systems, sent to an OpenTelemetry collector where one is named.
+//! Traces: the requests of a reconcile to remote systems, sent to an OpenTelemetry collector if one is configured.
 //!
 //! A span holds what a metric's labels hold, the object's name, and the path with placeholders; never a URL, a header or a
-//! body. Nothing waits for the collector: what it does not take in time is dropped.
+//! body. Nothing waits for the collector: what it does not accept in time is dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,19 +25,19 @@ const TRACES: &str = "/v1/traces";
 /// Longest wait for the collector when the operator ends: half of what a Pod usually has left by then.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
-/// A look at an object.
+/// A reconcile of an object.
 #[must_use]
 pub fn reconcile(kind: &'static str, namespace: &str, name: &str) -> Span {
     let none = field::Empty;
     tracing::info_span!(parent: None, "reconcile", kind, namespace, name, result = none, asked = none)
 }
 
-/// How a look ended. One at which nothing was due has no result, and is not sent.
+/// The result of a reconcile. One at which nothing was due has no result, and is not sent.
 pub fn reconciled(span: &Span, outcome: Outcome) {
     span.record("result", outcome.as_str());
 }
 
-/// A request to a remote system, as part of the look that it is made for.
+/// A request to a remote system, as part of a reconcile.
 #[must_use]
 pub fn request(
     system: &'static str,
@@ -104,9 +104,9 @@ impl Traces {
             .with_filter(ours)
     }
 
-    /// Sends what is left, if the collector takes it soon.
+    /// Sends what is left, if the collector accepts it soon.
     pub fn flush(self) {
-        // It has been said before that the collector is away.
+        // That the collector is unreachable has been logged before.
         let _ = self.0.shutdown_with_timeout(LAST_FLUSH);
     }
 }
@@ -121,7 +121,7 @@ fn resource() -> Resource {
     if named { resource.build() } else { resource.with_service_name("tenure").build() }
 }
 
-/// Leaves out the looks at which nothing was due, and says once that the collector is away.
+/// Omits reconciles at which nothing was due, and logs once that the collector is unreachable.
 #[derive(Debug)]
 struct Delivery {
     exporter: opentelemetry_otlp::SpanExporter,

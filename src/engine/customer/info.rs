@@ -42,7 +42,7 @@ impl RawObject {
         self.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
     }
 
-    /// Replaces a value where it stands, or appends it.
+    /// Replaces a value in place, or appends it.
     fn set(&mut self, key: &str, value: Box<RawValue>) {
         match self.0.iter_mut().find(|(name, _)| name == key) {
             Some((_, old)) => *old = value,
@@ -107,12 +107,12 @@ pub enum Unusable {
     /// JSON, but not an object.
     #[error("its additionalInfo is not a JSON object, so it cannot hold token lifetimes")]
     NotAnObject,
-    /// A key stands twice.
+    /// A duplicate key.
     #[error("its additionalInfo has a duplicate key, which cannot be preserved")]
     DuplicateKey,
 }
 
-/// JSON text of each of the two keys as it stood before anything was written; a key without an entry was absent.
+/// Original JSON text of each of the two keys; a key without an entry was absent.
 pub type Original = BTreeMap<String, String>;
 
 /// A customer's `additionalInfo`, ready to be merged into.
@@ -139,7 +139,7 @@ impl AdditionalInfo {
         }
     }
 
-    /// The lifetimes as they stand, in seconds; absent where a key is absent or no whole number.
+    /// The current lifetimes, in seconds; absent if a key is absent or not a whole number.
     #[must_use]
     pub fn ttl(&self) -> TtlSeconds {
         let seconds = |key| self.0.get(key).and_then(|value| value.get().parse().ok());

@@ -21,7 +21,7 @@ pub(super) struct Calendar {
     zone: TimeZone,
 }
 
-/// croner holds a byte for each year until 5000, which nobody wants to read.
+/// croner holds a byte for each year until 5000, which is far more than needed.
 impl fmt::Debug for Calendar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}", self.cron, self.zone)
@@ -95,7 +95,7 @@ impl Calendar {
 /// What one field of a schedule may hold.
 struct Field {
     greatest: u16,
-    /// The names of the values, the first of which stands for `named_from`.
+    /// The names of the values, beginning at `named_from`.
     names: &'static [&'static str],
     named_from: u16,
 }
@@ -163,7 +163,7 @@ impl Field {
     }
 }
 
-/// Three digits at the most, without a sign.
+/// At most three digits, without a sign.
 fn number(text: &str) -> Option<u16> {
     let digits = text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()
