@@ -163,7 +163,7 @@ async fn an_original_that_is_not_known_is_not_made_up() {
     let counts = acme.counts();
     delete(&f).await;
     gone(&f).await;
-    assert!(f.event("acme", "RestoreSkipped").await.contains("not known"));
+    assert!(f.event("acme", "RestoreSkipped").await.contains("are unknown"));
     assert_eq!((acme.counts() - counts).total(), 0);
     f.finish().await;
 }

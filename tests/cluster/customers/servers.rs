@@ -42,7 +42,8 @@ async fn no_more_requests_a_second_than_allowed() {
     f.patch("KonaServer", "kona", limits(10, 256)).await;
     crowd(&mut f, &kona, &["kona"], 12).await;
     let entries = kona.requests().entries();
-    assert_eq!(entries.len(), 37);
+    // While the first write finds out the path, others wait: their customers are read again before they are written.
+    assert!((37..37 + 12).contains(&entries.len()), "{}", entries.len());
     // Requests are sent evenly; they may be held up a little on their way.
     for pair in entries.windows(11) {
         assert!(pair[10].at - pair[0].at > Duration::from_millis(800), "{:?}", pair[10].at - pair[0].at);
