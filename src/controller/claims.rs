@@ -1,4 +1,4 @@
-//! Which resources declare the same remote object, across namespaces, and who of them owns it.
+//! Which resources declare the same remote object, across namespaces, and which of them owns it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ pub struct ClaimId {
     pub created: Timestamp,
     /// Namespace and name.
     pub key: Key,
-    /// A resource made anew is another claimant.
+    /// A resource that was created again is another claimant.
     pub uid: String,
 }
 
@@ -23,7 +23,7 @@ pub struct ClaimId {
 struct State {
     /// What a resource claims.
     objects: HashMap<Key, String>,
-    /// Who claims an object.
+    /// The claimants of an object.
     claimants: HashMap<String, Vec<Claimant<ClaimId>>>,
 }
 
@@ -32,7 +32,7 @@ struct State {
 pub struct Claims(Mutex<State>);
 
 impl Claims {
-    /// A resource claims `object`, or nothing any more. Returns the rivals that this concerns.
+    /// A resource claims `object`, or nothing any more. Returns the rivals that are affected.
     pub fn set(&self, id: &ClaimId, object: Option<String>, suspended: bool, got_in: bool) -> Vec<Key> {
         let mut state = self.state();
         let before = state.objects.get(&id.key).cloned();
@@ -58,7 +58,7 @@ impl Claims {
         concerned
     }
 
-    /// Where a resource stands.
+    /// The standing of a resource.
     #[must_use]
     pub fn standing(&self, id: &ClaimId) -> Standing {
         let state = self.state();
@@ -66,13 +66,13 @@ impl Claims {
         claimants.map_or(Standing::Owner, |claimants| standing(claimants, id))
     }
 
-    /// Keeps in mind how a resource's try went. Returns the rivals, where that changes anything for them.
+    /// Records the outcome of a resource's attempt. Returns the rivals, if it affects them.
     pub fn record(&self, id: &ClaimId, trial: Trial) -> Vec<Key> {
         let mut state = self.state();
         let Some(object) = state.objects.get(&id.key).cloned() else { return Vec::new() };
         let Some(claimants) = state.claimants.get_mut(&object) else { return Vec::new() };
         let Some(claimant) = claimants.iter_mut().find(|c| c.id == *id) else { return Vec::new() };
-        // Who once got in does not lose the object because the other side is silent for a while.
+        // An owner does not lose the object because the remote side is silent for a while.
         if claimant.trial == trial || (claimant.trial == Trial::GotIn && trial == Trial::NoAnswer) {
             return Vec::new();
         }

@@ -1,5 +1,5 @@
-//! From a spec's connection to an endpoint: first what can be judged without asking anybody, then the Secrets and
-//! `ConfigMaps` it names.
+//! From a spec's connection to an endpoint: first what can be validated without I/O, then the Secrets and `ConfigMaps` that
+//! it refers to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::vendor::endpoint::{BaseUrl, Endpoint, Transport};
 use crate::vendor::lanes::{Bounds, Lanes};
 use crate::vendor::sessions::SessionKey;
 
-/// What the operator's flags take from tenants.
+/// What the operator's flags forbid to tenants.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "three independent switches of the command line")]
 pub struct Restrictions {
@@ -31,7 +31,7 @@ pub struct Restrictions {
     pub origins_required: bool,
 }
 
-/// A connection that was judged: what it says makes sense and is permitted.
+/// A validated connection: it is well-formed and permitted.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// Where to.
@@ -39,11 +39,11 @@ pub struct Judged {
     proxy: Option<BaseUrl>,
     timeout: Duration,
     tls: Tls,
-    /// What is unprotected about it.
+    /// Why it is insecure, if it is.
     pub insecure: Option<String>,
 }
 
-/// Judges a connection. The rules in order:
+/// Validates a connection. The rules in order:
 ///
 /// 1. URL, proxy and timeout are well-formed; `serverName` and `proxyUrl` exclude each other.
 /// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
@@ -84,7 +84,7 @@ pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judg
 }
 
 impl Judged {
-    /// Reads the CA, if one is named, and makes the endpoint.
+    /// Reads the CA, if one is configured, and makes the endpoint.
     pub async fn endpoint(
         self,
         references: &References,
@@ -111,7 +111,7 @@ impl Judged {
     }
 }
 
-/// Reads user name and password, and makes sure that they may be sent to an endpoint.
+/// Reads user name and password, and checks that they may be sent to an endpoint.
 pub async fn credentials(
     context: &Context,
     endpoint: &Endpoint,
@@ -170,7 +170,7 @@ fn is_ca(pem: &str) -> bool {
     certificates.peek().is_some() && certificates.all(|der| der.is_ok_and(|der| roots.add(der).is_ok()))
 }
 
-/// User name and password of an endpoint: read now where a login with them is due, since they may have been corrected after
+/// User name and password of an endpoint: read now if a login with them is due, since they may have been corrected after
 /// they were last read.
 pub async fn login(
     context: &Context,

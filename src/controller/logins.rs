@@ -28,13 +28,13 @@ fn account(meta: &ObjectMeta, reference: &CredentialsRef) -> Account {
     }
 }
 
-/// The system that a connection leads to, unless it is paused or makes no sense.
+/// The system that a connection leads to, unless it is suspended or invalid.
 fn system(connection: &Connection) -> Option<String> {
     let url = BaseUrl::parse(&connection.url).ok().filter(|_| !connection.suspend);
     url.map(|url| url.to_string())
 }
 
-/// Whether a reason says that the user was let in.
+/// Whether a reason means that the login succeeded.
 fn is_inside(reason: Option<Reason>) -> bool {
     !matches!(reason, None | Some(Reason::AuthenticationFailed | Reason::AdminRoleRequired))
 }

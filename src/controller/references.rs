@@ -1,5 +1,5 @@
 //! Secrets and `ConfigMaps`, read by `get` of the one name (the operator has no right to list or watch them), one read
-//! for all that name them.
+//! for all objects that refer to them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,9 +20,9 @@ use crate::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long what was read serves those who have no reason to read it again.
+/// How long a read value is used if there is no reason to read it again.
 const IN_USE: Duration = Duration::from_mins(1);
-/// Secret types that are somebody else's credentials.
+/// Secret types that are credentials of Kubernetes itself.
 const REFUSED_TYPES: [&str; 4] = [
     "kubernetes.io/service-account-token",
     "kubernetes.io/tls",
@@ -30,22 +30,22 @@ const REFUSED_TYPES: [&str; 4] = [
     "kubernetes.io/dockerconfigjson",
 ];
 
-/// How old what was read may be.
+/// The maximum age of a read value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
     /// In use: a minute.
     InUse,
-    /// A refusal stands, or it was missing: half a minute.
+    /// A login is refused, or it was missing: 30 seconds.
     Polled,
-    /// A login is due, or something has changed: read now, or together with whoever asked a moment ago.
+    /// A login is due, or something has changed: read now, or share a read that was requested a moment ago.
     Now,
-    /// At this moment a token was refused, or a user asked for a look: what was read before it may be what has just been
-    /// corrected, and a wrong password would be tried again.
+    /// A token was refused, or a user requested a reconcile, at this moment: a value read before it may have been corrected
+    /// since, and a wrong password would be tried again.
     Since(Instant),
 }
 
 impl Age {
-    /// What a look needs: somebody asked for it, something has changed, or it waits for a Secret or `ConfigMap`.
+    /// What a reconcile needs: it was requested, something has changed, or it waits for a Secret or `ConfigMap`.
     #[must_use]
     pub fn for_look(asked: bool, changed: bool, polls: bool) -> Self {
         if asked {
@@ -61,11 +61,11 @@ impl Age {
 }
 
 impl Age {
-    /// Whether what was asked for at `read` is new enough for somebody who `came` later.
+    /// Whether a value read at `read` is new enough for a caller that `came` later.
     fn allows(self, read: Instant, came: Instant) -> bool {
         match self {
             Self::InUse => read.elapsed() < IN_USE,
-            // Looks for the sake of a poll come a little early or late.
+            // Polls come a little early or late.
             Self::Polled => read.elapsed() < SECRET_POLL.mul_f64(0.9),
             Self::Now => read + Duration::from_secs(1) >= came,
             Self::Since(moment) => read >= moment,
@@ -76,10 +76,10 @@ impl Age {
 type Read<K> = Option<(Instant, Result<Arc<K>, Missing>)>;
 type Place<K> = Arc<tokio::sync::Mutex<Read<K>>>;
 
-/// Why something is not there to be used.
+/// Why a reference cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// The API server did not answer: nothing can be said of it.
+    /// The API server did not answer: nothing is known about it.
     Silence,
     /// What to report.
     Refused(Verdict),
@@ -99,7 +99,7 @@ enum Missing {
     NoAnswer,
 }
 
-/// Objects of one kind that were read lately.
+/// Recently read objects of one kind.
 #[derive(Debug)]
 struct Cache<K>(Mutex<HashMap<(String, String), Place<K>>>);
 
@@ -136,12 +136,12 @@ where
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Missing::Forbidden),
             _ => Err(Missing::NoAnswer),
         };
-        // Silence says nothing about the object, and is not kept.
+        // A missing answer says nothing about the object, and is not cached.
         *last = Some((asked, found.clone())).filter(|(_, found)| !matches!(found, Err(Missing::NoAnswer)));
         found
     }
 
-    /// Drops what has not been asked for since a while, so that no password stays in memory for longer than needed.
+    /// Drops what has not been used for a while, so that no password stays in memory for longer than needed.
     fn purge(&self) {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|_, place| {
@@ -189,7 +189,7 @@ impl References {
         self.config_maps.purge();
     }
 
-    /// User name and password of a Secret, and the origins that it allows, if it says so.
+    /// User name and password of a Secret, and the origins that it allows, if it limits them.
     pub async fn credentials(
         &self,
         namespace: &str,

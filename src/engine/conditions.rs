@@ -26,6 +26,9 @@ impl Verdict {
     }
 }
 
+/// Longest message of a condition, in bytes.
+const LONGEST_MESSAGE: usize = 1024;
+
 /// Conditions that inform beside Ready, each with its message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
@@ -61,7 +64,7 @@ impl<'a> Entry<'a> {
             type_: kind.as_str().to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
-            message: message.to_owned(),
+            message: capped(message),
             observed_generation: Some(generation),
             last_transition_time: before.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
         }
@@ -116,6 +119,19 @@ pub fn ready(conditions: &[Condition]) -> Option<&Condition> {
 #[must_use]
 pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| is(c, kind))
+}
+
+/// A message of at most 1 KiB: names and servers' words must not fill a status.
+fn capped(message: &str) -> String {
+    if message.len() <= LONGEST_MESSAGE {
+        return message.to_owned();
+    }
+    let mut text = message.to_owned();
+    while text.len() + '…'.len_utf8() > LONGEST_MESSAGE {
+        text.pop();
+    }
+    text.push('…');
+    text
 }
 
 fn is(condition: &Condition, kind: ConditionType) -> bool {

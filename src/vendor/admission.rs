@@ -1,4 +1,4 @@
-//! Leave to log in: the waiting around the rules of [`crate::engine::login`].
+//! Permission to log in: the waiting around the rules of [`crate::engine::login`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use crate::engine::login::{
     Account, Answer, Decision, Holder, Identity, Ledger, Moment, NotTried, Outcome, Pass, Refusal, Seat,
 };
 
-/// So long those who want to log in at about the same time are waited for, before one of them is picked.
+/// How long to wait for logins that are requested at about the same time, before one of them is picked.
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// Gives leave to log in.
+/// Grants logins.
 #[derive(Debug, Default)]
 pub struct Admission(Mutex<State>);
 
@@ -23,16 +23,16 @@ pub struct Admission(Mutex<State>);
 struct State {
     ledger: Ledger,
     waiting: HashMap<u64, oneshot::Sender<Decision>>,
-    /// Objects that are to log in afresh for the sake of others, and whether they have been told.
+    /// Objects that are to log in again for the sake of others, and whether they have been notified.
     called: BTreeSet<Holder>,
     untold: Vec<Holder>,
 }
 
 impl State {
-    /// Lets those go on who wait, as far as that is possible now.
+    /// Admits those that wait, as far as that is possible now.
     fn decide(&mut self, account: &Account) {
         for (id, decision) in self.ledger.decide(account, moment(), &mut clock::random) {
-            // Nobody listens any more: that has been, or will be, reported by the one who left.
+            // The waiting task is gone: dropping it reports that.
             let _ = self.waiting.remove(&id).map(|waiter| waiter.send(decision));
         }
     }
@@ -50,7 +50,7 @@ fn moment() -> Moment {
     Moment { wall: clock::now().0, uptime: clock::uptime() }
 }
 
-/// Leave to log in once.
+/// Permission to log in once.
 #[derive(Debug)]
 pub struct Ticket<'a> {
     admission: &'a Admission,
@@ -63,7 +63,7 @@ pub struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
-    /// Notes what came of the login.
+    /// Records the outcome of the login.
     pub fn ended(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -79,13 +79,13 @@ impl Drop for Ticket<'_> {
 }
 
 impl Admission {
-    /// `forget_after` is for those who want a refused password tried again with time; by default it never is.
+    /// `forget_after` is the time after which a refused password is tried again; by default it never is.
     #[must_use]
     pub fn new(forget_after: Option<Duration>) -> Self {
         Self(Mutex::new(State { ledger: Ledger::new(forget_after), ..State::default() }))
     }
 
-    /// Waits for leave to log in at a system, by its effective URL.
+    /// Waits for permission to log in at a system, by its effective URL.
     pub async fn enter(&self, credentials: &Credentials, system: &str) -> Result<Ticket<'_>, NotTried> {
         let who = &credentials.identity;
         let (mut ticket, decided) = {
@@ -114,7 +114,7 @@ impl Admission {
                 Ok(ticket)
             }
             Ok(Err(why)) => Err(refused(&mut self.state(), who, why)),
-            // Cannot be: who waits is in the list until it is decided on.
+            // Cannot happen: a waiting login is in the list until it is decided.
             Err(_) => Err(NotTried::Unanswered),
         }
     }
@@ -133,7 +133,7 @@ impl Admission {
         state.ledger.observe(holder, seat);
     }
 
-    /// A person asks for another try.
+    /// A person requests another attempt.
     pub fn requested(&self, credentials: &Credentials, system: &str) {
         let Credentials { identity, fingerprint, .. } = credentials;
         let mut state = self.state();
@@ -152,25 +152,25 @@ impl Admission {
         self.state().ledger.refusal(who, system)
     }
 
-    /// Objects that are to be woken, since they are called upon to log in afresh.
+    /// Objects to wake, because they are to log in again.
     #[must_use]
     pub fn take_untold(&self) -> Vec<Holder> {
         std::mem::take(&mut self.state().untold)
     }
 
-    /// Whether an object is called upon to log in afresh.
+    /// Whether an object is to log in again.
     #[must_use]
     pub fn calls(&self, holder: &Holder) -> bool {
         self.state().called.contains(holder)
     }
 
-    /// The same; the object obeys.
+    /// The same; takes the request.
     #[must_use]
     pub fn take_call(&self, holder: &Holder) -> bool {
         self.state().called.remove(holder)
     }
 
-    /// Drops what concerns no object any more; to be called now and then.
+    /// Drops what no object uses any more; to be called now and then.
     pub fn purge(&self) {
         self.state().ledger.purge();
     }

@@ -9,7 +9,7 @@ pub use crate::engine::login::{Account, Identity, SecretVersion};
 pub struct Credentials {
     /// Where they come from.
     pub identity: Identity,
-    /// Stands for user name and password: a hash with a key that this process alone has.
+    /// Represents user name and password: a hash with a key that only this process has.
     pub fingerprint: u64,
     /// User name.
     pub username: SecretString,

@@ -50,7 +50,7 @@ pub struct Session {
     renew_at: Instant,
 }
 
-/// Tells one session from every other.
+/// Identifies a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serial(u64);
 
@@ -64,7 +64,7 @@ impl Session {
         Self { token, lifetime, refresh, serial, renew_at }
     }
 
-    /// Whether the token is good for use: 90 % of its lifetime are not over yet.
+    /// Whether the token may be used: 90 % of its lifetime have not passed yet.
     #[must_use]
     pub fn is_living(&self) -> bool {
         self.renew_at > clock::instant()
@@ -73,11 +73,11 @@ impl Session {
 
 type Place = Arc<tokio::sync::Mutex<Held>>;
 
-/// What is held for one key.
+/// The state of one key.
 #[derive(Debug, Default)]
 struct Held {
     session: Option<Arc<Session>>,
-    /// When the last try to open one failed, and why.
+    /// When the last attempt to open one failed, and why.
     failed: Option<(Instant, AccessError)>,
 }
 
@@ -91,21 +91,21 @@ impl Held {
 #[derive(Debug, Default)]
 pub struct Sessions(Mutex<HashMap<SessionKey, Place>>);
 
-/// Which session will do.
+/// Which session is acceptable.
 #[derive(Clone, Copy, Debug)]
 pub enum Wanted {
-    /// Any that still lives.
+    /// Any that is still valid.
     Living,
-    /// Any that still lives but this one, which was refused.
+    /// Any that is still valid except this one, which was refused.
     Not(Serial),
-    /// A new one in any case.
+    /// Always a new one.
     Fresh,
 }
 
 impl Sessions {
-    /// The session of a key. `open` is called where there is none that will do, with the one that will not; whoever else
-    /// asks meanwhile waits for its result, and shares its failure, too: behind a silent server they would otherwise wait
-    /// for one timeout after the other.
+    /// The session of a key. `open` is called if there is no acceptable one, with the one that is not; concurrent callers wait
+    /// for its result, and share its failure: behind a silent server they would otherwise wait for one timeout after the
+    /// other.
     pub async fn get(
         &self,
         key: &SessionKey,
@@ -146,17 +146,17 @@ impl Sessions {
         }
     }
 
-    /// The session that is held, whether or not it is due for renewal; none while one is being opened.
+    /// The current session, whether or not it is due for renewal; none while one is being opened.
     pub fn latest(&self, key: &SessionKey) -> Option<Arc<Session>> {
         self.place(key).try_lock().ok()?.session.clone()
     }
 
-    /// Whether there is a session that still lives.
+    /// Whether there is a valid session.
     pub async fn is_living(&self, key: &SessionKey) -> bool {
         self.place(key).lock().await.living().is_some()
     }
 
-    /// Forgets a session, so that the next look logs in again.
+    /// Forgets a session, so that the next reconcile logs in again.
     pub async fn forget(&self, key: &SessionKey) {
         *self.place(key).lock().await = Held::default();
     }
@@ -166,7 +166,7 @@ impl Sessions {
         if let Some(place) = places.get(key) {
             return Arc::clone(place);
         }
-        // Dead sessions go now and then: looking at all of them at each new one would be quadratic.
+        // Expired sessions are removed now and then: checking all of them for each new one would be quadratic.
         if places.len().is_power_of_two() {
             let renewable = |s: &Session| s.refresh.is_some() && s.renew_at.elapsed() < RENEWABLE;
             let of_use = |held: &Held| {

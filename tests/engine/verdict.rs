@@ -56,6 +56,22 @@ fn suspension_leaves_ready_and_ends_the_work() {
 }
 
 #[test]
+fn a_message_is_capped_at_a_kibibyte() {
+    let made = |message: &str| {
+        let verdict = Verdict::new(Reason::RolloutHalted, message);
+        ready(&conditions(&[], &verdict, &Notes::default(), 1, &time(1))).unwrap().message.clone()
+    };
+    assert_eq!(made(&"x".repeat(1024)), "x".repeat(1024));
+    assert_eq!(made(&"x".repeat(1025)), format!("{}…", "x".repeat(1021)));
+    let wide = made(&"ß".repeat(2000));
+    assert!(wide.len() <= 1024 && wide.len() > 1020 && wide.ends_with("ß…"), "{}", wide.len());
+    let notes = Notes { insecure: Some("y".repeat(5000)), ..Notes::default() };
+    let list = conditions(&[], &Verdict::new(Reason::InSync, "Well."), &notes, 1, &time(1));
+    assert_eq!(find(&list, "Insecure").unwrap().message.len(), 1024);
+    assert_eq!(suspended(&[], &"z".repeat(5000), 1, &time(1))[0].message.len(), 1024);
+}
+
+#[test]
 fn the_reason_is_read_back() {
     let list =
         conditions(&[], &Verdict::new(Reason::Contested, "Find out who."), &Notes::default(), 1, &time(1));
