@@ -18,7 +18,7 @@ pub mod references;
 pub mod report;
 pub mod request;
 pub mod restore;
-pub mod rollouts;
+pub mod rollout;
 pub mod server;
 pub mod store;
 pub mod undecodable;

@@ -14,7 +14,7 @@ use super::events::{Events, Happening};
 use super::references::References;
 use super::report::Reporter;
 use super::restore::Namespaces;
-use super::rollouts::Rollouts;
+use super::rollout::Rollouts;
 use super::store::{Key, Store};
 use super::windows;
 use super::workers::{Kind, Workers};

@@ -19,7 +19,7 @@ use super::events::Events;
 use super::references::References;
 use super::report::Reporter;
 use super::restore::Namespaces;
-use super::rollouts::Rollouts;
+use super::rollout::Rollouts;
 use super::store::Store;
 use super::watch::{Scope, Watches};
 use super::workers::{self, Workers};

@@ -17,7 +17,7 @@ use super::context::{AGAIN, Context, UNDISTURBED};
 use super::events::{Happening, reference};
 use super::governance::{self, PolicySet, is_deleted, open_request};
 use super::report::{self, Reported, Written};
-use super::rollouts::is_bounded;
+use super::rollout::Rollout;
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
 use super::{restore, windows};
@@ -25,6 +25,8 @@ use crate::clock;
 use crate::crd::{Condition, DeletionPolicy, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::gateway::Regime;
 use crate::engine::reason::{EventReason, Reason};
+use crate::engine::rollout::{Survey, is_bounded};
+use crate::engine::schedule;
 use crate::engine::tally::{Part, State, Tally};
 use crate::engine::verdict::{self, Verdict};
 use crate::metrics::Whole;
@@ -131,11 +133,14 @@ impl Reconciled for TokenPolicy {
         }
         let barred = matches!(hold, Hold::Forbidden);
         let begun = clock::instant();
-        let asked = context.rollouts.asked(&Key::of(policy.meta()));
+        let rollout = context.rollouts.of(context, policy).filter(|_| rolls(context, policy));
+        // Before the gateways are read: a report is written before a permit is given back, and must not be missed.
+        let survey = rollout.as_ref().map(|rollout| survey(context, policy, rollout));
         let subjects = subjects(context, policy);
         let parts = summary::parts(context, policy, &subjects);
         count(context, policy, Some(&parts));
-        let rolling = roll(context, policy, &subjects, asked, memory);
+        let rolling = survey
+            .map(|survey| rolling::roll(context, policy, &subjects, &survey, is_to_resume(policy, memory)));
         let (status, verdict) =
             Summary { context, policy, parts: &parts, rolling: rolling.as_ref(), barred }.status();
         memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
@@ -145,21 +150,24 @@ impl Reconciled for TokenPolicy {
         let mut next = spaced.unwrap_or_else(|| clock::instant() + UNDISTURBED);
         if spaced.is_none() {
             let written = conclude(context, policy, (status, verdict), rolling.as_ref(), memory).await;
-            if written == Written::Failed {
+            if !matches!(written, Written::Written | Written::Unchanged) {
                 // What could not be written is not acted upon.
                 return Look::Done { next: clock::instant() + AGAIN, ready };
             }
         }
-        if let Some(mut rolling) = rolling {
+        if let Some((mut rolling, rollout)) = rolling.zip(rollout) {
             if barred {
-                rolling.answers.begin.clear();
+                rolling.decision.withhold();
             }
             if rolling.phase() != Some(Phase::Halted) {
                 memory.resumed = open_request(policy).map(str::to_owned);
             }
             let moment = moment(context, policy, &rolling).map(clock::instant_of);
             next = moment.map_or(next, |moment| next.min(moment));
-            context.rollouts.answer(context, &Key::of(policy.meta()), rolling.answers);
+            // Writing took time: what was decided for an earlier spec is not carried out.
+            if is_as_before(context, policy) {
+                rollout.answer(context, &rolling.decision);
+            }
         }
         if restore::is_leaving(policy.meta()) {
             next = next.min(restore::next_look(policy.meta()));
@@ -293,22 +301,31 @@ async fn let_go(
     Hold::Until(clock::instant() + UNDISTURBED)
 }
 
-/// Plans the rollout, where there is one.
-fn roll(
-    context: &Context,
-    policy: &TokenPolicy,
-    subjects: &[Subject],
-    asked: u64,
-    memory: &Memory,
-) -> Option<Rolling> {
-    let target = governance::target(policy, context).ok()?;
+/// Whether a policy's changes need permits now.
+fn rolls(context: &Context, policy: &TokenPolicy) -> bool {
+    let spec = &policy.spec;
+    let target = governance::target(policy, context).ok();
+    !spec.suspend && spec.mode != Mode::Observe && is_bounded(spec, target)
+}
+
+fn survey(context: &Context, policy: &TokenPolicy, rollout: &Rollout) -> Survey {
+    let interval = schedule::parse(&policy.spec.interval).unwrap_or(schedule::CAP);
+    rollout.survey(governance::target(policy, context).ok(), interval)
+}
+
+/// Whether a halted rollout is to go on.
+fn is_to_resume(policy: &TokenPolicy, memory: &Memory) -> bool {
     let status = policy.status.as_ref();
-    if policy.spec.suspend || policy.spec.mode == Mode::Observe || !is_bounded(policy, target) {
-        return None;
-    }
     let edited = status.is_some_and(|status| status.observed_generation != policy.meta().generation);
-    let requested = open_request(policy).is_some_and(|request| memory.resumed.as_deref() != Some(request));
-    Some(rolling::roll(context, policy, target, subjects, asked, edited || requested))
+    edited || open_request(policy).is_some_and(|request| memory.resumed.as_deref() != Some(request))
+}
+
+/// Whether a policy still is what a decision was made for.
+fn is_as_before(context: &Context, policy: &TokenPolicy) -> bool {
+    context
+        .policies
+        .valid(&Key::of(policy.meta()))
+        .is_some_and(|now| now.uid() == policy.uid() && now.meta().generation == policy.meta().generation)
 }
 
 /// Whether a status holds something of a rollout that must be written before anything is done.
@@ -348,12 +365,12 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
             format!(
                 "The rollout is halted: {}. Changed: {}. Not changed: {}.",
                 rolling.cause(NAMES),
-                listed(&rolling.changed, NAMES),
-                listed(&rolling.unchanged, NAMES)
+                listed(&rolling.decision.changed, NAMES),
+                listed(&rolling.decision.unchanged, NAMES)
             ),
         ),
         // Nobody is proven to have anything where all have gone to another policy, or are given back what they had.
-        Phase::Complete if rolling.changed.is_empty() || is_deleted(policy) => return,
+        Phase::Complete if rolling.decision.changed.is_empty() || is_deleted(policy) => return,
         Phase::Complete => {
             let target = policy.status.as_ref().and_then(|status| status.target.clone()).unwrap_or_default();
             (

@@ -77,7 +77,7 @@ pub struct Canary {
 }
 
 /// The phase of a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
     /// The canaries are being changed and observed.
     Canary,

@@ -4,13 +4,21 @@
 //! itself. Everything else is found out again.
 
 mod bounds;
+mod decide;
+mod decision;
+mod gateway;
+mod machine;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
-pub use bounds::{Canary, Choice, Rules, at_least_one, at_most, is_risky, is_short};
+pub use bounds::{Canary, Choice, Rules, at_least_one, at_most, is_bounded, is_risky, is_short};
+pub use decide::{Circumstances, decide};
+pub use decision::Decision;
+pub use gateway::{Gateway, Relation};
+pub use machine::{Machine, Outcome, Permit, Reply, Survey, Wish};
 
 use super::lifetime::Target;
 use crate::crd::Phase;
@@ -40,7 +48,7 @@ pub enum Standing {
 }
 
 /// A gateway of the policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Where it stands.
     pub standing: Standing,
@@ -58,7 +66,7 @@ const MOST: usize = 500;
 const TRIES: u8 = 3;
 
 /// What of a rollout must not be forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// How far it has got.
     pub phase: Phase,
@@ -72,6 +80,19 @@ pub struct Record {
     pub started: Timestamp,
 }
 
+/// The record as a policy's status holds it.
+impl From<&crate::crd::RolloutStatus> for Record {
+    fn from(status: &crate::crd::RolloutStatus) -> Self {
+        Self {
+            phase: status.phase,
+            target_hash: status.target_hash.clone(),
+            canaries: status.canaries.clone(),
+            soak_until: status.soak_until.as_ref().map(|time| time.0),
+            started: status.started_time.0,
+        }
+    }
+}
+
 /// Everything a plan is made of.
 #[derive(Clone, Debug)]
 pub struct Scene<'a> {
@@ -81,6 +102,8 @@ pub struct Scene<'a> {
     pub target: Target,
     /// Every gateway that the policy governs, and those that are to be restored for it.
     pub members: &'a BTreeMap<String, Member>,
+    /// Changes under way of gateways that the policy does not govern any more.
+    pub elsewhere: usize,
     /// Gateways that have drifted within one interval, those put back included.
     pub drifts: usize,
     /// When the latest change was begun that statuses tell of.
@@ -94,7 +117,7 @@ pub struct Scene<'a> {
 }
 
 /// What follows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// To be kept in the policy's status before anything is begun.
     pub record: Option<Record>,
@@ -122,8 +145,7 @@ pub fn target_hash(target: Target, of_drifts: bool) -> String {
 /// Makes a plan. Total, and independent of the order in which things have happened.
 #[must_use]
 pub fn plan(record: Option<&Record>, scene: &Scene<'_>) -> Plan {
-    let mut plan =
-        Plan { record: None, begin: Vec::new(), check: Vec::new(), undecided: false, lacks_canaries: false };
+    let mut plan = Plan::default();
     let before = record.filter(|record| scene.concerns(record));
     // One step at a time: where a rollout has just begun or been resumed, standings still tell of what was before it.
     let mut rollout = scene.step(before, &mut plan);
@@ -310,7 +332,7 @@ impl Scene<'_> {
     /// Who is changed now: what is to be restored, then what has drifted, then the rollout's next.
     fn next(&self, record: Option<&Record>, plan: &Plan) -> Vec<String> {
         let under_way = self.members.values().filter(|m| m.standing == Standing::UnderWay).count();
-        let free = self.rules.max_concurrent.saturating_sub(under_way);
+        let free = self.rules.max_concurrent.saturating_sub(under_way + self.elsewhere);
         let drifts = self.is_of_drifts(record) || self.is_reset();
         let halted = record.is_some_and(|record| record.phase == Phase::Halted);
         let rank = |name: &str, member: &Member| match member.standing {

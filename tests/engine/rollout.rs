@@ -1,8 +1,10 @@
 //! How changes spread over a given.
 
 mod course;
+mod exhaustive;
 mod fleet;
 mod gateway;
+mod machine;
 mod property;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +89,7 @@ impl Given {
                 rules: &self.rules,
                 target: self.target,
                 members: &self.members,
+                elsewhere: 0,
                 drifts: self.drifts,
                 latest_attempt: self.latest_attempt,
                 window_open: self.window_open,

@@ -12,18 +12,19 @@ use crate::controller::governance::{self, Governance};
 use crate::controller::pace::Pace;
 use crate::controller::report::{self, Written};
 use crate::controller::restore;
-use crate::controller::rollouts::{Turn, Wish, is_bounded};
+use crate::controller::rollout::{Held, Turn};
 use crate::controller::store::Key;
 use crate::controller::windows::Closed;
 use crate::crd::{
     Cause, Change, DeletionPolicy, Pending, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus,
 };
+use crate::engine::rollout::{Wish, is_bounded};
 use crate::engine::verdict::{Notes, Reason, Verdict};
 
 /// Whether a write may be made now.
 pub(super) enum Clearance {
-    /// Yes.
-    Go,
+    /// Yes, as long as the permit is held, if the policy bounds its changes.
+    Go(Option<Held>),
     /// Not yet.
     Wait(Verdict),
     /// Nothing can be said now: look again.
@@ -42,11 +43,15 @@ impl Examination<'_> {
     /// Sees to it that everything is in place for a write.
     pub(super) async fn clear(&self, intent: Intent) -> Clearance {
         let Some(policy) = &self.governance.policy else { return Clearance::Void };
-        let started = match self.turn(policy, intent).await {
-            Ok(started) => started,
+        let permit = match self.turn(policy, intent) {
+            Ok(permit) => permit,
             Err(clearance) => return clearance,
         };
-        self.prepare(policy, intent, started).await.err().unwrap_or(Clearance::Go)
+        let started = permit.as_ref().and_then(Held::started).map(Time);
+        match self.prepare(policy, intent, started).await {
+            Ok(()) => Clearance::Go(permit),
+            Err(clearance) => clearance,
+        }
     }
 
     /// Whether a write is permitted at this moment: what the reconcile began with still holds, and a window is open. Asked
@@ -57,34 +62,33 @@ impl Examination<'_> {
                 .policy
                 .as_deref()
                 .and_then(|policy| closed(self.context, policy, intent))
-                .map_or(Clearance::Go, Clearance::Wait),
+                .map_or(Clearance::Go(None), Clearance::Wait),
             None => Clearance::Void,
         }
     }
 
-    /// Waits for leave, as far as the policy bounds its changes. Tells when the rollout has begun.
-    async fn turn(&self, policy: &TokenPolicy, intent: Intent) -> Result<Option<Time>, Clearance> {
-        let name = policy.name_any();
-        let key = Key::of(policy.meta());
-        let wish = match intent.cause {
-            Cause::Policy => Wish::Change { tightens: intent.to < intent.from },
-            Cause::Drift => Wish::Repair,
-            Cause::Restore => Wish::Restore,
-        };
-        let closed = closed(self.context, policy, intent);
-        let target = governance::target(policy, self.context).ok();
-        if target.is_none_or(|target| !is_bounded(policy, target)) {
-            return closed.map_or(Ok(None), |verdict| Err(Clearance::Wait(verdict)));
-        }
-        let gateway = self.gateway.name_any();
-        // Also where no window is open: the policy's task is to know who waits.
-        match self.context.rollouts.turn(self.context, &key, target, &gateway, wish).await {
-            Turn::Now { started } => {
-                closed.map_or(Ok(started.map(Time)), |verdict| Err(Clearance::Wait(verdict)))
+    /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the
+    /// answer wakes the gateway.
+    fn turn(&self, policy: &TokenPolicy, intent: Intent) -> Result<Option<Held>, Clearance> {
+        let (target, wish) = match intent.cause {
+            Cause::Policy => {
+                (self.governance.regime.target(), Wish::Change { tightens: intent.to < intent.from })
             }
-            Turn::Later { .. } if closed.is_some() => Err(closed.map_or(Clearance::Void, Clearance::Wait)),
-            Turn::Later { halted } => Err(Clearance::Wait(self.later(&name, halted))),
-            Turn::Unknown => Err(Clearance::Void),
+            Cause::Drift => (self.governance.regime.target(), Wish::Repair),
+            Cause::Restore => (None, Wish::Restore),
+        };
+        let closed = closed(self.context, policy, intent).map(Clearance::Wait);
+        if !is_bounded(&policy.spec, governance::target(policy, self.context).ok()) {
+            return closed.map_or(Ok(None), Err);
+        }
+        let rollout = self.context.rollouts.of(self.context, policy).ok_or(Clearance::Void)?;
+        // Also if no window is open: the policy's task is to know which gateways wait.
+        match rollout.turn(self.context, self.gateway, target, wish) {
+            Turn::Now(permit) => closed.map_or(Ok(Some(permit)), Err),
+            Turn::Later { halted } => {
+                Err(closed.unwrap_or_else(|| Clearance::Wait(self.later(&policy.name_any(), halted))))
+            }
+            Turn::Asked => Err(closed.unwrap_or(Clearance::Void)),
         }
     }
 

@@ -6,6 +6,7 @@ use super::{Begun, Memory};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
 use crate::controller::references::Age;
+use crate::controller::rollout::Held;
 use crate::controller::store::Key;
 use crate::crd::{Cause, Change};
 use crate::engine::contest::Contest;
@@ -34,12 +35,12 @@ impl Examination<'_> {
         let open = memory.begun.is_some() || self.prior.pending.is_some();
         let prior = Prior { timeout: self.prior.timeout.filter(|_| !open), ..self.prior.clone() };
         self.follow_contest(memory, seen.timeout);
-        let (mut reread, mut record) = (false, None::<Write>);
+        let (mut reread, mut record, mut held) = (false, None::<Write>, None::<Held>);
         let verdict = loop {
             let step = decide(regime, &prior, seen, memory.contest, clock::elapsed());
             if let Step::Write { to, cause } = step {
                 match self.clear(Intent { from: seen.timeout, to, cause }).await {
-                    Clearance::Go => {}
+                    Clearance::Go(permit) => held = permit,
                     Clearance::Wait(verdict) => break verdict,
                     Clearance::Void => return Ok(None),
                 }
@@ -88,7 +89,7 @@ impl Examination<'_> {
             }
         };
         // What came of it is known: it goes on record before what follows it.
-        drop(record);
+        drop((record, held));
         self.conclude(x2, seen, verdict, memory).await.map(Some)
     }
 
@@ -96,7 +97,7 @@ impl Examination<'_> {
     async fn write(&self, x2: &mut X2<'_>, intent: Intent) -> Result<Write, AccessError> {
         let Intent { from, to, cause } = intent;
         let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
-        let may_send = || matches!(self.permitted(intent), Clearance::Go);
+        let may_send = || matches!(self.permitted(intent), Clearance::Go(_));
         let answer = x2.set_timeout(to, &may_send).await;
         write.answered(&answer);
         answer.map(|()| write)

@@ -1,75 +1,86 @@
-//! A gateway's place among those that its policy changes.
+//! A gateway's part in its policy's rollout.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
-use crate::controller::rollouts::is_bounded;
-use crate::controller::store::Key;
-use crate::controller::workers::{Kind, wake};
+use crate::controller::rollout::Rollout;
 use crate::crd::X2Gateway;
+use crate::engine::lifetime::Target;
+use crate::engine::rollout::{Outcome, is_bounded};
 use crate::engine::verdict::Reason;
 
-/// Where a policy bounds its changes: what its task is told of a look. A look that ends without saying gives its turn back.
+/// If a policy bounds its changes: what its rollout learns of a reconcile. One that ends early came to nothing.
 pub(super) struct Turns<'a> {
     context: &'a Arc<Context>,
-    policy: Option<Key>,
-    gateway: String,
-    /// When the look has begun that has not said yet what it has come to.
+    rollout: Option<Arc<Rollout>>,
+    uid: String,
+    name: String,
+    target: Option<Target>,
+    /// When the reconcile has begun, while it is not known what it came to.
     begun: Cell<Option<Timestamp>>,
 }
 
 impl<'a> Turns<'a> {
     pub(super) fn of(context: &'a Arc<Context>, gateway: &X2Gateway, governance: &Governance) -> Self {
-        let policy = governance.policy.as_ref().filter(|policy| {
+        let bounded = governance.policy.as_ref().filter(|policy| {
             let target = governance::target(policy, context);
-            target.is_ok_and(|target| is_bounded(policy, target))
+            is_bounded(&policy.spec, target.ok())
         });
         Self {
             context,
-            policy: policy.map(|policy| Key::of(policy.meta())),
-            gateway: gateway.name_any(),
+            rollout: bounded.and_then(|policy| context.rollouts.of(context, policy)),
+            uid: gateway.uid().unwrap_or_default(),
+            name: gateway.name_any(),
+            target: governance.regime.target(),
             begun: Cell::new(None),
         }
     }
 
-    /// A look has begun.
+    /// A reconcile begins.
     pub(super) fn begun(&self) {
         self.begun.set(Some(clock::now().0));
+        if let Some(rollout) = &self.rollout {
+            rollout.begin(&self.uid);
+        }
     }
 
     /// Whether the policy bounds its changes at all.
     pub(super) fn are_given(&self) -> bool {
-        self.policy.is_some()
+        self.rollout.is_some()
     }
 
-    /// Whether the policy's task calls for a look.
+    /// Whether the gateway is to be reconciled now for the policy's sake.
     pub(super) fn calls(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| self.context.rollouts.calls(policy, &self.gateway))
+        self.rollout.as_ref().is_some_and(|rollout| rollout.calls(&self.uid))
     }
 
-    /// The look has come to this, and that is written.
+    /// The reconcile came to this, and that is written.
     pub(super) fn ended(&self, reason: Reason) {
-        let begun = self.begun.take();
-        let Some(policy) = &self.policy else { return };
-        let asks = reason.awaits_permission();
-        let in_order = begun.filter(|_| reason.is_ready());
-        if self.context.rollouts.ended(policy, &self.gateway, asks, in_order) {
-            wake(self.context, Kind::Policy, policy.clone());
+        let Some(begun) = self.begun.take() else { return };
+        self.end(match reason {
+            reason if reason.awaits_permission() => Outcome::Waits,
+            reason if reason.is_ready() => Outcome::Healthy(begun),
+            _ => Outcome::Failed,
+        });
+    }
+
+    fn end(&self, outcome: Outcome) {
+        if let Some(rollout) = &self.rollout {
+            rollout.ended(self.context, (&self.uid, &self.name), self.target, outcome);
         }
     }
 }
 
 impl Drop for Turns<'_> {
     fn drop(&mut self) {
-        let Some(policy) = self.policy.as_ref().filter(|_| self.begun.get().is_some()) else { return };
-        if self.context.rollouts.give_back(policy, &self.gateway) {
-            wake(self.context, Kind::Policy, policy.clone());
+        if self.begun.take().is_some() {
+            self.end(Outcome::Nothing);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Summary<'_> {
             status.next_window = None;
             return (status, verdict);
         }
-        let risky = self.rolling.is_some_and(|rolling| rolling.guarded).then(|| {
+        let risky = self.rolling.is_some_and(|rolling| rolling.decision.guarded).then(|| {
             "This would cut the token lifetime of more than half of the gateways to less than an hour, so one gateway is changed and verified a minute before the others. Set spec.rollout to control the order, or spec.suspend to stop it."
                 .to_owned()
         });
@@ -81,7 +81,7 @@ impl Summary<'_> {
         }
         match self.rolling {
             _ if self.barred => restore::forbidden::<TokenPolicy>(),
-            Some(Rolling { lacks_canaries: true, .. }) => Verdict::new(
+            Some(rolling) if rolling.decision.plan.lacks_canaries => Verdict::new(
                 Reason::InvalidSpec,
                 "spec.rollout.canary.selector matches none of the policy's gateways, so nothing is changed. Correct it, or label a gateway.",
             ),

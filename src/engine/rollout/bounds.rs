@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::crd::NumberOrPercent;
+use crate::crd::{DeletionPolicy, NumberOrPercent, TokenPolicySpec};
 use crate::engine::lifetime::Target;
 
 /// Below this, in seconds, people are logged out often enough to notice.
@@ -81,6 +81,15 @@ fn share(limit: &NumberOrPercent) -> Result<usize, usize> {
         NumberOrPercent::Number(number) => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
         NumberOrPercent::Percent(text) => Err(text.trim_end_matches('%').parse().unwrap_or(0)),
     }
+}
+
+/// Whether a policy's changes need a permit: because of its bounds, because they may be felt by many, or because its
+/// finalizer has to be in place first. An invalid target, given as none, changes no bound.
+#[must_use]
+pub fn is_bounded(policy: &TokenPolicySpec, target: Option<Target>) -> bool {
+    policy.rollout.is_some()
+        || policy.deletion_policy == DeletionPolicy::Restore
+        || target.is_some_and(is_short)
 }
 
 /// Whether a target makes sessions so short that changing many gateways at once would be felt.

@@ -56,6 +56,34 @@ async fn no_more_are_restored_at_once_than_the_rollout_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_target_changes_no_bound() {
+    let fleet = fleet(4);
+    let mut f = world("invalid-bounded", &fleet).await;
+    let spec = json!({"timeoutSeconds": 28800, "rollout": {"maxConcurrent": 1}});
+    f.apply(&restoring("short", spec)).await;
+    f.start().await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    let misspelt = json!({"schedule": "0 22 * * 6", "duration": "4h", "timeZone": "Europe/Berln"});
+    f.patch("TokenPolicy", "short", json!({"spec": {"windows": [misspelt]}})).await;
+    f.reason("TokenPolicy", "short", "InvalidSpec").await;
+    let gate = Gate::new();
+    fleet.fault(Fault::gate(&gate).on(Kind::Write));
+    delete(&f, "TokenPolicy", "short").await;
+    fleet.requests().wait_arrived(Kind::Write, 5).await;
+    for index in 0..4 {
+        f.wait("X2Gateway", &format!("x2-{index}"), |g| {
+            ready(g)["reason"] == "AwaitingRollout" || !status(g)["pending"].is_null()
+        })
+        .await;
+    }
+    assert_eq!(fleet.counts().write, 5);
+    gate.open();
+    gone(&f, "TokenPolicy", "short").await;
+    assert_eq!((fleet.standing_at(86400), fleet.counts().write), (4, 8));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_the_annotation_nobody_waits_for_an_appliance_that_does_not_answer() {
     let fleet = fleet(2);
     let f = changed_world("skip", &fleet).await;

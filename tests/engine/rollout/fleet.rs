@@ -7,9 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tenure::crd::Phase;
 use tenure::engine::lifetime::Target;
-use tenure::engine::rollout::{Canary, Choice, Member, Plan, Record, Rules, Scene, Standing, plan};
+use tenure::engine::rollout::{
+    Canary, Choice, Circumstances, Decision, Machine, Member, Outcome, Record, Rules, Standing, decide,
+};
+use tenure::engine::verdict::Reason;
 
-use super::gateway::{Gateway, Look, Memory, Ready, Stage};
+use super::gateway::{Found, Gateway, Moment, POLICY, Stage};
 
 pub(super) const TARGETS: [Target; 3] =
     [Target::Exact(1800), Target::Exact(28_800), Target::Range { least: 3600, most: 43_200 }];
@@ -37,9 +40,9 @@ pub(super) enum Event {
     Kill,
 }
 
-/// What becomes of a plan.
+/// What becomes of a decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum End {
     Carried,
     KilledBeforeRecord,
     KilledAfterRecord,
@@ -49,6 +52,7 @@ pub(super) enum Outcome {
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub(super) struct Fleet {
     gateways: BTreeMap<String, Gateway>,
+    machine: Machine,
     born: usize,
     rules: Rules,
     by_label: bool,
@@ -59,7 +63,8 @@ pub(super) struct Fleet {
     now: Timestamp,
     /// The latest time a clock has shown: it may be set back.
     latest: Timestamp,
-    drifts: Vec<(String, Timestamp)>,
+    /// Time that goes on whatever the clock shows.
+    elapsed: Duration,
     /// Gateways whose latest attempt of this rollout failed, a present retry aside. What is put back by itself belongs to none.
     failed: BTreeSet<String>,
     troubled: bool,
@@ -73,6 +78,7 @@ impl Fleet {
     pub(super) fn new(rules: Rules, by_label: bool, target: usize, values: &[(u32, bool)]) -> Self {
         let mut fleet = Self {
             gateways: BTreeMap::new(),
+            machine: Machine::default(),
             born: 0,
             rules,
             by_label,
@@ -82,7 +88,7 @@ impl Fleet {
             resume: false,
             now: START,
             latest: START,
-            drifts: Vec::new(),
+            elapsed: Duration::from_hours(24),
             failed: BTreeSet::new(),
             troubled: false,
         };
@@ -94,8 +100,8 @@ impl Fleet {
         // Later ones are anywhere in the order of names.
         let name = format!("x2-{:04}", (self.born * 617) % 1009);
         self.born += 1;
-        let late = self.record.as_ref().is_some_and(|record| record.phase != Phase::Complete);
-        self.gateways.insert(name, Gateway::new(value, labelled, late));
+        let uid = format!("uid-{}", self.born);
+        self.gateways.insert(name.clone(), Gateway::new(name, uid, value, labelled));
     }
 
     fn name(&self, number: usize) -> Option<String> {
@@ -112,7 +118,10 @@ impl Fleet {
             Event::LookAtAll => self.names().iter().for_each(|name| self.look(name)),
             Event::Work(n) => self.name(*n).iter().for_each(|name| self.work(name)),
             Event::WorkAtAll => self.names().iter().for_each(|name| self.work(name)),
-            Event::Wait(ms) => self.now = self.now.checked_add(Duration::from_millis(*ms)).unwrap(),
+            Event::Wait(ms) => {
+                self.now = self.now.checked_add(Duration::from_millis(*ms)).unwrap();
+                self.elapsed += Duration::from_millis(*ms);
+            }
             Event::ClockSetBack(ms) => self.now = self.now.checked_sub(Duration::from_millis(*ms)).unwrap(),
             Event::Window(open) => self.window_open = *open,
             Event::Reachable(n, reachable) => self.edit(*n, |gateway| gateway.reachable = *reachable),
@@ -126,7 +135,7 @@ impl Fleet {
                 name.iter().for_each(|name| self.forget(name));
             }
             Event::Leave(n) => self.edit(*n, |gateway| gateway.leaving = true),
-            Event::Target(n) => self.want(TARGETS[n % TARGETS.len()]),
+            Event::Target(n) => self.target = TARGETS[n % TARGETS.len()],
             Event::Resume => self.resume = true,
             Event::Kill => self.kill(),
         }
@@ -142,22 +151,17 @@ impl Fleet {
     }
 
     fn forget(&mut self, name: &str) {
-        self.gateways.remove(name);
+        let gone = self.gateways.remove(name);
+        // A reconcile that is under way ends when it notices.
+        gone.iter().for_each(|gateway| self.machine.give_back(&gateway.uid));
         self.failed.remove(name);
     }
 
-    fn want(&mut self, target: Target) {
-        if target != self.target {
-            self.target = target;
-            self.gateways.values_mut().for_each(|gateway| gateway.memory.checked = None);
-        }
-    }
-
     fn kill(&mut self) {
+        self.machine = Machine::default();
         for (name, gateway) in &mut self.gateways {
-            let checked = gateway.last_checked.filter(|(target, _)| *target == self.target);
-            gateway.memory = Memory { checked: checked.map(|(_, time)| time), ..Memory::default() };
-            if gateway.ready == Ready::Progressing {
+            gateway.task = None;
+            if gateway.is_begun() {
                 // Nobody knows how this attempt ended.
                 self.failed.remove(name);
             }
@@ -169,79 +173,67 @@ impl Fleet {
         self.record.as_ref().filter(|record| record.phase != Phase::Complete).map(|record| record.started)
     }
 
-    /// One GET, and a login where its value is wanted but not proven.
+    /// One reconcile.
     pub(super) fn look(&mut self, name: &str) {
-        let (target, now, started, open) = (self.target, self.now, self.started(), self.window_open);
-        let Some(gateway) = self.gateways.get_mut(name).filter(|g| g.memory.task.is_none()) else { return };
-        if !gateway.reachable {
-            if gateway.found_unreachable(target, started) {
+        let (target, started) = (self.target, self.started());
+        let (now, elapsed, window_open) = (self.now, self.elapsed, self.window_open);
+        let moment = Moment { target, now, elapsed, window_open };
+        let Some(gateway) = self.gateways.get_mut(name).filter(|g| g.task.is_none()) else { return };
+        let was_begun = gateway.is_begun();
+        match gateway.reconcile(&mut self.machine, &moment) {
+            Found::Unreachable if was_begun && gateway.is_part_of(target, started) => {
                 self.failed.insert(name.to_owned());
             }
-            return;
-        }
-        if target.holds(gateway.value) {
-            gateway.found_in_order(target, now);
-            self.failed.remove(name);
-            return;
-        }
-        let known = gateway.memory.look == Some(Look::Value(gateway.value));
-        if !known && gateway.proven.is_some_and(|proven| target.holds(proven)) {
-            self.drifts.push((name.to_owned(), now));
-        }
-        let goes_on = open && gateway.is_interrupted(target, started);
-        let memory = &mut gateway.memory;
-        memory.late |= memory.look == Some(Look::Unreachable);
-        (memory.look, memory.asks) = (Some(Look::Value(gateway.value)), true);
-        if goes_on {
-            memory.task = Some((Stage::Granted, target.nearest(gateway.value)));
-        } else if gateway.ready == Ready::Progressing {
-            // What was only begun has come to nothing.
-            (gateway.pending, gateway.ready) = (None, Ready::New);
+            Found::InOrder => {
+                self.failed.remove(name);
+            }
+            _ => {}
         }
     }
 
-    /// Takes a granted change one step further.
+    /// Takes a change one step further.
     pub(super) fn work(&mut self, name: &str) {
-        let latest = self.record.as_ref().map(|record| record.started);
-        let now = whole(self.now).max(latest.unwrap_or(whole(self.now)));
+        let now = whole(self.now);
         let (target, started) = (self.target, self.started());
         let Some(gateway) = self.gateways.get_mut(name) else { return };
-        let Some((stage, to)) = gateway.memory.task else { return };
-        if gateway.leaving && stage == Stage::Granted {
-            return self.forget(name);
-        }
-        let next = match stage {
-            Stage::Granted if !gateway.reachable => {
-                if gateway.found_unreachable(target, started) {
-                    self.failed.insert(name.to_owned());
-                }
-                None
+        let Some(task) = gateway.task.clone() else { return };
+        match task.stage {
+            Stage::Permitted if gateway.leaving => {
+                gateway.conclude(&mut self.machine, Ok(self.now));
+                self.forget(name);
             }
-            Stage::Granted => {
-                (gateway.pending, gateway.ready) = (Some((now, to)), Ready::Progressing);
-                Some((Stage::Noted, to))
-            }
+            // Decided for another target: what is not sent yet is not sent any more.
+            Stage::Permitted | Stage::Noted if task.target != target => self.abandon(name),
+            Stage::Permitted if !gateway.reachable => self.fail(name, started, Reason::Unreachable),
+            Stage::Permitted => gateway.note(now),
             Stage::Noted if gateway.reachable && gateway.takes_writes => {
-                gateway.value = to;
-                Some((Stage::Written, to))
+                gateway.value = task.to;
+                gateway.task.as_mut().unwrap().stage = Stage::Written;
             }
-            Stage::Written if gateway.reachable && gateway.value == to => {
-                gateway.found_in_order(target, self.now);
-                gateway.last_checked = Some((target, whole(self.now)));
+            Stage::Written if gateway.reachable && gateway.value == task.to => {
+                gateway.conclude(&mut self.machine, Ok(self.now));
                 self.failed.remove(name);
-                None
             }
-            Stage::Noted | Stage::Written => {
-                gateway.ready = Ready::Failing;
-                let memory = &mut gateway.memory;
-                (memory.tries, memory.asks) = (memory.tries.saturating_add(1), false);
-                if gateway.is_part_of(target, started) {
-                    self.failed.insert(name.to_owned());
-                }
-                None
-            }
-        };
-        gateway.memory.task = next;
+            Stage::Noted | Stage::Written => self.fail(name, started, Reason::Unreachable),
+        }
+    }
+
+    fn abandon(&mut self, name: &str) {
+        let gateway = self.gateways.get_mut(name).unwrap();
+        let task = gateway.task.take().unwrap();
+        self.machine.give_back(&task.uid);
+        gateway.ended(&mut self.machine, task.target, Outcome::Nothing);
+        // It is tried again soon.
+        self.look(name);
+    }
+
+    fn fail(&mut self, name: &str, started: Option<Timestamp>, reason: Reason) {
+        let gateway = self.gateways.get_mut(name).unwrap();
+        let was_begun = gateway.is_begun();
+        gateway.conclude(&mut self.machine, Err(reason));
+        if was_begun && gateway.is_part_of(self.target, started) {
+            self.failed.insert(name.to_owned());
+        }
     }
 
     /// The bounds, where canaries are chosen by their labels: with those that have them now.
@@ -256,62 +248,67 @@ impl Fleet {
         rules
     }
 
-    fn members(&self, record: Option<&Record>) -> BTreeMap<String, Member> {
-        let member = |gateway: &Gateway| gateway.member(self.target, record);
-        self.gateways.iter().map(|(name, gateway)| (name.clone(), member(gateway))).collect()
+    /// A decision made with `record` in the policy's status.
+    pub(super) fn planned(&self, record: Option<&Record>, resume: bool) -> (Decision, View) {
+        let mut machine = self.machine.clone();
+        self.decided(&mut machine, record, resume)
     }
 
-    /// A plan made with `record` in the policy's status.
-    pub(super) fn planned(&self, record: Option<&Record>, resume: bool) -> (Plan, View) {
-        let (rules, members) = (self.rules(), self.members(record));
-        let since = self.now.checked_sub(INTERVAL).unwrap();
-        let recent = self.drifts.iter().filter(|(name, time)| *time > since && members.contains_key(name));
-        let drifts = recent.map(|(name, _)| name).collect::<BTreeSet<_>>().len();
-        let scene = Scene {
-            rules: &rules,
-            target: self.target,
-            members: &members,
-            drifts,
-            latest_attempt: self.gateways.values().filter_map(|gateway| Some(gateway.pending?.0)).max(),
-            window_open: self.window_open,
+    fn decided(&self, machine: &mut Machine, record: Option<&Record>, resume: bool) -> (Decision, View) {
+        let rules = self.rules();
+        let survey = machine.survey(Some(self.target), INTERVAL, self.elapsed);
+        let gateways: Vec<_> = self.gateways.values().map(Gateway::resource).collect();
+        let (window_open, now) = (self.window_open, self.now);
+        let bounds = Some(rules.clone());
+        let at = Circumstances {
+            policy: POLICY,
+            gateways: &gateways,
+            rules: bounds,
+            record,
+            window_open,
             resume,
-            now: self.now,
+            now,
         };
-        let plan = plan(record, &scene);
-        (plan, View { rules, members, drifts, window_open: self.window_open, latest: self.latest })
+        let decision = decide(&survey, &at);
+        let (members, drifts) = (decision.members.clone(), decision.drifts);
+        (decision, View { rules, members, drifts, window_open, latest: self.latest })
     }
 
-    /// What a plan promises, carried out as far as `outcome` lets it.
-    pub(super) fn carry_out(&mut self, plan: &Plan, outcome: Outcome) {
-        if outcome == Outcome::KilledBeforeRecord {
+    /// A decision, carried out as far as `outcome` lets it.
+    pub(super) fn carry_out(&mut self, decision: &Decision, outcome: End) {
+        if outcome == End::KilledBeforeRecord {
             return self.kill();
         }
         let started = |record: &Option<Record>| record.as_ref().map(|record| record.started);
-        if started(&plan.record) != started(&self.record) {
+        if started(&decision.plan.record) != started(&self.record) {
             self.failed.clear();
-            self.gateways.values_mut().for_each(|gateway| gateway.memory.tries = 0);
         }
+        let mut machine = std::mem::take(&mut self.machine);
+        let _ = machine.survey(Some(self.target), INTERVAL, self.elapsed);
+        self.machine = machine;
         // A status holds whole seconds.
-        self.record = plan.record.clone().map(|mut record| {
+        self.record = decision.plan.record.clone().map(|mut record| {
             record.soak_until = record.soak_until.map(whole);
             record.started = whole(record.started);
             record
         });
         self.resume = false;
-        if outcome == Outcome::KilledAfterRecord {
+        if outcome == End::KilledAfterRecord {
             return self.kill();
         }
-        for name in &plan.begin {
-            let gateway = self.gateways.get_mut(name).unwrap();
-            gateway.memory.task = Some((Stage::Granted, self.target.nearest(gateway.value)));
+        for name in self.machine.answer(decision) {
+            self.look(&name);
         }
     }
 
     /// Looks at those who are not known to be in order, and at those who are to be checked.
     pub(super) fn look_where_needed(&mut self, check: &[String]) {
-        let members = self.members(self.record.as_ref());
-        let needed = |name: &String| check.contains(name) || members[name].standing != Standing::Proven;
-        members.keys().filter(|name| needed(name)).for_each(|name| self.look(name));
+        let members = self.planned(self.record.as_ref(), false).1.members;
+        let proven = |name: &String| members.get(name).is_some_and(|m| m.standing == Standing::Proven);
+        self.names()
+            .iter()
+            .filter(|name| check.contains(name) || !proven(name))
+            .for_each(|name| self.look(name));
     }
 
     /// Nothing fails any more.
@@ -328,7 +325,7 @@ impl Fleet {
 
     /// Changes that a living operator is carrying out.
     pub(super) fn under_way(&self) -> usize {
-        self.gateways.values().filter(|gateway| gateway.memory.task.is_some()).count()
+        self.gateways.values().filter(|gateway| gateway.task.is_some()).count()
     }
 
     pub(super) fn failed(&self) -> usize {

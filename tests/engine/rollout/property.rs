@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tenure::crd::Phase;
-use tenure::engine::rollout::{Canary, Choice, Plan, Record, Rules, Standing, target_hash};
+use tenure::engine::rollout::{Canary, Choice, Decision, Plan, Record, Rules, Standing, target_hash};
 
-use super::fleet::{Event, Fleet, Outcome, TARGETS, View};
+use super::fleet::{End, Event, Fleet, TARGETS, View};
 
 fn rules() -> impl Strategy<Value = (Rules, bool)> {
     let choice = prop_oneof![3 => (1..4_usize).prop_map(Some), 1 => Just(None)];
@@ -52,11 +52,11 @@ fn events() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn outcomes() -> impl Strategy<Value = Outcome> {
+fn outcomes() -> impl Strategy<Value = End> {
     prop_oneof![
-        20 => Just(Outcome::Carried),
-        1 => Just(Outcome::KilledBeforeRecord),
-        1 => Just(Outcome::KilledAfterRecord),
+        20 => Just(End::Carried),
+        1 => Just(End::KilledBeforeRecord),
+        1 => Just(End::KilledAfterRecord),
     ]
 }
 
@@ -74,7 +74,7 @@ fn fleets() -> impl Strategy<Value = Fleet> {
     )
 }
 
-fn histories(most: usize) -> impl Strategy<Value = Vec<(Vec<Event>, Outcome)>> {
+fn histories(most: usize) -> impl Strategy<Value = Vec<(Vec<Event>, End)>> {
     prop::collection::vec((prop::collection::vec(events(), 1..4), outcomes()), 0..most)
 }
 
@@ -184,22 +184,28 @@ fn settles(fleet: &Fleet, plan: &Plan) -> Result<(), TestCaseError> {
     let run = |record: &Option<Record>| record.clone().map(|r| (r.target_hash, r.started));
     if run(&plan.record) == run(&fleet.record) {
         let (again, _) = fleet.planned(plan.record.as_ref(), false);
-        prop_assert_eq!(&again, plan);
+        prop_assert_eq!(&again.plan, plan);
         return Ok(());
     }
     // Begun, the canaries' soak, and perhaps canaries in the place of those that are gone: three, and no more.
     let mut begun = fleet.clone();
     for _ in 0..3 {
         let (next, _) = begun.planned(begun.record.as_ref(), begun.resume);
-        begun.carry_out(&Plan { begin: Vec::new(), ..next }, Outcome::Carried);
+        begun.carry_out(&without_permits(next), End::Carried);
     }
     let (last, _) = begun.planned(begun.record.as_ref(), false);
-    prop_assert_eq!(&last.record, &begun.record);
+    prop_assert_eq!(&last.plan.record, &begun.record);
     Ok(())
 }
 
-fn advance(fleet: &mut Fleet, outcome: Outcome) -> Result<Plan, TestCaseError> {
-    let (plan, view) = fleet.planned(fleet.record.as_ref(), fleet.resume);
+fn without_permits(mut decision: Decision) -> Decision {
+    decision.withhold();
+    decision
+}
+
+fn advance(fleet: &mut Fleet, outcome: End) -> Result<Plan, TestCaseError> {
+    let (decision, view) = fleet.planned(fleet.record.as_ref(), fleet.resume);
+    let plan = decision.plan.clone();
     begins_rightly(fleet, &plan, &view)?;
     repairs_at_once(fleet, &plan, &view)?;
     begins_for_a_reason(fleet, &plan, &view)?;
@@ -207,7 +213,7 @@ fn advance(fleet: &mut Fleet, outcome: Outcome) -> Result<Plan, TestCaseError> {
     settles(fleet, &plan)?;
     let halted = plan.record.as_ref().is_some_and(|r| r.phase == Phase::Halted);
     prop_assert!(!halted || fleet.is_troubled(), "halted without a failure");
-    fleet.carry_out(&plan, outcome);
+    fleet.carry_out(&decision, outcome);
     prop_assert!(fleet.under_way() <= view.rules.max_concurrent);
     let bound = view.rules.max_failures.saturating_add(view.rules.max_concurrent);
     prop_assert!(fleet.failed() <= bound, "{} failed", fleet.failed());
@@ -224,7 +230,7 @@ fn finishes(fleet: &mut Fleet) -> Result<(), TestCaseError> {
         for event in [Event::WorkAtAll, Event::WorkAtAll, Event::WorkAtAll, Event::Wait(10_000)] {
             fleet.happen(&event);
         }
-        let plan = advance(fleet, Outcome::Carried)?;
+        let plan = advance(fleet, End::Carried)?;
         let phase = plan.record.as_ref().map(|record| record.phase);
         if plan.lacks_canaries || fleet.is_proven() && phase.is_none_or(|phase| phase == Phase::Complete) {
             return Ok(());
@@ -269,7 +275,7 @@ proptest! {
         news.iter().for_each(|(number, name)| tell(&mut fleet, name, *number));
         news.sort_by_key(|(number, _)| (*number as u64 + 1).wrapping_mul(order | 1).rotate_left(17));
         news.iter().for_each(|(number, name)| tell(&mut other, name, *number));
-        let plans = [&fleet, &other].map(|fleet| fleet.planned(fleet.record.as_ref(), fleet.resume).0);
+        let plans = [&fleet, &other].map(|fleet| fleet.planned(fleet.record.as_ref(), fleet.resume).0.plan);
         prop_assert_eq!(&plans[0], &plans[1]);
     }
 }

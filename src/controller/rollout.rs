@@ -1,0 +1,164 @@
+//! The rollouts of all policies: one machine each. Gateways ask it for permits; the policy's own task gives them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+
+use super::context::Context;
+use super::store::Key;
+use super::workers::{Kind, wake};
+use crate::clock;
+use crate::crd::{TokenPolicy, X2Gateway};
+use crate::engine::lifetime::Target;
+use crate::engine::rollout::{Decision, Machine, Outcome, Permit, Reply, Survey, Wish};
+
+/// Which policy has which rollout.
+#[derive(Debug, Default)]
+pub struct Rollouts(Mutex<HashMap<Key, Arc<Rollout>>>);
+
+/// The rollout of one policy.
+#[derive(Debug)]
+pub struct Rollout {
+    policy: Key,
+    uid: String,
+    machine: Mutex<Machine>,
+}
+
+/// What a gateway is told.
+pub enum Turn {
+    /// It may be changed as long as it holds this.
+    Now(Held),
+    /// Not now.
+    Later {
+        /// The rollout has halted.
+        halted: bool,
+    },
+    /// The policy's task wakes it when there is an answer.
+    Asked,
+}
+
+/// A permit that is given back when it is dropped.
+pub struct Held {
+    permit: Option<Permit>,
+    rollout: Arc<Rollout>,
+    context: Arc<Context>,
+}
+
+impl Rollouts {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Arc<Rollout>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rollout of a policy. None if the policy is gone, or another has taken its name: what is made for a policy is
+    /// forgotten with it.
+    #[must_use]
+    pub fn of(&self, context: &Context, policy: &TokenPolicy) -> Option<Arc<Rollout>> {
+        let (key, uid) = (Key::of(&policy.metadata), policy.uid()?);
+        let mut all = self.all();
+        if context.policies.get(&key)?.meta().uid.as_ref() != Some(&uid) {
+            return None;
+        }
+        let new = || Arc::new(Rollout { policy: key.clone(), uid: uid.clone(), machine: Mutex::default() });
+        let rollout = all.entry(key.clone()).or_insert_with(new);
+        if rollout.uid != uid {
+            *rollout = new();
+        }
+        Some(Arc::clone(rollout))
+    }
+
+    /// A policy is gone.
+    pub fn forget(&self, policy: &Key) {
+        self.all().remove(policy);
+    }
+}
+
+impl Rollout {
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known now, for the policy's task.
+    pub(super) fn survey(&self, target: Option<Target>, interval: Duration) -> Survey {
+        self.machine().survey(target, interval, clock::elapsed())
+    }
+
+    /// Carries out what the policy's task has decided, and wakes the gateways that this concerns.
+    pub(super) fn answer(&self, context: &Arc<Context>, decision: &Decision) {
+        let called = self.machine().answer(decision);
+        for name in called {
+            wake(context, Kind::Gateway, Key::new(self.policy.namespace.clone(), name));
+        }
+    }
+
+    /// Whether a gateway is to be reconciled now for the policy's sake.
+    #[must_use]
+    pub fn calls(&self, gateway: &str) -> bool {
+        self.machine().calls(gateway)
+    }
+
+    /// A reconcile of a gateway begins.
+    pub fn begin(&self, gateway: &str) {
+        self.machine().begin(gateway);
+    }
+
+    /// A reconcile of a gateway has ended, and its report is written.
+    pub fn ended(
+        &self,
+        context: &Arc<Context>,
+        gateway: (&str, &str),
+        target: Option<Target>,
+        outcome: Outcome,
+    ) {
+        let news = self.machine().ended(gateway, target, outcome);
+        if news {
+            wake(context, Kind::Policy, self.policy.clone());
+        }
+    }
+
+    /// Asks whether a gateway may be brought to a target, or to its original value if that is none.
+    pub fn turn(
+        self: &Arc<Self>,
+        context: &Arc<Context>,
+        gateway: &X2Gateway,
+        target: Option<Target>,
+        wish: Wish,
+    ) -> Turn {
+        let (uid, name) = (gateway.uid().unwrap_or_default(), gateway.name_any());
+        let (reply, news) = self.machine().ask((&uid, &name), target, wish, clock::elapsed());
+        if news {
+            wake(context, Kind::Policy, self.policy.clone());
+        }
+        match reply {
+            Reply::Granted(permit) if permit.allows(&uid, target) => Turn::Now(Held {
+                permit: Some(permit),
+                rollout: Arc::clone(self),
+                context: Arc::clone(context),
+            }),
+            Reply::Granted(permit) => {
+                self.machine().give_back(permit.uid());
+                Turn::Asked
+            }
+            Reply::Later { halted } => Turn::Later { halted },
+            Reply::Asked => Turn::Asked,
+        }
+    }
+}
+
+impl Held {
+    /// When the rollout began or was resumed: a change of it is dated no earlier.
+    #[must_use]
+    pub fn started(&self) -> Option<jiff::Timestamp> {
+        self.permit.as_ref().and_then(Permit::started)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.rollout.machine().give_back(permit.uid());
+            wake(&self.context, Kind::Policy, self.rollout.policy.clone());
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a policy's task does next about its rollout.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Member, Plan};
+use crate::crd::Phase;
+use crate::engine::lifetime::Target;
+
+/// What the policy's task does next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Decision {
+    /// The target that it was made for.
+    pub(super) target: Option<Target>,
+    /// What it comes to, by name. The record is to be written to the policy's status before anything else is done.
+    pub plan: Plan,
+    /// How the gateways that take part stand, by name.
+    pub members: BTreeMap<String, Member>,
+    /// Gateways that have drifted within one interval.
+    pub drifts: usize,
+    /// When the rollout began or was resumed.
+    pub(super) started: Option<Timestamp>,
+    /// A halted rollout goes on: what has failed before does not count.
+    pub(super) resumed: bool,
+    /// One gateway goes first although the policy does not ask for it, since the change would be felt by many.
+    pub guarded: bool,
+    pub(super) halted: bool,
+    /// By UID: gateways that take part,
+    pub(super) uids: BTreeSet<String>,
+    /// those that get a permit, and for which target,
+    pub(super) begin: BTreeMap<String, Option<Target>>,
+    /// those that are to be checked now,
+    pub(super) check: BTreeSet<String>,
+    /// and those that are known to have drifted only by their histories.
+    pub(super) recalled: BTreeMap<String, Duration>,
+    /// Names of the gateways whose change has failed,
+    pub failed: Vec<String>,
+    /// that are proven at the target,
+    pub changed: Vec<String>,
+    /// and that are neither.
+    pub unchanged: Vec<String>,
+}
+
+impl Decision {
+    pub(super) fn takes_part(&self, uid: &str) -> bool {
+        self.uids.contains(uid)
+    }
+
+    pub(super) fn grants(&self, uid: &str, target: Option<Target>) -> bool {
+        self.begin.get(uid) == Some(&target)
+    }
+
+    pub(super) fn checks(&self, uid: &str) -> bool {
+        self.check.contains(uid)
+    }
+
+    pub(super) fn recalled(&self, uid: &str) -> Option<Duration> {
+        self.recalled.get(uid).copied()
+    }
+
+    /// Gives no permits: the policy's finalizer could not be set.
+    pub fn withhold(&mut self) {
+        self.begin.clear();
+        self.plan.begin.clear();
+    }
+
+    /// How far the rollout has got.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        self.plan.record.as_ref().map(|record| record.phase)
+    }
+}
