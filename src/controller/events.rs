@@ -1,6 +1,6 @@
 //! Events: on transitions only, after the status, fifty a second at the most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -8,7 +8,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client, Resource};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::store::Key;
 use crate::clock;
@@ -18,6 +18,10 @@ use crate::leader::fence::Fence;
 
 /// Events a second.
 const RATE: u32 = 50;
+/// Events that wait to be taken up.
+const WAITING: usize = 4096;
+/// Events of a namespace beyond the rate that are kept, one for each object and reason.
+const SURPLUS: usize = 512;
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 /// Longest part of an event's name that is the object's, in bytes: names are ASCII.
@@ -42,19 +46,36 @@ pub struct Happening {
 
 /// Takes events; never waits.
 #[derive(Clone, Debug)]
-pub struct Events(mpsc::UnboundedSender<Happening>);
+pub struct Events(mpsc::Sender<Message>);
+
+#[derive(Debug)]
+enum Message {
+    Happened(Box<Happening>),
+    /// To be answered when all that came before is written.
+    Flush(oneshot::Sender<()>),
+}
 
 impl Events {
     /// The sender, and the task that writes what it is given.
     pub fn new(client: Client, instance: String, fence: Fence) -> (Self, impl Future<Output = ()> + Send) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), write_all(Writer { client, instance, fence }, receiver))
     }
 
     /// Hands an event over.
     pub fn publish(&self, happening: Happening) {
-        // The receiver lives as long as the process; at its end events are of no use.
-        let _ = self.0.send(happening);
+        if self.0.try_send(Message::Happened(Box::new(happening))).is_err() {
+            tracing::debug!("an event is dropped: too many wait to be written");
+        }
+    }
+
+    /// Waits until all events that were handed over so far are written, whatever their number.
+    pub async fn flush(&self) {
+        let (written, done) = oneshot::channel();
+        if self.0.send(Message::Flush(written)).await.is_ok() {
+            // Fails only where the writer is gone.
+            let _ = done.await;
+        }
     }
 }
 
@@ -89,34 +110,77 @@ pub fn policy_reference(key: &Key, uid: Option<String>) -> ObjectReference {
     }
 }
 
-async fn write_all(writer: Writer, mut queue: mpsc::UnboundedReceiver<Happening>) {
+async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut left = RATE;
-    let mut surplus: BTreeMap<(String, String, EventReason), (Happening, usize)> = BTreeMap::new();
+    let mut surplus = Surplus::default();
     loop {
         tokio::select! {
             biased;
             _ = second.tick() => {
                 left = RATE;
-                while left > 0 && let Some((_, (one, count))) = surplus.pop_first() {
+                while left > 0 && let Some(happening) = surplus.next() {
                     left -= 1;
-                    writer.write(summed_up(one, count)).await;
+                    writer.write(happening).await;
                 }
             }
             next = queue.recv() => match next {
                 None => return,
-                Some(happening) if left > 0 => {
+                Some(Message::Flush(written)) => {
+                    while let Some(happening) = surplus.next() {
+                        writer.write(happening).await;
+                    }
+                    // Fails only where nothing waits any more.
+                    let _ = written.send(());
+                }
+                Some(Message::Happened(happening)) if left > 0 => {
                     left -= 1;
-                    writer.write(happening).await;
+                    writer.write(*happening).await;
                 }
-                Some(happening) => {
-                    let about = happening.policy.clone().unwrap_or_else(|| happening.object.clone());
-                    let key = (about.namespace.unwrap_or_default(), about.name.unwrap_or_default(), happening.reason);
-                    surplus.entry(key).or_insert((happening, 0)).1 += 1;
-                }
+                Some(Message::Happened(happening)) => surplus.add(*happening),
             }
         }
+    }
+}
+
+/// Kind and name of what an event is about, and its reason.
+type About = (String, String, EventReason);
+
+/// Events beyond the rate: summed up, and served by namespaces in turn, so that one of them does not silence the others.
+#[derive(Default)]
+struct Surplus {
+    namespaces: BTreeMap<String, BTreeMap<About, (Happening, usize)>>,
+    turns: VecDeque<String>,
+}
+
+impl Surplus {
+    fn add(&mut self, happening: Happening) {
+        let about = happening.policy.as_ref().unwrap_or(&happening.object);
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let (namespace, key) =
+            (text(&about.namespace), (text(&about.kind), text(&about.name), happening.reason));
+        let waiting = self.namespaces.entry(namespace.clone()).or_default();
+        if waiting.is_empty() {
+            self.turns.push_back(namespace);
+        }
+        if waiting.len() < SURPLUS || waiting.contains_key(&key) {
+            waiting.entry(key).or_insert((happening, 0)).1 += 1;
+        } else {
+            tracing::debug!("an event is dropped: too many of its namespace wait to be written");
+        }
+    }
+
+    fn next(&mut self) -> Option<Happening> {
+        let namespace = self.turns.pop_front()?;
+        let waiting = self.namespaces.get_mut(&namespace)?;
+        let (_, (one, count)) = waiting.pop_first()?;
+        if waiting.is_empty() {
+            self.namespaces.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace);
+        }
+        Some(summed_up(one, count))
     }
 }
 
@@ -184,5 +248,53 @@ fn event(instance: &str, happening: Happening) -> Event {
         type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
         regarding: Some(object),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn happening(kind: &str, namespace: &str, name: &str) -> Happening {
+        let object = ObjectReference {
+            kind: Some(kind.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        let note = String::new();
+        Happening { object, reason: EventReason::RestoreSkipped, note, warning: true, policy: None }
+    }
+
+    fn names(surplus: &mut Surplus) -> Vec<String> {
+        std::iter::from_fn(|| surplus.next()).filter_map(|one| one.object.name).collect()
+    }
+
+    #[test]
+    fn namespaces_take_turns() {
+        let mut surplus = Surplus::default();
+        for (namespace, name) in [("aaa", "1"), ("aaa", "2"), ("aaa", "3"), ("zzz", "4")] {
+            surplus.add(happening("X2Gateway", namespace, name));
+        }
+        assert_eq!(names(&mut surplus), ["1", "4", "2", "3"]);
+        assert!(surplus.namespaces.is_empty() && surplus.turns.is_empty());
+    }
+
+    #[test]
+    fn two_kinds_of_one_name_have_events_of_their_own() {
+        let mut surplus = Surplus::default();
+        for kind in ["X2Gateway", "TokenPolicy", "X2Gateway"] {
+            surplus.add(happening(kind, "berlin", "same"));
+        }
+        assert_eq!(names(&mut surplus), ["same", "same"]);
+    }
+
+    #[test]
+    fn what_one_namespace_keeps_is_bounded() {
+        let mut surplus = Surplus::default();
+        for number in 0..2 * SURPLUS {
+            surplus.add(happening("X2Gateway", "berlin", &number.to_string()));
+        }
+        assert_eq!(names(&mut surplus).len(), SURPLUS);
     }
 }

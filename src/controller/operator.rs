@@ -40,6 +40,8 @@ use crate::vendor::wire::Wire;
 
 /// Longest wait for writes under way when the operator is told to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// Longest wait for events that have not been written yet.
+const FLUSH: Duration = Duration::from_secs(2);
 /// Time between two clean-ups of what was read for no longer than needed.
 const CLEAN_UP: Duration = Duration::from_mins(1);
 
@@ -156,7 +158,7 @@ impl Operator {
         let finished = tokio::select! {
             biased;
             Superseded = kept(&mut self.election) => false,
-            ended = tokio::time::timeout(GRACE, context.workers.finished()) => ended.is_ok(),
+            finished = finish(&context) => finished,
         };
         // Else what is under way may still take effect: nothing is to work before the lease has expired.
         if let Some(election) = self.election.filter(|_| finished) {
@@ -164,6 +166,14 @@ impl Operator {
         }
         Ok(())
     }
+}
+
+/// Waits for what is under way, and for the events of it. False where that took too long.
+async fn finish(context: &Context) -> bool {
+    let finished = tokio::time::timeout(GRACE, context.workers.finished()).await.is_ok();
+    // Events are of less use than a lease that is handed over soon.
+    let _ = tokio::time::timeout(FLUSH, context.events.flush()).await;
+    finished
 }
 
 /// Passes on a panic in one of the tasks that all others depend on; they do not end otherwise.
