@@ -5,6 +5,7 @@ pub mod claims;
 pub mod connection;
 pub mod context;
 pub mod customer;
+pub mod departures;
 pub mod endings;
 pub mod events;
 pub mod gateway;

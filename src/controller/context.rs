@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::claims::Claims;
 use super::connection::Restrictions;
+use super::departures::Departures;
 use super::events::{Events, Happening};
 use super::references::References;
 use super::report::Reporter;
@@ -61,6 +62,8 @@ pub struct Context {
     pub references: References,
     /// Which namespaces are being deleted.
     pub namespaces: Namespaces,
+    /// Objects that are leaving, or have left.
+    pub departures: Departures,
     /// Change windows, as they were read.
     pub windows: windows::Cache,
     /// Who may be changed now.

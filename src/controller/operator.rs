@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::claims::Claims;
 use super::context::{Alarms, Context, Handled, Settings};
+use super::departures::Departures;
 use super::events::Events;
 use super::references::References;
 use super::report::Reporter;
@@ -251,6 +252,7 @@ fn context(
         lanes: Lanes::default(),
         references: References::new(client.clone()),
         namespaces: Namespaces::default(),
+        departures: Departures::default(),
         rollouts: Rollouts::default(),
         windows: windows::Cache::default(),
         reporter: Reporter::new(client.clone(), fence.clone()),

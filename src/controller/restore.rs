@@ -88,13 +88,13 @@ pub async fn let_go(context: &Context, meta: &ObjectMeta) -> Option<LetGo> {
     let deleted = meta.deletion_timestamp.as_ref()?.0;
     let annotation = meta.annotations.as_ref().and_then(|all| all.get(SKIP_RESTORE));
     let asked = annotation.is_some_and(|value| value == "true");
-    let known = restoration::let_go(deleted, asked, false, clock::now().0);
+    let known = restoration::let_go(deleted, asked, false, context.departures.time_of(meta, deleted));
     if known.is_some() {
         return known;
     }
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let ends = context.namespaces.is_ending(&context.reporter.client(), namespace).await;
-    restoration::let_go(deleted, asked, ends, clock::now().0)
+    restoration::let_go(deleted, asked, ends, context.departures.time_of(meta, deleted))
 }
 
 /// Waits until a deletion does not wait for the remote value any longer, to be raced against work on it. None where the

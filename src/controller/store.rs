@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -98,19 +99,30 @@ impl<K: ResourceExt> Entry<K> {
 
 /// All objects of one kind.
 #[derive(Debug)]
-pub struct Store<K>(RwLock<BTreeMap<String, BTreeMap<String, Entry<K>>>>);
+pub struct Store<K> {
+    objects: RwLock<BTreeMap<String, BTreeMap<String, Stored<K>>>>,
+    /// How many lists have begun.
+    lists: AtomicU64,
+}
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self(RwLock::default())
+        Self { objects: RwLock::default(), lists: AtomicU64::new(0) }
     }
+}
+
+#[derive(Debug)]
+struct Stored<K> {
+    entry: Entry<K>,
+    /// How many lists had begun when we wrote it; none where a watch has brought it.
+    written: u64,
 }
 
 impl<K: ResourceExt> Store<K> {
     /// One object.
     pub fn get(&self, key: &Key) -> Option<Entry<K>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(&key.namespace)?.get(&key.name).cloned()
+        let all = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        Some(all.get(&key.namespace)?.get(&key.name)?.entry.clone())
     }
 
     /// One object, where it was understood.
@@ -120,13 +132,15 @@ impl<K: ResourceExt> Store<K> {
 
     /// All objects of a namespace, by name.
     pub fn namespace(&self, namespace: &str) -> Vec<Entry<K>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(namespace).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+        let all = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(namespace)
+            .map(|objects| objects.values().map(|one| one.entry.clone()).collect())
+            .unwrap_or_default()
     }
 
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<Key> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         all.iter()
             .flat_map(|(ns, objects)| objects.keys().map(|name| Key::new(ns.clone(), name.clone())))
             .collect()
@@ -135,28 +149,38 @@ impl<K: ResourceExt> Store<K> {
     /// Puts an object in, unless a newer one is there. Returns the one before it, and whether it was put in.
     fn put(&self, entry: &Entry<K>, source: Source) -> (Option<Entry<K>>, bool) {
         let key = Key::of(entry.meta());
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let objects = all.entry(key.namespace).or_default();
-        let before = objects.get(&key.name).cloned();
+        let (before, written) = objects.get(&key.name).map(|one| (one.entry.clone(), one.written)).unzip();
         let wanted = match &before {
-            Some(before) => is_newer(entry.meta(), before.meta()),
-            None => source == Source::Watch,
+            Some(before) => {
+                is_newer(entry.meta(), before.meta())
+                    || is_restored(entry.meta(), before.meta(), written, source)
+            }
+            None => source != Source::OwnWrite,
         };
         if wanted {
-            objects.insert(key.name, entry.clone());
+            let lists = self.lists.load(Ordering::Acquire);
+            let written = if source == Source::OwnWrite { lists } else { 0 };
+            objects.insert(key.name, Stored { entry: entry.clone(), written });
         }
         (before, wanted)
     }
 
+    /// A list of what there is begins. Returns its number.
+    pub fn begin_list(&self) -> u64 {
+        self.lists.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     /// Takes an object out.
     pub fn remove(&self, key: &Key) -> Option<Entry<K>> {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let objects = all.get_mut(&key.namespace)?;
         let removed = objects.remove(&key.name);
         if objects.is_empty() {
             all.remove(&key.namespace);
         }
-        removed
+        removed.map(|one| one.entry)
     }
 
     /// Keys of a namespace (or of all of them) that are not among `seen`: a watch that began anew did not list them.
@@ -171,6 +195,8 @@ impl<K: ResourceExt> Store<K> {
 pub enum Source {
     /// A watch: it says what there is.
     Watch,
+    /// The list with this number: it says what there was when it began, or later.
+    List(u64),
     /// The answer to a write of ours: by now the object may have been deleted, and must not come back.
     OwnWrite,
 }
@@ -209,6 +235,13 @@ fn standing<K: Reconciled>(entry: &Entry<K>) -> &'static str {
     conditions::ready_reason(conditions).map_or("Unknown", Reason::as_str)
 }
 
+/// Whether a list shows another version although an object was not written since the list began: the API server has lost
+/// what was newer, since its database was restored from a backup.
+fn is_restored(new: &ObjectMeta, old: &ObjectMeta, written: Option<u64>, source: Source) -> bool {
+    matches!(source, Source::List(list) if written.unwrap_or_default() < list)
+        && new.resource_version != old.resource_version
+}
+
 /// Whether `new` was written after `old`. Resource versions are numbers that grow; where they are not, the later one to
 /// arrive counts.
 fn is_newer(new: &ObjectMeta, old: &ObjectMeta) -> bool {
@@ -216,5 +249,56 @@ fn is_newer(new: &ObjectMeta, old: &ObjectMeta) -> bool {
     match (version(new), version(old)) {
         (Some(new), Some(old)) => new > old,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::X2Gateway;
+
+    fn entry(version: &str) -> Entry<X2Gateway> {
+        let meta = ObjectMeta {
+            namespace: Some("berlin".to_owned()),
+            name: Some("x2".to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        Entry::Undecodable(Arc::new(meta))
+    }
+
+    fn version(store: &Store<X2Gateway>) -> String {
+        store.get(&Key::new("berlin", "x2")).unwrap().meta().resource_version.clone().unwrap()
+    }
+
+    #[test]
+    fn a_watch_brings_nothing_older_than_what_we_wrote() {
+        let store = Store::default();
+        store.put(&entry("5"), Source::Watch);
+        store.put(&entry("7"), Source::OwnWrite);
+        assert!(!store.put(&entry("6"), Source::Watch).1);
+        assert_eq!(version(&store), "7");
+    }
+
+    #[test]
+    fn a_list_begun_after_our_last_write_brings_back_what_a_backup_holds() {
+        let store = Store::default();
+        store.put(&entry("5"), Source::Watch);
+        store.put(&entry("7"), Source::OwnWrite);
+        let list = store.begin_list();
+        assert!(store.put(&entry("3"), Source::List(list)).1);
+        assert_eq!(version(&store), "3");
+        assert!(!store.put(&entry("3"), Source::List(list)).1, "the same again is no news");
+        assert!(store.put(&entry("4"), Source::Watch).1);
+    }
+
+    #[test]
+    fn a_list_begun_before_our_last_write_does_not_undo_it() {
+        let store = Store::default();
+        store.put(&entry("5"), Source::Watch);
+        let list = store.begin_list();
+        store.put(&entry("7"), Source::OwnWrite);
+        assert!(!store.put(&entry("5"), Source::List(list)).1);
+        assert_eq!(version(&store), "7");
     }
 }

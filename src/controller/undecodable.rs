@@ -22,6 +22,9 @@ use crate::engine::verdict::{self, Notes, Reason, Verdict};
 /// Wait after the API server did not take the report: it refuses writes for a moment while it takes up another schema.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Longest wait for the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Says so in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
 /// with it until it is corrected, or deleted.
 pub async fn report<K: Reconciled>(
@@ -55,12 +58,13 @@ async fn tell<K: Reconciled>(
     if reported.is_some() && *reported == meta.generation {
         return clock::instant() + UNDISTURBED;
     }
-    match write::<K>(context.reporter.client(), meta).await {
-        Ok(()) => {
+    let writing = tokio::time::timeout(API_TIMEOUT, write::<K>(context.reporter.client(), meta));
+    match context.fence.within(writing).await {
+        Ok(Ok(Ok(()))) => {
             *reported = meta.generation;
             clock::instant() + UNDISTURBED
         }
-        Err(_) => clock::instant() + AGAIN,
+        _ => clock::instant() + AGAIN,
     }
 }
 

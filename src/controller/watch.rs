@@ -22,6 +22,9 @@ use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 /// Time after which a watch is begun anew, in seconds: one whose connection has died unnoticed would tell nothing.
 const WATCH_SECONDS: u32 = 60;
 
+/// Longest wait until all watches are renewed.
+const TAKE_OVER: Duration = Duration::from_mins(1);
+
 /// Wait after a watch has failed: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
 
@@ -114,10 +117,13 @@ impl Watches {
     }
 
     /// Begins them anew: what another replica has written up to now is known afterwards, and so is what a watch has missed whose
-    /// connection had died unnoticed.
+    /// connection had died unnoticed. A kind that cannot be listed does not hold up the others for long: what was known of it
+    /// when it last could is known still.
     pub async fn renew(&mut self) {
         self.begun.send_modify(|begun| *begun += 1);
-        self.filled().await;
+        if tokio::time::timeout(TAKE_OVER, self.filled()).await.is_err() {
+            tracing::warn!("not all watches could be renewed: the operator works with what they last showed");
+        }
     }
 }
 
@@ -135,7 +141,7 @@ async fn watch<K: Reconciled>(
     loop {
         let round = *begun.borrow_and_update();
         let mut events = Box::pin(watcher(api.clone(), config.clone()).backoff(Again(AGAIN.0)));
-        let mut listed = HashSet::new();
+        let mut listed = Listed::default();
         loop {
             let event = tokio::select! {
                 biased;
@@ -170,22 +176,31 @@ fn is_refused(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
 }
 
+/// What a list has shown so far.
+#[derive(Default)]
+struct Listed {
+    number: u64,
+    keys: HashSet<Key>,
+}
+
 /// Does to the store what an event says. True where the store now holds all there is.
 fn follow<K: Reconciled>(
     context: &Arc<Context>,
     scope: &Scope,
     event: Event<DeserializeGuard<K>>,
-    listed: &mut HashSet<Key>,
+    listed: &mut Listed,
 ) -> bool {
     match event {
-        Event::Init => listed.clear(),
+        Event::Init => {
+            *listed = Listed { number: K::store(context).begin_list(), keys: HashSet::new() };
+        }
         Event::InitApply(object) => {
             let entry = Entry::of(object);
-            listed.insert(Key::of(entry.meta()));
-            store::put::<K>(context, &entry, Source::Watch);
+            listed.keys.insert(Key::of(entry.meta()));
+            store::put::<K>(context, &entry, Source::List(listed.number));
         }
         Event::InitDone => {
-            for key in K::store(context).vanished(scope.namespace.as_deref(), listed) {
+            for key in K::store(context).vanished(scope.namespace.as_deref(), &listed.keys) {
                 forget::<K>(context, key);
             }
             let namespace = scope.namespace.as_deref();
@@ -201,6 +216,9 @@ fn follow<K: Reconciled>(
 }
 
 fn forget<K: Reconciled>(context: &Arc<Context>, key: Key) {
+    if let Some(entry) = K::store(context).get(&key) {
+        context.departures.record::<K>(entry.meta());
+    }
     store::remove::<K>(context, &key);
     wake(context, K::KIND, key);
 }

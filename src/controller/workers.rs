@@ -33,6 +33,7 @@ use tracing::Instrument as _;
 
 use self::state::{Id, Object, Place, Pool, State};
 use super::context::{Context, UNDISTURBED};
+use super::departures;
 use super::endings;
 use super::report::Reported;
 use super::store::{Entry, Key, Store};
@@ -142,6 +143,7 @@ impl Workers {
 pub fn start(context: &Arc<Context>) {
     context.workers.started.store(true, Ordering::Release);
     wake_all(context, None);
+    context.departures.open().into_iter().for_each(|(kind, key)| wake(context, kind, key));
 }
 
 /// Something that concerns all objects of a namespace, or all there are, has happened.
@@ -290,7 +292,7 @@ trait Work: Send {
     /// Whether there is such an object.
     fn is_there(&self, context: &Context, key: &Key) -> bool;
     /// It is gone.
-    fn gone(&self, context: &Context, key: &Key);
+    fn gone(&self, context: &Arc<Context>, key: &Key);
 }
 
 struct Remembered<K: Reconciled> {
@@ -320,6 +322,7 @@ impl<K: Reconciled> Work for Remembered<K> {
             let entry = K::store(context).get(key)?;
             let uid = entry.meta().uid.clone().unwrap_or_default();
             if self.uid != uid {
+                context.departures.forget(&self.uid);
                 (self.uid, self.memory, self.reported) = (uid, K::Memory::default(), None);
             }
             Some(match entry {
@@ -340,8 +343,10 @@ impl<K: Reconciled> Work for Remembered<K> {
         K::store(context).get(key).is_some()
     }
 
-    fn gone(&self, context: &Context, key: &Key) {
+    fn gone(&self, context: &Arc<Context>, key: &Key) {
         K::gone(context, key);
+        context.departures.forget(&self.uid);
+        departures::settle::<K>(context, key);
     }
 }
 

@@ -132,3 +132,26 @@ async fn without_the_right_to_a_finalizer_objects_are_checked_and_not_changed() 
     assert_eq!(fleet.appliance(0).timeout(), 28800);
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_the_selector_loses_the_finalizer() {
+    let fleet = fleet(2);
+    let mut f = world("left-out", &fleet).await;
+    let label = |site: &str| json!({"metadata": {"labels": {"site": site}}});
+    for name in ["x2-0", "x2-1"] {
+        f.patch("X2Gateway", name, label("berlin")).await;
+    }
+    f.apply(&with(restoring("short", json!({"timeoutSeconds": 28800})), label("berlin"))).await;
+    let namespace = f.ns.name().to_owned();
+    let arguments = ["--selector", "site=berlin", "--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8"];
+    f.start_with(&arguments).await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    assert_eq!(finalizers(&f.get("X2Gateway", "x2-0").await), [FINALIZER]);
+    f.patch("X2Gateway", "x2-0", label("paris")).await;
+    f.wait("X2Gateway", "x2-0", |gateway| finalizers(gateway).is_empty()).await;
+    delete_and_wait(&f, "X2Gateway", "x2-0").await;
+    // Nothing is restored, and what is still selected keeps its finalizer.
+    assert_eq!(fleet.appliance(0).timeout(), 28800);
+    assert_eq!(finalizers(&f.get("X2Gateway", "x2-1").await), [FINALIZER]);
+    f.finish().await;
+}
