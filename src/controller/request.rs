@@ -4,7 +4,7 @@ use kube::ResourceExt;
 
 use crate::crd::{FLUX_REQUESTED_AT, RECONCILE_REQUESTED_AT};
 
-/// The value of the annotation that asks for a look now; ours wins over Flux's.
+/// The value of the annotation that requests a reconcile now; ours wins over Flux's.
 pub fn of(object: &impl ResourceExt) -> Option<&str> {
     let annotations = object.annotations();
     annotations.get(RECONCILE_REQUESTED_AT).or_else(|| annotations.get(FLUX_REQUESTED_AT)).map(String::as_str)

@@ -201,7 +201,7 @@ func TestArgoSaysOfEveryReportWhatKstatusSays(t *testing.T) {
 }
 
 func TestArgoWaitsForAReportOnThePresentSpec(t *testing.T) {
-	waiting := healthStatus{"Progressing", "Waiting until tenure has looked at this spec."}
+	waiting := healthStatus{"Progressing", "Waiting for tenure to reconcile this spec."}
 	judge := func(what string, object *unstructured.Unstructured) {
 		t.Helper()
 		if found := health(t, scripts(t, object.GetKind())["health.lua"], object.Object); found != waiting {

@@ -1,7 +1,7 @@
 -- The resource reports as kstatus wants it: observedGeneration, and the conditions Ready, Reconciling and Stalled.
 -- https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
 -- The same file serves X2Gateway, TokenPolicy, KonaServer and CustomerTokenTtl.
-local waiting = {status = "Progressing", message = "Waiting until tenure has looked at this spec."}
+local waiting = {status = "Progressing", message = "Waiting for tenure to reconcile this spec."}
 local generation = obj.metadata.generation
 if obj.status == nil or obj.status.conditions == nil or obj.status.observedGeneration ~= generation then
   return waiting

@@ -1,4 +1,4 @@
--- Any new value asks for a look now. It clears a halted rollout and refused logins, too.
+-- Any new value requests a reconcile now. It also clears a halted rollout and refused logins.
 local os = require("os")
 if obj.metadata.annotations == nil then
   obj.metadata.annotations = {}
