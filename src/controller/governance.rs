@@ -171,8 +171,10 @@ fn claim(policy: &TokenPolicy, context: &Context) -> Claim {
 /// What a policy wants.
 pub fn target(policy: &TokenPolicy, context: &Context) -> Result<Target, InvalidTarget> {
     let spec = &policy.spec;
-    let target = Target::new(spec.timeout_seconds, spec.min_timeout_seconds, spec.max_timeout_seconds)?
-        .within(context.settings.bounds)?;
+    let given = [spec.timeout_seconds, spec.min_timeout_seconds, spec.max_timeout_seconds];
+    let [exact, least, most] = given;
+    let target = Target::new(exact, least, most)?.within(context.settings.bounds)?;
+    context.settings.bounds.check(given)?;
     context.windows.read(&spec.windows).map_err(|why| InvalidTarget::Window(why.to_string()))?;
     Ok(target)
 }

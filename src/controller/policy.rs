@@ -348,9 +348,15 @@ async fn conclude(
     let before = policy.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
     let phase = |status: &TokenPolicyStatus| status.rollout.as_ref().map(|rollout| rollout.phase);
     let moved = phase(&status).filter(|now| policy.status.as_ref().and_then(phase) != Some(*now));
+    let start =
+        |status: &TokenPolicyStatus| status.rollout.as_ref().map(|rollout| rollout.started_time.clone());
+    let has_started = start(&status).is_some() && policy.status.as_ref().and_then(start) != start(&status);
     let written = report::write(context, &**policy, status).await;
     if written == Written::Written && !policy.spec.suspend {
         context.warn_of(reference(&**policy), None, before, &verdict);
+        if let Some(rolling) = rolling.filter(|_| has_started) {
+            publish(context, policy, EventReason::RolloutStarted, rolling.beginning(NAMES));
+        }
         if let (Some(phase), Some(rolling)) = (moved, rolling) {
             announce(context, policy, phase, rolling);
         }
@@ -363,7 +369,7 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
         Phase::Halted => (
             EventReason::NotReady(Reason::RolloutHalted),
             format!(
-                "The rollout is halted: {}. Changed: {}. Not changed: {}.",
+                "The rollout is halted: {}. Updated: {}. Not updated: {}.",
                 rolling.cause(NAMES),
                 listed(&rolling.decision.changed, NAMES),
                 listed(&rolling.decision.unchanged, NAMES)
@@ -380,7 +386,11 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
         }
         Phase::Canary | Phase::Progressing | Phase::AwaitingWindow => return,
     };
-    let warning = phase == Phase::Halted;
+    publish(context, policy, reason, note);
+}
+
+fn publish(context: &Context, policy: &TokenPolicy, reason: EventReason, note: String) {
+    let warning = matches!(reason, EventReason::NotReady(_));
     let object = reference(policy);
     let (kind, word) = (Kind::Policy.as_str(), reason.as_str());
     tracing::info!(kind, namespace = object.namespace, name = object.name, reason = word, "{note}");

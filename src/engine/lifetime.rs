@@ -127,6 +127,12 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// Whether every number that a policy gives is allowed.
+    pub fn check(self, given: [Option<u32>; 3]) -> Result<(), InvalidTarget> {
+        let allowed = given.into_iter().flatten().all(|seconds| self.allow(seconds));
+        if allowed { Ok(()) } else { Err(InvalidTarget::OutOfBounds) }
+    }
+
     fn allow(self, seconds: u32) -> bool {
         (self.least..=self.most).contains(&seconds)
     }

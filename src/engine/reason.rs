@@ -274,6 +274,8 @@ pub enum EventReason {
     DriftCorrected,
     /// Tokens issued before a change were invalidated.
     TokensRevoked,
+    /// A policy's rollout has begun or was resumed.
+    RolloutStarted,
     /// A policy's rollout has changed every gateway.
     RolloutComplete,
     /// An original value was not restored.

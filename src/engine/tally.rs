@@ -1,6 +1,6 @@
 //! How the parts of a whole stand: the gateways of a policy, the customers of a server.
 
-use super::reason::{Progress, Reason};
+use super::reason::Reason;
 use super::verdict::Verdict;
 
 /// The state of one part. Each part is in exactly one.
@@ -107,14 +107,9 @@ pub fn policy_verdict(parts: &[Part], observes: bool) -> Verdict {
     let reason = shared_reason(&open);
     let names: Vec<&str> = open.iter().take(3).map(|p| p.name.as_str()).collect();
     let more = if open.len() > names.len() { ", …" } else { "" };
-    let (count, noun) = (open.len(), if open.len() == 1 { "gateway is" } else { "gateways are" });
-    Verdict::new(
-        reason,
-        format!(
-            "{count} {noun} not in sync: {}{more}. See the conditions of each X2Gateway.",
-            names.join(", ")
-        ),
-    )
+    // No number: the message of a policy does not change with each of its gateways.
+    let message = format!("Not in sync: {}{more}. See the conditions of each X2Gateway.", names.join(", "));
+    Verdict::new(reason, message)
 }
 
 fn is_open(part: &Part, observes: bool) -> bool {
@@ -126,38 +121,28 @@ fn is_open(part: &Part, observes: bool) -> bool {
 }
 
 fn settled(tally: &Tally, observes: bool) -> Verdict {
-    let total = tally.total();
     if observes {
-        let drifted = tally.count(State::Drifted);
-        let message = format!(
-            "{drifted} of {total} gateways differ from what this policy would set. Observe mode: nothing is changed."
-        );
+        let message = if tally.count(State::Drifted) > 0 {
+            "Some gateways differ from what this policy would set. Observe mode: nothing is changed."
+        } else {
+            "All gateways have the token lifetime that this policy would set. Observe mode: nothing is changed."
+        };
         Verdict::new(Reason::Observed, message)
-    } else if tally.count(State::Overridden) == total {
+    } else if tally.count(State::Overridden) == tally.total() {
         Verdict::new(
             Reason::Overridden,
             "All selected gateways are governed by another policy (higher priority, or a name that sorts first).",
         )
     } else {
-        let summary = tally.summary();
-        Verdict::new(
-            Reason::InSync,
-            format!("{summary} gateways have the required token lifetime (verified by new logins)."),
-        )
+        let message = "All governed gateways that are not suspended have the required token lifetime (verified by new logins).";
+        Verdict::new(Reason::InSync, message)
     }
 }
 
 fn shared_reason(open: &[&Part]) -> Reason {
     let mut reasons = open.iter().map(|part| open_reason(part));
     let first = reasons.next().unwrap_or(Reason::GatewaysNotReady);
-    let moves = |reason: Reason| matches!(reason.progress(), Progress::UnderWay | Progress::AwaitsRollout);
-    if reasons.clone().all(|reason| reason == first) {
-        first
-    } else if moves(first) && reasons.all(moves) {
-        Reason::Progressing
-    } else {
-        Reason::GatewaysNotReady
-    }
+    if reasons.all(|reason| reason == first) { first } else { Reason::GatewaysNotReady }
 }
 
 /// Why a part is not in sync. What it says of itself may be that all is well: it may not have heard of the policy yet.

@@ -57,6 +57,21 @@ fn an_operators_bounds_refuse_what_is_outside_and_narrow_open_ranges() {
 }
 
 #[test]
+fn a_bound_that_a_policy_gives_is_not_moved_silently() {
+    let bounds = Bounds { least: 3600, most: DAY };
+    for (given, allowed) in [
+        ([None, Some(600), None], false),
+        ([None, None, Some(2_592_000)], false),
+        ([None, Some(3600), Some(DAY)], true),
+        ([Some(3599), None, None], false),
+        ([None, None, Some(7200)], true),
+    ] {
+        assert_eq!(bounds.check(given).is_ok(), allowed, "{given:?}");
+        assert_eq!(Bounds::default().check(given), Ok(()), "without flags everything is allowed");
+    }
+}
+
+#[test]
 fn targets_are_written_as_in_the_status() {
     assert_eq!(Target::Exact(28_800).to_string(), "28800");
     assert_eq!(Target::Range { least: 600, most: 43_200 }.to_string(), "600-43200");

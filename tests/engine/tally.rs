@@ -43,7 +43,7 @@ fn those_who_wait_are_summed_up_by_what_they_wait_for() {
         (
             waits(State::Pending, Reason::AwaitingRollout),
             waits(State::Pending, Reason::Progressing),
-            Reason::Progressing,
+            Reason::GatewaysNotReady,
         ),
         (
             waits(State::Pending, Reason::AwaitingWindow),
@@ -61,17 +61,27 @@ fn a_policy_sums_up() {
     let failed = |name: &str, reason| part(name, Failed, Some(reason));
     for (parts, observes, reason, words) in [
         (vec![], false, Reason::NoGatewaysMatch, "Label the gateways, or correct the selector"),
-        (vec![part("a", InSync, Some(Reason::InSync))], false, Reason::InSync, "1/1"),
-        (vec![part("a", InSync, None), part("b", Overridden, None)], false, Reason::InSync, "1/1"),
-        (vec![part("a", InSync, None), part("b", Suspended, None)], false, Reason::InSync, "1/2"),
+        (vec![part("a", InSync, Some(Reason::InSync))], false, Reason::InSync, "All governed gateways"),
+        (
+            vec![part("a", InSync, None), part("b", Overridden, None)],
+            false,
+            Reason::InSync,
+            "All governed gateways",
+        ),
+        (
+            vec![part("a", InSync, None), part("b", Suspended, None)],
+            false,
+            Reason::InSync,
+            "All governed gateways",
+        ),
         (
             vec![part("a", Overridden, None), part("b", Overridden, None)],
             false,
             Reason::Overridden,
             "another policy",
         ),
-        (vec![part("a", Drifted, Some(Reason::Observed))], true, Reason::Observed, "1 of 1 gateways differ"),
-        (vec![failed("a", Reason::TimedOut)], true, Reason::TimedOut, "1 gateway is not in sync: a."),
+        (vec![part("a", Drifted, Some(Reason::Observed))], true, Reason::Observed, "Some gateways differ"),
+        (vec![failed("a", Reason::TimedOut)], true, Reason::TimedOut, "Not in sync: a."),
         (
             vec![failed("a", Reason::TimedOut), failed("b", Reason::TimedOut)],
             false,
@@ -88,10 +98,10 @@ fn a_policy_sums_up() {
             vec![part("a", InSync, None), failed("b", Reason::TlsFailed)],
             false,
             Reason::TlsFailed,
-            "1 gateway is",
+            "Not in sync: b",
         ),
-        (vec![part("a", Pending, None)], false, Reason::Progressing, "1 gateway is"),
-        (vec![part("a", Drifted, Some(Reason::Unmanaged))], false, Reason::Drifted, "1 gateway is"),
+        (vec![part("a", Pending, None)], false, Reason::Progressing, "Not in sync: a"),
+        (vec![part("a", Drifted, Some(Reason::Unmanaged))], false, Reason::Drifted, "Not in sync: a"),
         (
             vec![part("a", Drifted, Some(Reason::Drifted))],
             false,
@@ -104,7 +114,7 @@ fn a_policy_sums_up() {
         assert!(verdict.message.contains(words), "{}", verdict.message);
     }
     let many: Vec<_> = ["a", "b", "c", "d"].map(|name| failed(name, Reason::TimedOut)).into();
-    assert!(policy_verdict(&many, false).message.starts_with("4 gateways are not in sync: a, b, c, …."));
+    assert!(policy_verdict(&many, false).message.starts_with("Not in sync: a, b, c, …."));
 }
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {

@@ -51,6 +51,16 @@ impl Rolling {
         format!("canaries failed three checks in a row: {}", listed(canaries, names))
     }
 
+    /// What is reported of its start.
+    pub(super) fn beginning(&self, names: usize) -> String {
+        let canaries = self.status.as_ref().map(|status| &*status.canaries).unwrap_or_default();
+        let resumed = if self.decision.resumed() { "resumed" } else { "started" };
+        match canaries {
+            [] => format!("The rollout has {resumed}, without canaries."),
+            canaries => format!("The rollout has {resumed}. Canaries: {}.", listed(canaries, names)),
+        }
+    }
+
     /// How far the rollout has got.
     pub(super) fn phase(&self) -> Option<Phase> {
         self.decision.phase()

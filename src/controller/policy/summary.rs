@@ -41,29 +41,30 @@ impl Summary<'_> {
         {
             status.last_handled_reconcile_at = Some(asked.to_owned());
         }
-        if policy.spec.suspend {
-            let message = "spec.suspend is true: no gateway is changed. The policy still takes precedence for its gateways.";
-            report::set_suspended(&mut status, policy, message);
-            status.next_window = None;
-            return (status, verdict);
-        }
         let risky = self.rolling.is_some_and(|rolling| rolling.decision.guarded).then(|| {
             "This would cut the token lifetime of more than half of the gateways to less than an hour, so one gateway is changed and verified a minute before the others. Set spec.rollout to control the order, or spec.suspend to stop it."
                 .to_owned()
         });
-        report::set_verdict(&mut status, policy, &verdict, &Notes { risky, ..Notes::default() });
         let target = governance::target(policy, self.context);
         status.target = target.ok().map(|target| target.to_string());
         status.gateways = Some(counts(&Tally::of(parts)));
-        status.rollout = self.rolling.and_then(|rolling| rolling.status.clone());
-        let closed = self.awaits_window().then(|| governance::closed_window(self.context, policy)).flatten();
-        status.next_window = closed.map(|closed| Time(closed.next));
         let failures = parts.iter().filter(|part| part.state == State::Failed).filter_map(|part| {
             let verdict = part.verdict.as_ref()?;
             let (reason, message) = (verdict.reason.as_str().to_owned(), verdict.message.clone());
             Some(Failure { gateway: part.name.clone(), reason, message })
         });
         status.failures = failures.take(FAILURES).collect();
+        // Its rollout goes on from where it is once the policy is resumed.
+        if policy.spec.suspend {
+            let message = "spec.suspend is true: no gateway is changed. The policy still takes precedence for its gateways.";
+            report::set_suspended(&mut status, policy, message);
+            status.next_window = None;
+            return (status, verdict);
+        }
+        report::set_verdict(&mut status, policy, &verdict, &Notes { risky, ..Notes::default() });
+        status.rollout = self.rolling.and_then(|rolling| rolling.status.clone());
+        let closed = self.awaits_window().then(|| governance::closed_window(self.context, policy)).flatten();
+        status.next_window = closed.map(|closed| Time(closed.next));
         (status, verdict)
     }
 
@@ -117,6 +118,9 @@ impl Summary<'_> {
 
 /// Names, as many as a sentence takes.
 pub(super) fn listed(names: &[String], most: usize) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
     let more = if names.len() > most { ", …" } else { "" };
     format!("{}{more}", names.iter().take(most).cloned().collect::<Vec<_>>().join(", "))
 }
@@ -168,7 +172,10 @@ fn part(policy: &TokenPolicy, wanted: Option<Target>, governor: &Regime, gateway
         if current && !governed && reason.is_none_or(Reason::is_ready) {
             State::Pending
         } else {
-            let fitted = governed && holds(status.proven_timeout_seconds);
+            // Within the same tolerance as a proof: a token may be a second or two off.
+            let token = wanted.zip(status.proven_timeout_seconds);
+            let fitted =
+                governed && token.is_some_and(|(target, token)| proves(token, target.nearest(token)));
             state_of(reason, governed && proven && holds(status.timeout_seconds), fitted)
         }
     };

@@ -66,6 +66,12 @@ impl Decision {
         self.plan.begin.clear();
     }
 
+    /// Whether a halted rollout goes on.
+    #[must_use]
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
     /// How far the rollout has got.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {

@@ -93,9 +93,11 @@ async fn halted(name: &str, fault: &Fault, reason: &str) -> World {
     let refusing = w.trace().refused();
     assert!((2..=3).contains(&refusing.len()), "{refusing:?}");
     assert_eq!(w.fleet.standing_at(28800), 3);
+    let started = w.f.event("fleet", "RolloutStarted").await;
+    assert!(started.contains("without canaries"), "{started}");
     let event = w.f.event("fleet", "RolloutHalted").await;
-    let (changed, unchanged) = event.split_once("Not changed: ").unwrap();
-    let (failed, changed) = changed.split_once("Changed: ").unwrap();
+    let (changed, unchanged) = event.split_once("Not updated: ").unwrap();
+    let (failed, changed) = changed.split_once("Updated: ").unwrap();
     let halts =
         w.f.events()
             .await
