@@ -75,8 +75,9 @@ impl Scope {
 /// The watches of all kinds in all scopes. They end with the tasks that they run in.
 #[derive(Debug)]
 pub struct Watches {
-    /// How often they were begun.
-    begun: signal::Sender<u64>,
+    /// How often they were begun, told to each by itself: which of several receivers a channel wakes first is left to chance.
+    begun: Vec<signal::Sender<u64>>,
+    rounds: u64,
     /// How often they had been begun when a store last held all there was.
     filled: Vec<signal::Receiver<u64>>,
 }
@@ -84,7 +85,7 @@ pub struct Watches {
 impl Watches {
     /// Begins to watch.
     pub fn begin(context: &Arc<Context>, client: &Client, scopes: &[Scope], tasks: &mut JoinSet<()>) -> Self {
-        let mut watches = Self { begun: signal::Sender::new(1), filled: Vec::new() };
+        let mut watches = Self { begun: Vec::new(), rounds: 1, filled: Vec::new() };
         for scope in scopes {
             watches.add::<X2Gateway>(context, client, scope, tasks);
             watches.add::<TokenPolicy>(context, client, scope, tasks);
@@ -103,16 +104,18 @@ impl Watches {
     ) {
         let (filled, filling) = signal::channel(0);
         self.filled.push(filling);
+        let (round, begun) = signal::channel(self.rounds);
+        self.begun.push(round);
         let (context, client, scope) = (Arc::clone(context), client.clone(), scope.clone());
-        tasks.spawn(watch::<K>(context, client, scope, self.begun.subscribe(), filled));
+        tasks.spawn(watch::<K>(context, client, scope, begun, filled));
     }
 
     /// Waits until all stores hold what there was, at the earliest, when the watches were last begun.
     pub async fn filled(&mut self) {
-        let begun = *self.begun.borrow();
+        let rounds = self.rounds;
         for filling in &mut self.filled {
             // Where the task has ended, the process does.
-            let _ = filling.wait_for(|filled| *filled >= begun).await;
+            let _ = filling.wait_for(|filled| *filled >= rounds).await;
         }
     }
 
@@ -120,7 +123,10 @@ impl Watches {
     /// connection had died unnoticed. A kind that cannot be listed does not hold up the others for long: what was known of it
     /// when it last could is known still.
     pub async fn renew(&mut self) {
-        self.begun.send_modify(|begun| *begun += 1);
+        self.rounds += 1;
+        for round in &self.begun {
+            round.send_replace(self.rounds);
+        }
         if tokio::time::timeout(TAKE_OVER, self.filled()).await.is_err() {
             tracing::warn!("not all watches could be renewed: the operator works with what they last showed");
         }
