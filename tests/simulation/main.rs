@@ -1,4 +1,4 @@
-//! The operator in virtual time, on an in-memory API server.
+//! The operator in virtual time, on an in-memory API server and with remote systems in memory.
 #![allow(
     dead_code,
     unused_imports,
@@ -19,4 +19,20 @@
 
 mod api;
 mod conformance;
+mod crash;
+mod events;
+mod history;
 mod hooks;
+mod intent;
+mod judge;
+mod knobs;
+mod log;
+mod manifest;
+mod oracle;
+mod plan;
+mod remote;
+mod replica;
+mod schedule;
+mod schedules;
+mod time;
+mod world;

@@ -1,0 +1,170 @@
+//! What the users want, by the contract's rules.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::api::{Api, Kind};
+
+/// The lifetimes that a policy admits, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub least: u64,
+    pub most: u64,
+}
+
+impl Target {
+    pub fn admits(self, seconds: u32) -> bool {
+        (self.least..=self.most).contains(&seconds.into())
+    }
+}
+
+/// The policy that governs a gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Governing {
+    pub name: String,
+    pub target: Target,
+    pub suspended: bool,
+    pub windows: Windows,
+    pub revoke: String,
+    /// `maxConcurrent` of its rollout.
+    pub at_once: Option<usize>,
+}
+
+/// What is wanted of one gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatewayIntent {
+    pub name: String,
+    pub url: String,
+    pub suspended: bool,
+    pub deleting: bool,
+    pub policy: Option<Governing>,
+}
+
+/// What is wanted of one customer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CustomerIntent {
+    pub name: String,
+    pub id: String,
+    pub suspended: bool,
+    pub deleting: bool,
+    pub ttls: (Option<u64>, Option<u64>),
+    pub windows: Windows,
+}
+
+/// What is wanted of everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Intent {
+    pub gateways: Vec<GatewayIntent>,
+    pub customers: Vec<CustomerIntent>,
+}
+
+impl Intent {
+    /// What the objects say.
+    pub fn of(api: &Api) -> Self {
+        let deleting = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
+        let (gateways, customers) = (api.all(Kind::X2Gateway), api.all(Kind::CustomerTokenTtl));
+        let gateways = gateways.iter().map(|gateway| GatewayIntent {
+            name: text(&gateway.value["metadata"]["name"]),
+            url: text(&gateway.value["spec"]["url"]),
+            suspended: gateway.value["spec"]["suspend"] == true,
+            deleting: deleting(&gateway.value),
+            policy: governing(api, &gateway.value),
+        });
+        let customers = customers.iter().map(|customer| {
+            let (meta, spec) = (&customer.value["metadata"], &customer.value["spec"]);
+            let server =
+                api.get(Kind::KonaServer, &text(&meta["namespace"]), &text(&spec["serverRef"]["name"]));
+            CustomerIntent {
+                name: text(&meta["name"]),
+                id: text(&spec["customerId"]),
+                suspended: spec["suspend"] == true
+                    || server.is_some_and(|server| server.value["spec"]["suspend"] == true),
+                deleting: deleting(&customer.value),
+                ttls: (spec["accessTokenTtlSeconds"].as_u64(), spec["refreshTokenTtlSeconds"].as_u64()),
+                windows: Windows::of(&spec["windows"]),
+            }
+        });
+        Self { gateways: gateways.collect(), customers: customers.collect() }
+    }
+}
+
+/// Windows that open each hour at a minute, for some minutes. None: always open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Windows(Vec<(u64, u64)>);
+
+impl Windows {
+    fn of(windows: &Value) -> Self {
+        let window = |window: &Value| {
+            let minute = text(&window["schedule"]).split_once(' ')?.0.parse().ok()?;
+            Some((minute, text(&window["duration"]).strip_suffix('m')?.parse().ok()?))
+        };
+        let windows = windows.as_array().into_iter().flatten();
+        Self(windows.map(|one| window(one).expect("a window of this simulation")).collect())
+    }
+
+    /// Whether one is open at some time between two.
+    pub fn open_between(&self, from: Duration, to: Duration) -> bool {
+        const HOUR: u64 = 3_600_000;
+        let (from, to) = (millis(from), millis(to));
+        let opens = |(minute, minutes): &(u64, u64)| {
+            let (begin, long) = (minute * 60_000, minutes * 60_000);
+            // Beginnings before `to`, the last of which counts.
+            let last = (to >= begin).then(|| begin + (to - begin) / HOUR * HOUR);
+            let before = begin + long > HOUR && from < begin + long - HOUR;
+            before || last.is_some_and(|last| from < last + long)
+        };
+        self.0.is_empty() || self.0.iter().any(opens)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("some hours")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Of all Enforce policies that select a gateway the one with the highest priority, or else the first by name.
+pub fn governing(api: &Api, gateway: &Value) -> Option<Governing> {
+    let group = &gateway["metadata"]["labels"]["group"];
+    let selects = |policy: &Value| {
+        let wanted = &policy["spec"]["gatewaySelector"]["matchLabels"]["group"];
+        wanted.is_null() || wanted == group
+    };
+    let policies = api.all(Kind::TokenPolicy);
+    let policies = policies.iter().map(|policy| &policy.value).filter(|policy| {
+        policy["spec"]["mode"] != "Observe"
+            && policy["metadata"]["deletionTimestamp"].is_null()
+            && selects(policy)
+    });
+    // The first of several that are equal counts: they come by name.
+    let best = policies.min_by_key(|policy| -policy["spec"]["priority"].as_i64().unwrap_or_default())?;
+    let spec = &best["spec"];
+    let bound = |name: &str| spec["timeoutSeconds"].as_u64().or_else(|| spec[name].as_u64());
+    Some(Governing {
+        name: text(&best["metadata"]["name"]),
+        target: Target {
+            least: bound("minTimeoutSeconds").unwrap_or(0),
+            most: bound("maxTimeoutSeconds").unwrap_or(u64::MAX),
+        },
+        suspended: spec["suspend"] == true,
+        windows: Windows::of(&spec["windows"]),
+        at_once: spec["rollout"]["maxConcurrent"].as_u64().and_then(|most| usize::try_from(most).ok()),
+        revoke: spec["revokeTokens"].as_str().unwrap_or("Never").to_owned(),
+    })
+}
+
+#[test]
+fn windows_open_each_hour() {
+    let open = |minute: u64, minutes: u64, at: u64| {
+        let at = Duration::from_mins(at);
+        Windows(vec![(minute, minutes)]).open_between(at, at)
+    };
+    assert!(open(10, 5, 10) && open(10, 5, 14) && !open(10, 5, 15) && !open(10, 5, 9) && open(10, 5, 132));
+    assert!(open(50, 20, 5) && open(50, 20, 65) && !open(50, 20, 10) && open(50, 20, 59));
+    let long = Windows(vec![(10, 5)]);
+    assert!(long.open_between(Duration::from_mins(5), Duration::from_mins(11)));
+    assert!(!long.open_between(Duration::from_mins(15), Duration::from_mins(69)));
+}

@@ -1,0 +1,103 @@
+//! What may happen in a schedule. Few things at once are easier to understand; so each seed draws some of them.
+
+/// What a schedule has and does.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches")]
+pub struct Knobs {
+    /// Most gateways and customers.
+    pub gateways: usize,
+    pub customers: usize,
+    pub servers: bool,
+    pub restore: bool,
+    pub revoke: bool,
+    pub rollout: bool,
+    pub windows: bool,
+    /// Labels change, and with them the policy in force.
+    pub relabel: bool,
+    pub edits: bool,
+    pub suspends: bool,
+    pub rotations: bool,
+    pub deletions: bool,
+    pub urls: bool,
+    /// Factory resets and lost tokens.
+    pub resets: bool,
+    /// Other writers of the same values.
+    pub foreign: bool,
+    /// Faults of remote systems.
+    pub moods: bool,
+    /// Faults and latency of the API server.
+    pub api_faults: bool,
+    /// Admission refuses what the operator writes.
+    pub denials: bool,
+    /// Watches that hear nothing, break, or have to list again.
+    pub gaps: bool,
+    pub crashes: bool,
+    /// Something happens in the middle of a call.
+    pub interrupts: bool,
+    /// A second replica, and pauses.
+    pub replicas: bool,
+    pub requests: bool,
+}
+
+impl Knobs {
+    /// Everything that is switched on. What is switched off here, and why, is in `OFF`.
+    pub const ALL: Self = Self {
+        gateways: 6,
+        customers: 4,
+        servers: true,
+        restore: true,
+        revoke: true,
+        rollout: true,
+        windows: true,
+        relabel: true,
+        edits: true,
+        suspends: true,
+        rotations: true,
+        deletions: true,
+        urls: true,
+        resets: true,
+        foreign: true,
+        moods: true,
+        api_faults: true,
+        denials: true,
+        gaps: true,
+        crashes: true,
+        interrupts: true,
+        replicas: true,
+        requests: true,
+    };
+
+    /// Draws some.
+    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+        let most = Self::ALL;
+        // In some schedules nearly everything happens, in others one or two things.
+        let eagerness = rng.u8(10..70);
+        let mut on = |possible: bool| rng.u8(0..100) < eagerness && possible;
+        Self {
+            gateways: most.gateways,
+            customers: most.customers,
+            servers: on(most.servers),
+            restore: on(most.restore),
+            revoke: on(most.revoke),
+            rollout: on(most.rollout),
+            windows: on(most.windows),
+            relabel: on(most.relabel),
+            edits: on(most.edits),
+            suspends: on(most.suspends),
+            rotations: on(most.rotations),
+            deletions: on(most.deletions),
+            urls: on(most.urls),
+            resets: on(most.resets),
+            foreign: on(most.foreign),
+            moods: on(most.moods),
+            api_faults: on(most.api_faults),
+            denials: on(most.denials),
+            gaps: on(most.gaps),
+            crashes: on(most.crashes),
+            interrupts: on(most.interrupts),
+            // A second replica costs as much time as ten schedules without.
+            replicas: on(most.replicas) && on(true),
+            requests: on(most.requests),
+        }
+    }
+}

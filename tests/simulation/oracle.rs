@@ -1,0 +1,85 @@
+//! What must hold, in every schedule.
+
+mod customers;
+mod end_state;
+mod logins;
+mod pace;
+mod quiet;
+mod secrets;
+mod truth;
+mod writes;
+
+use std::fmt;
+
+use crate::api::{Api, Kind, Write};
+use crate::intent::Intent;
+use crate::remote::Entry;
+use crate::replica::process_of;
+use crate::time;
+
+pub use end_state::unmet;
+pub use writes::Disturbance;
+
+/// A rule that was broken.
+#[derive(Debug)]
+pub struct Violation {
+    pub oracle: &'static str,
+    pub what: String,
+}
+
+impl Violation {
+    pub fn new(oracle: &'static str, what: impl Into<String>) -> Self {
+        Self { oracle, what: what.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.oracle, self.what)
+    }
+}
+
+/// What the oracles remember of a schedule.
+#[derive(Debug, Default)]
+pub struct Oracles {
+    /// Passwords that must turn up nowhere.
+    pub planted: Vec<String>,
+    /// Processes that ended suddenly.
+    pub crashes: u32,
+    /// Whether nothing is to be written any more.
+    pub quiet: bool,
+    pub writes: writes::Writes,
+    pub logins: logins::Logins,
+    pub truth: truth::Truth,
+    pub pace: pace::Pace,
+    customers: customers::Customers,
+}
+
+impl Oracles {
+    /// Checks what was logged.
+    pub fn check_log(&self, lines: &[String]) -> Result<(), Violation> {
+        secrets::check_log(&self.planted, lines)
+    }
+
+    /// Checks what has happened since the last time.
+    pub fn check(&mut self, api: &Api, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
+        // What users edit is learned when they do.
+        let edits = writes.iter().filter(|write| {
+            Kind::OURS.contains(&write.target.kind)
+                && !write.target.status
+                && process_of(&write.client).is_some()
+        });
+        if let Some(last) = edits.map(|write| time::passed(write.time)).max() {
+            self.writes.learn(last, Intent::of(api));
+        }
+        secrets::check(&self.planted, writes)?;
+        self.writes.check(entries)?;
+        self.customers.check(entries)?;
+        self.logins.check(entries, writes)?;
+        self.truth.check(entries, writes)?;
+        if self.quiet {
+            quiet::check(entries, writes)?;
+        }
+        Ok(())
+    }
+}

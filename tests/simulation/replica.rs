@@ -1,0 +1,191 @@
+//! One replica of the operator: a runtime of its own with a paused clock, stepped by the harness.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use tenure::clock::{self, Source};
+use tenure::controller::connection::Restrictions;
+use tenure::controller::context::Settings;
+use tenure::controller::operator::{Clients, Identity, Operator, OperatorSettings};
+use tenure::controller::watch::Scope;
+use tenure::engine::lifetime::Bounds;
+
+use crate::api::Api;
+use crate::crash::Crash;
+use crate::judge::Judge;
+use crate::remote::{Internet, Line};
+use crate::time;
+
+/// Uptime of every machine when a schedule begins.
+const UPTIME: Duration = Duration::from_hours(1);
+
+/// Why a step has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The time is there.
+    Reached,
+    /// A trap has struck: the harness is to do something now.
+    Trapped,
+    /// The replica has crashed.
+    Crashed,
+    /// The operator has returned.
+    Ended,
+}
+
+/// A running replica.
+pub struct Replica {
+    pub index: usize,
+    pub crash: Crash,
+    /// Always there, but for the moment in which it is dropped.
+    runtime: Option<Runtime>,
+    /// The harness's time, and the runtime's, when it was started.
+    born: (Duration, Instant),
+    rng: fastrand::Rng,
+    operator: JoinHandle<()>,
+    end: Option<oneshot::Sender<()>>,
+}
+
+/// What all replicas share.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    pub api: Api,
+    pub internet: Internet,
+    /// Whether a lease decides which replica works.
+    pub elected: bool,
+    pub concurrency: u16,
+    pub judge: Judge,
+}
+
+impl Replica {
+    /// Starts the operator. `number` tells this process from all others of the schedule.
+    pub fn start(outside: &Outside, number: usize, now: Duration, seed: u64) -> Self {
+        let runtime =
+            Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        let crash = Crash::never();
+        outside.judge.register(number, crash.clone());
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (end, ended) = oneshot::channel::<()>();
+        let handle = runtime.handle().clone();
+        let _entered = handle.enter();
+        let born = (now, Instant::now());
+        let _installed = install(now, rng.u64(..));
+        let line = Line { internet: outside.internet.clone(), replica: number, crash: crash.clone() };
+        let client = |role: &str| outside.api.client(&client_name(number, role));
+        let clients = Clients {
+            writes: client("writes"),
+            watching: client("watching"),
+            lease: outside.elected.then(|| client("lease")),
+        };
+        let operator = Operator::assemble(clients, Arc::new(line), settings(outside), identity(number));
+        let operator = runtime.spawn(async move {
+            let _ = operator.run(async { drop(ended.await) }).await;
+        });
+        time::set_harness(Some(now));
+        Self { index: number, crash, runtime: Some(runtime), born, rng, operator, end: Some(end) }
+    }
+
+    /// Lets the replica work until a time by its own clock.
+    pub fn run_until(&mut self, until: Duration) -> Stop {
+        let installed = self.install();
+        time::set_harness(None);
+        let deadline = self.born.1 + until.saturating_sub(self.born.0);
+        let (crash, operator) = (&self.crash, &mut self.operator);
+        let stop = self.runtime.as_ref().expect("it is there").block_on(async {
+            tokio::select! {
+                biased;
+                stop = crash.struck() => stop,
+                ended = operator => {
+                    ended.expect("the operator does not panic");
+                    Stop::Ended
+                }
+                () = tokio::time::sleep_until(deadline) => Stop::Reached,
+            }
+        });
+        drop(installed);
+        time::set_harness(Some(self.now()));
+        stop
+    }
+
+    /// The replica was not running for a while: its clock has gone on.
+    pub fn skip_to(&mut self, until: Duration) {
+        let passed = until.saturating_sub(self.now());
+        self.runtime().block_on(tokio::time::advance(passed));
+    }
+
+    /// Asks the operator to end.
+    pub fn end(&mut self) {
+        if let Some(end) = self.end.take() {
+            let _ = end.send(());
+        }
+    }
+
+    /// The time by the replica's clock.
+    pub fn now(&self) -> Duration {
+        let _entered = self.runtime().enter();
+        self.born.0 + self.born.1.elapsed()
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("it is there")
+    }
+
+    /// Gives this thread the replica's clock and chance.
+    fn install(&mut self) -> clock::Installed {
+        fastrand::seed(self.rng.u64(..));
+        let (now, seed) = (self.now(), self.rng.u64(..));
+        let _entered = self.runtime().enter();
+        install(now, seed)
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        // Nothing of what is dropped with the runtime gets out any more.
+        self.crash.kill();
+        let installed = self.install();
+        let runtime = self.runtime.take();
+        let handle = runtime.as_ref().map(|runtime| runtime.handle().clone());
+        let _entered = handle.as_ref().map(tokio::runtime::Handle::enter);
+        drop(runtime);
+        drop(installed);
+    }
+}
+
+fn settings(outside: &Outside) -> OperatorSettings {
+    let restrictions = Restrictions { plaintext: false, insecure_tls: false, origins_required: false };
+    OperatorSettings {
+        scopes: vec![Scope { namespace: None, selector: None }],
+        concurrency: outside.concurrency,
+        rules: Settings { restrictions, bounds: Bounds { least: 600, most: 2_592_000 } },
+        retry_refused_logins_after: None,
+        metrics_per_object: false,
+    }
+}
+
+fn identity(number: usize) -> Identity {
+    let text = |text: &str| text.to_owned();
+    Identity {
+        instance: format!("tenure-{number}"),
+        lease_name: text("tenure"),
+        lease_namespace: text("default"),
+    }
+}
+
+/// The name of a client of a process.
+pub fn client_name(number: usize, role: &str) -> String {
+    format!("{number}/{role}")
+}
+
+/// The process that a client belongs to; none for users.
+pub fn process_of(client: &str) -> Option<usize> {
+    client.split_once('/')?.0.parse().ok()
+}
+
+fn install(now: Duration, seed: u64) -> clock::Installed {
+    clock::install(Source { wall: time::wall(now), uptime: UPTIME + now, seed })
+}

@@ -1,0 +1,152 @@
+//! One schedule: an hour in which things happen, then calm, in which all must become right and stay so.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::api::Kind;
+use crate::intent::Intent;
+use crate::judge::Weather;
+use crate::log::Log;
+use crate::manifest::NAMESPACE;
+use crate::oracle::{self, Disturbance, Violation};
+use crate::plan;
+use crate::remote::Mood;
+use crate::replica::client_name;
+use crate::world::World;
+
+/// How long things happen.
+const BUSY: Duration = Duration::from_hours(1);
+/// Longest time until all is right: the next window, what waits an hour, and the longest back-off.
+const PATIENCE: Duration = Duration::from_mins(100);
+/// How long all must stay right.
+const QUIET: Duration = Duration::from_mins(15);
+
+/// A schedule that was gone through.
+#[derive(Debug)]
+pub struct Course {
+    /// When all was right, after the calm had begun.
+    pub settled_after: Duration,
+    pub requests: u64,
+}
+
+/// A schedule that has broken a rule.
+pub struct Failure {
+    pub seed: u64,
+    pub violation: Violation,
+    pub history: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, violation, history } = self;
+        write!(
+            f,
+            "{history}\nseed {seed}: {violation}\nto see it again: TENURE_SIMULATION_SEED={seed} cargo test --test simulation replay -- --nocapture"
+        )
+    }
+}
+
+/// Goes through the schedule of a seed.
+pub fn run(seed: u64) -> Result<Course, Box<Failure>> {
+    let mut world = World::new(seed);
+    match tracing::subscriber::with_default(Log, || go_through(&mut world)) {
+        Ok(settled_after) => Ok(Course { settled_after, requests: world.judge.requests() }),
+        Err(violation) => Err(Box::new(Failure { seed, violation, history: world.history.text() })),
+    }
+}
+
+fn go_through(world: &mut World) -> Result<Duration, Violation> {
+    plan::lay_out(world);
+    world.oracles.writes.learn(Duration::ZERO, Intent::of(&world.api));
+    for place in 0..world.places.len() {
+        world.start(place);
+    }
+    while world.now < BUSY {
+        // Often much happens at once, and then nothing for a while.
+        let pause = if world.rng.u8(0..3) == 0 { 2_000 } else { 400_000 };
+        let next = world.now + Duration::from_millis(world.rng.u64(1..pause));
+        world.run_until(next.min(BUSY))?;
+        world.happen();
+    }
+    calm(world)?;
+    let begun = world.now;
+    let unmet = loop {
+        world.run_until(world.now + Duration::from_mins(1))?;
+        let unmet = oracle::unmet(&world.api, &world.internet_now());
+        if unmet.is_empty() || world.now > begun + PATIENCE {
+            break unmet;
+        }
+    };
+    if !unmet.is_empty() {
+        return Err(Violation::new("everything becomes right", unmet.join("\n")));
+    }
+    let settled = world.now.saturating_sub(begun);
+    stay_quiet(world)?;
+    Ok(settled)
+}
+
+/// All faults end, and somebody asks for a check of everything.
+fn calm(world: &mut World) -> Result<(), Violation> {
+    world.note("calm");
+    world.judge.set_weather(Weather::Fair);
+    world.judge.deny(None);
+    world.internet_now().systems.values_mut().for_each(|system| system.mood = Mood::Well);
+    for number in world.running() {
+        let client = client_name(number, "watching");
+        Kind::OURS.into_iter().for_each(|kind| world.api.hold(&client, kind, false));
+    }
+    world.oracles.writes.disturb(Disturbance::Weather, world.now, false);
+    world.oracles.writes.disturb(Disturbance::Hold, world.now, false);
+    let secrets: Vec<_> = world.secrets.clone().into_iter().collect();
+    secrets.iter().for_each(|(name, password)| world.let_in(name, password));
+    world.places.iter_mut().for_each(|place| {
+        place.paused = None;
+        place.process.iter().for_each(|process| process.crash.clear());
+    });
+    world.run_until(world.now + Duration::from_mins(2))?;
+    for kind in Kind::OURS {
+        for name in world.names(kind) {
+            let asked = json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": "calm"}}});
+            let _ = world.api.merge(kind, NAMESPACE, &name, asked);
+        }
+    }
+    Ok(())
+}
+
+fn stay_quiet(world: &mut World) -> Result<(), Violation> {
+    world.run_until(world.now + Duration::from_mins(1))?;
+    world.oracles.quiet = true;
+    world.run_until(world.now + QUIET)?;
+    let unmet = oracle::unmet(&world.api, &world.internet_now());
+    if !unmet.is_empty() {
+        return Err(Violation::new("what is right stays so", unmet.join("\n")));
+    }
+    check_revocations(world)
+}
+
+fn check_revocations(world: &World) -> Result<(), Violation> {
+    let (knobs, truth) = (world.knobs, &world.oracles.truth);
+    if !knobs.moods {
+        truth.check_revocations(knobs.revoke, world.oracles.logins.processes as usize)?;
+    }
+    // Only where the policy in force has always been the same, and nobody else has changed anything, the end shows it.
+    let constant =
+        !(knobs.edits || knobs.relabel || knobs.deletions || knobs.foreign || knobs.resets || knobs.suspends);
+    let intent = Intent::of(&world.api);
+    let mut always = intent.gateways.iter().filter(|gateway| {
+        constant && gateway.policy.as_ref().is_some_and(|policy| policy.revoke == "OnChange")
+    });
+    always.try_for_each(|gateway| truth.check_revoked(&gateway.url))
+}
+
+/// What happens in the schedule of a seed.
+pub fn history(seed: u64) -> String {
+    let mut world = World::new(seed);
+    let end = match tracing::subscriber::with_default(Log, || go_through(&mut world)) {
+        Ok(settled) => format!("all was right after {settled:?}"),
+        Err(violation) => violation.to_string(),
+    };
+    format!("{}{end}\n", world.history.text())
+}

@@ -1,0 +1,67 @@
+//! As many schedules as somebody has patience for: `cargo torture -- --seeds 100000`, or one of them with its history:
+//! `cargo torture -- --seed 42`.
+#![allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::doc_markdown,
+    clippy::missing_panics_doc,
+    clippy::needless_pass_by_value,
+    clippy::similar_names,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod api;
+mod crash;
+mod events;
+mod history;
+mod intent;
+mod judge;
+mod knobs;
+mod log;
+mod manifest;
+mod oracle;
+mod plan;
+mod remote;
+mod replica;
+mod schedule;
+mod schedules;
+mod time;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        Some(arguments.get(at + 1)?.parse::<u64>().expect("a number"))
+    };
+    if let Some(seed) = number("--seed") {
+        println!("{}", schedule::history(seed));
+        return ExitCode::SUCCESS;
+    }
+    let (from, count) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(10_000));
+    let begun = Instant::now();
+    let seeds: Vec<u64> = (from..from + count).collect();
+    let mut done = 0;
+    let failures = schedules::run_all(&seeds, |_, outcome| {
+        done += 1;
+        if let Err(failure) = outcome {
+            println!("seed {}: {}", failure.seed, failure.violation);
+        } else if done % 1_000 == 0 {
+            println!("{done} schedules after {:.0} s", begun.elapsed().as_secs_f64());
+        }
+    });
+    println!("{} of {count} schedules break a rule; {:.0} s", failures.len(), begun.elapsed().as_secs_f64());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
