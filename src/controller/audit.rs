@@ -161,9 +161,10 @@ impl Write {
 fn outcome(operation: Operation, error: &AccessError) -> Outcome {
     match error {
         AccessError::Remote(remote) if operation.is(remote.method, remote.path) => match &remote.fault {
-            Fault::AddressRefused(_) => Outcome::NotSent,
-            Fault::Status { code: ..500, .. } => Outcome::Refused,
+            Fault::AddressRefused(_) | Fault::Paused { .. } => Outcome::NotSent,
+            Fault::Status { code: ..500, .. } | Fault::Refused { code: ..500, .. } => Outcome::Refused,
             Fault::Status { .. }
+            | Fault::Refused { .. }
             | Fault::TimedOut
             | Fault::Unreachable(_)
             | Fault::Tls(_)

@@ -1,6 +1,7 @@
 //! The annotation that ties a Secret's password to the origins it may be sent to.
 
-use crate::vendor::address::Cidr;
+use ipnet::IpNet;
+
 use crate::vendor::endpoint::BaseUrl;
 
 /// Whether a Secret's `tenure.dev/allowed-origins` lets its password go to a URL, and through a proxy where there is one.
@@ -23,8 +24,8 @@ fn matches(entry: &str, url: &BaseUrl) -> bool {
         return false;
     }
     let Some((wanted_host, wanted_port)) = split_port(rest, scheme) else { return false };
-    if let Ok(block) = wanted_host.parse::<Cidr>() {
-        return wanted_port == port && url.ip().is_some_and(|ip| block.contains(ip));
+    if let Ok(block) = wanted_host.parse::<IpNet>() {
+        return wanted_port == port && url.ip().is_some_and(|ip| block.contains(&ip));
     }
     let wanted_host = wanted_host.trim_end_matches('.').to_ascii_lowercase();
     let same_host = match wanted_host.strip_prefix("*.") {
@@ -39,7 +40,7 @@ fn split_port<'a>(rest: &'a str, scheme: &str) -> Option<(&'a str, u16)> {
     let rest = rest.trim_end_matches('/');
     match rest.rsplit_once(':') {
         // The last colon of an IPv6 address is no port's.
-        Some((host, port)) if !port.ends_with(']') && rest.parse::<Cidr>().is_err() => {
+        Some((host, port)) if !port.ends_with(']') && rest.parse::<IpNet>().is_err() => {
             Some((host, port.parse().ok()?))
         }
         _ => Some((rest, default_port(scheme))),

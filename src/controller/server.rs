@@ -252,8 +252,7 @@ async fn visit(context: &Context, endpoint: &Endpoint, credentials: &Credentials
     let kona = Kona::new(&context.remotes, endpoint, credentials, None);
     let key = SessionKey::new(endpoint, &credentials.identity);
     let living = context.remotes.sessions.is_living(&key).await;
-    let heard =
-        context.remotes.http.last_heard(&endpoint.base.to_string()).is_some_and(|at| at.elapsed() < INTERVAL);
+    let heard = endpoint.lane.last_heard().is_some_and(|at| at.elapsed() < INTERVAL);
     match (living, heard) {
         (true, true) => Ok(()),
         (true, false) => kona.renew().await,

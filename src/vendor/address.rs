@@ -1,57 +1,29 @@
 //! Which addresses may be dialled. Checked on the address itself, after names were resolved.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::str::FromStr;
 
-/// A block of addresses such as `10.20.0.0/16`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    network: IpAddr,
-    prefix: u8,
-}
+use ipnet::IpNet;
 
 /// A text that is no block of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a block of addresses such as 10.20.0.0/16 or fd00::/8")]
-pub struct InvalidCidr;
+pub struct InvalidBlock;
 
-impl FromStr for Cidr {
-    type Err = InvalidCidr;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCidr> {
-        let (address, prefix) = text.split_once('/').ok_or(InvalidCidr)?;
-        let network: IpAddr = address.parse().map_err(|_| InvalidCidr)?;
-        let prefix: u8 = prefix.parse().map_err(|_| InvalidCidr)?;
-        let longest = if network.is_ipv4() { 32 } else { 128 };
-        if prefix > longest { Err(InvalidCidr) } else { Ok(Self { network, prefix }) }
-    }
-}
-
-impl Cidr {
-    /// Whether the block holds an address.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.network, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
+/// Reads a block of addresses such as `10.20.0.0/16`.
+///
+/// # Errors
+/// When the text is none.
+pub fn block(text: &str) -> Result<IpNet, InvalidBlock> {
+    text.parse().map_err(|_| InvalidBlock)
 }
 
 /// Which addresses the operator dials.
 #[derive(Clone, Debug, Default)]
 pub struct DialPolicy {
     /// Allowed although they are refused otherwise.
-    pub allow: Vec<Cidr>,
+    pub allow: Vec<IpNet>,
     /// Refused in any case.
-    pub deny: Vec<Cidr>,
+    pub deny: Vec<IpNet>,
 }
 
 /// Addresses of cloud metadata services outside the link-local range.
@@ -66,7 +38,7 @@ impl DialPolicy {
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let listed = |list: &[Cidr]| list.iter().any(|cidr| cidr.contains(address));
+        let listed = |list: &[IpNet]| list.iter().any(|block| block.contains(&address));
         let itself = !listed(&self.deny) && (listed(&self.allow) || !is_special(address));
         itself && embedded(address).is_none_or(|inner| self.allows(inner.into()))
     }
@@ -146,6 +118,7 @@ mod tests {
         assert!(!policy.allows("127.0.0.9".parse().unwrap()));
         assert!(!policy.allows("10.1.2.3".parse().unwrap()));
         assert!(!policy.allows("2001:db8::1".parse().unwrap()));
-        assert_eq!("10.0.0.0/33".parse::<Cidr>(), Err(InvalidCidr));
+        assert_eq!(block("10.0.0.0/33"), Err(InvalidBlock));
+        assert_eq!(block("10.0.0.1"), Err(InvalidBlock));
     }
 }

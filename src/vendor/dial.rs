@@ -80,7 +80,7 @@ impl Resolve for CheckedResolver {
             let allowed: Vec<SocketAddr> = found.iter().copied().filter(|at| dial.allows(at.ip())).collect();
             match (allowed.is_empty(), found.first()) {
                 (false, _) => Ok(Box::new(allowed.into_iter()) as Addrs),
-                (true, Some(refused)) => Err(DialError(Fault::AddressRefused(refused.ip())).into()),
+                (true, Some(_)) => Err(DialError(Fault::AddressRefused(None)).into()),
                 (true, None) => Err(unknown().into()),
             }
         })

@@ -37,8 +37,8 @@ pub enum Fault {
     TimedOut,
     /// The certificate or the handshake: the sentence says what to do.
     Tls(&'static str),
-    /// The address may not be dialled.
-    AddressRefused(IpAddr),
+    /// The address may not be dialled: named if the URL does, since a name may lead to another one each time.
+    AddressRefused(Option<IpAddr>),
     /// An answer other than success.
     Status {
         /// HTTP status, or the status that the body names.
@@ -46,8 +46,33 @@ pub enum Fault {
         /// `Retry-After`, ten minutes at most.
         retry_after: Option<Duration>,
     },
+    /// An answer other than success whose content shows more.
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// What it shows.
+        shown: Shown,
+    },
+    /// Not sent: an earlier answer of the system asked for a pause.
+    Paused {
+        /// The status of that answer.
+        code: u16,
+        /// How long the pause still lasts.
+        left: Duration,
+    },
     /// A success whose content makes no sense: the sentence says why.
     Malformed(&'static str),
+}
+
+/// What the content of an answer shows, out of a closed list: its text is never repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// That it comes from the vendor's API, and not from something in front of it.
+    Vendor,
+    /// The field that is not as the server requires.
+    Field(&'static str),
+    /// A failure with this status, although HTTP calls it a success.
+    Failure(u16),
 }
 
 /// Why an exchange brought no answer that can be used.
@@ -83,10 +108,14 @@ impl fmt::Display for RemoteError {
             Fault::Unreachable(how) | Fault::Tls(how) => f.write_str(how),
             Fault::TimedOut => write!(f, "{method} {path} timed out after requestTimeout"),
             Fault::AddressRefused(address) => {
-                write!(
-                    f,
-                    "the address {address} is not an allowed destination; the operator's --allow-cidr can permit it"
-                )
+                let which = address.map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
+                write!(f, "{which} is not an allowed destination; the operator's --allow-cidr can permit it")
+            }
+            Fault::Status { code: 429, .. } | Fault::Paused { code: 429, .. } => f.write_str(
+                "too many requests (status 429): lower spec.limits of its KonaServer, or raise the server's own limits",
+            ),
+            Fault::Status { code, retry_after: Some(_) } | Fault::Paused { code, .. } => {
+                write!(f, "it asks to be left alone for a while (status {code})")
             }
             Fault::Status { code: 300..=399, .. } => {
                 write!(f, "{method} {path} returned a redirect, which is never followed: correct the URL")
@@ -94,7 +123,9 @@ impl fmt::Display for RemoteError {
             Fault::Status { code: 404, .. } => {
                 write!(f, "{method} {path} returned status 404: check that the URL is the API's base")
             }
-            Fault::Status { code, .. } => write!(f, "{method} {path} returned status {code}"),
+            Fault::Status { code, .. } | Fault::Refused { code, .. } => {
+                write!(f, "{method} {path} returned status {code}")
+            }
             Fault::Malformed(why) => {
                 write!(f, "{method} {path} returned an unexpected response: {why}")
             }
@@ -110,16 +141,9 @@ impl RemoteError {
             Fault::Unreachable(_) | Fault::TimedOut => Class::Transient,
             Fault::Tls(_) | Fault::AddressRefused(_) => Class::Rejected,
             Fault::Malformed(_) => Class::Protocol,
-            Fault::Status { code, retry_after } => match code {
-                401 => Class::Unauthorized,
-                403 => Class::Forbidden,
-                404 => Class::NotFound,
-                409 => Class::StaleVersion,
-                429 => Class::RateLimited(*retry_after),
-                300..=399 => Class::Protocol,
-                500..=599 => retry_after.map_or(Class::Transient, |after| Class::RateLimited(Some(after))),
-                _ => Class::Rejected,
-            },
+            Fault::Status { code, retry_after } => class_of(*code, *retry_after),
+            Fault::Refused { code, .. } => class_of(*code, None),
+            Fault::Paused { left, .. } => Class::RateLimited(Some(*left)),
         }
     }
 
@@ -131,10 +155,14 @@ impl RemoteError {
             Fault::TimedOut => Reason::TimedOut,
             Fault::Tls(_) => Reason::TlsFailed,
             Fault::AddressRefused(_) => Reason::AddressRefused,
-            Fault::Status { code: 401, .. } => Reason::AuthenticationFailed,
-            Fault::Status { code: 403, .. } => Reason::Forbidden,
-            Fault::Status { code: 429, .. } => Reason::RateLimited,
-            Fault::Status { .. } | Fault::Malformed(_) => Reason::UnexpectedAnswer,
+            Fault::Status { code: 401, .. } | Fault::Refused { code: 401, .. } => {
+                Reason::AuthenticationFailed
+            }
+            Fault::Status { code: 403, .. } | Fault::Refused { code: 403, .. } => Reason::Forbidden,
+            Fault::Status { code: 429, .. } | Fault::Paused { code: 429, .. } => Reason::RateLimited,
+            Fault::Status { .. } | Fault::Refused { .. } | Fault::Paused { .. } | Fault::Malformed(_) => {
+                Reason::UnexpectedAnswer
+            }
         }
     }
 
@@ -142,7 +170,9 @@ impl RemoteError {
     #[must_use]
     pub fn code(&self) -> String {
         match &self.fault {
-            Fault::Status { code, .. } => code.to_string(),
+            Fault::Status { code, .. } | Fault::Refused { code, .. } | Fault::Paused { code, .. } => {
+                code.to_string()
+            }
             Fault::TimedOut => "timeout".to_owned(),
             Fault::Tls(_) => "tls".to_owned(),
             Fault::Unreachable(_) | Fault::AddressRefused(_) => "connect".to_owned(),
@@ -154,8 +184,30 @@ impl RemoteError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self.fault {
-            Fault::Status { code, .. } => Some(code),
+            Fault::Status { code, .. } | Fault::Refused { code, .. } => Some(code),
             _ => None,
         }
+    }
+
+    /// What the content of an answer other than success shows.
+    #[must_use]
+    pub fn shown(&self) -> Option<Shown> {
+        match self.fault {
+            Fault::Refused { shown, .. } => Some(shown),
+            _ => None,
+        }
+    }
+}
+
+fn class_of(status: u16, retry_after: Option<Duration>) -> Class {
+    match status {
+        401 => Class::Unauthorized,
+        403 => Class::Forbidden,
+        404 => Class::NotFound,
+        409 => Class::StaleVersion,
+        429 => Class::RateLimited(retry_after),
+        300..=399 => Class::Protocol,
+        500..=599 => retry_after.map_or(Class::Transient, |after| Class::RateLimited(Some(after))),
+        _ => Class::Rejected,
     }
 }

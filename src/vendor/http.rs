@@ -1,17 +1,15 @@
 //! Exchanges with remote systems: one at a time per system, bounded in number and time, kept from being made when they
 //! must not, and counted.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::endpoint::Endpoint;
-use super::fault::{Fault, NoAnswer, RemoteError};
-use super::lanes::Pass;
+use super::fault::{Fault, NoAnswer, RemoteError, Shown};
+use super::lanes::{Lane, Pass, Paused};
 use super::slots::{Slot, Slots};
 use super::wire::{Content, Request, Wire};
 use crate::clock;
@@ -21,8 +19,8 @@ use crate::telemetry::traces;
 
 /// An exchange that has waited this long for the other side lends its slot to one that moves.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it is remembered when a server was last heard.
-const UNUSED: Duration = Duration::from_hours(1);
+/// How long a system is left alone that limits requests without naming a time.
+const SHORT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Asked last, right before the bytes of a write are sent: whether it is still permitted.
 pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -90,14 +88,13 @@ pub struct Http {
     slots: Slots,
     metrics: Arc<Metrics>,
     fence: Fence,
-    heard: Mutex<HashMap<String, Instant>>,
 }
 
 impl Http {
     /// Takes what makes one exchange, the slots, and the fence that keeps exchanges from being made when they must not.
     #[must_use]
     pub fn new(wire: Arc<dyn Wire>, slots: Slots, metrics: Arc<Metrics>, fence: Fence) -> Self {
-        Self { wire, slots, metrics, fence, heard: Mutex::default() }
+        Self { wire, slots, metrics, fence }
     }
 
     /// Waits for a place at a remote system, then sends a request and reads the answer. An answer other than 2xx is an error.
@@ -116,12 +113,16 @@ impl Http {
         let urgent = purpose.is_urgent();
         // Boxed: each of the waits around it would hold it twice.
         let ready = Box::pin(async {
-            let pass = endpoint.lane.enter(urgent).await;
-            Place { pass, slot: Some(self.slots.acquire(&endpoint.namespace, urgent).await), used: false }
+            let pass = endpoint.lane.enter(urgent).await?;
+            let slot = Some(self.slots.acquire(&endpoint.namespace, urgent).await);
+            Ok(Place { pass, slot, used: false })
         });
         // What was decided before a lease was lost is decided again when there is one again.
         let place = self.fence.within(self.fence.before(ready, purpose.follows())).await;
-        place.flatten().map_err(|Closed| NoAnswer::NotSent)
+        place.flatten().map_err(|Closed| NoAnswer::NotSent)?.map_err(|Paused { status, left }| {
+            let fault = Fault::Paused { code: status, left };
+            NoAnswer::Failed(RemoteError { method: "", path: "", fault })
+        })
     }
 
     /// Makes an exchange at a place that is held already.
@@ -138,7 +139,7 @@ impl Http {
         if !self.fence.permits(purpose.follows()) || !purpose.may_send() {
             return Err(NoAnswer::NotSent);
         }
-        let (system, operation) = (request.system, request.operation);
+        let Request { system, operation, shows, .. } = request;
         // Nothing misses the answer to a mere question.
         let finishes = purpose.follows() || request.method != Method::GET;
         let begun = clock::instant();
@@ -147,15 +148,18 @@ impl Http {
         let answer = Box::pin(holding(&mut place.slot, answer).instrument(span.clone()));
         let answer = self.fence.within(self.fence.before(answer, finishes)).await;
         let answer = answer.flatten().map_err(|Closed| NoAnswer::NotAwaited)?;
-        let answer =
-            answer.unwrap_or(Err(Fault::TimedOut)).map_err(|fault| RemoteError { method, path, fault });
+        let answer = answer.unwrap_or(Err(Fault::TimedOut)).and_then(|(status, content)| {
+            match shows(status, &content) {
+                // It counts, whatever HTTP says.
+                Some(Shown::Failure(code)) => Err(Fault::Status { code, retry_after: None }),
+                _ => Ok((status, content)),
+            }
+        });
+        note(&endpoint.lane, &answer);
+        let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |(status, _)| status.to_string());
         traces::answered(&span, &code, answer.is_ok());
         self.metrics.requested(system, operation, code, begun.elapsed());
-        if answer.is_ok() && system == "kona" {
-            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.insert(endpoint.base.to_string(), clock::instant());
-        }
         Ok(answer?.1)
     }
 
@@ -180,17 +184,20 @@ impl Http {
         ready.flatten().map_err(|Closed| NoAnswer::NotSent)
     }
 
-    /// When a Kona server last gave a good answer.
-    #[must_use]
-    pub fn last_heard(&self, url: &str) -> Option<Instant> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).get(url).copied()
-    }
-
     /// Drops what has not been used for a while; to be called now and then.
     pub fn purge(&self) {
         self.wire.purge();
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.retain(|_, at| at.elapsed() < UNUSED);
+    }
+}
+
+/// Takes down what an answer means for all that ask the same system.
+fn note(lane: &Lane, answer: &Result<(u16, Content), Fault>) {
+    match answer {
+        Ok(_) => lane.heard(),
+        Err(Fault::Status { code, retry_after }) if *code == 429 || retry_after.is_some() => {
+            lane.pause(*code, retry_after.unwrap_or(SHORT_PAUSE));
+        }
+        Err(_) => {}
     }
 }
 
@@ -205,7 +212,7 @@ async fn holding<T>(slot: &mut Option<Slot>, exchange: impl Future<Output = T>) 
     exchange.await
 }
 
-pub(super) fn method_name(method: &Method) -> &'static str {
+fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::PUT => "PUT",

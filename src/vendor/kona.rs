@@ -1,7 +1,6 @@
 //! The calls of a TEKTELIC Kona Core Network Server (its page "Authentication Token TTL").
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use reqwest::Method;
 use reqwest::header::HeaderName;
@@ -11,15 +10,19 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Class, Fault, RemoteError};
+use super::fault::{Class, Fault, RemoteError, Shown};
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
 use super::wire::{Content, Request};
 use crate::clock;
-use crate::engine::customer::RawObject;
+use crate::engine::customer::{ADDITIONAL_INFO, RawObject};
 use crate::engine::login::Outcome;
+
+mod spelling;
+
+pub use spelling::{Spellings, Turn};
 
 const X_AUTHORIZATION: HeaderName = HeaderName::from_static("x-authorization");
 const LOGIN: &str = "/api/auth/login";
@@ -34,39 +37,9 @@ const TOKEN_CAP: usize = 64 * 1024;
 /// Longest customer that is read, in bytes.
 const CUSTOMER_CAP: usize = 1024 * 1024;
 
-/// How servers spell the path of customers, as far as a write has shown it.
-#[derive(Debug, Default)]
-pub struct Spellings(Mutex<HashMap<String, Spelling>>);
-
-/// How one server spells it.
-#[derive(Debug, Default)]
-struct Spelling {
-    /// Whether without the trailing slash; none before the first write.
-    plain: Option<bool>,
-    /// Held by the one write that finds out.
-    trial: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl Spellings {
-    fn plain(&self, url: &str) -> Option<bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url)?.plain
-    }
-
-    fn set_plain(&self, url: String, plain: bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(url).or_default().plain = Some(plain);
-    }
-
-    fn trial(&self, url: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&spellings.entry(url.to_owned()).or_default().trial)
-    }
-}
-
-/// Leave to write customers: while it is not known how the server spells their path, one write at a time finds out.
-#[derive(Debug)]
-pub struct Turn {
-    _trial: Option<tokio::sync::OwnedMutexGuard<()>>,
-}
+/// A customer's fields that a refusal may name. "email address" is about the first of the two.
+const FIELDS: [&str; 9] =
+    [ADDITIONAL_INFO, "email", "title", "phone", "country", "city", "zip", "address2", "address"];
 
 /// A customer that was just read, and the seat that is kept for the write that builds on it.
 #[derive(Debug)]
@@ -144,24 +117,12 @@ impl<'a> Kona<'a> {
     /// Leave to write, if it can be had without waiting.
     #[must_use]
     pub fn turn(&self) -> Option<Turn> {
-        let url = self.endpoint.base.to_string();
-        match self.remotes.spellings.plain(&url) {
-            Some(_) => Some(Turn { _trial: None }),
-            None => self
-                .remotes
-                .spellings
-                .trial(&url)
-                .try_lock_owned()
-                .ok()
-                .map(|trial| Turn { _trial: Some(trial) }),
-        }
+        self.remotes.spellings.turn(&self.endpoint.base.to_string())
     }
 
     /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
     pub async fn wait_turn(&self) -> Turn {
-        let url = self.endpoint.base.to_string();
-        let trial = self.remotes.spellings.trial(&url).lock_owned().await;
-        Turn { _trial: self.remotes.spellings.plain(&url).is_none().then_some(trial) }
+        self.remotes.spellings.wait_turn(&self.endpoint.base.to_string()).await
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
@@ -381,7 +342,31 @@ fn request<'a>(
     body: Option<(&'static str, Content)>,
     cap: usize,
 ) -> Request<'a> {
-    Request { system: "kona", operation, method, path, template, token: None, body, cap }
+    Request { system: "kona", operation, method, path, template, token: None, body, cap, shows }
+}
+
+/// What the content of a refusal shows: that it has the server's own form, and which field it is about.
+fn shows(status: u16, content: &[u8]) -> Option<Shown> {
+    #[derive(Deserialize)]
+    struct Failure {
+        message: Option<String>,
+        #[serde(rename = "errorCode")]
+        _code: i64,
+    }
+    if !(400..500).contains(&status) {
+        return None;
+    }
+    let Failure { message, .. } = serde_json::from_slice(content).ok()?;
+    let field = message.filter(|_| status == 400).and_then(|message| field_in(&message));
+    Some(field.map_or(Shown::Vendor, Shown::Field))
+}
+
+/// The field of a customer that a message is about, if it names one.
+fn field_in(message: &str) -> Option<&'static str> {
+    let named = |field: &&str| {
+        message.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w.eq_ignore_ascii_case(field))
+    };
+    FIELDS.into_iter().find(named)
 }
 
 fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {

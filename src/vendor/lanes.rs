@@ -1,7 +1,7 @@
 //! How hard one remote system is asked: requests under way at once, and requests begun per second.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 
+/// A pause of this length is waited for; a longer one is reported.
+const WAITED_FOR: Duration = Duration::from_secs(5);
 /// What a timer may be late by.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -36,10 +38,34 @@ pub struct Lane {
     /// Where those wait for their moment who are not in a hurry.
     starting: Semaphore,
     next_start: Mutex<Option<Instant>>,
+    memory: Mutex<Memory>,
+}
+
+/// What is known of a remote system, whatever its bounds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    heard: Option<Instant>,
+    pause: Option<Pause>,
+}
+
+/// A pause that a remote system asked for.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    status: u16,
+    until: Instant,
+}
+
+/// A remote system has asked not to be asked for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// The status that it answered with.
+    pub status: u16,
+    /// How long that still lasts.
+    pub left: Duration,
 }
 
 impl Lane {
-    fn new(bounds: Bounds) -> Self {
+    fn new(bounds: Bounds, memory: Memory) -> Self {
         let in_flight = Arc::new(Semaphore::new(bounds.in_flight.max(1) as usize));
         Self {
             bounds,
@@ -47,17 +73,59 @@ impl Lane {
             door: Semaphore::new(1),
             starting: Semaphore::new(1),
             next_start: Mutex::new(None),
+            memory: Mutex::new(memory),
         }
     }
 
-    /// Waits until one more request may begin. Dropping the pass ends the request. A write and what follows it is `urgent`:
+    /// Waits until one more request may begin, unless the remote system asked for a longer pause. Dropping the pass ends the request. A write and what follows it is `urgent`:
     /// it passes all that only ask, so that nothing old is written.
-    pub async fn enter(self: &Arc<Self>, urgent: bool) -> Pass {
+    ///
+    /// # Errors
+    /// While the system is left alone for longer than some seconds.
+    pub async fn enter(self: &Arc<Self>, urgent: bool) -> Result<Pass, Paused> {
+        self.paused().filter(|paused| paused.left > WAITED_FOR).map_or(Ok(()), Err)?;
         let door = if urgent { None } else { self.door.acquire().await.ok() };
         let permit = Arc::clone(&self.in_flight).acquire_owned().await.ok();
         drop(door);
+        while let Some(paused) = self.paused() {
+            if paused.left > WAITED_FOR {
+                return Err(paused);
+            }
+            tokio::time::sleep(paused.left).await;
+        }
         self.start(urgent).await;
-        Pass { lane: Arc::clone(self), _permit: permit }
+        Ok(Pass { lane: Arc::clone(self), _permit: permit })
+    }
+
+    /// Leaves the system alone for a while, as its answer with this status asked for.
+    pub fn pause(&self, status: u16, time: Duration) {
+        let until = clock::instant() + time;
+        let mut memory = self.memory();
+        if memory.pause.is_none_or(|pause| pause.until < until) {
+            memory.pause = Some(Pause { status, until });
+        }
+    }
+
+    /// The pause that the system asked for, as long as it lasts.
+    fn paused(&self) -> Option<Paused> {
+        let Pause { status, until } = self.memory().pause?;
+        let left = until.saturating_duration_since(clock::instant());
+        (!left.is_zero()).then_some(Paused { status, left })
+    }
+
+    /// Takes down that the system gave a good answer.
+    pub fn heard(&self) {
+        self.memory().heard = Some(clock::instant());
+    }
+
+    /// When the system last gave a good answer.
+    #[must_use]
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.memory().heard
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until one more request may begin under the bound per second. One that is `urgent` takes the next moment.
@@ -108,12 +176,13 @@ impl Lanes {
         let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match lanes.get(url) {
             Some(lane) if lane.bounds == bounds => Arc::clone(lane),
-            _ => {
+            known => {
                 // Unused ones go, now and then: looking at all of them at each new one would be quadratic.
+                let memory = known.map(|lane| *lane.memory()).unwrap_or_default();
                 if lanes.len().is_power_of_two() {
-                    lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+                    lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.paused().is_some());
                 }
-                let lane = Arc::new(Lane::new(bounds));
+                let lane = Arc::new(Lane::new(bounds, memory));
                 lanes.insert(url.to_owned(), Arc::clone(&lane));
                 lane
             }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Class, Fault, NoAnswer, RemoteError};
+use super::fault::{Class, Fault, NoAnswer, RemoteError, Shown};
 use super::http::Http;
 use super::sessions::{Serial, Sessions};
 use super::wire::Content;
@@ -101,6 +101,13 @@ impl AccessError {
         matches!(self, Self::NotSent | Self::NotAwaited)
     }
 
+    /// Whether it is certain that the request was not sent.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        let paused = |error: &RemoteError| matches!(error.fault, Fault::Paused { .. });
+        matches!(self, Self::NotSent) || matches!(self, Self::Remote(error) if paused(error))
+    }
+
     /// Whether user name and password were refused, now or before.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
@@ -179,9 +186,16 @@ fn outcome(why: &NoAnswer) -> Outcome {
         return if *why == NoAnswer::NotSent { Outcome::Unsent } else { Outcome::Unknown };
     };
     match error.fault {
-        Fault::Status { code: 401, .. } => Outcome::Refused,
-        Fault::Unreachable(_) | Fault::Tls(_) | Fault::AddressRefused(_) => Outcome::Unsent,
-        Fault::Status { .. } | Fault::TimedOut | Fault::Malformed(_) => Outcome::Unknown,
+        // Something in front of the system answers with a 403, too.
+        Fault::Status { code: 401, .. }
+        | Fault::Refused { code: 401, .. }
+        | Fault::Refused { code: 403, shown: Shown::Vendor } => Outcome::Refused,
+        Fault::Unreachable(_) | Fault::Tls(_) | Fault::AddressRefused(_) | Fault::Paused { .. } => {
+            Outcome::Unsent
+        }
+        Fault::Status { .. } | Fault::Refused { .. } | Fault::TimedOut | Fault::Malformed(_) => {
+            Outcome::Unknown
+        }
     }
 }
 

@@ -17,11 +17,13 @@ use super::address::DialPolicy;
 use super::diagnosis::diagnose;
 use super::dial::{self, ClientKey};
 use super::endpoint::{BaseUrl, Endpoint};
-use super::fault::Fault;
+use super::fault::{Fault, Shown};
 use crate::clock;
 
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
+/// Longest content of an answer other than success that is read, in bytes.
+const REFUSAL_CAP: usize = 16 * 1024;
 /// How long what is needed to make connections is kept.
 const UNUSED: Duration = Duration::from_hours(1);
 
@@ -56,6 +58,8 @@ pub struct Request<'a> {
     pub body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
     /// Longest answer that is read, in bytes.
     pub cap: usize,
+    /// Finds out what the content of an answer with some status shows beyond that.
+    pub shows: fn(u16, &[u8]) -> Option<Shown>,
 }
 
 /// A successful answer's content, wiped after use: it may hold a token.
@@ -79,7 +83,7 @@ impl Network {
     fn check_literals(&self, endpoint: &Endpoint) -> Result<(), Fault> {
         let proxy = endpoint.transport.proxy.as_ref().and_then(BaseUrl::ip);
         let refused = [endpoint.base.ip(), proxy].into_iter().flatten().find(|ip| !self.dial.allows(*ip));
-        refused.map_or(Ok(()), |ip| Err(Fault::AddressRefused(ip)))
+        refused.map_or(Ok(()), |ip| Err(Fault::AddressRefused(Some(ip))))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
@@ -150,9 +154,19 @@ async fn transfer(
     let answer = message.send().await.map_err(|error| diagnose(&error))?;
     let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
     if !(200..300).contains(&status) {
-        return Err(Fault::Status { code: status, retry_after });
+        let content = read(answer, REFUSAL_CAP).await.unwrap_or_default();
+        return Err(refusal(status, retry_after, (request.shows)(status, &content)));
     }
     Ok((status, read(answer, request.cap).await?))
+}
+
+/// The fault of an answer other than success. One that limits requests has nothing to show but that.
+#[must_use]
+pub fn refusal(code: u16, retry_after: Option<Duration>, shown: Option<Shown>) -> Fault {
+    match shown.filter(|_| code != 429 && retry_after.is_none()) {
+        Some(shown) => Fault::Refused { code, shown },
+        None => Fault::Status { code, retry_after },
+    }
 }
 
 async fn read(mut answer: Response, cap: usize) -> Result<Content, Fault> {

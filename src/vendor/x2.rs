@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Fault, NoAnswer, RemoteError};
-use super::http::{MaySend, Purpose, method_name};
+use super::fault::{Fault, NoAnswer, RemoteError, Shown};
+use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
 use super::sessions::{Serial, Session, SessionKey, Wanted};
@@ -113,18 +113,19 @@ impl<'a> X2<'a> {
         purpose: Purpose<'_>,
     ) -> Result<Content, AccessError> {
         let session = self.session(self.living(), purpose.before()).await?;
-        let answer = self.send(&session, request, purpose).await;
-        self.sent |= matches!(purpose, Purpose::Write(_)) && answer != Err(NoAnswer::NotSent);
-        answer.map_err(|why| match why {
-            NoAnswer::Failed(error)
+        let answer = self.send(&session, request, purpose).await.map_err(AccessError::from);
+        self.sent |=
+            matches!(purpose, Purpose::Write(_)) && !answer.as_ref().is_err_and(AccessError::is_unsent);
+        answer.map_err(|error| match error {
+            AccessError::Remote(error)
                 if error.status() == Some(401) && self.refused.is_none() && self.fresh.is_none() =>
             {
                 let system = self.endpoint.base.to_string();
                 self.remotes.admission.token_refused(&self.credentials.identity, &system);
                 AccessError::Stale(session.serial)
             }
-            NoAnswer::Failed(error) => refined(error),
-            why => why.into(),
+            AccessError::Remote(error) => refined(error),
+            error => error,
         })
     }
 
@@ -135,7 +136,7 @@ impl<'a> X2<'a> {
         purpose: Purpose<'_>,
     ) -> Result<Content, NoAnswer> {
         let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
-        exchange(self.remotes, self.endpoint, request, purpose).await
+        self.remotes.http.exchange(self.endpoint, request, purpose).await
     }
 
     async fn session(&mut self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
@@ -160,7 +161,7 @@ async fn log_in(
     let asked = clock::instant();
     let body = login::body(credentials);
     let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
-    let send = exchange(remotes, endpoint, request, purpose);
+    let send = remotes.http.exchange(endpoint, request, purpose);
     let (answer, ticket) = login::attempt(remotes, endpoint, credentials, TOKENS, send).await?;
     let bad = |why| malformed("POST", TOKENS, why);
     let LoginAnswer { mut token, role } = serde_json::from_slice(&answer)
@@ -177,26 +178,9 @@ async fn log_in(
     Ok(Session::new(login::secret(token), lifetime, None, asked))
 }
 
-/// Makes an exchange. An answer whose content states a failure is one, whatever HTTP says.
-async fn exchange(
-    remotes: &Remotes,
-    endpoint: &Endpoint,
-    request: Request<'_>,
-    purpose: Purpose<'_>,
-) -> Result<Content, NoAnswer> {
-    let (method, path) = (method_name(&request.method), request.template);
-    let answer = remotes.http.exchange(endpoint, request, purpose).await?;
-    match stated_status(&answer) {
-        Some(code @ 400..) => {
-            Err(RemoteError { method, path, fault: Fault::Status { code, retry_after: None } }.into())
-        }
-        _ => Ok(answer),
-    }
-}
-
 fn request(method: Method, path: &'static str, body: Option<Content>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
-    Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP }
+    Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP, shows }
 }
 
 fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
@@ -212,16 +196,21 @@ fn refined(error: RemoteError) -> AccessError {
     }
 }
 
-/// The status that an answer's content states: it counts even where HTTP says 200.
-fn stated_status(answer: &[u8]) -> Option<u16> {
+/// What the content of an answer shows: the appliance's own form states the status, which counts even if HTTP says 200.
+fn shows(status: u16, content: &[u8]) -> Option<Shown> {
     #[derive(Deserialize)]
     struct Stated {
         #[serde(rename = "statusCode")]
         status_code: u16,
     }
     // A list would be read as the struct's fields in order.
-    let is_object = answer.trim_ascii_start().starts_with(b"{");
-    is_object.then(|| serde_json::from_slice(answer).ok()).flatten().map(|Stated { status_code }| status_code)
+    let is_object = content.trim_ascii_start().starts_with(b"{");
+    let Stated { status_code } = is_object.then(|| serde_json::from_slice(content).ok()).flatten()?;
+    match (status, status_code) {
+        (200..300, 400..) => Some(Shown::Failure(status_code)),
+        (400.., _) => Some(Shown::Vendor),
+        _ => None,
+    }
 }
 
 fn timeout_of(answer: &[u8]) -> Result<u32, &'static str> {

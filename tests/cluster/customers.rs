@@ -188,7 +188,10 @@ async fn every_shape_of_additional_info_becomes_an_object() {
         let customer = kona.customer(&id(n));
         assert_eq!(customer.field("additionalInfo").as_deref(), Some(*after), "{info}");
         assert_eq!(status(&object)["original"], *original, "{info}");
-        assert_eq!(exchanges(customer.counts()), (0, 0, 2, 1), "{info}");
+        let (logins, refreshes, reads, writes) = exchanges(customer.counts());
+        assert_eq!((logins, refreshes, writes), (0, 0, 1), "{info}");
+        // At first contact one write finds out the path; the others read again after it.
+        assert!((2..=3).contains(&reads), "{info}: {reads}");
     }
     f.reason(CTT, "absent", "InSync").await;
     assert_eq!(absent.field("additionalInfo").as_deref(), Some(both));

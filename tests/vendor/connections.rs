@@ -115,6 +115,12 @@ async fn special_addresses_are_not_dialled_unless_allowed() {
         world.endpoint.base = BaseUrl::parse(&format!("https://{host}:{port}")).unwrap();
         let error = world.failure().await;
         assert_eq!(error.reason(), Reason::AddressRefused, "{host}: {error}");
+        let is_name = host.to_ascii_lowercase().starts_with("localhost");
+        assert_eq!(
+            error.to_string().starts_with("its address"),
+            is_name,
+            "stable, wherever it leads: {error}"
+        );
     }
     assert_eq!(fleet.requests().connections(), 0);
 }

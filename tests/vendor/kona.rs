@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure::vendor::fault::{Class, Fault as Seen, Shown};
 use tenure::vendor::http::Purpose;
 use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;
@@ -204,5 +204,35 @@ async fn a_login_that_is_only_the_first_step_is_none() {
         let verdict = error.verdict("The server", "login");
         assert_eq!(verdict.reason, Reason::AuthenticationFailed);
         assert!(verdict.message.contains("two-factor"), "{}", verdict.message);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_shows_the_field_that_it_names_and_whether_it_is_the_servers() {
+    for (message, shown) in [
+        ("Validation error: additionalInfo is malformed", Shown::Field("additionalInfo")),
+        ("Invalid email address format 'planted'!", Shown::Field("email")),
+        ("Customer with such title already exists!", Shown::Field("title")),
+        ("planted entitled emails", Shown::Vendor),
+    ] {
+        let (kona, world) = start();
+        kona.fault(Fault::status(400, Failure::BadRequest.body(message)).on(Kind::Write));
+        let error = world.rewrite(ID, ALLOWED).await.unwrap_err();
+        harmless(&error);
+        assert_eq!(remote(error).shown(), Some(shown), "{message}");
+    }
+    let long = format!(r#"{{"errorCode":32,"message":"{}"}}"#, "x".repeat(20_000));
+    for (body, shown) in [
+        (Failure::NotFound.body("planted"), Some(Shown::Vendor)),
+        (r#"{"timestamp":1,"status":404,"error":"Not Found","path":"/planted"}"#.to_owned(), None),
+        ("<html>planted</html>".to_owned(), None),
+        (String::new(), None),
+        (long, None),
+    ] {
+        let (kona, world) = start();
+        kona.fault(Fault::status(404, body.clone()).on(Kind::Get));
+        let error = world.customer(ID).await.unwrap_err();
+        harmless(&error);
+        assert_eq!(remote(error).shown(), shown, "{body}");
     }
 }

@@ -128,7 +128,7 @@ async fn requests_are_begun_at_the_rate_that_is_declared() {
     }
     tokio::time::advance(Duration::from_mins(1)).await;
     let before = clock::instant();
-    let _permits = join_all((0..3).map(|_| lane.enter(false))).await;
+    let _passes = join_all((0..3).map(|_| lane.enter(false))).await;
     assert!(before.elapsed() >= Duration::from_millis(100), "idle time is not saved up for a burst");
 }
 
@@ -169,4 +169,46 @@ async fn the_rest_of_a_change_passes_those_who_only_begin() {
     }
     drop(first.expect("one was at the front"));
     assert!(futures::poll!(&mut urgent).is_ready());
+}
+
+#[tokio::test]
+async fn a_pause_that_a_server_asks_for_counts_for_all_its_objects() {
+    const IDS: [&str; 2] = ["1d2b7a10-0f2c-11ee-be56-0242ac120002", "1d2b7a10-0f2c-11ee-be56-0242ac120003"];
+    let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
+    IDS.into_iter().for_each(|id| drop(kona.add_customer(id, "Acme")));
+    let world = World::of_kona(&kona);
+    world.kona().log_in().await.unwrap();
+    for (kind, status) in [(Kind::Get, 429), (Kind::Write, 429), (Kind::Get, 503), (Kind::Write, 503)] {
+        let before = kona.counts();
+        kona.fault(Fault::status(status, "{}").retry_after("30").on(kind).times(1));
+        let first = world.rewrite(IDS[0], ALLOWED).await.unwrap_err();
+        let second = world.rewrite(IDS[1], ALLOWED).await.unwrap_err();
+        let spent = kona.counts() - before;
+        assert_eq!((spent.get, spent.write), (1, u64::from(kind == Kind::Write)), "the second is not sent");
+        assert!(second.is_unsent() && !first.is_unsent());
+        let waits = [&first, &second].map(|error| error.retry_after().unwrap());
+        assert!(waits[0] == Duration::from_secs(30) && waits[1] <= waits[0], "{waits:?}");
+        assert_eq!(first.to_string(), second.to_string(), "stable, whichever object and request it met");
+        assert_eq!(remote(first).reason(), remote(second).reason());
+        super::sessions::pass(Duration::from_secs(31)).await;
+        assert_eq!(world.rewrite(IDS[1], ALLOWED).await, Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_system_that_limits_requests_without_a_time_is_left_alone_for_a_moment() {
+    let lanes = Lanes::default();
+    let lane = lanes.lane("a", Bounds::ONE_AT_A_TIME);
+    lane.pause(429, Duration::from_secs(5));
+    let begun = clock::instant();
+    assert!(lane.enter(true).await.is_ok());
+    assert_eq!(begun.elapsed().as_secs(), 5);
+    lane.pause(503, Duration::from_mins(10));
+    lane.pause(429, Duration::from_secs(5));
+    let paused = lane.enter(true).await.unwrap_err();
+    assert_eq!((paused.status, paused.left), (503, Duration::from_mins(10)), "the longer one counts");
+    let wider = lanes.lane("a", Bounds { in_flight: 2, per_second: None });
+    assert!(wider.enter(true).await.is_err(), "with other bounds, too");
+    tokio::time::advance(Duration::from_mins(10)).await;
+    assert!(wider.enter(true).await.is_ok());
 }

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use ipnet::IpNet;
 
 use crate::cli::scope;
 use crate::engine::lifetime::{X2_LONGEST, X2_SHORTEST};
 use crate::engine::schedule;
 use crate::telemetry::{Format, Level};
-use crate::vendor::address::Cidr;
+use crate::vendor::address;
 
 /// Options of `tenure run`. Each can also be set by an environment variable: `--log-level` by `TENURE_LOG_LEVEL`.
 #[derive(Debug, Args)]
@@ -31,11 +32,11 @@ pub(in crate::cli) struct Options {
     pub(super) log_level: Level,
     /// Address ranges to allow even if they are loopback, link-local, multicast or cloud metadata addresses, such as
     /// 127.0.0.0/8; separated by commas.
-    #[arg(long, env = "TENURE_ALLOW_CIDR", value_delimiter = ',')]
-    pub(super) allow_cidr: Vec<Cidr>,
+    #[arg(long, env = "TENURE_ALLOW_CIDR", value_delimiter = ',', value_parser = address::block)]
+    pub(super) allow_cidr: Vec<IpNet>,
     /// Address ranges to deny; separated by commas.
-    #[arg(long, env = "TENURE_DENY_CIDR", value_delimiter = ',')]
-    pub(super) deny_cidr: Vec<Cidr>,
+    #[arg(long, env = "TENURE_DENY_CIDR", value_delimiter = ',', value_parser = address::block)]
+    pub(super) deny_cidr: Vec<IpNet>,
     /// Refuse tls.insecureSkipVerify.
     #[arg(long, env = "TENURE_FORBID_INSECURE_TLS")]
     pub(super) forbid_insecure_tls: bool,

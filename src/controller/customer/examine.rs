@@ -27,6 +27,7 @@ use crate::engine::schedule;
 use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
+use crate::vendor::fault::{RemoteError, Shown};
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::Kona;
 use crate::vendor::login::AccessError;
@@ -383,12 +384,14 @@ impl Examination<'_> {
     fn failure(&self, error: &AccessError) -> Findings {
         let id = &self.customer.spec.customer_id;
         let verdict = match error {
-            AccessError::Remote(remote) if remote.status() == Some(404) => Verdict::new(
-                Reason::CustomerNotFound,
-                format!(
-                    "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
-                ),
-            ),
+            AccessError::Remote(remote) if remote.status() == Some(404) && is_vendors(remote) => {
+                Verdict::new(
+                    Reason::CustomerNotFound,
+                    format!(
+                        "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
+                    ),
+                )
+            }
             AccessError::Remote(remote) if remote.status() == Some(403) => Verdict::new(
                 Reason::Forbidden,
                 format!(
@@ -406,4 +409,9 @@ impl Examination<'_> {
         };
         Findings { retry_after: error.retry_after(), ..Findings::of(verdict) }
     }
+}
+
+/// Whether a refusal has the server's own form: a proxy, or a server below another path, answers in another one.
+fn is_vendors(error: &RemoteError) -> bool {
+    error.shown() == Some(Shown::Vendor)
 }

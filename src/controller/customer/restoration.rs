@@ -24,7 +24,6 @@ use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::BaseUrl;
 use crate::vendor::kona::{Fresh, Kona};
-use crate::vendor::login::AccessError;
 
 /// What is to be put back.
 #[derive(Clone, Debug)]
@@ -268,9 +267,9 @@ impl Examination<'_> {
             let draft = Draft { info: &info, turn, races, may_send: &may_send };
             let fresh = Fresh { customer: read.object, seat: read.seat };
             let written = match self.post(kona, fresh, draft, memory, progress).await {
-                Err(Stop::Server(AccessError::NotSent)) => {
+                Err(Stop::Server(error)) if error.is_unsent() => {
                     memory.begun = before;
-                    return Err(Stop::Void);
+                    return Err(error.into());
                 }
                 written => written?,
             };

@@ -19,8 +19,10 @@ use crate::engine::customer::{
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
+use crate::engine::remote;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
+use crate::vendor::fault::Shown;
 use crate::vendor::http::{MaySend, Purpose};
 use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat, Turn};
 use crate::vendor::login::AccessError;
@@ -198,10 +200,10 @@ impl Examination<'_> {
         let draft = Draft { info: &merged, turn, races, may_send: &may_send };
         let fresh = Fresh { customer: read.object, seat: read.seat };
         let written = match self.post(kona, fresh, draft, memory, progress).await {
-            Err(Stop::Server(AccessError::NotSent)) => {
+            Err(Stop::Server(error)) if error.is_unsent() => {
                 (memory.begun, memory.contest) = before;
                 self.may_change(from, progress)?;
-                return Err(Stop::Void);
+                return Err(error.into());
             }
             written => written?,
         };
@@ -263,21 +265,23 @@ impl Examination<'_> {
             progress.sent = true;
             return Ok(true);
         };
-        progress.unwritten = error == AccessError::NotSent;
-        let AccessError::Remote(remote) = &error else { return Err(error.into()) };
-        progress.sent = true;
-        if remote.status().is_some_and(|status| status < 500) {
+        progress.unwritten = error.is_unsent();
+        let AccessError::Remote(failed) = &error else { return Err(error.into()) };
+        progress.sent = !error.is_unsent();
+        if failed.status().is_some_and(|status| status < 500) {
             memory.begun = None;
             progress.unwritten = true;
         }
-        match remote.status() {
+        match failed.status() {
             Some(409) if races < RACES => Ok(false),
             Some(409) => Err(overtaken().into()),
-            Some(400) => Err(Verdict::new(
-                Reason::AdditionalInfoUnusable,
-                "The server rejected the customer, probably because its additionalInfo contains markup or is too long. Clean up the customer's additionalInfo.",
-            )
-            .into()),
+            Some(400) => {
+                let field = match failed.shown() {
+                    Some(Shown::Field(field)) => Some(field),
+                    _ => None,
+                };
+                Err(remote::rejected_customer(field).into())
+            }
             _ => Err(error.into()),
         }
     }

@@ -63,9 +63,9 @@ impl Examination<'_> {
                     memory.contest = memory.contest.tried(clock::elapsed());
                     let intent = Intent { from: seen.timeout, to, cause };
                     match self.write(x2, intent).await {
-                        Err(AccessError::NotSent) => {
+                        Err(error) if error.is_unsent() => {
                             (memory.begun, memory.contest) = before;
-                            let Clearance::Wait(verdict) = self.permitted(intent) else { return Ok(None) };
+                            let Some(verdict) = self.unsent(error, intent)? else { return Ok(None) };
                             break verdict;
                         }
                         written => record = Some(written?),
@@ -91,6 +91,15 @@ impl Examination<'_> {
         // What came of it is known: it goes on record before what follows it.
         drop((record, held));
         self.conclude(x2, seen, verdict, memory).await.map(Some)
+    }
+
+    /// What to report of a write that was not sent, if anything can be said.
+    fn unsent(&self, error: AccessError, intent: Intent) -> Result<Option<Verdict>, AccessError> {
+        match self.permitted(intent) {
+            _ if !error.is_silence() => Err(error),
+            Clearance::Wait(verdict) => Ok(Some(verdict)),
+            Clearance::Go(_) | Clearance::Void => Ok(None),
+        }
     }
 
     /// Sets the token lifetime, if that is still permitted when its turn comes, and puts it on record.

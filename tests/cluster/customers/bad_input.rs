@@ -157,13 +157,7 @@ async fn a_customer_says_what_is_wrong_with_its_answers() {
     let cases = [
         ("unknown", None, "CustomerNotFound", "Stalled", "spec.customerId"),
         ("forbidden", Some(json(Failure::Permission)), "Forbidden", "Stalled", "Grant it the permission"),
-        (
-            "limited",
-            Some(json(Failure::TooManyRequests).retry_after("600")),
-            "RateLimited",
-            "Reconciling",
-            "429",
-        ),
+        ("elsewhere", Some(Fault::status(404, "{}")), "UnexpectedAnswer", "Reconciling", "the API's base"),
         ("broken", Some(json(Failure::General)), "UnexpectedAnswer", "Reconciling", "500"),
         ("page", Some(Fault::html()), "UnexpectedAnswer", "Reconciling", "check that the URL"),
         ("stranger", Some(Fault::body(other)), "UnexpectedAnswer", "Reconciling", "another customer"),
@@ -187,7 +181,7 @@ async fn a_customer_says_what_is_wrong_with_its_answers() {
         assert!(message(&object).contains(word), "{name}: {}", message(&object));
         let counts = kona.customer(&id(n)).counts();
         // Two or three more tries fit in until all cases were asked for.
-        let most = if *beside == "Stalled" || *name == "limited" { 1 } else { 4 };
+        let most = if *beside == "Stalled" { 1 } else { 4 };
         assert!((1..=most).contains(&counts.get) && counts.write == 0, "{name}: {counts:?}");
     }
     f.reason(CTT, "healthy", "InSync").await;
@@ -195,6 +189,49 @@ async fn a_customer_says_what_is_wrong_with_its_answers() {
     assert_eq!(kona.counts().login, 1);
     kona.customer(&id(3)).clear_faults();
     f.reason(CTT, "broken", "InSync").await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_limits_requests_is_left_alone_by_all_its_customers() {
+    let (mut f, kona) = world("limited").await;
+    let limit = Fault::status(429, Failure::TooManyRequests.body("no")).retry_after("600");
+    kona.fault(limit.on(Kind::Get));
+    for n in 1..=2 {
+        kona.add_customer(&id(n), "Customer");
+    }
+    f.apply(&customer("first", &id(1), 3600, 86400)).await;
+    f.start().await;
+    let first = f.reason(CTT, "first", "RateLimited").await;
+    assert!(message(&first).contains("lower spec.limits"), "{}", message(&first));
+    f.apply(&customer("second", &id(2), 3600, 86400)).await;
+    let second = f.reason(CTT, "second", "RateLimited").await;
+    assert_eq!(message(&second), message(&first));
+    assert_eq!(exchanges(kona.counts()), (1, 0, 1, 0));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_the_server_does_not_take_is_named_and_its_words_are_not_repeated() {
+    let (mut f, kona) = world("fields").await;
+    for (n, (name, words, reason, says)) in [
+        ("email", "Invalid email address format 'planted'!", "UnexpectedAnswer", "field email"),
+        ("unnamed", "planted", "UnexpectedAnswer", "status 400"),
+        ("info", "Validation error: additionalInfo is planted", "AdditionalInfoUnusable", "additionalInfo"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refused = Fault::status(400, Failure::BadRequest.body(words)).on(Kind::Write);
+        kona.add_customer(&id(n), "Customer").fault(refused);
+        f.apply(&customer(name, &id(n), 3600, 86400)).await;
+        if f.operator.is_none() {
+            f.start().await;
+        }
+        let object = f.reason(CTT, name, reason).await;
+        assert!(message(&object).contains(says), "{name}: {}", message(&object));
+        assert!(!message(&object).contains("planted"), "{}", message(&object));
+    }
     f.finish().await;
 }
 
