@@ -52,6 +52,8 @@ pub struct Memory {
     /// Changes made but not yet reported, each with the keys' text before it.
     owed: Owed<(TtlChange, Original)>,
     polled: bool,
+    /// A refusal that another user may end.
+    barred: Option<logins::Barred>,
     /// How the resource, which is being deleted, leaves its customer, once that is decided.
     parting: Option<Parting>,
     /// Whether the finalizer of a deleted resource was taken off; the store may learn of it later.

@@ -51,6 +51,8 @@ pub struct Memory {
     /// Changes made but not yet reported.
     owed: Owed<Change>,
     polled: bool,
+    /// A refusal that another user may end.
+    barred: Option<logins::Barred>,
     /// Where the resource stood among its rivals in the last look.
     judged: Option<Standing>,
     /// Our finalizer is off for good; the watch has not told yet.

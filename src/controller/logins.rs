@@ -1,17 +1,23 @@
 //! What objects and their statuses show of logins, and what is written into statuses of them.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::time::Instant;
+
+use crate::clock;
 use crate::crd::{
     Connection, CredentialsRef, CustomerTokenTtl, KonaServer, Mode, RefusedLogin, Time, X2Gateway,
 };
 use crate::engine::login::{Account, Holder, Kind, News, Seat};
 use crate::engine::reason::Reason;
+use crate::engine::schedule;
 use crate::engine::verdict;
 use crate::vendor::admission::Admission;
-use crate::vendor::credentials::Credentials;
-use crate::vendor::endpoint::BaseUrl;
-use crate::vendor::login::AccessError;
+use crate::vendor::credentials::{Credentials, Identity};
+use crate::vendor::endpoint::{BaseUrl, Endpoint};
+use crate::vendor::login::{AccessError, Remotes};
+use crate::vendor::sessions::SessionKey;
 
 /// An object as one that logs in.
 #[must_use]
@@ -28,10 +34,9 @@ fn account(meta: &ObjectMeta, reference: &CredentialsRef) -> Account {
     }
 }
 
-/// The system that a connection leads to, unless it is suspended or invalid.
+/// The system that a connection leads to, unless it is invalid.
 fn system(connection: &Connection) -> Option<String> {
-    let url = BaseUrl::parse(&connection.url).ok().filter(|_| !connection.suspend);
-    url.map(|url| url.to_string())
+    BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
 }
 
 /// Whether a reason means that the login succeeded.
@@ -47,6 +52,7 @@ pub fn observe_gateway(admission: &Admission, meta: &ObjectMeta, gateway: Option
         let status = gateway.status.clone().unwrap_or_default();
         let here = status.effective_url.as_ref() == Some(&system);
         let let_in = here
+            && !connection.suspend
             && status.last_checked_time.is_some()
             && status.refused_login.is_empty()
             && is_inside(verdict::ready_reason(&status.conditions));
@@ -66,6 +72,7 @@ pub fn observe_server(admission: &Admission, meta: &ObjectMeta, server: Option<&
         let status = server.status.clone().unwrap_or_default();
         let here = status.effective_url.as_ref() == Some(&system);
         let let_in = here
+            && !connection.suspend
             && status.last_checked_time.is_some()
             && status.refused_login.is_empty()
             && is_inside(verdict::ready_reason(&status.conditions));
@@ -82,7 +89,7 @@ pub fn observe_customer(admission: &Admission, meta: &ObjectMeta, customer: Opti
     let seat = customer.and_then(|customer| {
         let reference = customer.spec.verify_credentials_secret_ref.as_ref()?;
         let status = customer.status.clone().unwrap_or_default();
-        let system = status.effective_url.filter(|_| proves_by_login(customer) && !customer.spec.suspend)?;
+        let system = status.effective_url.filter(|_| proves_by_login(customer))?;
         let account = account(meta, reference);
         Some(Seat { account, system, let_in: false, proven: None, refused: status.refused_login })
     });
@@ -112,4 +119,46 @@ pub fn refused_login(
         time: Time(refusal.time),
         in_a_row: Some(refusal.in_a_row),
     }))
+}
+
+/// Heeds requests for a login: a person's, and one for the sake of other systems.
+pub async fn heed(
+    remotes: &Remotes,
+    holder: &Holder,
+    asked: bool,
+    endpoint: &Endpoint,
+    credentials: &Credentials,
+) {
+    if asked {
+        remotes.admission.requested(credentials, &endpoint.base.to_string());
+    }
+    if remotes.admission.take_call(holder) {
+        remotes.sessions.forget(&SessionKey::new(endpoint, &credentials.identity)).await;
+    }
+}
+
+/// A refusal that another user may end: until the next check is due, nothing but the Secret is looked at.
+#[derive(Clone, Debug)]
+pub struct Barred {
+    identity: Identity,
+    error: AccessError,
+    until: Instant,
+}
+
+impl Barred {
+    /// What a failed check with a login leaves behind; `interval` is the time between two checks.
+    #[must_use]
+    pub fn after(error: &AccessError, credentials: &Credentials, interval: Duration) -> Option<Self> {
+        let identity = credentials.identity.clone();
+        let until = clock::instant() + schedule::stalled(interval, clock::random());
+        let barred = error.awaits_secret() && !error.is_refusal();
+        barred.then(|| Self { identity, error: error.clone(), until })
+    }
+
+    /// The refusal, if it still stands for a login and it is not time to try again.
+    #[must_use]
+    pub fn stands(&self, credentials: &Credentials) -> Option<AccessError> {
+        let stands = self.identity == credentials.identity && clock::instant() < self.until;
+        stands.then(|| self.error.clone())
+    }
 }

@@ -44,7 +44,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Longest wait for events that have not been written yet.
 const FLUSH: Duration = Duration::from_secs(2);
 /// Time between two clean-ups of what was read for no longer than needed.
-const CLEAN_UP: Duration = Duration::from_mins(1);
+const CLEAN_UP: Duration = Duration::from_secs(30);
 
 /// Connections to the API server.
 #[derive(Clone)]
@@ -275,5 +275,6 @@ async fn clean_up(context: Arc<Context>) {
         context.namespaces.purge();
         context.remotes.http.purge();
         context.remotes.admission.purge();
+        context.remotes.sessions.purge(&context.remotes.admission.systems());
     }
 }

@@ -278,3 +278,61 @@ fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {
     }
     String::from_utf8(value.0.clone()).map_err(|_| missing("does not have UTF-8 text for key"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Secrets behind an API server that counts how often they are read.
+    fn references() -> (References, Arc<AtomicU32>) {
+        let count = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&count);
+        let serve = move |_: axum::http::Request<kube::client::Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "login", "namespace": "a", "uid": "u", "resourceVersion": "1"},
+                "data": {"username": "YWRtaW4=", "password": "YWRtaW4="}});
+            let body = kube::client::Body::from(secret.to_string().into_bytes());
+            std::future::ready(Ok::<_, std::convert::Infallible>(axum::http::Response::new(body)))
+        };
+        (References::new(Client::new(tower::service_fn(serve), "a")), count)
+    }
+
+    fn login() -> CredentialsRef {
+        let (username_key, password_key) = ("username".to_owned(), "password".to_owned());
+        CredentialsRef { name: "login".to_owned(), username_key, password_key }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_is_read_once_a_minute_in_use_and_twice_while_it_is_polled() {
+        let (references, count) = references();
+        for (age, reads) in [(Age::InUse, 10), (Age::Polled, 20)] {
+            count.store(0, Ordering::Relaxed);
+            // A thousand objects that refer to it are checked, spread over ten minutes.
+            for _ in 0..1_000 {
+                assert!(references.credentials("a", &login(), age).await.is_ok());
+                tokio::time::advance(Duration::from_millis(600)).await;
+            }
+            let counted = count.load(Ordering::Relaxed);
+            assert!((reads - 1..=reads + 3).contains(&counted), "{age:?}: {counted}");
+        }
+        // A herd that is about to log in shares one read.
+        tokio::time::advance(IN_USE).await;
+        count.store(0, Ordering::Relaxed);
+        let reference = login();
+        let herd = (0..100).map(|_| references.credentials("a", &reference, Age::Now));
+        assert!(futures::future::join_all(herd).await.iter().all(Result::is_ok));
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_logins_have_equal_fingerprints() {
+        let (references, _) = references();
+        let (one, _) = references.credentials("a", &login(), Age::Now).await.unwrap();
+        tokio::time::advance(IN_USE).await;
+        let (two, _) = references.credentials("a", &login(), Age::Now).await.unwrap();
+        assert_eq!(one.fingerprint, two.fingerprint);
+    }
+}

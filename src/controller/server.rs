@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::connection::{self, Judged};
 use super::context::{AGAIN, Context, Request};
 use super::events::reference;
-use super::logins;
+use super::logins::{self, Barred};
 use super::pace::Pace;
 use super::references::{Age, Unread};
 use super::report::{self, Reported, Written};
@@ -28,7 +28,7 @@ use crate::vendor::endpoint::{BaseUrl, Endpoint};
 use crate::vendor::kona::Kona;
 use crate::vendor::lanes::Bounds;
 use crate::vendor::login::AccessError;
-use crate::vendor::sessions::SessionKey;
+use crate::vendor::sessions::{Serial, SessionKey};
 
 /// While customers move, a server's status is written at most once in this time.
 const SPACING: Duration = Duration::from_secs(1);
@@ -64,6 +64,8 @@ pub struct Memory {
     handled: Option<String>,
     summed_up: Option<Instant>,
     polled: bool,
+    /// A refusal that another user may end.
+    barred: Option<logins::Barred>,
 }
 
 /// What asking the server came to.
@@ -107,7 +109,9 @@ impl Reconciled for KonaServer {
             open_request(server).filter(|asked| memory.handled.as_deref() != Some(*asked)).map(str::to_owned);
         let key = Key::of(server.meta());
         let called = context.remotes.admission.calls(&logins::holder(login::Kind::Server, server.meta()));
-        let alarmed = context.alarms.take(&key) || called;
+        // One that is known to be failing keeps to its own pace.
+        let settled = memory.findings.as_ref().is_some_and(|findings| findings.verdict.reason.is_ready());
+        let alarmed = (context.alarms.take(&key) && settled) || called;
         let changed = memory.generation != server.meta().generation;
         if memory.generation.is_none()
             && asked.is_none()
@@ -125,7 +129,8 @@ impl Reconciled for KonaServer {
         memory.summed_up = Some(clock::instant());
         if (due || alarmed) && !server.spec.connection.suspend {
             let age = Age::for_look(asked.is_some(), changed, memory.polled);
-            let Some(findings) = examine(context, server, asked.is_some(), age).await else {
+            let Some(findings) = examine(context, server, asked.is_some(), age, &mut memory.barred).await
+            else {
                 return Look::NotDue(clock::instant() + AGAIN);
             };
             settle(server, memory, findings);
@@ -180,33 +185,45 @@ fn settle(server: &KonaServer, memory: &mut Memory, findings: Findings) {
     }
 }
 
-async fn examine(context: &Arc<Context>, server: &KonaServer, asked: bool, age: Age) -> Option<Findings> {
+async fn examine(
+    context: &Arc<Context>,
+    server: &KonaServer,
+    asked: bool,
+    mut age: Age,
+    barred: &mut Option<Barred>,
+) -> Option<Findings> {
     let judged = match connection::judge(&server.spec.connection, context.settings.restrictions) {
         Ok(judged) => judged,
         Err(verdict) => return Some(Findings::of(verdict)),
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
-    let mut findings = match reach(context, server, judged, age).await {
-        Err(Unread::Silence) => return None,
-        Err(Unread::Refused(verdict)) => Findings::of(verdict),
-        Ok((endpoint, credentials)) => {
-            let called =
-                context.remotes.admission.take_call(&logins::holder(login::Kind::Server, server.meta()));
-            if called {
-                let key = SessionKey::new(&endpoint, &credentials.identity);
-                context.remotes.sessions.forget(&key).await;
+    let mut refused = None;
+    let mut findings = loop {
+        let (endpoint, credentials) = match reach(context, server, judged.clone(), age).await {
+            Ok(reached) => reached,
+            Err(Unread::Silence) => return None,
+            Err(Unread::Refused(verdict)) => break Findings::of(verdict),
+        };
+        let stands = barred.as_ref().and_then(|barred| barred.stands(&credentials));
+        if let Some(error) = stands.filter(|_| age == Age::Polled) {
+            break refusal(context, &error, &credentials, &url);
+        }
+        *barred = None;
+        let holder = logins::holder(login::Kind::Server, server.meta());
+        logins::heed(&context.remotes, &holder, asked, &endpoint, &credentials).await;
+        match visit(context, &endpoint, &credentials, refused).await {
+            Ok(()) => {
+                let (checked, news) = (Some(clock::now()), Some(News::LetIn));
+                break Findings { news, checked, ..Findings::of(in_sync()) };
             }
-            if asked {
-                context.remotes.admission.requested(&credentials, &url);
+            Err(AccessError::Stale(serial)) if refused.is_none() => {
+                refused = Some(serial);
+                age = Age::Since(clock::instant());
             }
-            match visit(context, &endpoint, &credentials).await {
-                Ok(()) => Findings {
-                    checked: Some(clock::now()),
-                    news: Some(News::LetIn),
-                    ..Findings::of(in_sync())
-                },
-                Err(error) if error.is_silence() => return None,
-                Err(error) => refusal(context, &error, &credentials, &url),
+            Err(error) if error.is_silence() => return None,
+            Err(error) => {
+                *barred = Barred::after(&error, &credentials, INTERVAL);
+                break refusal(context, &error, &credentials, &url);
             }
         }
     };
@@ -248,12 +265,17 @@ fn bounds(context: &Context, base: &BaseUrl) -> Bounds {
 
 /// Makes sure that there is a session. Where nobody has heard from the server lately it is renewed, which shows whether
 /// the server is there.
-async fn visit(context: &Context, endpoint: &Endpoint, credentials: &Credentials) -> Result<(), AccessError> {
-    let kona = Kona::new(&context.remotes, endpoint, credentials, None);
+async fn visit(
+    context: &Context,
+    endpoint: &Endpoint,
+    credentials: &Credentials,
+    refused: Option<Serial>,
+) -> Result<(), AccessError> {
+    let kona = Kona::new(&context.remotes, endpoint, credentials, refused);
     let key = SessionKey::new(endpoint, &credentials.identity);
     let living = context.remotes.sessions.is_living(&key).await;
     let heard = endpoint.lane.last_heard().is_some_and(|at| at.elapsed() < INTERVAL);
-    match (living, heard) {
+    match (living && refused.is_none(), heard) {
         (true, true) => Ok(()),
         (true, false) => kona.renew().await,
         (false, _) => kona.log_in().await,

@@ -16,7 +16,7 @@
 mod row;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -41,7 +41,8 @@ pub struct SecretVersion {
 
 impl SecretVersion {
     /// Whether this is known to be an earlier version of the same Secret: resource versions are numbers that grow.
-    fn is_older_than(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_older_than(&self, other: &Self) -> bool {
         let number = |version: &Self| version.resource_version.parse::<u64>().ok();
         self.uid == other.uid && number(self).zip(number(other)).is_some_and(|(a, b)| a < b)
     }
@@ -345,10 +346,16 @@ impl Ledger {
     pub fn purge(&mut self) {
         self.accounts.retain(|_, entry| !entry.seats.is_empty() || entry.rows.values().any(Row::is_busy));
         for entry in self.accounts.values_mut() {
-            let systems: std::collections::BTreeSet<&String> =
-                entry.seats.values().map(|(system, _)| system).collect();
+            let systems: BTreeSet<&String> = entry.seats.values().map(|(system, _)| system).collect();
             entry.rows.values_mut().for_each(|row| row.retain(|system| systems.contains(system)));
         }
+    }
+
+    /// The systems that objects log in to, by account.
+    #[must_use]
+    pub fn systems(&self) -> BTreeMap<Account, BTreeSet<String>> {
+        let systems = |entry: &Entry| entry.seats.values().map(|(system, _)| system.clone()).collect();
+        self.accounts.iter().map(|(account, entry)| (account.clone(), systems(entry))).collect()
     }
 
     /// How many passwords something is known of.

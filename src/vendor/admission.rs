@@ -1,6 +1,6 @@
 //! Permission to log in: the waiting around the rules of [`crate::engine::login`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -168,6 +168,12 @@ impl Admission {
     #[must_use]
     pub fn take_call(&self, holder: &Holder) -> bool {
         self.state().called.remove(holder)
+    }
+
+    /// The systems that objects log in to, by account.
+    #[must_use]
+    pub fn systems(&self) -> BTreeMap<Account, BTreeSet<String>> {
+        self.state().ledger.systems()
     }
 
     /// Drops what no object uses any more; to be called now and then.

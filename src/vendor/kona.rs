@@ -100,9 +100,13 @@ impl<'a> Kona<'a> {
         self.session(self.living(), Purpose::Ask).await.map(drop)
     }
 
-    /// Renews the session, which shows whether the server is there and still accepts us.
+    /// Renews the session, which shows whether the server is there. One that cannot be renewed is handed back as stale.
     pub async fn renew(&self) -> Result<(), AccessError> {
-        self.session(Wanted::Fresh, Purpose::Ask).await.map(drop)
+        let open = async |old: Option<Arc<Session>>| match old {
+            Some(old) => self.refreshed(&old, Purpose::Ask).await,
+            None => log_in(self.remotes, self.endpoint, self.credentials, Purpose::Ask).await,
+        };
+        self.remotes.sessions.get(&self.key, Wanted::Fresh, open).await.map(drop)
     }
 
     /// Reads a customer.
@@ -234,11 +238,15 @@ impl<'a> Kona<'a> {
 
     /// Renews a refused session by its refresh token, unless somebody else has done so meanwhile.
     async fn renewed(&self, refused: &Session, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
-        let renew = async |_| match refresh(self.remotes, self.endpoint, refused, purpose).await {
-            Err(AccessError::Remote(error)) if is_refused(&error) => Err(AccessError::Stale(refused.serial)),
-            renewed => renewed,
-        };
+        let renew = async |_| self.refreshed(refused, purpose).await;
         self.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await
+    }
+
+    async fn refreshed(&self, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
+        match refresh(self.remotes, self.endpoint, old, purpose).await {
+            Err(AccessError::Remote(error)) if is_refused(&error) => Err(AccessError::Stale(old.serial)),
+            renewed => renewed,
+        }
     }
 
     async fn send(
@@ -289,7 +297,11 @@ async fn log_in(
     let (answer, ticket) = login::attempt(remotes, endpoint, credentials, LOGIN, send).await?;
     let session = session_of(&answer, LOGIN, asked)?;
     ticket.ended(Outcome::Accepted);
-    if session.refresh.is_none() || is_first_step(&answer) { Err(AccessError::Half) } else { Ok(session) }
+    if session.refresh.is_none() || login::is_first_step(&answer) {
+        Err(AccessError::Half)
+    } else {
+        Ok(session)
+    }
 }
 
 async fn refresh(
@@ -308,16 +320,6 @@ async fn refresh(
     // All who wait for a place will need the new token.
     let answer = remotes.http.exchange(endpoint, request, purpose.at_the_front()).await?;
     session_of(&answer, REFRESH, asked)
-}
-
-/// Whether the answer to a login holds a token that may only finish a further step: that of two-factor authentication, say.
-fn is_first_step(answer: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Scope {
-        scope: Option<String>,
-    }
-    let scope = serde_json::from_slice(answer).ok().and_then(|Scope { scope }| scope);
-    scope.is_some_and(|scope| scope.ends_with("_TOKEN"))
 }
 
 fn session_of(

@@ -2,7 +2,7 @@
 
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
@@ -203,4 +203,15 @@ fn outcome(why: &NoAnswer) -> Outcome {
 #[must_use]
 pub fn secret(text: String) -> SecretString {
     SecretString::from(text)
+}
+
+/// Whether the answer to a login holds a token that may only finish a further step: that of two-factor authentication, say.
+#[must_use]
+pub fn is_first_step(answer: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Scope {
+        scope: Option<String>,
+    }
+    let scope = serde_json::from_slice(answer).ok().and_then(|Scope { scope }| scope);
+    scope.is_some_and(|scope| scope.ends_with("_TOKEN"))
 }

@@ -1,6 +1,6 @@
 //! Tokens, in memory only: one per remote system and Secret, one login at a time, reused for 90 % of their lifetime.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::credentials::Identity;
+use super::credentials::{Account, Identity, SecretVersion};
 use super::endpoint::{Endpoint, Transport};
 use super::login::AccessError;
 use crate::clock;
@@ -89,7 +89,15 @@ impl Held {
 
 /// All tokens.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<HashMap<SessionKey, Place>>);
+pub struct Sessions(Mutex<HashMap<Account, Owned>>);
+
+/// The tokens of one account.
+#[derive(Debug, Default)]
+struct Owned {
+    /// The newest version of its Secret.
+    current: Option<SecretVersion>,
+    places: HashMap<SessionKey, Place>,
+}
 
 /// Which session is acceptable.
 #[derive(Clone, Copy, Debug)]
@@ -161,21 +169,100 @@ impl Sessions {
         *self.place(key).lock().await = Held::default();
     }
 
-    fn place(&self, key: &SessionKey) -> Place {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get(key) {
-            return Arc::clone(place);
-        }
-        // Expired sessions are removed now and then: checking all of them for each new one would be quadratic.
-        if places.len().is_power_of_two() {
-            let renewable = |s: &Session| s.refresh.is_some() && s.renew_at.elapsed() < RENEWABLE;
-            let of_use = |held: &Held| {
-                held.living().is_some() || held.session.as_ref().is_some_and(|session| renewable(session))
-            };
-            places.retain(|_, place| {
-                Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|held| of_use(&held))
+    /// Drops tokens that nothing can use any more: of Secrets that were replaced, of systems that no object of the account logs
+    /// in to (`in_use` has those that one does), and expired ones. To be called twice a minute.
+    pub fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
+        let renewable = |s: &Session| s.refresh.is_some() && s.renew_at.elapsed() < RENEWABLE;
+        let lives = |held: &Held| held.session.as_ref().is_some_and(|s| s.is_living() || renewable(s));
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|account, owned| {
+            let systems = in_use.get(account);
+            owned.places.retain(|key, place| {
+                let is_current = owned.current.as_ref() == Some(&key.identity.version);
+                let is_used = systems.is_some_and(|systems| systems.contains(&key.url));
+                let is_held = Arc::strong_count(place) > 1;
+                is_held || (is_current && is_used && place.try_lock().is_ok_and(|held| lives(&held)))
             });
+            !owned.places.is_empty()
+        });
+    }
+
+    /// How many systems and Secrets there may be a token for.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.values().map(|owned| owned.places.len()).sum()
+    }
+
+    fn place(&self, key: &SessionKey) -> Place {
+        let Identity { account, version } = &key.identity;
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let owned = accounts.entry(account.clone()).or_default();
+        if owned.current.as_ref().is_none_or(|current| current != version && !version.is_older_than(current))
+        {
+            owned.current = Some(version.clone());
+            owned.places.retain(|other, _| other.identity.version == *version);
         }
-        Arc::clone(places.entry(key.clone()).or_default())
+        Arc::clone(owned.places.entry(key.clone()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoint::BaseUrl;
+    use super::super::lanes::{Bounds, Lanes};
+    use super::*;
+
+    fn key(system: &str, version: u32) -> SessionKey {
+        let keys = ("username".to_owned(), "password".to_owned());
+        let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
+        let version = SecretVersion { uid: "u".to_owned(), resource_version: version.to_string() };
+        let endpoint = Endpoint {
+            base: BaseUrl::parse(system).unwrap(),
+            transport: Transport::default(),
+            timeout: Duration::from_secs(10),
+            namespace: "a".to_owned(),
+            lane: Lanes::default().lane(system, Bounds::ONE_AT_A_TIME),
+        };
+        SessionKey::new(&endpoint, &Identity { account, version })
+    }
+
+    async fn log_in(sessions: &Sessions, key: &SessionKey, lifetime: u32) {
+        let open = async |_| Ok(Session::new(SecretString::from("token"), lifetime, None, clock::instant()));
+        sessions.get(key, Wanted::Living, open).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_goes_with_its_secret_its_objects_and_its_time() {
+        let sessions = Sessions::default();
+        let systems: Vec<String> = (0..100).map(|index| format!("https://x2-{index}.example.net")).collect();
+        for system in &systems {
+            log_in(&sessions, &key(system, 1), 86_400).await;
+        }
+        let account = key("https://x2", 1).identity.account;
+        let urls =
+            |systems: &[String]| systems.iter().map(|s| BaseUrl::parse(s).unwrap().to_string()).collect();
+        let mut in_use = BTreeMap::from([(account.clone(), urls(&systems))]);
+        sessions.purge(&in_use);
+        assert_eq!(sessions.count(), 100);
+        // The Secret is replaced a thousand times: one version's tokens are held.
+        for version in 2..1_000 {
+            log_in(&sessions, &key(&systems[0], version), 86_400).await;
+        }
+        assert_eq!(sessions.count(), 1);
+        // One who is still busy with an older version brings it back for no longer than until the next purge.
+        log_in(&sessions, &key(&systems[1], 5), 86_400).await;
+        sessions.purge(&in_use);
+        assert_eq!(sessions.count(), 1);
+        assert!(sessions.is_living(&key(&systems[0], 999)).await);
+        // Tokens that have expired are dropped, and so are those of objects that are gone.
+        log_in(&sessions, &key(&systems[2], 999), 600).await;
+        assert_eq!(sessions.count(), 2);
+        tokio::time::advance(Duration::from_mins(10)).await;
+        sessions.purge(&in_use);
+        assert_eq!(sessions.count(), 1);
+        in_use.insert(account, urls(&systems[1..]));
+        sessions.purge(&in_use);
+        assert_eq!(sessions.count(), 0);
     }
 }

@@ -302,3 +302,20 @@ async fn silent_appliances_delay_nobody_for_long() {
     gate.open();
     f.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_is_noticed_while_a_role_is_lacking_and_nothing_is_asked_meanwhile() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("role").await;
+    f.credentials(&fleet).await;
+    f.ns.secret("x2-admin", &[("username", "viewer"), ("password", "x2-viewer-password")]).await.unwrap();
+    gateways(&f, &fleet).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-0", "AdminRoleRequired").await;
+    let before = fleet.counts();
+    f.ns.secret("x2-admin", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
+    all_in_sync(&f, 0..1).await;
+    assert!((fleet.counts() - before).login <= 2, "{:?}", fleet.counts() - before);
+    f.finish().await;
+}

@@ -122,7 +122,12 @@ async fn what_refuses_a_password_and_what_does_not() {
     assert_eq!(world.x2().log_in().await, Err(AccessError::Refused));
     assert!(world.x2().log_in().await.unwrap_err().is_refusal());
     assert_eq!(fleet.counts().login, 1);
-    // So do the firewalls and proxies in front of an appliance.
+    // A 403 counts if it is the appliance's own.
+    let (fleet, world) = plain();
+    let own = r#"{"statusCode":403,"error":"Forbidden","message":"User is locked"}"#;
+    fleet.appliance(0).fault(Fault::status(403, own).on(Kind::Login));
+    assert_eq!(world.x2().log_in().await, Err(AccessError::Refused));
+    // Firewalls and proxies in front of an appliance say nothing of the password.
     for status in [302, 400, 403, 404, 422, 423, 429, 500, 502, 503] {
         let (fleet, world) = plain();
         fleet.appliance(0).fault(Fault::status(status, "{}").on(Kind::Login).times(1));

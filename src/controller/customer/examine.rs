@@ -275,12 +275,20 @@ impl Examination<'_> {
                     return Err(Stop::Verdict(not_ready(self.server, &why)));
                 }
             };
+            if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
+                && age == Age::Polled
+            {
+                return Err(error.into());
+            }
+            memory.barred = None;
             match self.visit(&endpoint, &credentials, memory, refused, age, progress).await {
                 Err(Stop::Server(AccessError::Stale(serial))) if refused.is_none() => {
                     refused = Some(serial);
                     age = Age::Since(clock::instant());
                 }
                 Err(Stop::Server(error)) => {
+                    let interval = schedule::parse(&self.customer.spec.interval).unwrap_or(schedule::CAP);
+                    memory.barred = logins::Barred::after(&error, &credentials, interval);
                     self.record(if error.is_refusal() { Trial::Refused } else { Trial::NoAnswer }, progress);
                     return Err(error.into());
                 }
@@ -407,7 +415,9 @@ impl Examination<'_> {
                 not_ready(self.server, &error.verdict(&named(self.server), ""))
             }
         };
-        Findings { retry_after: error.retry_after(), ..Findings::of(verdict) }
+        // Other faults of the login are the server's, and so is the wait for its Secret.
+        let polls = verdict.reason == Reason::Forbidden;
+        Findings { retry_after: error.retry_after(), polls, ..Findings::of(verdict) }
     }
 }
 

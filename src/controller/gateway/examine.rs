@@ -166,6 +166,12 @@ impl Examination<'_> {
         loop {
             let credentials =
                 self.credentials(&endpoint, age).await.map_err(|verdict| self.not_in(verdict))?;
+            if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
+                && age == Age::Polled
+            {
+                return Err(Stop::Access(error, Box::new(credentials)));
+            }
+            memory.barred = None;
             match self.visit(&endpoint, &credentials, memory, refused).await {
                 Ok(None) => return Err(Stop::Void),
                 Err(AccessError::Stale(serial)) if refused.is_none() => {
@@ -176,6 +182,7 @@ impl Examination<'_> {
                     let barred = matches!(error, AccessError::NotAdmin | AccessError::TokenRefused);
                     let trial = if barred || error.is_refusal() { Trial::Refused } else { Trial::NoAnswer };
                     record(self.context, self.gateway, trial);
+                    memory.barred = logins::Barred::after(&error, &credentials, self.governance.interval);
                     return Err(Stop::Access(error, Box::new(credentials)));
                 }
                 Ok(Some(seeing)) => return Ok(seeing),
@@ -225,14 +232,8 @@ impl Examination<'_> {
     pub(super) async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let credentials = connection::login(self.context, endpoint, reference, age).await?;
-        let (admission, url) = (&self.context.remotes.admission, endpoint.base.to_string());
-        if self.asked {
-            admission.requested(&credentials, &url);
-        }
-        if admission.take_call(&logins::holder(login::Kind::Gateway, self.gateway.meta())) {
-            let key = SessionKey::new(endpoint, &credentials.identity);
-            self.context.remotes.sessions.forget(&key).await;
-        }
+        let holder = logins::holder(login::Kind::Gateway, self.gateway.meta());
+        logins::heed(&self.context.remotes, &holder, self.asked, endpoint, &credentials).await;
         Ok(credentials)
     }
 
