@@ -53,6 +53,15 @@ pub enum Mode {
     Observe,
 }
 
+/// How far a change that is not recorded yet has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PendingOutcome {
+    /// Nothing was written yet, or the last write was refused.
+    Prepared,
+    /// A write was sent and may have taken effect.
+    Sent,
+}
+
 /// Why a remote value was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cause {

@@ -5,6 +5,7 @@ use kube::Resource;
 
 use super::report::printable;
 use crate::crd::{Cause, TtlSeconds};
+use crate::engine::change;
 use crate::telemetry::AUDIT;
 use crate::vendor::fault::Fault;
 use crate::vendor::login::AccessError;
@@ -147,6 +148,16 @@ impl Write {
         };
         self.outcome = outcome(self.operation, error);
         self.error = Some(error.to_string());
+    }
+
+    /// What is known of its effect.
+    pub(super) fn effect(&self) -> change::Outcome {
+        match self.outcome {
+            Outcome::Accepted => change::Outcome::Applied,
+            Outcome::Unknown => change::Outcome::Sent,
+            Outcome::Refused => change::Outcome::Refused,
+            Outcome::NotSent => change::Outcome::Prepared,
+        }
     }
 
     /// Takes down what was seen of its effect, where it was accepted.

@@ -97,6 +97,11 @@ impl Context {
         before: Option<Reason>,
         now: &Verdict,
     ) {
+        if let Some(before) = before.filter(|before| before.is_warning() && now.reason.is_ready()) {
+            let note = format!("Ready again after {}. {}", before.as_str(), now.message);
+            let reason = EventReason::Recovered;
+            return self.events.publish(Happening { object, reason, note, warning: false, policy });
+        }
         if before == Some(now.reason) || !now.reason.is_warning() {
             return;
         }

@@ -18,7 +18,7 @@ pub(super) use self::claim::claim;
 use self::claim::claim_id;
 use self::examine::Errand;
 use self::restoration::Parting;
-use self::telling::{announce, new_status};
+use self::telling::{announce, announce_drift, new_status};
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::pace::Pace;
 use super::report::{self, Owed, Reported, Written};
@@ -31,7 +31,7 @@ use crate::crd::{
     TtlSeconds,
 };
 use crate::engine::contest::Contest;
-use crate::engine::customer::Original;
+use crate::engine::customer::{Original, Ttl};
 use crate::engine::login::News;
 use crate::engine::ownership::Standing;
 use crate::engine::schedule;
@@ -179,6 +179,11 @@ impl Reconciled for CustomerTokenTtl {
         // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
         let standing = memory.judged.take().unwrap_or(inputs.standing);
         memory.inputs = Some(Inputs { standing, ..inputs });
+        let deleted = customer.meta().deletion_timestamp.is_some();
+        if !deleted && paused(customer, server).is_some() {
+            // A request is carried out when the work goes on.
+            return look;
+        }
         memory.handled.clone_from(&requests);
         context.handled.set(Kind::Customer, Key::of(customer.meta()), requests);
         if asked {
@@ -249,19 +254,22 @@ async fn look_at(
     memory: &mut Memory,
     asked: bool,
 ) -> Look {
-    let paused = if customer.spec.suspend {
-        Some("spec.suspend is true: nothing is read or changed.".to_owned())
-    } else {
-        server.filter(|server| server.spec.connection.suspend).map(|server| {
-            format!("KonaServer {} is suspended: nothing is read or changed.", server.name_any())
-        })
-    };
-    match paused {
+    match paused(customer, server) {
         Some(message) => pause(context, customer, memory, &message).await,
         None => examine_and_report(context, customer, server, memory, asked)
             .await
             .unwrap_or_else(|| Look::NotDue(clock::instant() + AGAIN)),
     }
+}
+
+/// Why nothing is done for a customer for now.
+fn paused(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Option<String> {
+    if customer.spec.suspend {
+        return Some("spec.suspend is true: nothing is read or changed.".to_owned());
+    }
+    server
+        .filter(|server| server.spec.connection.suspend)
+        .map(|server| format!("KonaServer {} is suspended: nothing is read or changed.", server.name_any()))
 }
 
 fn server_key(customer: &CustomerTokenTtl) -> Key {
@@ -302,6 +310,9 @@ fn not_due(
     match &mut memory.inputs {
         None => {
             let last = customer.status.as_ref().and_then(|status| status.history.first());
+            let wanted = Ttl { access: inputs.wanted.0, refresh: inputs.wanted.1 };
+            // A fight over other lifetimes is another fight.
+            let last = last.filter(|last| last.to == wanted.into());
             if let (Some(Reason::Contested), Some(last)) = (reason, last) {
                 let ago = Duration::try_from(clock::now().0.duration_since(last.time.0)).unwrap_or_default();
                 memory.contest = Contest::resumed(clock::elapsed(), ago);
@@ -382,6 +393,7 @@ async fn examine_and_report(
         written = report::write(context, &**customer, status).await;
         if matches!(written, Written::Written | Written::Unchanged) {
             announce(context, customer, &memory.owed, Some(&verdict).filter(|_| reported));
+            announce_drift(context, customer, &findings);
             memory.owed.clear();
             memory.pace.written();
         }

@@ -1,6 +1,7 @@
 //! The controller of `X2Gateway`.
 
 mod change;
+mod claim;
 mod examine;
 mod leaving;
 mod settle;
@@ -14,27 +15,26 @@ use std::time::Duration;
 use kube::{Resource as _, ResourceExt as _};
 
 use self::change::window_has_moved;
+use self::claim::{claim, claim_id, has_got_in};
 use self::leaving::{at_the_latest, keep_hold, until_let_go};
 use self::turns::Turns;
-use super::claims::ClaimId;
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::governance::{Governance, PolicySet, is_deleted};
 use super::pace::Pace;
 use super::report::{self, Owed, Reported, Written};
 use super::store::{Entry, Key, Store};
+use super::windows::Closed;
 use super::workers::{Kind, Look, Reconciled, wake};
 use super::{connection, logins, policy, request, restore};
 use crate::clock;
-use crate::crd::{Cause, Change, Condition, Time, X2Gateway, X2GatewayStatus};
+use crate::crd::{Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
-use crate::engine::gateway::Regime;
+use crate::engine::gateway::{OpenChange, Regime};
 use crate::engine::lifetime::Target;
 use crate::engine::login::{self, News};
 use crate::engine::ownership::Standing;
-use crate::engine::verdict::{self, Reason, Verdict};
+use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
-/// Changes that the status remembers.
-const HISTORY: usize = 10;
 /// Wait after our finalizer could not be changed, and while a deletion waits.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -46,8 +46,12 @@ pub struct Memory {
     contest: Contest,
     contested: Option<(String, Target)>,
     handled: HashSet<Request>,
-    /// A write that was begun and not yet seen to its end.
-    begun: Option<Begun>,
+    /// The change that was begun and is not seen to its end.
+    change: Option<OpenChange>,
+    /// Whether what the status has on record of an open change was taken over.
+    has_recalled: bool,
+    /// What was last reported of a closed change window.
+    window: Option<Closed>,
     /// Changes made but not yet reported.
     owed: Owed<Change>,
     polled: bool,
@@ -57,13 +61,6 @@ pub struct Memory {
     judged: Option<Standing>,
     /// Our finalizer is off for good; the watch has not told yet.
     has_gone: bool,
-}
-
-/// A write: what stood before it, in seconds, and why it is made.
-#[derive(Clone, Copy, Debug)]
-struct Begun {
-    from: u32,
-    cause: Cause,
 }
 
 /// What, when it changes, is a reason to look at once.
@@ -90,6 +87,10 @@ struct Findings {
     change: Option<Change>,
     /// Whether tokens issued before the change were invalidated.
     revoked: bool,
+    /// What the value was before something else changed it, if that is found and not corrected, in seconds.
+    drifted_from: Option<u32>,
+    /// What was reported when the reconcile began.
+    before: Option<Reason>,
     /// Why what stood there before is not restored.
     skipped: Option<&'static str>,
     /// What is new about the login.
@@ -110,6 +111,8 @@ impl Findings {
             token: None,
             change: None,
             revoked: false,
+            drifted_from: None,
+            before: None,
             skipped: None,
             news: None,
             retry_after: None,
@@ -160,7 +163,9 @@ impl Reconciled for X2Gateway {
         let inputs = Inputs { generation, regime, interval, standing, called: turns.calls() };
         let requests = requests(gateway, &governance);
         let moved = match current_reason(gateway) {
-            Some(Reason::AwaitingWindow) => window_has_moved(context, gateway, &governance, &mut memory.pace),
+            Some(Reason::AwaitingWindow) => {
+                window_has_moved(context, &governance, &mut memory.pace, memory.window)
+            }
             Some(Reason::AwaitingRollout) => !turns.are_given(),
             _ => false,
         };
@@ -176,10 +181,12 @@ impl Reconciled for X2Gateway {
         }
         turns.begun();
         let asked = !requests.is_subset(&memory.handled);
-        let look = if gateway.spec.connection.suspend {
+        let suspended = gateway.spec.connection.suspend;
+        let look = if suspended {
             pause(context, gateway, memory).await
         } else {
-            let examination = examine_and_report(context, gateway, memory, &governance, asked);
+            let working = Arc::clone(gateway);
+            let examination = examine_and_report(context, working, memory, &governance, asked);
             match Box::pin(until_let_go(context, gateway, &governance, examination)).await {
                 Some((look, reason)) => {
                     turns.ended(reason);
@@ -196,10 +203,9 @@ impl Reconciled for X2Gateway {
         // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
         let standing = memory.judged.take().unwrap_or(inputs.standing);
         memory.inputs = Some(Inputs { standing, called: false, ..inputs });
-        memory.handled.clone_from(&requests);
-        context.handled.set(Kind::Gateway, Key::of(gateway.meta()), requests);
-        if asked {
-            policy::wake_all(context, &gateway.namespace().unwrap_or_default());
+        // A request is carried out when the gateway is resumed.
+        if !suspended {
+            carried_out(context, gateway, memory, requests);
         }
         at_the_latest(gateway, look)
     }
@@ -235,6 +241,16 @@ impl Reconciled for X2Gateway {
     }
 }
 
+/// A reconcile that was asked for has ended.
+fn carried_out(context: &Arc<Context>, gateway: &X2Gateway, memory: &mut Memory, requests: HashSet<Request>) {
+    let asked = !requests.is_subset(&memory.handled);
+    memory.handled.clone_from(&requests);
+    context.handled.set(Kind::Gateway, Key::of(gateway.meta()), requests);
+    if asked {
+        policy::wake_all(context, &gateway.namespace().unwrap_or_default());
+    }
+}
+
 /// The time of the next look, if nothing that counts has changed since the last one and it is not due yet.
 fn not_due(
     gateway: &X2Gateway,
@@ -248,7 +264,7 @@ fn not_due(
     match &memory.inputs {
         None => {
             let reason = current_reason(gateway);
-            memory.contest = resumed_contest(gateway, reason);
+            memory.contest = resumed_contest(gateway, reason, &inputs.regime);
             if reason.is_some_and(Reason::is_remote) && !asked {
                 memory.pace.postpone();
                 if let Some(left) = time_left {
@@ -282,8 +298,10 @@ fn current_reason(gateway: &X2Gateway) -> Option<Reason> {
     verdict::ready_reason(&status.conditions)
 }
 
-fn resumed_contest(gateway: &X2Gateway, reason: Option<Reason>) -> Contest {
+/// The fight that the status shows, unless something else is required by now.
+fn resumed_contest(gateway: &X2Gateway, reason: Option<Reason>, regime: &Regime) -> Contest {
     let last = gateway.status.as_ref().and_then(|status| status.history.first());
+    let last = last.filter(|last| regime.target().is_some_and(|target| target.holds(last.to)));
     match (reason, last) {
         (Some(Reason::Contested), Some(last)) => {
             let ago = Duration::try_from(clock::now().0.duration_since(last.time.0)).unwrap_or_default();
@@ -316,28 +334,29 @@ fn next(written: Written, due: Option<tokio::time::Instant>) -> tokio::time::Ins
 
 async fn examine_and_report(
     context: &Arc<Context>,
-    gateway: &Arc<X2Gateway>,
+    mut gateway: Arc<X2Gateway>,
     memory: &mut Memory,
     governance: &Governance,
     asked: bool,
 ) -> Option<(Look, Reason)> {
-    let findings = examine::examine(context, gateway, memory, governance, asked).await?;
+    let (key, generation) = (Key::of(gateway.meta()), gateway.meta().generation);
+    let request = request::of(&*gateway).map(str::to_owned);
+    let before = gateway.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+    let findings = examine::examine(context, &mut gateway, memory, governance, asked).await?;
+    let findings = Findings { before, ..findings };
     memory.owed.add(findings.change.clone());
-    let request = request::of(&**gateway).map(str::to_owned);
-    let before = gateway;
-    // The examination may have written the status itself; and what it found must not be told of another spec.
-    let now = context.gateways.valid(&Key::of(gateway.meta()));
-    let gateway =
-        &now.filter(|now| now.uid() == gateway.uid() && now.meta().generation == gateway.meta().generation)?;
+    // What was found must not be reported of another spec.
+    let now = context.gateways.valid(&key);
+    now.filter(|now| now.uid() == gateway.uid() && now.meta().generation == generation)?;
+    let gateway = &gateway;
     let was_ready = current_reason(gateway).is_some_and(Reason::is_ready);
     let verdict = findings.verdict.clone();
     let ready = verdict.reason.is_ready();
     memory.polled = findings.polls;
     let Governance { interval, .. } = *governance;
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
-    if verdict.reason == Reason::AwaitingWindow
-        && let Some(closed) = governance.closed_window(context)
-    {
+    memory.window = governance.closed_window(context).filter(|_| verdict.reason == Reason::AwaitingWindow);
+    if let Some(closed) = memory.window {
         memory.pace.not_later_than(clock::instant_of(closed.next));
     }
     let done = |memory: &Memory| {
@@ -346,8 +365,16 @@ async fn examine_and_report(
     if !reported && memory.owed.is_empty() && !asked {
         return done(memory);
     }
-    let mut status = telling::new_status(before, gateway, &findings, governance, &memory.owed, reported);
+    let mut status = telling::new_status(gateway, &findings, governance, memory);
+    // A failure that may pass leaves Ready as it is, even if something else is written.
+    if reported {
+        let notes = Notes { insecure: findings.insecure.clone(), ..Notes::default() };
+        report::set_verdict(&mut status, &**gateway, &verdict, &notes);
+    }
     status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
+    if status.pending.is_none() {
+        memory.change = None;
+    }
     let written = report::write(context, &**gateway, status).await;
     if matches!(written, Written::Written | Written::Unchanged) {
         telling::announce(
@@ -365,33 +392,6 @@ async fn examine_and_report(
         memory.owed.unanswered();
     }
     done(memory)
-}
-
-/// What a gateway claims: its effective URL.
-fn claim(gateway: &X2Gateway) -> Option<String> {
-    let connection = &gateway.spec.connection;
-    if restore::is_let_go(gateway.meta()) {
-        // Somebody else keeps it from going.
-        return None;
-    }
-    crate::vendor::endpoint::BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
-}
-
-fn claim_id(gateway: &X2Gateway) -> ClaimId {
-    ClaimId {
-        created: gateway.creation_timestamp().map(|t| t.0).unwrap_or_default(),
-        key: Key::of(gateway.meta()),
-        uid: gateway.uid().unwrap_or_default(),
-    }
-}
-
-/// Whether the status shows that a gateway's credential was accepted at its URL, and that the URL was its own.
-fn has_got_in(gateway: &X2Gateway, claimed: Option<&str>) -> bool {
-    gateway.status.as_ref().is_some_and(|status| {
-        status.effective_url.as_deref() == claimed
-            && status.timeout_seconds.is_some()
-            && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
-    })
 }
 
 fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) -> bool {

@@ -12,7 +12,7 @@ use super::store::{Entry, Key};
 use super::windows::{self, Closed};
 use super::{request, restore};
 use crate::crd::{Cause, DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
-use crate::engine::gateway::Regime;
+use crate::engine::gateway::{Regime, wrote_last};
 use crate::engine::lifetime::{InvalidTarget, Target};
 use crate::engine::precedence::{Claim, winner};
 use crate::engine::schedule;
@@ -28,6 +28,8 @@ pub struct Governance {
     pub interval: Duration,
     /// Requests on the policies that govern or observe it, not carried out yet.
     pub requests: Vec<Request>,
+    /// The policy that restores the original value one day, if its value was changed: the one that wrote last.
+    pub restorer: Option<Arc<TokenPolicy>>,
 }
 
 impl Governance {
@@ -92,6 +94,7 @@ impl PolicySet {
             policy: regime.policy().and_then(|name| self.valid(name)).cloned(),
             interval: interval.unwrap_or(schedule::UNMANAGED),
             requests: requests.collect(),
+            restorer: gateway.status.as_ref().and_then(|status| self.restorer(status)).cloned(),
             regime,
         }
     }
@@ -112,14 +115,21 @@ impl PolicySet {
             policy: None,
             interval: schedule::UNMANAGED,
             requests: Vec::new(),
+            restorer: None,
         })
+    }
+
+    /// The policy that restores a gateway's original value: the one that wrote last, or if it is gone the one in force.
+    fn restorer(&self, status: &X2GatewayStatus) -> Option<&Arc<TokenPolicy>> {
+        let writer = wrote_last(status).and_then(|policy| self.valid(policy));
+        writer.or_else(|| self.valid(status.policy.as_deref()?))
     }
 
     /// The policy that was in force and gives back what stood there before it: it is being deleted or does not select the
     /// gateway any more, or the gateway goes. Where nothing was changed there is nothing to give back.
     fn left(&self, gateway: &X2Gateway) -> Option<&Arc<TokenPolicy>> {
         let status = gateway.status.as_ref().filter(|status| is_changed(status))?;
-        let policy = self.valid(status.policy.as_deref()?)?;
+        let policy = self.restorer(status)?;
         let selects = || selector(policy).is_some_and(|selector| selector.matches(gateway.labels()));
         let left = is_deleted(&**policy) || is_deleted(gateway) || !selects();
         (gives_back(policy) && !restore::is_let_go(policy.meta()) && left).then_some(policy)

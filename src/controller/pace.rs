@@ -83,9 +83,11 @@ impl Pace {
                 let quick = schedule::backoff(self.failures, random);
                 let in_grace = was_ready && self.failures < GRACE && reason.may_pass();
                 match reason.retry() {
-                    Retry::Interval => schedule::jittered(interval, random),
+                    Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
                     Retry::Slow if !in_grace => schedule::stalled(interval, random),
-                    Retry::Backoff | Retry::Slow => quick.max(retry_after.unwrap_or_default()),
+                    Retry::Backoff | Retry::Slow | Retry::Interval => {
+                        quick.max(retry_after.unwrap_or_default())
+                    }
                 }
             }
         };

@@ -23,7 +23,7 @@ use super::workers::{Kind, Look, Reconciled, wake};
 use super::{restore, windows};
 use crate::clock;
 use crate::crd::{Condition, DeletionPolicy, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
-use crate::engine::gateway::Regime;
+use crate::engine::gateway::{Regime, wrote_last};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::rollout::{Survey, is_bounded};
 use crate::engine::schedule;
@@ -102,7 +102,8 @@ impl Subject {
         // What is not understood may be understood again in time.
         self.entry.valid().map_or(restore::is_held(self.entry.meta()), |gateway| {
             let status = gateway.status.as_ref().filter(|status| governance::is_changed(status));
-            status.and_then(|status| status.policy.as_deref()) == Some(policy)
+            let left = matches!(&self.regime, Some(Regime::Left { policy: left }) if left == policy);
+            status.is_some_and(|status| left || status.policy.as_deref() == Some(policy))
                 && !gateway.spec.connection.suspend
                 && !restore::is_let_go(gateway.meta())
         })
@@ -226,7 +227,9 @@ fn subjects(context: &Context, policy: &TokenPolicy) -> Vec<Subject> {
         }
         let selected = selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS));
         let in_force = |gateway: &Arc<X2Gateway>| {
-            gateway.status.as_ref().and_then(|s| s.policy.as_deref()) == Some(&*name)
+            gateway.status.as_ref().is_some_and(|status| {
+                status.policy.as_ref() == Some(&name) || wrote_last(status) == Some(&*name)
+            })
         };
         let concerned = selected || entry.valid().is_some_and(in_force);
         let regime = entry.valid().filter(|_| concerned).map(|gateway| set.governance(gateway).regime);

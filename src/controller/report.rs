@@ -228,11 +228,42 @@ impl Part {
 
 /// Writes a status where it says something new, or where its time of the last check is an hour old.
 pub async fn write<K: Reconciled>(context: &Arc<Context>, object: &K, status: K::Status) -> Written {
+    match send(context, object, status).await {
+        Ok(Some(_)) => Written::Written,
+        Ok(None) => Written::Unchanged,
+        Err(written) => written,
+    }
+}
+
+/// The same for a reconcile's working copy, which is the object as written from then on.
+pub async fn update<K: Reconciled>(
+    context: &Arc<Context>,
+    object: &mut Arc<K>,
+    status: K::Status,
+) -> Written {
+    match send(context, &**object, status).await {
+        Ok(None) => Written::Unchanged,
+        Ok(Some(Entry::Valid(now))) => {
+            *object = now;
+            Written::Written
+        }
+        // It does not fit the schema any more.
+        Ok(Some(Entry::Undecodable(_))) => Written::Gone,
+        Err(written) => written,
+    }
+}
+
+/// The object as it was written; none if there is nothing new to write.
+async fn send<K: Reconciled>(
+    context: &Arc<Context>,
+    object: &K,
+    status: K::Status,
+) -> Result<Option<Entry<K>>, Written> {
     let old = object.status().cloned().unwrap_or_default();
     if is_old_news::<K>(&old, &status, object) {
-        return Written::Unchanged;
+        return Ok(None);
     }
-    let Ok(value) = serde_json::to_value(&status) else { return Written::Failed };
+    let value = serde_json::to_value(&status).map_err(|_| Written::Failed)?;
     let key = Key::of(object.meta());
     let uid = object.uid().unwrap_or_default();
     // The whole status: we are the only one who writes it.
@@ -240,13 +271,9 @@ pub async fn write<K: Reconciled>(context: &Arc<Context>, object: &K, status: K:
         {"op": "test", "path": "/metadata/uid", "value": uid},
         {"op": "add", "path": "/status", "value": value},
     ]);
-    match context.reporter.patch::<K>(&key, Part::Status, operations).await {
-        Ok(entry) => {
-            store::put(context, &entry, Source::OwnWrite);
-            Written::Written
-        }
-        Err(written) => written,
-    }
+    let entry = context.reporter.patch::<K>(&key, Part::Status, operations).await?;
+    store::put(context, &entry, Source::OwnWrite);
+    Ok(Some(entry))
 }
 
 fn is_old_news<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {

@@ -62,6 +62,17 @@ pub async fn hold<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> W
     write::<K>(context, meta, &wanted).await
 }
 
+/// The same for a reconcile's working copy, which has the finalizer from then on.
+pub async fn hold_working<K: Reconciled>(context: &Arc<Context>, object: &mut Arc<K>) -> Written {
+    let written = hold::<K>(context, object.meta()).await;
+    if written == Written::Written {
+        let now = K::store(context).valid(&Key::of(object.meta()));
+        let Some(now) = now.filter(|now| now.meta().uid == object.meta().uid) else { return Written::Gone };
+        *object = now;
+    }
+    written
+}
+
 /// Takes our finalizer off an object. `Gone` where it was the last one of an object that is being deleted; the store learns
 /// of that by the watch, and until then still holds the object as it was.
 pub async fn release<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Written {

@@ -121,13 +121,18 @@ impl Reconciled for KonaServer {
         } else if changed || asked.is_some() {
             memory.pace.reset();
         }
-        let due = memory.pace.due().is_none_or(|due| due <= clock::instant());
+        let suspended = server.spec.connection.suspend;
+        if suspended {
+            // Nothing is due until it is resumed.
+            memory.pace.reset();
+        }
+        let due = !suspended && memory.pace.due().is_none_or(|due| due <= clock::instant());
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         if let Some(next) = spaced.filter(|_| !due && !alarmed) {
             return Look::NotDue(next);
         }
         memory.summed_up = Some(clock::instant());
-        if (due || alarmed) && !server.spec.connection.suspend {
+        if (due || alarmed) && !suspended {
             let age = Age::for_look(asked.is_some(), changed, memory.polled);
             let Some(findings) = examine(context, server, asked.is_some(), age, &mut memory.barred).await
             else {
@@ -136,7 +141,9 @@ impl Reconciled for KonaServer {
             settle(server, memory, findings);
         }
         memory.generation = server.meta().generation;
-        memory.handled = open_request(server).map(str::to_owned);
+        if !suspended {
+            memory.handled = open_request(server).map(str::to_owned);
+        }
         sum_up(context, server, memory).await
     }
 
@@ -322,6 +329,7 @@ fn new_status(
     let tally = Tally::of(parts);
     status.customers = Some(counts(&tally));
     if let Some(asked) = open_request(server)
+        && !server.spec.connection.suspend
         && has_been_handled(context, server, parts, asked)
     {
         status.last_handled_reconcile_at = Some(asked.to_owned());

@@ -157,10 +157,19 @@ pub struct TtlSeconds {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TtlPending {
+    /// The lifetimes that it replaces; an absent one was not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<TtlSeconds>,
     /// The lifetimes to set; an absent one is removed.
     pub to: TtlSeconds,
+    /// Why it is made, as in history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<super::Cause>,
     /// When it began.
     pub since: Time,
+    /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<super::PendingOutcome>,
 }
 
 /// One change of a customer's lifetimes.

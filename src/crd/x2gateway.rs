@@ -72,7 +72,7 @@ pub struct X2GatewayStatus {
     /// When a newly issued token last verified the lifetime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_proven_time: Option<Time>,
-    /// Value found before the operator's first write, in seconds.
+    /// Value found before the operator's first write that took effect, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub original_timeout_seconds: Option<u32>,
@@ -99,11 +99,21 @@ pub struct X2GatewayStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pending {
+    /// The value that it replaces, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub from: Option<u32>,
     /// The value to set, in seconds.
     #[schemars(with = "i64")]
     pub to: u32,
+    /// Why it is made, as in history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<super::Cause>,
     /// When it began.
     pub since: Time,
+    /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<super::PendingOutcome>,
 }
 
 /// One change of an appliance's setting.

@@ -138,8 +138,11 @@ fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
     } else if seen.proofs < allowed {
         Step::Prove
     } else {
-        let message = "The server reports the desired token lifetimes, but a new login of the customer's user got a token with a different one. Check that the user of verifyCredentialsSecretRef belongs to this customer.";
-        Step::Report(Verdict { reason: Reason::VerificationFailed, message: message.to_owned() })
+        let got = seen.token.map_or_else(|| "of a different lifetime".to_owned(), |got| format!("of {got}s"));
+        let message = format!(
+            "The server reports the desired token lifetime of {access}s, but a new login of the customer's user got a token {got}. Check that the user of verifyCredentialsSecretRef belongs to this customer and that the server applies the setting."
+        );
+        Step::Report(Verdict { reason: Reason::VerificationFailed, message })
     }
 }
 

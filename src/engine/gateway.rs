@@ -1,7 +1,13 @@
 //! What to do with an X2 gateway.
 
+mod record;
+
 use std::time::Duration;
 
+pub use self::record::{
+    Found, OpenChange, entry, forget_original, found_drift, prepare, prior, put_on_record, remembered,
+    update, wrote_last,
+};
 use super::contest::Contest;
 use super::lifetime::{InvalidTarget, Target, proves};
 use super::verdict::{Reason, Verdict};
@@ -195,8 +201,8 @@ fn restore(policy: &str, prior: &Prior, seen: Seen) -> Step {
 /// Why a difference from the target exists: drift where the present target was once proven to hold.
 #[must_use]
 pub fn cause(policy: &str, target: Target, prior: &Prior) -> Cause {
-    let held =
-        prior.policy.as_deref() == Some(policy) && prior.proven.is_some_and(|proven| target.holds(proven));
+    let held = prior.policy.as_deref() == Some(policy)
+        && prior.proven.is_some_and(|proven| target.is_proven_by(proven));
     if held { Cause::Drift } else { Cause::Policy }
 }
 
@@ -230,17 +236,19 @@ fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
         Some(token) if proves(token, seen.timeout) => report(Reason::InSync, in_sync(policy, target)),
         None if remembered => report(Reason::InSync, in_sync(policy, target)),
         _ if seen.proofs < allowed => Step::Prove,
-        _ => report(
-            Reason::VerificationFailed,
-            format!(
-                "The appliance reports the token lifetime required by TokenPolicy {policy}, but newly issued tokens have a different one. Check the appliance."
-            ),
-        ),
+        token => report(Reason::VerificationFailed, unproven(policy, seen.timeout, token)),
     }
 }
 
 fn report(reason: Reason, message: String) -> Step {
     Step::Report(Verdict { reason, message })
+}
+
+fn unproven(policy: &str, wanted: u32, got: Option<u32>) -> String {
+    let got = got.map_or_else(|| "a different one".to_owned(), |got| format!("one of {got}s"));
+    format!(
+        "The appliance reports a token lifetime of {wanted}s, as required by TokenPolicy {policy}, but newly issued tokens have {got}. Check the appliance."
+    )
 }
 
 fn in_sync(policy: &str, target: Target) -> String {

@@ -100,6 +100,12 @@ impl Target {
         (least..=most).contains(&seconds)
     }
 
+    /// Whether a token of this lifetime, in seconds, proves that a setting satisfies this.
+    #[must_use]
+    pub fn is_proven_by(self, token: u32) -> bool {
+        proves(token, self.nearest(token))
+    }
+
     /// The value to set where `observed` does not satisfy this: the exact one, or the nearest bound.
     #[must_use]
     pub fn nearest(self, observed: u32) -> u32 {

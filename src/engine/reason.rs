@@ -272,6 +272,8 @@ pub enum EventReason {
     TtlChanged,
     /// A remote value that something else had changed was corrected.
     DriftCorrected,
+    /// A remote value that something else had changed was found, and is not corrected for now.
+    DriftFound,
     /// Tokens issued before a change were invalidated.
     TokensRevoked,
     /// A policy's rollout has begun or was resumed.
@@ -280,6 +282,8 @@ pub enum EventReason {
     RolloutComplete,
     /// An original value was not restored.
     RestoreSkipped,
+    /// An object is ready again after a Warning.
+    Recovered,
     /// An object became not ready, or a policy's rollout halted.
     NotReady(Reason),
 }

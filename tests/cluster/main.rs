@@ -15,6 +15,7 @@
 
 mod audit;
 mod bad_input;
+mod changes;
 mod conflicts;
 mod customers;
 mod docs;

@@ -8,7 +8,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::claim::{claim_id, conflict, record};
 use super::restoration::Task;
-use super::settle::understand;
+use super::settle::{raced, understand};
 use super::{Begun, Findings, Memory};
 use crate::clock;
 use crate::controller::audit::Write;
@@ -80,6 +80,8 @@ pub(super) enum Stop {
     /// Nothing can be said: the API server is silent, or what the look began with does not hold any more.
     Void,
     Verdict(Verdict),
+    /// Each write met with another one that came first.
+    Raced,
     /// An exchange with the server's own login failed.
     Server(AccessError),
     /// The proving login failed.
@@ -376,6 +378,7 @@ impl Examination<'_> {
             Stop::Void => None,
             Stop::Server(error) | Stop::Proof(error, _) if error.is_silence() => None,
             Stop::Verdict(verdict) => Some(Findings::of(verdict)),
+            Stop::Raced => Some(raced()),
             Stop::Server(error) => Some(self.failure(&error)),
             Stop::Proof(error, credentials) => {
                 let mut findings = Findings::of(error.verdict(&named(self.server), credentials.secret()));

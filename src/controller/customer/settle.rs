@@ -1,5 +1,7 @@
 //! From a customer as it was read to what is reported of it: one step after the other.
 
+use std::time::Duration;
+
 use kube::{Resource as _, ResourceExt as _};
 
 use super::examine::{Examination, Progress, Stop};
@@ -12,7 +14,7 @@ use crate::controller::report::{self, Written};
 use crate::controller::store::Key;
 use crate::controller::windows::Closed;
 use crate::controller::{restore, windows};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlPending, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, PendingOutcome, TtlPending, TtlSeconds};
 use crate::engine::customer::{
     ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, Prior, REFRESH, RawObject, Seen, Step, Unusable,
     cause, decide, has_drifted, with_additional_info, words,
@@ -190,7 +192,7 @@ impl Examination<'_> {
             return Err(Verdict::new(Reason::AdditionalInfoUnusable, message).into());
         }
         let Some((read, turn)) = self.ready(kona, read, &original, memory, progress).await? else {
-            return if races < RACES { Ok(false) } else { Err(overtaken().into()) };
+            return if races < RACES { Ok(false) } else { Err(Stop::Raced) };
         };
         let before = (memory.begun.clone(), memory.contest);
         memory.begun = Some(Begun { from: read.info.ttl(), cause, original });
@@ -274,7 +276,7 @@ impl Examination<'_> {
         }
         match failed.status() {
             Some(409) if races < RACES => Ok(false),
-            Some(409) => Err(overtaken().into()),
+            Some(409) => Err(Stop::Raced),
             Some(400) => {
                 let field = match failed.shown() {
                     Some(Shown::Field(field)) => Some(field),
@@ -312,7 +314,13 @@ impl Examination<'_> {
         }
         let to = self.wish.ttl.into();
         if status.pending.as_ref().is_none_or(|pending| pending.to != to) {
-            status.pending = Some(TtlPending { to, since: clock::now() });
+            status.pending = Some(TtlPending {
+                from: progress.read.as_ref().map(|(_, ttl)| *ttl),
+                to,
+                cause: Some(cause(self.wish.ttl, &self.prior)),
+                since: clock::now(),
+                outcome: Some(PendingOutcome::Prepared),
+            });
         }
         match report::write(self.context, &*now, status).await {
             Written::Written | Written::Unchanged => Ok(()),
@@ -330,11 +338,12 @@ impl Progress {
     }
 }
 
-fn overtaken() -> Verdict {
-    Verdict::new(
-        Reason::Drifted,
-        "The customer is being modified concurrently. Its token lifetimes will be set when that stops.",
-    )
+/// A write that lost its races is tried again as after any failure, not at the interval.
+pub(super) fn raced() -> Findings {
+    let message =
+        "The customer is being modified concurrently. Its token lifetimes will be set when that stops.";
+    let verdict = Verdict::new(Reason::Drifted, message);
+    Findings { retry_after: Some(Duration::ZERO), ..Findings::of(verdict) }
 }
 
 /// Reads what concerns us in a customer.

@@ -9,10 +9,10 @@ use crate::controller::events::{Happening, reference};
 use crate::controller::workers::Kind;
 use crate::controller::{logins, report};
 use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange, TtlSeconds};
-use crate::engine::customer::{Original, words};
+use crate::engine::customer::{Original, Ttl, words};
 use crate::engine::login::{self, News};
 use crate::engine::reason::EventReason;
-use crate::engine::verdict::{self, Notes, Verdict};
+use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
 /// The status after a look.
 pub(super) fn new_status(
@@ -119,5 +119,27 @@ pub(super) fn announce(
     let before = customer.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
     if let Some(verdict) = verdict {
         context.warn_of(object, None, before, verdict);
+    }
+}
+
+/// Publishes that something else has changed lifetimes which were as desired, if that is not corrected for now.
+pub(super) fn announce_drift(context: &Context, customer: &CustomerTokenTtl, findings: &Findings) {
+    let spec = &customer.spec;
+    let wanted = Ttl { access: spec.access_token_ttl_seconds, refresh: spec.refresh_token_ttl_seconds };
+    let known = customer.status.as_ref().is_some_and(|status| {
+        status.access_token_ttl_seconds == Some(wanted.access)
+            && status.refresh_token_ttl_seconds == Some(wanted.refresh)
+    });
+    let waits = matches!(findings.verdict.reason, Reason::Observed | Reason::AwaitingWindow);
+    let Some((_, seen)) = findings.read.as_ref().filter(|(_, seen)| *seen != wanted.into()) else { return };
+    if known && waits {
+        let message = &findings.verdict.message;
+        context.events.publish(Happening {
+            object: reference(customer),
+            reason: EventReason::DriftFound,
+            note: format!("Something changed the token lifetimes to {}. {message}", words(*seen)),
+            warning: false,
+            policy: None,
+        });
     }
 }

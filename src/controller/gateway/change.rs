@@ -1,10 +1,8 @@
 //! What must be in place before a write: a window, a turn, and in the status whatever must not be forgotten.
 
-use std::sync::Arc;
-
 use kube::{Resource as _, ResourceExt as _};
 
-use super::HISTORY;
+use super::Memory;
 use super::examine::Examination;
 use crate::clock;
 use crate::controller::context::Context;
@@ -13,18 +11,17 @@ use crate::controller::pace::Pace;
 use crate::controller::report::{self, Written};
 use crate::controller::restore;
 use crate::controller::rollout::{Held, Turn};
-use crate::controller::store::Key;
 use crate::controller::windows::Closed;
-use crate::crd::{
-    Cause, Change, DeletionPolicy, Pending, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus,
-};
+use crate::crd::{Cause, DeletionPolicy, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::engine::change::{Outcome, begin};
+use crate::engine::gateway::{OpenChange, prepare, put_on_record};
 use crate::engine::rollout::{Wish, is_bounded};
 use crate::engine::verdict::{Notes, Reason, Verdict};
 
 /// Whether a write may be made now.
 pub(super) enum Clearance {
-    /// Yes, as long as the permit is held, if the policy bounds its changes.
-    Go(Option<Held>),
+    /// Yes.
+    Go,
     /// Not yet.
     Wait(Verdict),
     /// Nothing can be said now: look again.
@@ -40,18 +37,20 @@ pub(super) struct Intent {
 }
 
 impl Examination<'_> {
-    /// Sees to it that everything is in place for a write.
-    pub(super) async fn clear(&self, intent: Intent) -> Clearance {
-        let Some(policy) = &self.governance.policy else { return Clearance::Void };
-        let permit = match self.turn(policy, intent) {
-            Ok(permit) => permit,
-            Err(clearance) => return clearance,
-        };
-        let started = permit.as_ref().and_then(Held::started).map(Time);
-        match self.prepare(policy, intent, started).await {
-            Ok(()) => Clearance::Go(permit),
-            Err(clearance) => clearance,
-        }
+    /// Sees to it that everything is in place for a write that has its turn.
+    pub(super) async fn clear(
+        &mut self,
+        intent: Intent,
+        started: Option<Time>,
+        memory: &mut Memory,
+    ) -> Result<OpenChange, Clearance> {
+        let in_rollout = started.is_some();
+        let change = self.change(intent, started, memory).ok_or(Clearance::Void)?;
+        let kept = self.is_kept(&change) || in_rollout;
+        self.prepare(&change, memory, kept).await?;
+        // Should it never be sent, that is known; an earlier one that was sent stays open.
+        memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
+        Ok(change)
     }
 
     /// Whether a write is permitted at this moment: what the reconcile began with still holds, and a window is open. Asked
@@ -62,14 +61,35 @@ impl Examination<'_> {
                 .policy
                 .as_deref()
                 .and_then(|policy| closed(self.context, policy, intent))
-                .map_or(Clearance::Go(None), Clearance::Wait),
+                .map_or(Clearance::Go, Clearance::Wait),
             None => Clearance::Void,
         }
     }
 
+    /// The change that a write begins.
+    fn change(&self, intent: Intent, started: Option<Time>, memory: &Memory) -> Option<OpenChange> {
+        let Intent { from, to, cause } = intent;
+        let beginning = begin(memory.change.as_ref(), &from, &to);
+        let on_record = self.gateway.status.as_ref().and_then(|status| status.original_timeout_seconds);
+        let owed = memory.owed.first().and_then(|change| change.from);
+        let earlier = memory.change.as_ref().filter(|_| beginning.take_back);
+        let now = clock::now();
+        Some(OpenChange {
+            from: beginning.from,
+            to,
+            cause,
+            policy: Some(self.governance.regime.policy()?.to_owned()),
+            since: started.filter(|started| started.0 > now.0).unwrap_or(now).0,
+            original_before: earlier.map_or(on_record.or(owed), |earlier| earlier.original_before),
+            outcome: Outcome::Prepared,
+            is_recorded: false,
+        })
+    }
+
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the
     /// answer wakes the gateway.
-    fn turn(&self, policy: &TokenPolicy, intent: Intent) -> Result<Option<Held>, Clearance> {
+    pub(super) fn turn(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
+        let policy = self.governance.policy.as_deref().ok_or(Clearance::Void)?;
         let (target, wish) = match intent.cause {
             Cause::Policy => {
                 (self.governance.regime.target(), Wish::Change { tightens: intent.to < intent.from })
@@ -110,58 +130,53 @@ impl Examination<'_> {
         })
     }
 
+    /// Whether a change must be in the status before it is sent.
+    fn is_kept(&self, change: &OpenChange) -> bool {
+        let Some(policy) = &self.governance.policy else { return false };
+        let restores = policy.spec.deletion_policy == DeletionPolicy::Restore;
+        // Only what is known to be ours is taken back.
+        let known = self.prior.original.is_some() && self.prior.wrote.is_some_and(|(to, _)| to == change.to);
+        policy.spec.rollout.is_some()
+            || restores && (!known || change.cause == Cause::Restore)
+            || policy.spec.revoke_tokens != RevokeTokens::Never
+    }
+
     /// Puts into the status and on the gateway whatever must not be forgotten should we die in the middle.
     async fn prepare(
-        &self,
-        policy: &TokenPolicy,
-        intent: Intent,
-        started: Option<Time>,
+        &mut self,
+        change: &OpenChange,
+        memory: &mut Memory,
+        kept: bool,
     ) -> Result<(), Clearance> {
-        let restores = policy.spec.deletion_policy == DeletionPolicy::Restore;
-        if restores {
-            let Some(now) = self.now() else { return Err(Clearance::Void) };
-            let held = match intent.cause {
-                Cause::Restore => Written::Unchanged,
-                Cause::Policy | Cause::Drift => restore::hold::<X2Gateway>(self.context, now.meta()).await,
-            };
-            match held {
+        if self.governance.restores() && change.cause != Cause::Restore {
+            match restore::hold_working(self.context, self.gateway).await {
                 Written::Unchanged | Written::Written => {}
                 Written::Forbidden => return Err(Clearance::Wait(restore::forbidden::<X2Gateway>())),
                 Written::Failed | Written::Gone => return Err(Clearance::Void),
             }
         }
-        // Only what is known to be ours is taken back.
-        let known = self.prior.original.is_some() && self.prior.wrote.is_some_and(|(to, _)| to == intent.to);
-        let kept = policy.spec.rollout.is_some()
-            || started.is_some()
-            || restores && (!known || intent.cause == Cause::Restore)
-            || policy.spec.revoke_tokens != RevokeTokens::Never;
-        let Some(now) = self.now().filter(|_| kept) else { return Ok(()) };
-        let status = self.begun(policy, &now, intent, started);
-        match report::write(self.context, &*now, status).await {
-            Written::Written | Written::Unchanged => Ok(()),
+        if self.gateway.meta().generation != self.generation {
+            return Err(Clearance::Void);
+        }
+        if !kept {
+            return Ok(());
+        }
+        let status = self.under_change(change, memory);
+        match report::update(self.context, self.gateway, status).await {
+            Written::Written | Written::Unchanged => {
+                memory.owed.unanswered();
+                Ok(())
+            }
             Written::Gone | Written::Failed | Written::Forbidden => Err(Clearance::Void),
         }
     }
 
-    /// The gateway as it is now, if it is still the one that the look began with.
-    fn now(&self) -> Option<Arc<X2Gateway>> {
-        let now = self.context.gateways.valid(&Key::of(self.gateway.meta()));
-        now.filter(|now| now.uid() == self.gateway.uid())
-    }
-
     /// The status of a gateway under change.
-    fn begun(
-        &self,
-        policy: &TokenPolicy,
-        gateway: &X2Gateway,
-        intent: Intent,
-        started: Option<Time>,
-    ) -> X2GatewayStatus {
-        let Intent { from, to, cause } = intent;
-        let mut status = gateway.status.clone().unwrap_or_default();
-        let name = policy.name_any();
-        let message = match cause {
+    fn under_change(&self, change: &OpenChange, memory: &Memory) -> X2GatewayStatus {
+        let mut status = self.gateway.status.clone().unwrap_or_default();
+        let name = change.policy.as_deref().unwrap_or_default();
+        let to = change.to;
+        let message = match change.cause {
             Cause::Restore => {
                 format!("Restoring the token lifetime to {to}s, the value before TokenPolicy {name}.")
             }
@@ -169,28 +184,11 @@ impl Examination<'_> {
         };
         let verdict = Verdict::new(Reason::Progressing, message);
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
-        report::set_verdict(&mut status, gateway, &verdict, &notes);
-        let now = clock::now();
-        let original = status.original_timeout_seconds;
-        let recorded = status.history.first().is_some_and(|last| last.to == from);
-        if cause == Cause::Restore && !recorded {
-            // A write of ours that was never recorded: once it is overwritten, nothing else tells that this value is ours.
-            let (policy, cause) = (name.clone(), Cause::Policy);
-            let change = Change { time: now.clone(), from: original, to: from, policy, cause };
-            status.history.insert(0, change);
-            status.history.truncate(HISTORY);
-        }
-        let since = started.filter(|started| started.0 > now.0).unwrap_or_else(|| now.clone());
-        status.pending = Some(Pending { to, since });
-        status.timeout_seconds = Some(from);
-        status.original_timeout_seconds = original.or(Some(from));
+        report::set_verdict(&mut status, &**self.gateway, &verdict, &notes);
+        let recorded = status.history.clone();
+        put_on_record(&mut status, memory.owed.unrecorded(|change| recorded.contains(change)));
+        prepare(&mut status, change, clock::now());
         status.effective_url = Some(self.url.clone());
-        status.last_checked_time = Some(now);
-        status.policy = Some(name);
-        if cause == Cause::Policy {
-            // It says nothing of what is to be proven now, and must not make this look like drift.
-            status.proven_timeout_seconds = None;
-        }
         status
     }
 }
@@ -201,34 +199,18 @@ fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Ver
         return None;
     }
     let closed = governance::closed_window(context, policy)?;
-    Some(Verdict::new(Reason::AwaitingWindow, waiting(closed, policy)))
-}
-
-fn waiting(closed: Closed, policy: &TokenPolicy) -> String {
-    closed.message(&format!("TokenPolicy {}", policy.name_any()))
+    Some(Verdict::new(Reason::AwaitingWindow, closed.message(&format!("TokenPolicy {}", policy.name_any()))))
 }
 
 /// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
 /// of the annotation that opens it by hand. While it is so, the next look comes with the window, which may be another by now.
 pub(super) fn window_has_moved(
     context: &Context,
-    gateway: &X2Gateway,
     governance: &Governance,
     pace: &mut Pace,
+    reported: Option<Closed>,
 ) -> bool {
-    let Some((closed, policy)) = governance.closed_window(context).zip(governance.policy.as_deref()) else {
-        return true;
-    };
+    let Some(closed) = governance.closed_window(context) else { return true };
     pace.not_later_than(clock::instant_of(closed.next));
-    let status = gateway.status.as_ref();
-    let reported = status.and_then(|status| Verdict::reported(&status.conditions));
-    reported.is_none_or(|reported| reported.message != waiting(closed, policy))
-}
-
-/// Whether a gateway's governance asks for our finalizer: something of it was changed that is to be restored one day.
-pub(super) fn is_to_be_held(gateway: &X2Gateway, governance: &Governance) -> bool {
-    let status = gateway.status.as_ref();
-    governance.restores()
-        && status
-            .is_some_and(|status| status.original_timeout_seconds.is_some() && governance::is_changed(status))
+    reported.is_none_or(|reported| reported.note != closed.note)
 }

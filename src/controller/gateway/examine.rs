@@ -15,10 +15,10 @@ use crate::controller::workers::{Kind, wake, wake_called};
 use crate::controller::{logins, report};
 use crate::crd::{Change, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
-use crate::engine::gateway::{Prior, Regime, Seen};
+use crate::engine::gateway::{Prior, Regime, Seen, found_drift, prior, remembered};
 use crate::engine::login;
 use crate::engine::ownership::{Standing, Trial};
-use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
+use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::lanes::Bounds;
@@ -29,13 +29,18 @@ use crate::vendor::x2::X2;
 /// Everything one look works with.
 pub(super) struct Examination<'a> {
     pub(super) context: &'a Arc<Context>,
-    pub(super) gateway: &'a X2Gateway,
+    /// The working copy, replaced after each write of our own.
+    pub(super) gateway: &'a mut Arc<X2Gateway>,
+    /// The generation of the spec that the reconcile began with.
+    pub(super) generation: Option<i64>,
     pub(super) governance: &'a Governance,
     pub(super) prior: Prior,
     pub(super) asked: bool,
     pub(super) url: String,
     /// What is unprotected about the connection.
     pub(super) insecure: Option<String>,
+    /// Whether tokens were revoked because an earlier change was closed.
+    pub(super) revoked: bool,
 }
 
 /// Why a look came to an early end.
@@ -67,11 +72,12 @@ impl Seeing {
 /// Looks at an appliance and does what is to be done. None where the operator is ending.
 pub(super) async fn examine(
     context: &Arc<Context>,
-    gateway: &Arc<X2Gateway>,
+    gateway: &mut Arc<X2Gateway>,
     memory: &mut Memory,
     governance: &Governance,
     asked: bool,
 ) -> Option<Findings> {
+    let generation = gateway.meta().generation;
     let judged = match judged(context, gateway) {
         Ok(judged) => judged,
         Err(verdict) => {
@@ -80,12 +86,27 @@ pub(super) async fn examine(
         }
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
-    let status = at_url(context, gateway, &url, memory).await?;
+    if !at_url(context, gateway, &url, memory).await {
+        return None;
+    }
+    let status = gateway.status.clone().unwrap_or_default();
+    if !std::mem::replace(&mut memory.has_recalled, true) {
+        memory.change = remembered(&status, &governance.regime);
+    }
     let changed = memory.inputs.is_none() || memory.pace.due().is_none();
     let age = Age::for_look(asked, changed, memory.polled);
-    let prior = prior(&status);
-    let (of, why) = (url.clone(), insecure.clone());
-    let examination = Examination { context, gateway, governance, prior, asked, url: of, insecure: why };
+    let prior = prior(&status, memory.change.as_ref(), &memory.owed);
+    let mut examination = Examination {
+        context,
+        gateway,
+        generation,
+        governance,
+        prior,
+        asked,
+        url: url.clone(),
+        insecure: insecure.clone(),
+        revoked: false,
+    };
     let mut findings = match examination.run(judged, memory, age).await {
         Ok(seeing) => Findings {
             timeout: seeing.timeout,
@@ -100,6 +121,9 @@ pub(super) async fn examine(
         Err(Stop::Access(error, _)) if error.is_silence() => return None,
         Err(Stop::Access(error, credentials)) => examination.refusal(&error, &credentials, &url),
     };
+    let before = examination.prior.timeout;
+    let is_drift = |seen: u32| found_drift(&governance.regime, before, seen, findings.verdict.reason);
+    findings.drifted_from = before.filter(|_| findings.timeout.is_some_and(is_drift));
     if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
         findings.skipped = Some("another X2Gateway manages the appliance");
     }
@@ -113,19 +137,19 @@ fn record(context: &Arc<Context>, gateway: &X2Gateway, trial: Trial) {
     rivals.into_iter().for_each(|rival| wake(context, Kind::Gateway, rival));
 }
 
-/// The status as far as it speaks of this URL. Where the URL has changed, what the status holds of another appliance is
-/// dropped before the first request. None where that could not be written.
+/// Drops from the status what it holds of another appliance if the URL has changed: before the first request. False if that
+/// could not be written.
 async fn at_url(
     context: &Arc<Context>,
-    gateway: &X2Gateway,
+    gateway: &mut Arc<X2Gateway>,
     url: &str,
     memory: &mut Memory,
-) -> Option<X2GatewayStatus> {
+) -> bool {
     let status = gateway.status.clone().unwrap_or_default();
     if status.effective_url.as_deref().is_none_or(|before| before == url) {
-        return Some(status);
+        return true;
     }
-    (memory.begun, memory.contest) = (None, Contest::default());
+    (memory.change, memory.contest) = (None, Contest::default());
     memory.owed.clear();
     let mut fresh = X2GatewayStatus {
         conditions: status.conditions,
@@ -133,27 +157,15 @@ async fn at_url(
         ..X2GatewayStatus::default()
     };
     let verdict = Verdict::new(Reason::Progressing, "spec.url has changed; the appliance is read again.");
-    report::set_verdict(&mut fresh, gateway, &verdict, &Notes::default());
-    match report::write(context, gateway, fresh.clone()).await {
-        report::Written::Written | report::Written::Unchanged => Some(fresh),
-        _ => None,
-    }
-}
-
-fn prior(status: &X2GatewayStatus) -> Prior {
-    Prior {
-        timeout: status.timeout_seconds,
-        proven: status.proven_timeout_seconds,
-        policy: status.policy.clone(),
-        unverified: ready_reason(&status.conditions) == Some(Reason::VerificationFailed),
-        original: status.original_timeout_seconds,
-        wrote: status.history.first().map(|last| (last.to, last.cause)),
-        pending: status.pending.as_ref().map(|pending| pending.to),
-    }
+    report::set_verdict(&mut fresh, &**gateway, &verdict, &Notes::default());
+    matches!(
+        report::update(context, gateway, fresh).await,
+        report::Written::Written | report::Written::Unchanged
+    )
 }
 
 impl Examination<'_> {
-    async fn run(&self, judged: Judged, memory: &mut Memory, age: Age) -> Result<Seeing, Stop> {
+    async fn run(&mut self, judged: Judged, memory: &mut Memory, age: Age) -> Result<Seeing, Stop> {
         if let Some(verdict) = self.conflict(memory) {
             return Err(Stop::Verdict(verdict));
         }
@@ -223,7 +235,7 @@ impl Examination<'_> {
         let key = Key::of(self.gateway.meta());
         let now = self.context.gateways.valid(&key)?;
         let owns = self.context.gateway_claims.standing(&claim_id(self.gateway)) == Standing::Owner;
-        let same = now.uid() == self.gateway.uid() && now.meta().generation == self.gateway.meta().generation;
+        let same = now.uid() == self.gateway.uid() && now.meta().generation == self.generation;
         let governance = PolicySet::of(self.context, &key.namespace).governance(&now);
         (owns && same && governance.regime == self.governance.regime).then_some(governance)
     }
@@ -238,7 +250,7 @@ impl Examination<'_> {
     }
 
     async fn visit(
-        &self,
+        &mut self,
         endpoint: &Endpoint,
         credentials: &Credentials,
         memory: &mut Memory,
@@ -257,7 +269,7 @@ impl Examination<'_> {
             self.context.remotes.sessions.forget(&key).await;
         }
         let seen = Seen { timeout: timeout?, written: false, token: x2.fresh_lifetime(), proofs: 0 };
-        self.settle(&mut x2, seen, endpoint, credentials, memory).await
+        self.settle(&mut x2, seen, (endpoint, credentials), memory).await
     }
 
     fn refusal(&self, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::{Memory, SOON, change};
+use super::{Memory, SOON};
 use crate::clock;
 use crate::controller::context::{Context, UNDISTURBED};
 use crate::controller::events::reference;
-use crate::controller::governance::{Governance, is_deleted};
+use crate::controller::governance::{self, Governance, is_deleted};
 use crate::controller::report::Written;
 use crate::controller::restore;
 use crate::controller::store::Key;
 use crate::controller::workers::Look;
-use crate::crd::X2Gateway;
+use crate::crd::{DeletionPolicy, X2Gateway};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::InvalidTarget;
 use crate::engine::restoration::LetGo;
@@ -40,7 +40,7 @@ pub(super) async fn keep_hold(
     let wanted = if deleted {
         (left || unclear) && !suspended
     } else {
-        left || unclear || change::is_to_be_held(gateway, governance)
+        left || unclear || is_to_be_held(gateway, governance)
     };
     let written = if !wanted {
         // Its policy was let go before it.
@@ -68,6 +68,18 @@ pub(super) async fn keep_hold(
         }
         _ => None,
     }
+}
+
+/// Whether a gateway needs our finalizer: something of it was changed that is to be restored one day.
+fn is_to_be_held(gateway: &X2Gateway, governance: &Governance) -> bool {
+    let restores = governance
+        .restorer
+        .as_ref()
+        .is_some_and(|policy| policy.spec.deletion_policy == DeletionPolicy::Restore);
+    let status = gateway.status.as_ref();
+    restores
+        && status
+            .is_some_and(|status| status.original_timeout_seconds.is_some() && governance::is_changed(status))
 }
 
 /// Takes our finalizer off; where something was left unrestored for that, says why.

@@ -1,17 +1,18 @@
 //! From an appliance as it was read to what is reported of it: one step after the other.
 
+use super::Memory;
 use super::change::{Clearance, Intent};
 use super::examine::{Examination, Seeing};
-use super::{Begun, Memory};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
 use crate::controller::references::Age;
 use crate::controller::rollout::Held;
-use crate::controller::store::Key;
-use crate::crd::{Cause, Change};
+use crate::crd::{Cause, Change, Time};
+use crate::engine::change::{Outcome, begin};
 use crate::engine::contest::Contest;
 use crate::engine::gateway::{
-    BETWEEN_PROOFS, Prior, Regime, Restoration, Seen, Step, cause, decide, has_drifted, restoration, revokes,
+    BETWEEN_PROOFS, OpenChange, Prior, Regime, Restoration, Seen, Step, cause, decide, entry, has_drifted,
+    restoration, revokes,
 };
 use crate::engine::lifetime::proves;
 use crate::engine::verdict::{Reason, Verdict};
@@ -23,26 +24,28 @@ use crate::vendor::x2::X2;
 impl Examination<'_> {
     /// Takes one step after the other until there is something to report. None where nothing can be said.
     pub(super) async fn settle(
-        &self,
+        &mut self,
         x2: &mut X2<'_>,
         mut seen: Seen,
-        endpoint: &Endpoint,
-        credentials: &Credentials,
+        (endpoint, credentials): (&Endpoint, &Credentials),
         memory: &mut Memory,
     ) -> Result<Option<Seeing>, AccessError> {
-        let regime = &self.governance.regime;
         // What was begun and not seen to its end is not known to be proven, whatever was proven before it.
-        let open = memory.begun.is_some() || self.prior.pending.is_some();
-        let prior = Prior { timeout: self.prior.timeout.filter(|_| !open), ..self.prior.clone() };
+        let prior =
+            Prior { timeout: self.prior.timeout.filter(|_| memory.change.is_none()), ..self.prior.clone() };
         self.follow_contest(memory, seen.timeout);
         let (mut reread, mut record, mut held) = (false, None::<Write>, None::<Held>);
         let verdict = loop {
-            let step = decide(regime, &prior, seen, memory.contest, clock::elapsed());
-            if let Step::Write { to, cause } = step {
-                match self.clear(Intent { from: seen.timeout, to, cause }).await {
-                    Clearance::Go(permit) => held = permit,
-                    Clearance::Wait(verdict) => break verdict,
-                    Clearance::Void => return Ok(None),
+            let step = decide(&self.governance.regime, &prior, seen, memory.contest, clock::elapsed());
+            let intent = match step {
+                Step::Write { to, cause } => Some(Intent { from: seen.timeout, to, cause }),
+                Step::Prove | Step::Report(_) => None,
+            };
+            if let Some(intent) = intent {
+                match self.turn(intent) {
+                    Ok(permit) => held = permit,
+                    Err(Clearance::Wait(verdict)) => break verdict,
+                    Err(Clearance::Void | Clearance::Go) => return Ok(None),
                 }
             }
             if !reread && !matches!(step, Step::Report(_)) {
@@ -53,29 +56,20 @@ impl Examination<'_> {
                     _ => return Ok(None),
                 }
             }
-            match step {
-                Step::Report(verdict) => break verdict,
-                Step::Write { to, cause } => {
-                    // What stood there before an earlier write that was not seen to its end is what stood there before this one.
-                    let before = (memory.begun, memory.contest);
-                    let from = memory.begun.map_or(seen.timeout, |begun| begun.from);
-                    memory.begun = Some(Begun { from, cause });
-                    memory.contest = memory.contest.tried(clock::elapsed());
-                    let intent = Intent { from: seen.timeout, to, cause };
-                    match self.write(x2, intent).await {
-                        Err(error) if error.is_unsent() => {
-                            (memory.begun, memory.contest) = before;
-                            let Some(verdict) = self.unsent(error, intent)? else { return Ok(None) };
-                            break verdict;
-                        }
-                        written => record = Some(written?),
+            match (step, intent) {
+                (Step::Report(verdict), _) => break verdict,
+                (Step::Write { to, cause }, Some(intent)) => {
+                    match self.carry_out(x2, intent, held.as_ref(), memory).await? {
+                        Ok(write) => record = Some(write),
+                        Err(Clearance::Wait(verdict)) => break verdict,
+                        Err(Clearance::Void | Clearance::Go) => return Ok(None),
                     }
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
                     }
                     seen = Seen { timeout: to, written: true, token: None, proofs: 0 };
                 }
-                Step::Prove => {
+                (Step::Prove | Step::Write { .. }, _) => {
                     if seen.proofs > 0 {
                         tokio::time::sleep(BETWEEN_PROOFS).await;
                     }
@@ -93,28 +87,73 @@ impl Examination<'_> {
         self.conclude(x2, seen, verdict, memory).await.map(Some)
     }
 
-    /// What to report of a write that was not sent, if anything can be said.
-    fn unsent(&self, error: AccessError, intent: Intent) -> Result<Option<Verdict>, AccessError> {
-        match self.permitted(intent) {
-            _ if !error.is_silence() => Err(error),
-            Clearance::Wait(verdict) => Ok(Some(verdict)),
-            Clearance::Go(_) | Clearance::Void => Ok(None),
+    /// Makes a change that has its turn. An error is what keeps it from being sent.
+    async fn carry_out(
+        &mut self,
+        x2: &mut X2<'_>,
+        intent: Intent,
+        held: Option<&Held>,
+        memory: &mut Memory,
+    ) -> Result<Result<Write, Clearance>, AccessError> {
+        self.revoked |= self.close_earlier(x2, intent, memory).await?;
+        let started = held.and_then(Held::started).map(Time);
+        let change = match self.clear(intent, started, memory).await {
+            Ok(change) => change,
+            Err(clearance) => return Ok(Err(clearance)),
+        };
+        match self.write(x2, intent, change, memory).await {
+            Err(error) if error.is_unsent() && error.is_silence() => Ok(Err(self.permitted(intent))),
+            written => written.map(Ok),
         }
     }
 
+    /// An earlier write has taken effect, and something else is required by now: the change is put on record, and the tokens
+    /// issued before it are revoked, before the next one begins. Returns whether tokens were revoked.
+    async fn close_earlier(
+        &self,
+        x2: &mut X2<'_>,
+        intent: Intent,
+        memory: &mut Memory,
+    ) -> Result<bool, AccessError> {
+        let close = begin(memory.change.as_ref(), &intent.from, &intent.to).close;
+        let Some((earlier, policy)) = close.zip(self.governance.regime.policy()) else { return Ok(false) };
+        let due = self.owes_revocation(&earlier);
+        if due {
+            self.revoke_tokens(x2).await?;
+        }
+        if earlier.from != earlier.to {
+            memory.owed.add(entry(&earlier, policy, clock::now()));
+        }
+        memory.change = None;
+        Ok(due)
+    }
+
     /// Sets the token lifetime, if that is still permitted when its turn comes, and puts it on record.
-    async fn write(&self, x2: &mut X2<'_>, intent: Intent) -> Result<Write, AccessError> {
+    async fn write(
+        &self,
+        x2: &mut X2<'_>,
+        intent: Intent,
+        change: OpenChange,
+        memory: &mut Memory,
+    ) -> Result<Write, AccessError> {
         let Intent { from, to, cause } = intent;
+        let contest = memory.contest;
+        memory.contest = contest.tried(clock::elapsed());
+        let earlier = memory.change.replace(OpenChange { outcome: Outcome::Sent, ..change.clone() });
         let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
-        let may_send = || matches!(self.permitted(intent), Clearance::Go(_));
+        let may_send = || matches!(self.permitted(intent), Clearance::Go);
         let answer = x2.set_timeout(to, &may_send).await;
         write.answered(&answer);
+        memory.change = Some(change.after(write.effect(), earlier));
+        if answer.as_ref().is_err_and(AccessError::is_unsent) {
+            memory.contest = contest;
+        }
         answer.map(|()| write)
     }
 
     fn on_record(&self, operation: Operation) -> Write {
         let policy = self.governance.policy.as_ref().map(|policy| &policy.metadata);
-        Write::new(operation, &self.url, self.gateway).by(policy)
+        Write::new(operation, &self.url, &**self.gateway).by(policy)
     }
 
     /// Sums up what was found and done.
@@ -126,76 +165,77 @@ impl Examination<'_> {
         memory: &mut Memory,
     ) -> Result<Seeing, AccessError> {
         let regime = &self.governance.regime;
-        let known = matches!(verdict.reason, Reason::InSync | Reason::VerificationFailed)
-            || matches!(regime, Regime::Left { .. });
+        let left = matches!(regime, Regime::Left { .. });
+        let policy = regime.policy();
+        let is_others = memory.change.as_ref().is_some_and(|open| open.policy.as_deref() != policy);
+        let known =
+            left || is_others || matches!(verdict.reason, Reason::InSync | Reason::VerificationFailed);
         let token = seen.token.or(x2.fresh_lifetime());
         let revoked = verdict.reason == Reason::InSync && self.revoke(x2, seen.timeout, memory).await?;
-        let begun =
-            memory.begun.take_if(|_| known).or_else(|| self.unrecorded(memory, &verdict, seen.timeout));
-        let change = begun.filter(|begun| begun.from != seen.timeout).zip(regime.policy()).map(
-            |(Begun { from, cause }, policy)| Change {
-                time: clock::now(),
-                from: Some(from),
-                to: seen.timeout,
-                policy: policy.to_owned(),
-                cause,
-            },
-        );
+        let change = if known { self.to_record(&verdict, seen.timeout, memory) } else { None };
         let skipped = match restoration(&self.prior, seen.timeout) {
-            Restoration::Skip(why) if matches!(regime, Regime::Left { .. }) => Some(why),
+            Restoration::Skip(why) if left => Some(why),
             _ => None,
         };
-        Ok(Seeing { timeout: Some(seen.timeout), token, change, revoked, skipped, ..Seeing::of(verdict) })
+        Ok(Seeing {
+            timeout: Some(seen.timeout),
+            token,
+            change,
+            revoked: revoked || self.revoked,
+            skipped,
+            ..Seeing::of(verdict)
+        })
     }
 
-    /// Invalidates the tokens issued before a change, where the policy asks for it. What was begun and is still in the
-    /// status tells that it was not done yet, also after a restart.
-    async fn revoke(&self, x2: &mut X2<'_>, timeout: u32, memory: &Memory) -> Result<bool, AccessError> {
-        let Some(policy) = self.governance.policy.as_ref().filter(|policy| !policy.spec.suspend) else {
-            return Ok(false);
-        };
-        let status = self.context.gateways.valid(&Key::of(&self.gateway.metadata));
-        let pending = status.and_then(|gateway| gateway.status.as_ref()?.pending.clone());
-        if pending.is_none_or(|pending| pending.to != timeout) {
-            return Ok(false);
+    /// What goes into the history: the open change if it took effect, else one that took effect without any record of it.
+    fn to_record(&self, verdict: &Verdict, timeout: u32, memory: &mut Memory) -> Option<Change> {
+        let policy = self.governance.regime.policy()?;
+        match memory.change.as_mut().filter(|open| open.holds(&timeout)) {
+            Some(open) if open.is_recorded || open.from == timeout => None,
+            Some(open) => {
+                open.is_recorded = true;
+                Some(entry(open, policy, clock::now()))
+            }
+            None => self.unrecorded(verdict, timeout, memory),
         }
-        let recorded = self.gateway.status.as_ref().and_then(|status| status.history.first());
-        let recorded =
-            recorded.filter(|last| last.to == timeout).and_then(|last| Some((last.from?, last.cause)));
-        let begun = memory.begun.map(|Begun { from, cause }| (from, cause));
-        let before =
-            begun.or_else(|| Some((self.prior.timeout.filter(|from| *from != timeout)?, self.cause()?)));
-        let due = before
-            .or(recorded)
-            .is_some_and(|(from, cause)| revokes(policy.spec.revoke_tokens, from, timeout, cause));
+    }
+
+    /// Revokes the tokens issued before a change, if the policy asks for it. An open change shows that it was not done yet,
+    /// also after a restart.
+    async fn revoke(&self, x2: &mut X2<'_>, timeout: u32, memory: &Memory) -> Result<bool, AccessError> {
+        let open = memory.change.as_ref().filter(|open| open.holds(&timeout));
+        let due = open.is_some_and(|open| self.owes_revocation(open));
         if due {
-            let mut write = self.on_record(Operation::RevokeTokens);
-            let answer = x2.revoke_tokens(&|| self.still_holds().is_some()).await;
-            write.answered(&answer);
-            answer?;
+            self.revoke_tokens(x2).await?;
         }
         Ok(due)
     }
 
-    fn cause(&self) -> Option<Cause> {
-        let (policy, target) = self.governance.regime.policy().zip(self.governance.regime.target())?;
-        Some(cause(policy, target, &self.prior))
+    fn owes_revocation(&self, change: &OpenChange) -> bool {
+        let policy = self.governance.policy.as_ref().filter(|policy| !policy.spec.suspend);
+        policy.is_some_and(|policy| revokes(policy.spec.revoke_tokens, change.from, change.to, change.cause))
     }
 
-    /// A change that took effect without being recorded: its answer, or our report of it, was lost.
-    fn unrecorded(&self, memory: &Memory, verdict: &Verdict, timeout: u32) -> Option<Begun> {
+    async fn revoke_tokens(&self, x2: &mut X2<'_>) -> Result<(), AccessError> {
+        let mut write = self.on_record(Operation::RevokeTokens);
+        let answer = x2.revoke_tokens(&|| self.still_holds().is_some()).await;
+        write.answered(&answer);
+        answer
+    }
+
+    /// A change that took effect without being recorded: the operator ended before it could report it.
+    fn unrecorded(&self, verdict: &Verdict, timeout: u32, memory: &Memory) -> Option<Change> {
         // What is owed is recorded with this report.
         let from = self.prior.timeout.filter(|before| *before != timeout && memory.owed.is_empty())?;
-        let cause = match &self.governance.regime {
-            Regime::Left { .. } => (self.prior.pending == Some(timeout)
-                && self.prior.original == Some(timeout))
-            .then_some(Cause::Restore),
-            regime => {
-                let moved = verdict.reason == Reason::InSync && !regime.target()?.holds(from);
-                self.cause().filter(|_| moved)
-            }
-        };
-        Some(Begun { from, cause: cause? })
+        let (policy, target) = self.governance.regime.policy().zip(self.governance.regime.target())?;
+        let moved = verdict.reason == Reason::InSync && !target.holds(from);
+        moved.then(|| Change {
+            time: clock::now(),
+            from: Some(from),
+            to: timeout,
+            policy: policy.to_owned(),
+            cause: cause(policy, target, &self.prior),
+        })
     }
 
     fn follow_contest(&self, memory: &mut Memory, timeout: u32) {

@@ -1,0 +1,185 @@
+//! One change of a remote value, from the decision to the report: the same record in memory and, while the change is open,
+//! in `status.pending`.
+
+use jiff::Timestamp;
+
+use super::reason::{Progress, Reason};
+use crate::crd::{Cause, PendingOutcome};
+
+/// How far a change has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Decided, and on record where it must not be forgotten; the write has not left yet.
+    Prepared,
+    /// The write may have taken effect: its answer was lost, or the operator ended before it came.
+    Sent,
+    /// The remote system accepted the write.
+    Applied,
+    /// The write was refused, or never left: the remote system holds what it held before.
+    Refused,
+}
+
+/// A change that was begun. `V` is the remote value, `O` what the status keeps of the original value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change<V, O = V> {
+    /// The value that it replaces.
+    pub from: V,
+    /// The value to be set.
+    pub to: V,
+    /// Why it is made.
+    pub cause: Cause,
+    /// The policy that asks for it, for kinds that have one.
+    pub policy: Option<String>,
+    /// When it was begun.
+    pub since: Timestamp,
+    /// The original value that was on record before this change.
+    pub original_before: Option<O>,
+    /// How far it has come.
+    pub outcome: Outcome,
+    /// Whether the history has it already; what follows it, such as a proof or a revocation, may be outstanding.
+    pub is_recorded: bool,
+}
+
+/// What a status has on record of an open change. Earlier versions recorded the target and the time only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded<V> {
+    /// The value that it replaces.
+    pub from: Option<V>,
+    /// The value to be set.
+    pub to: V,
+    /// Why it is made.
+    pub cause: Option<Cause>,
+    /// When it was begun.
+    pub since: Timestamp,
+    /// How far it had come when that was written.
+    pub outcome: Option<PendingOutcome>,
+}
+
+/// What a status shows beside a recorded change, for what the record itself leaves open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside<V, O> {
+    /// What the change replaces, if the record does not say so.
+    pub from: V,
+    /// Why it is made, if the record does not say so.
+    pub cause: Cause,
+    /// The policy that was in force.
+    pub policy: Option<String>,
+    /// The status reports that the change is under way: the operator may have ended right after it wrote that.
+    pub under_way: bool,
+    /// The original value on record, if an earlier change has put it there.
+    pub original_before: Option<O>,
+    /// Whether the history has the change already.
+    pub is_recorded: bool,
+}
+
+impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
+    /// The change that a status has on record. One that was under way when the operator ended may have been sent.
+    #[must_use]
+    pub fn remembered(record: Recorded<V>, beside: Beside<V, O>) -> Self {
+        let unsent = record.outcome == Some(PendingOutcome::Prepared) && !beside.under_way;
+        Self {
+            from: record.from.unwrap_or(beside.from),
+            to: record.to,
+            cause: record.cause.unwrap_or(beside.cause),
+            policy: beside.policy,
+            since: record.since,
+            original_before: beside.original_before,
+            outcome: if unsent { Outcome::Refused } else { Outcome::Sent },
+            is_recorded: beside.is_recorded,
+        }
+    }
+
+    /// Whether the remote system may hold the value because of this change.
+    #[must_use]
+    pub fn may_hold(&self) -> bool {
+        matches!(self.outcome, Outcome::Sent | Outcome::Applied)
+    }
+
+    /// Whether the value that is set now is the one that this change has set.
+    #[must_use]
+    pub fn holds(&self, seen: &V) -> bool {
+        self.may_hold() && self.to == *seen
+    }
+
+    /// The word that the status has for it.
+    #[must_use]
+    pub fn recorded_outcome(&self) -> PendingOutcome {
+        if self.may_hold() { PendingOutcome::Sent } else { PendingOutcome::Prepared }
+    }
+
+    /// What is known of the change after its write was answered. One that never took effect leaves an earlier one open.
+    #[must_use]
+    pub fn after(self, outcome: Outcome, earlier: Option<Self>) -> Self {
+        match (outcome, earlier) {
+            (Outcome::Prepared, Some(earlier)) => earlier,
+            (Outcome::Refused, Some(earlier)) if earlier.may_hold() => earlier,
+            _ => Self { outcome, ..self },
+        }
+    }
+}
+
+/// What a change begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning<V, O> {
+    /// The value that it replaces.
+    pub from: V,
+    /// An earlier change that took effect without being recorded: it is closed first.
+    pub close: Option<Change<V, O>>,
+    /// Whether the earlier change was never in force, so that what it brought along is taken back.
+    pub take_back: bool,
+}
+
+/// Begins a change to `to` while `seen` is set. `earlier` is the last change that was begun and is not on record as made.
+#[must_use]
+pub fn begin<V: Clone + PartialEq, O: Clone>(
+    earlier: Option<&Change<V, O>>,
+    seen: &V,
+    to: &V,
+) -> Beginning<V, O> {
+    let plain = Beginning { from: seen.clone(), close: None, take_back: false };
+    match earlier {
+        // What it brought along is in force.
+        Some(earlier) if earlier.is_recorded => plain,
+        Some(earlier) if !earlier.may_hold() => Beginning { take_back: true, ..plain },
+        // It took effect, and something else is required by now.
+        Some(earlier) if earlier.to == *seen => Beginning { close: Some(earlier.clone()), ..plain },
+        // Tried again: it may have been in force in between, so it replaces what the first try replaced.
+        Some(earlier) if earlier.to == *to => Beginning { from: earlier.from.clone(), ..plain },
+        None | Some(_) => plain,
+    }
+}
+
+/// How a reconcile ended, as far as it decides whether a change stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
+pub struct Ending {
+    /// What is reported.
+    pub reason: Reason,
+    /// Whether the policy is suspended: tokens may still have to be revoked when it is resumed.
+    pub suspended: bool,
+    /// Whether the object has left its policy, so that the change is all that shows whose value is set.
+    pub left: bool,
+    /// Whether the value of the change is still required.
+    pub required: bool,
+    /// Whether the value of the change is set now.
+    pub is_set: bool,
+    /// Whether the change was tried before, and reported to have failed.
+    pub failed: bool,
+}
+
+/// Whether a change stays open after a reconcile.
+#[must_use]
+pub fn stays_open<V: Clone + PartialEq, O: Clone>(change: &Change<V, O>, ending: Ending) -> bool {
+    match ending.reason {
+        Reason::InSync if ending.suspended => true,
+        reason if reason.is_ready() => false,
+        _ if ending.left => true,
+        // The value was read and nothing was written. What took effect stays on record as long as it is set, and what has
+        // failed as long as it is required; what was only prepared has come to nothing.
+        reason if reason.awaits_permission() || reason.progress() == Progress::Found => {
+            change.may_hold() && ending.is_set
+                || ending.failed && ending.required && change.outcome != Outcome::Prepared
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,215 @@
+//! What the status of a gateway keeps of changes, and what it shows after a reconcile.
+
+use jiff::SignedDuration;
+
+use super::{Prior, Regime, cause};
+use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2GatewayStatus};
+use crate::engine::change::{self, Beside, Ending, Recorded, stays_open};
+use crate::engine::lifetime::{Target, proves};
+use crate::engine::reason::Reason;
+use crate::engine::verdict::ready_reason;
+
+/// A change of an appliance's setting that was begun and is not seen to its end.
+pub type OpenChange = change::Change<u32>;
+
+/// Changes that the status remembers.
+const HISTORY: usize = 10;
+/// A change is dated no earlier than its rollout, which may be dated up to this much ahead.
+const DATED_AHEAD: SignedDuration = SignedDuration::from_secs(2);
+
+/// What a reconcile found and did, as far as the status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What is reported.
+    pub reason: Reason,
+    /// What was reported when the reconcile began.
+    pub before: Option<Reason>,
+    /// Where the values were read.
+    pub effective_url: Option<String>,
+    /// Value of the setting, in seconds, if the reconcile ended with a trustworthy one.
+    pub timeout: Option<u32>,
+    /// Lifetime of a token issued during the reconcile, in seconds.
+    pub token: Option<u32>,
+}
+
+/// What a status remembers of the last reconcile. `open` is the change that is not seen to its
+/// end, `owed` are changes that were made and not recorded yet.
+#[must_use]
+pub fn prior(status: &X2GatewayStatus, open: Option<&OpenChange>, owed: &[Change]) -> Prior {
+    let last = owed.last().or_else(|| status.history.first());
+    let original = status.original_timeout_seconds.or_else(|| owed.first()?.from);
+    Prior {
+        timeout: status.timeout_seconds,
+        proven: status.proven_timeout_seconds,
+        policy: status.policy.clone(),
+        unverified: ready_reason(&status.conditions) == Some(Reason::VerificationFailed),
+        original,
+        wrote: last.map(|last| (last.to, last.cause)),
+        pending: open.filter(|open| open.may_hold()).map(|open| open.to),
+    }
+}
+
+/// The change that a status has on record as open.
+#[must_use]
+pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChange> {
+    let pending = status.pending.as_ref()?;
+    let last = status.history.first().filter(|last| last.to == pending.to);
+    let from = pending
+        .from
+        .or_else(|| status.timeout_seconds.filter(|before| *before != pending.to))
+        .or_else(|| last?.from)
+        .unwrap_or(pending.to);
+    let is_recorded = last.is_some_and(|last| {
+        last.from == Some(from) && last.time.0.duration_since(pending.since.0) >= -DATED_AHEAD
+    });
+    let restores =
+        matches!(regime, Regime::Left { .. }) && status.original_timeout_seconds == Some(pending.to);
+    let wanted = regime.policy().zip(regime.target());
+    let why = match (restores, last.filter(|_| is_recorded), wanted) {
+        (true, ..) => Cause::Restore,
+        (false, Some(last), _) => last.cause,
+        (false, None, Some((policy, target))) => cause(policy, target, &prior(status, None, &[])),
+        (false, None, None) => Cause::Policy,
+    };
+    let record = Recorded {
+        from: Some(from),
+        to: pending.to,
+        cause: pending.cause,
+        since: pending.since.0,
+        outcome: pending.outcome,
+    };
+    let beside = Beside {
+        from,
+        cause: why,
+        policy: status.policy.clone(),
+        under_way: ready_reason(&status.conditions) == Some(Reason::Progressing),
+        // What equals the value replaced was put there by this change.
+        original_before: status.original_timeout_seconds.filter(|original| *original != from || is_recorded),
+        is_recorded,
+    };
+    Some(OpenChange::remembered(record, beside))
+}
+
+/// The policy that wrote last and restores the original value one day, as far as that is on record.
+#[must_use]
+pub fn wrote_last(status: &X2GatewayStatus) -> Option<&str> {
+    let sent = status.pending.as_ref().is_some_and(|pending| {
+        pending.outcome != Some(PendingOutcome::Prepared)
+            || ready_reason(&status.conditions) == Some(Reason::Progressing)
+    });
+    // Without one, the gateway has left its policy, and was restored or is not to be.
+    let in_force = status.policy.as_deref()?;
+    let last = status.history.first().filter(|_| !sent);
+    Some(last.map_or(in_force, |last| last.policy.as_str()))
+}
+
+/// An open change as the status has it.
+#[must_use]
+fn pending(open: &OpenChange) -> Pending {
+    Pending {
+        from: Some(open.from),
+        to: open.to,
+        cause: Some(open.cause),
+        since: Time(open.since),
+        outcome: Some(open.recorded_outcome()),
+    }
+}
+
+/// An open change as the history has it, once it took effect.
+#[must_use]
+pub fn entry(open: &OpenChange, policy: &str, time: Time) -> Change {
+    let policy = open.policy.clone().unwrap_or_else(|| policy.to_owned());
+    Change { time, from: Some(open.from), to: open.to, policy, cause: open.cause }
+}
+
+/// Puts changes on record that took effect.
+pub fn put_on_record<'a>(status: &mut X2GatewayStatus, changes: impl IntoIterator<Item = &'a Change>) {
+    for change in changes {
+        status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
+        status.history.insert(0, change.clone());
+        status.history.truncate(HISTORY);
+    }
+}
+
+/// Puts on record that a change is about to be sent.
+pub fn prepare(status: &mut X2GatewayStatus, open: &OpenChange, now: Time) {
+    status.pending = Some(pending(open));
+    status.timeout_seconds = Some(open.from);
+    status.original_timeout_seconds = open.original_before.or(Some(open.from));
+    status.last_checked_time = Some(now);
+    status.policy.clone_from(&open.policy);
+    if open.cause == Cause::Policy {
+        // It says nothing of what is to be proven now, and must not make this look like drift.
+        status.proven_timeout_seconds = None;
+    }
+}
+
+/// Brings a status up to date, but for its conditions and refused logins.
+pub fn update(
+    status: &mut X2GatewayStatus,
+    found: &Found,
+    regime: &Regime,
+    open: Option<&OpenChange>,
+    now: &Time,
+) {
+    if let Some(url) = &found.effective_url {
+        status.effective_url = Some(url.clone());
+    }
+    if let Some(timeout) = found.timeout {
+        status.timeout_seconds = Some(timeout);
+        status.last_checked_time = Some(now.clone());
+    }
+    if let Some(token) = found.token {
+        // A second more or less is no news.
+        let known = status.proven_timeout_seconds.filter(|known| proves(token, *known));
+        status.proven_timeout_seconds = known.or(Some(token));
+        status.last_proven_time = Some(now.clone());
+    }
+    let left = has_left(regime, found.reason);
+    status.policy = regime.policy().filter(|_| !left).map(str::to_owned);
+    status.desired_timeout_seconds = regime.desired(status.timeout_seconds);
+    if let Some(open) = open.filter(|open| !open.may_hold() && !open.is_recorded) {
+        status.original_timeout_seconds = open.original_before;
+    }
+    let open = open.filter(|open| keeps(open, status, found, regime));
+    status.pending = open.map(pending);
+}
+
+/// Whether a reconcile found that something else had changed a value which was as required, and leaves it for now.
+#[must_use]
+pub fn found_drift(regime: &Regime, before: Option<u32>, seen: u32, reason: Reason) -> bool {
+    let uncorrected = reason.awaits_permission() || matches!(reason, Reason::Drifted | Reason::Observed);
+    let fits_no_more =
+        |target: Target| before.is_some_and(|before| target.holds(before)) && !target.holds(seen);
+    let drifted = match regime {
+        Regime::Observed(wants) => wants.iter().any(|(_, target)| fits_no_more(*target)),
+        regime => regime.target().is_some_and(fits_no_more),
+    };
+    uncorrected && drifted
+}
+
+/// Drops what is kept for restoring of a gateway that has left its policy for good.
+pub fn forget_original(status: &mut X2GatewayStatus, regime: &Regime, reason: Reason) {
+    if has_left(regime, reason) {
+        // No policy governs it any more: the next one that changes it finds another original.
+        status.original_timeout_seconds = None;
+    }
+}
+
+/// Whether the gateway has left its policy, and the original value is restored or is not to be.
+fn has_left(regime: &Regime, reason: Reason) -> bool {
+    matches!(regime, Regime::Left { .. }) && matches!(reason, Reason::Unmanaged | Reason::Conflict)
+}
+
+fn keeps(open: &OpenChange, status: &X2GatewayStatus, found: &Found, regime: &Regime) -> bool {
+    let ending = Ending {
+        reason: found.reason,
+        suspended: matches!(regime, Regime::Enforced { suspended: true, .. }),
+        left: matches!(regime, Regime::Left { .. }),
+        required: regime.target().is_some_and(|target| target.holds(open.to)),
+        is_set: status.timeout_seconds == Some(open.to),
+        failed: found.before.is_some_and(|before| before != Reason::Progressing),
+    };
+    // What was refused or is in the history is kept only if it was on record before: a rollout counts it.
+    stays_open(open, ending) && (open.may_hold() && !open.is_recorded || status.pending.is_some())
+}
