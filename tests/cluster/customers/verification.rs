@@ -71,7 +71,6 @@ async fn a_correction_whose_proof_failed_is_proven_at_the_next_look() {
 async fn a_refused_user_is_tried_once() {
     let (mut f, kona, acme) = verified("refused-user").await;
     user(&f, "user@acme.example", "planted-wrong-password").await;
-    f.apply(&customer("healthy", &id(2), 3600, 86400)).await;
     f.start().await;
     let object = f.reason(CTT, "acme", "AuthenticationFailed").await;
     assert_eq!(condition(&object, "Stalled")["status"], "True");
@@ -82,6 +81,7 @@ async fn a_refused_user_is_tried_once() {
     assert_eq!(status(&object)["original"], json!({}));
     assert_eq!(status(&object)["history"].as_array().unwrap().len(), 1);
     assert_eq!(exchanges(acme.counts()), (1, 0, 2, 1));
+    f.apply(&customer("healthy", &id(2), 3600, 86400)).await;
     f.reason(CTT, "healthy", "InSync").await;
     f.reason("KonaServer", "kona", "InSync").await;
 
