@@ -188,3 +188,28 @@ pub fn restoration(info: &AdditionalInfo, written: &[TtlSeconds], original: &Ori
         Restoration::Foreign
     }
 }
+
+/// The server shows that it has no such customer.
+#[must_use]
+pub fn not_found(id: &str) -> Verdict {
+    let message = format!(
+        "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
+    );
+    Verdict::new(Reason::CustomerNotFound, message)
+}
+
+/// The server does not permit its user to read or change the customer.
+#[must_use]
+pub fn forbidden(id: &str, server: &str) -> Verdict {
+    let message = format!(
+        "The user of KonaServer {server} is not permitted to read or change customer {id}. Grant it the permission."
+    );
+    Verdict::new(Reason::Forbidden, message)
+}
+
+/// The customer's server cannot be used, for a reason that its own conditions explain.
+#[must_use]
+pub fn server_not_ready(server: &str, reason: Reason) -> Verdict {
+    let message = format!("KonaServer {server} is not ready ({}). See its conditions.", reason.as_str());
+    Verdict::new(Reason::ServerNotReady, message)
+}

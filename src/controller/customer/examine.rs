@@ -20,7 +20,7 @@ use crate::controller::workers::{Kind, wake};
 use crate::controller::{logins, report, server};
 use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, TtlChange, TtlSeconds};
 use crate::engine::contest::Contest;
-use crate::engine::customer::{Prior, Ttl, Wish};
+use crate::engine::customer::{Prior, Ttl, Wish, forbidden, not_found, server_not_ready};
 use crate::engine::login::NotTried;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::schedule;
@@ -190,7 +190,9 @@ fn judge<'a>(
         return Err(Verdict::new(Reason::ServerNotFound, message));
     };
     let judged = connection::judge(&server.spec.connection, context.settings.restrictions);
-    judged.map(|judged| (server, judged)).map_err(|verdict| not_ready(server, &verdict))
+    judged
+        .map(|judged| (server, judged))
+        .map_err(|verdict| server_not_ready(&server.name_any(), verdict.reason))
 }
 
 /// What messages call a server.
@@ -217,14 +219,6 @@ fn prior(status: &CustomerTokenTtlStatus) -> Prior {
         proven: status.proven,
         unverified: ready_reason(&status.conditions) == Some(Reason::VerificationFailed),
     }
-}
-
-fn not_ready(server: &KonaServer, why: &Verdict) -> Verdict {
-    let (name, reason) = (server.name_any(), why.reason.as_str());
-    Verdict::new(
-        Reason::ServerNotReady,
-        format!("KonaServer {name} is not ready ({reason}). See its conditions."),
-    )
 }
 
 /// The status as far as it speaks of this server. Where the URL has changed, what the status holds of another server is
@@ -274,7 +268,7 @@ impl Examination<'_> {
                 Err(Unread::Silence) => return Err(Stop::Void),
                 Err(Unread::Refused(why)) => {
                     self.record(Trial::Refused, progress);
-                    return Err(Stop::Verdict(not_ready(self.server, &why)));
+                    return Err(Stop::Verdict(server_not_ready(&self.server.name_any(), why.reason)));
                 }
             };
             if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
@@ -396,26 +390,17 @@ impl Examination<'_> {
         let id = &self.customer.spec.customer_id;
         let verdict = match error {
             AccessError::Remote(remote) if remote.status() == Some(404) && is_vendors(remote) => {
-                Verdict::new(
-                    Reason::CustomerNotFound,
-                    format!(
-                        "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
-                    ),
-                )
+                not_found(id)
             }
-            AccessError::Remote(remote) if remote.status() == Some(403) => Verdict::new(
-                Reason::Forbidden,
-                format!(
-                    "The user of KonaServer {} is not permitted to read or change customer {id}. Grant it the permission.",
-                    self.server.name_any()
-                ),
-            ),
+            AccessError::Remote(remote) if remote.status() == Some(403) => {
+                forbidden(id, &self.server.name_any())
+            }
             AccessError::Remote(_) => error.verdict(&named(self.server), ""),
             _ => {
                 let key = Key::of(self.server.meta());
                 self.context.alarms.raise(key.clone());
                 wake(self.context, Kind::Server, key);
-                not_ready(self.server, &error.verdict(&named(self.server), ""))
+                server_not_ready(&self.server.name_any(), error.verdict(&named(self.server), "").reason)
             }
         };
         // Other faults of the login are the server's, and so is the wait for its Secret.
