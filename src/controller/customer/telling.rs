@@ -8,7 +8,9 @@ use crate::controller::context::Context;
 use crate::controller::events::{Happening, reference};
 use crate::controller::workers::Kind;
 use crate::controller::{logins, report};
-use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange, TtlSeconds};
+use crate::crd::{
+    Cause, CustomerTokenTtl, CustomerTokenTtlStatus, PendingOutcome, Time, TtlChange, TtlSeconds,
+};
 use crate::engine::customer::{Original, Ttl, words};
 use crate::engine::login::{self, News};
 use crate::engine::reason::EventReason;
@@ -67,9 +69,12 @@ pub(super) fn set_read(status: &mut CustomerTokenTtlStatus, (title, ttl): &(Opti
     status.last_checked_time = Some(clock::now());
 }
 
-/// Drops a change that was begun once it is recorded, or known not to be in force.
+/// Drops a change that was begun once it is recorded, or known not to be in force. One that was sent is shown as that.
 fn forget_pending(status: &mut CustomerTokenTtlStatus, findings: &Findings, memory: &Memory) {
-    let Some(pending) = &status.pending else { return };
+    let Some(pending) = &mut status.pending else { return };
+    if memory.begun.is_some() {
+        pending.outcome = Some(PendingOutcome::Sent);
+    }
     let in_force = findings.read.as_ref().is_none_or(|(_, ttl)| *ttl == pending.to);
     if !memory.owed.is_empty() || (memory.begun.is_none() && !in_force) {
         status.pending = None;

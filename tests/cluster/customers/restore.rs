@@ -247,6 +247,24 @@ async fn a_test_for_null_holds_where_there_is_nothing_and_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_may_have_taken_effect_is_shown_as_sent() {
+    let (mut f, kona) = world("sent").await;
+    let acme = with_info(&kona, 1, BEFORE);
+    acme.fault(Fault::reset().after_effect().on(Kind::Write).times(1));
+    // Held, so that what came of the write is not found out before the report of the lost answer is seen.
+    let gate = Gate::new();
+    acme.fault(Fault::gate(&gate).on(Kind::Get).skip(2).times(1));
+    f.apply(&restoring("acme", 1)).await;
+    f.start().await;
+    let object = f.reason(CTT, "acme", "Unreachable").await;
+    assert_eq!(status(&object)["pending"]["outcome"], "Sent", "{}", status(&object));
+    gate.open();
+    let object = f.reason(CTT, "acme", "InSync").await;
+    assert_eq!(status(&object)["pending"], Value::Null);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_original_is_known_before_the_first_write_and_never_replaced() {
     let (mut f, kona) = world("original").await;
     let acme = with_info(&kona, 1, BEFORE);
