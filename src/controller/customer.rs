@@ -47,6 +47,8 @@ pub struct Memory {
     pace: Pace,
     contest: Contest,
     handled: HashSet<Request>,
+    /// The server's URL that the change and what is owed are about.
+    url: Option<String>,
     /// A write that was begun and whose outcome is not known.
     begun: Option<Begun>,
     /// Changes made but not yet reported, each with the keys' text before it.

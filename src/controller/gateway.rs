@@ -45,6 +45,8 @@ pub struct Memory {
     pace: Pace,
     contest: Contest,
     contested: Option<(String, Target)>,
+    /// The URL that the change and what is owed are about.
+    url: Option<String>,
     handled: HashSet<Request>,
     /// The change that was begun and is not seen to its end.
     change: Option<OpenChange>,

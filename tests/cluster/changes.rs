@@ -117,6 +117,33 @@ async fn what_a_lost_answer_has_set_is_restored_although_the_next_target_was_nev
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_at_one_url_that_was_never_reported_does_not_follow_to_another() {
+    let fleet = fleet(3);
+    let mut f = world("moved-on", &fleet, json!({})).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-0", "InSync").await;
+    fleet.appliance(2).set_timeout(604_800);
+    let gate = Gate::new();
+    fleet.appliance(1).fault(Fault::gate(&gate).on(Kind::Write).times(1));
+    let move_to = async |n: usize| {
+        f.patch("X2Gateway", "x2-0", json!({"spec": {"url": fleet.appliance(n).url()}})).await;
+    };
+    move_to(1).await;
+    fleet.appliance(1).requests().wait_arrived(Kind::Write, 1).await;
+    move_to(2).await;
+    gate.open();
+    let is_there = |g: &DynamicObject| {
+        is_current(g)
+            && ready(g)["reason"] == "InSync"
+            && status(g)["effectiveUrl"] == json!(fleet.appliance(2).url())
+    };
+    let moved = f.wait("X2Gateway", "x2-0", is_there).await;
+    assert_eq!(status(&moved)["originalTimeoutSeconds"], 604_800, "{}", status(&moved));
+    assert_eq!(history(&moved), [(604_800, 28800, "Policy".to_owned())]);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_failed_at_one_url_does_not_follow_to_another() {
     let fleet = fleet(2);
     let mut f = world("moved", &fleet, json!({"revokeTokens": "OnChange"})).await;

@@ -230,11 +230,15 @@ async fn at_url(
     memory: &mut Memory,
 ) -> Option<CustomerTokenTtlStatus> {
     let status = customer.status.clone().unwrap_or_default();
-    if status.effective_url.as_deref().is_none_or(|before| before == url) {
+    let is_elsewhere = status.effective_url.as_deref().is_some_and(|before| before != url);
+    // The status may not name the previous URL yet, if the URL has changed twice.
+    if memory.url.replace(url.to_owned()).is_some_and(|before| before != url) || is_elsewhere {
+        (memory.begun, memory.contest) = (None, Contest::default());
+        memory.owed.clear();
+    }
+    if !is_elsewhere {
         return Some(status);
     }
-    (memory.begun, memory.contest) = (None, Contest::default());
-    memory.owed.clear();
     let mut fresh = CustomerTokenTtlStatus {
         conditions: status.conditions,
         last_handled_reconcile_at: status.last_handled_reconcile_at,

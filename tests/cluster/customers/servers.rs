@@ -32,7 +32,7 @@ async fn no_more_requests_at_once_than_allowed() {
     let (logins, refreshes, reads, writes) = exchanges(kona.counts());
     // At first contact one write finds out the path; the others read again after it.
     assert_eq!((logins, refreshes, writes), (1, 0, 15));
-    assert!((30..=32).contains(&reads), "{reads}");
+    assert!((30..30 + 15).contains(&reads), "{reads}");
     f.finish().await;
 }
 
@@ -63,7 +63,7 @@ async fn of_two_servers_with_one_url_the_smallest_limits_count() {
     // They have one password, one CA and one URL: one session.
     let (logins, refreshes, reads, writes) = exchanges(kona.counts());
     assert_eq!((logins, refreshes, writes), (1, 0, 12));
-    assert!((24..=25).contains(&reads), "{reads}");
+    assert!((24..24 + 12).contains(&reads), "{reads}");
     f.finish().await;
 }
 
