@@ -16,16 +16,16 @@ use kube::{Resource as _, ResourceExt as _};
 
 use self::change::window_has_moved;
 use self::claim::{claim, claim_id, has_got_in};
-use self::leaving::{at_the_latest, keep_hold, until_let_go};
+use self::leaving::{at_the_latest, keep_hold, time_left, until_let_go};
 use self::turns::Turns;
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::governance::{Governance, PolicySet, is_deleted};
-use super::pace::Pace;
+use super::pace::{Pace, Rest};
 use super::report::{self, Owed, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::windows::Closed;
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, logins, policy, request, restore};
+use super::{connection, logins, policy, request};
 use crate::clock;
 use crate::crd::{Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
@@ -52,6 +52,7 @@ pub struct Memory {
     change: Option<OpenChange>,
     /// Whether what the status has on record of an open change was taken over.
     has_recalled: bool,
+    rest: Rest<Inputs>,
     /// What was last reported of a closed change window.
     window: Option<Closed>,
     /// Changes made but not yet reported.
@@ -171,6 +172,11 @@ impl Reconciled for X2Gateway {
             Some(Reason::AwaitingRollout) => !turns.are_given(),
             _ => false,
         };
+        let asked = !requests.is_subset(&memory.handled);
+        let unpermitted = Inputs { called: false, ..inputs.clone() };
+        if let Some(next) = memory.rest.until(&unpermitted).filter(|_| !asked) {
+            return at_the_latest(gateway, Look::NotDue(next));
+        }
         if let Some(next) = not_due(
             gateway,
             memory,
@@ -182,7 +188,6 @@ impl Reconciled for X2Gateway {
             return at_the_latest(gateway, Look::NotDue(next));
         }
         turns.begun();
-        let asked = !requests.is_subset(&memory.handled);
         let suspended = gateway.spec.connection.suspend;
         let look = if suspended {
             pause(context, gateway, memory).await
@@ -194,12 +199,7 @@ impl Reconciled for X2Gateway {
                     turns.ended(reason);
                     look
                 }
-                // Nothing came of it: it is still to be done.
-                None => {
-                    return Look::NotDue(
-                        clock::instant() + if is_deleted(&**gateway) { SOON } else { AGAIN },
-                    );
-                }
+                None => return came_to_nothing(gateway, memory, unpermitted),
             }
         };
         // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
@@ -243,6 +243,13 @@ impl Reconciled for X2Gateway {
     }
 }
 
+/// Nothing came of a reconcile: it is still to be done.
+fn came_to_nothing(gateway: &X2Gateway, memory: &mut Memory, inputs: Inputs) -> Look {
+    let next = clock::instant() + if is_deleted(gateway) { SOON } else { AGAIN };
+    memory.rest.begin(inputs, next);
+    Look::NotDue(next)
+}
+
 /// A reconcile that was asked for has ended.
 fn carried_out(context: &Arc<Context>, gateway: &X2Gateway, memory: &mut Memory, requests: HashSet<Request>) {
     let asked = !requests.is_subset(&memory.handled);
@@ -283,15 +290,6 @@ fn not_due(
         memory.contest = Contest::default();
     }
     memory.pace.due().filter(|due| *due > clock::instant())
-}
-
-/// What is left for restoring, where a deletion waits for it: the gateway's own, or its policy's.
-fn time_left(gateway: &X2Gateway, governance: &Governance) -> Option<Duration> {
-    let left = matches!(governance.regime, Regime::Left { .. });
-    let policy = governance.policy.as_ref().filter(|_| left).map(|policy| policy.meta());
-    let deleted =
-        [Some(gateway.meta()), policy].into_iter().flatten().filter(|meta| restore::is_leaving(meta));
-    deleted.map(restore::time_left).min()
 }
 
 /// Reason of the Ready condition, if it speaks of the present spec.

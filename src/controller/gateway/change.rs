@@ -24,6 +24,8 @@ pub(super) enum Clearance {
     Go,
     /// Not yet.
     Wait(Verdict),
+    /// A permit was asked for: the answer wakes the gateway.
+    Asked,
     /// Nothing can be said now: look again.
     Void,
 }
@@ -108,7 +110,7 @@ impl Examination<'_> {
             Turn::Later { halted } => {
                 Err(closed.unwrap_or_else(|| Clearance::Wait(self.later(&policy.name_any(), halted))))
             }
-            Turn::Asked => Err(closed.unwrap_or(Clearance::Void)),
+            Turn::Asked => Err(closed.unwrap_or(Clearance::Asked)),
         }
     }
 

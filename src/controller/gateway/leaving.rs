@@ -1,6 +1,7 @@
 //! Our finalizer on a gateway, and its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
@@ -126,4 +127,13 @@ pub(super) fn at_the_latest(gateway: &X2Gateway, look: Look) -> Look {
         Look::NotDue(next) => Look::NotDue(next.min(latest)),
         Look::Done { next, ready } => Look::Done { next: next.min(latest), ready },
     }
+}
+
+/// What is left for restoring, where a deletion waits for it: the gateway's own, or its policy's.
+pub(super) fn time_left(gateway: &X2Gateway, governance: &Governance) -> Option<Duration> {
+    let left = matches!(governance.regime, Regime::Left { .. });
+    let policy = governance.policy.as_ref().filter(|_| left).map(|policy| policy.meta());
+    let deleted =
+        [Some(gateway.meta()), policy].into_iter().flatten().filter(|meta| restore::is_leaving(meta));
+    deleted.map(restore::time_left).min()
 }

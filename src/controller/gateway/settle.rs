@@ -45,7 +45,12 @@ impl Examination<'_> {
                 match self.turn(intent) {
                     Ok(permit) => held = permit,
                     Err(Clearance::Wait(verdict)) => break verdict,
-                    Err(Clearance::Void | Clearance::Go) => return Ok(None),
+                    Err(clearance) => {
+                        if matches!(clearance, Clearance::Asked) {
+                            memory.rest.waive();
+                        }
+                        return Ok(None);
+                    }
                 }
             }
             if !reread && !matches!(step, Step::Report(_)) {
@@ -62,7 +67,7 @@ impl Examination<'_> {
                     match self.carry_out(x2, intent, held.as_ref(), memory).await? {
                         Ok(write) => record = Some(write),
                         Err(Clearance::Wait(verdict)) => break verdict,
-                        Err(Clearance::Void | Clearance::Go) => return Ok(None),
+                        Err(_) => return Ok(None),
                     }
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
