@@ -90,7 +90,7 @@ class Operator(unittest.TestCase):
             container.signal(signal.SIGTERM)
             code, output = container.ended()
             self.assertEqual(code, 0, output)
-            self.assertIn("ending", output)
+            self.assertIn("shutting down", output)
 
     def test_without_an_authority_it_trusts_the_roots_of_the_image(self):
         with self.operator(roots=self.api.authority) as container:
