@@ -18,8 +18,9 @@ use tenure_kit::relay::Relay;
 use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use tokio::sync::OnceCell;
 
-/// Longest wait for anything that takes no time by design. Long enough for a machine that compiles something beside it.
-pub const SOON: Duration = Duration::from_mins(1);
+/// Longest wait for anything that takes no time by design. Longer than the minute after which a watch that stopped delivering is
+/// begun again, and long enough for a machine that compiles something beside it.
+pub const SOON: Duration = Duration::from_secs(100);
 /// Passwords that must appear nowhere, and the beginning of every token (its header names the algorithm first).
 pub const PLANTED: [&str; 6] = [
     "x2-admin-password",
