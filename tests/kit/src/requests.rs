@@ -273,6 +273,11 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// The request has had its effect; its answer may be held back.
+    pub(crate) fn took_effect(&self) {
+        self.log.changed.send_replace(());
+    }
+
     /// The request has had its effect and is answered; `None` when the answer is lost on purpose.
     pub(crate) fn served(self, status: Option<u16>) {
         for tally in self.tally.iter().chain([&self.log.total]) {
@@ -380,8 +385,8 @@ impl Requests {
         self.wait_until(|requests| requests.counts().of(kind) >= count).await;
     }
 
-    /// Waits until `reached` holds; asked again after every arrival and answer, and every connection opened
-    /// or closed.
+    /// Waits until `reached` holds; asked again after every arrival, effect and answer, and every connection
+    /// opened or closed.
     ///
     /// # Panics
     /// After two minutes, with the counts so far: a test that would hang says instead what it has seen.

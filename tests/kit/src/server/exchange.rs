@@ -138,7 +138,11 @@ async fn handle<S: Site>(
             ticket.served(None);
             return Err(Cut);
         }
-        _ => (site.answer(address, &call), then),
+        _ => {
+            let reply = site.answer(address, &call);
+            ticket.took_effect();
+            (reply, then)
+        }
     };
     pass(&after).await;
     let response = finish(reply, outcome);

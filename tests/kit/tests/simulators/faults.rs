@@ -118,6 +118,21 @@ async fn a_gate_holds_requests_until_it_opens() {
 }
 
 #[tokio::test]
+async fn an_effect_is_seen_while_the_answer_is_held_back() {
+    let (_fleet, asker) = fleet(FleetOptions::default());
+    let (_, token) = asker.token(ADMIN).await;
+    let gate = Gate::new();
+    asker.appliance.fault(Fault::latency(Duration::from_millis(50)).on(Kind::Write));
+    asker.appliance.fault(Fault::gate(&gate).after_effect().on(Kind::Write));
+    let asked = tokio::spawn(answer(asker.put(&token, &json!({"timeout_seconds": 600}))));
+    let requests = asker.appliance.requests();
+    requests.wait_until(|_| asker.appliance.timeout() == 600).await;
+    assert_eq!((requests.in_flight(), requests.served().write), (1, 0));
+    gate.open();
+    assert_eq!(asked.await.unwrap().map(|(status, _)| status), Some(200));
+}
+
+#[tokio::test]
 async fn a_redirect_leads_to_a_canary() {
     let (_fleet, asker) = fleet(FleetOptions::default());
     let canary = Canary::start().unwrap();
