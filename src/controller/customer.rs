@@ -27,18 +27,14 @@ use super::workers::{Kind, Look, Reconciled, wake};
 use super::{logins, request, restore, server, windows};
 use crate::clock;
 use crate::crd::{
-    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Time, TtlChange,
-    TtlSeconds,
+    Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Time, TtlSeconds,
 };
 use crate::engine::contest::Contest;
-use crate::engine::customer::{Original, Ttl};
+use crate::engine::customer::{Made, OpenChange, Reading, Ttl, Wish, remembered, written};
 use crate::engine::login::News;
 use crate::engine::ownership::Standing;
 use crate::engine::schedule;
 use crate::engine::verdict::{self, Reason, Verdict};
-
-/// Changes that the status remembers.
-const HISTORY: usize = 10;
 
 /// What is kept in memory of a customer between looks.
 #[derive(Debug, Default)]
@@ -49,10 +45,12 @@ pub struct Memory {
     handled: HashSet<Request>,
     /// The server's URL that the change and what is owed are about.
     url: Option<String>,
-    /// A write that was begun and whose outcome is not known.
-    begun: Option<Begun>,
-    /// Changes made but not yet reported, each with the keys' text before it.
-    owed: Owed<(TtlChange, Original)>,
+    /// The change that was begun and is not seen to its end.
+    change: Option<OpenChange>,
+    /// Whether what the status has on record of an open change was taken over.
+    has_recalled: bool,
+    /// Changes made but not yet reported.
+    owed: Owed<Made>,
     polled: bool,
     /// A refusal that another user may end.
     barred: Option<logins::Barred>,
@@ -64,14 +62,6 @@ pub struct Memory {
     checked: Option<Instant>,
     /// Where the resource stood among its rivals in the last look.
     judged: Option<Standing>,
-}
-
-/// A change: what stood before it, why it is made, and the JSON text of each key before it.
-#[derive(Clone, Debug)]
-struct Begun {
-    from: TtlSeconds,
-    cause: Cause,
-    original: Original,
 }
 
 /// What, when it changes, is a reason to look at once.
@@ -94,15 +84,12 @@ struct Inputs {
 struct Findings {
     verdict: Verdict,
     effective_url: Option<String>,
-    /// Title and lifetimes, where they were read.
-    read: Option<(Option<String>, TtlSeconds)>,
+    /// What was read.
+    read: Option<Reading>,
     /// Lifetimes proven during this look.
     proven: Option<TtlSeconds>,
-    change: Option<(TtlChange, Original)>,
     /// What is new about the login of the customer's own user.
     news: Option<News>,
-    /// Whether nothing came of the write that was begun in this look.
-    unwritten: bool,
     /// When the next change window opens, where a change waits for it.
     next_window: Option<Timestamp>,
     /// Of a resource that is being deleted: how it leaves its customer.
@@ -120,9 +107,7 @@ impl Findings {
             effective_url: None,
             read: None,
             proven: None,
-            change: None,
             news: None,
-            unwritten: false,
             next_window: None,
             parting: None,
             retry_after: None,
@@ -159,6 +144,10 @@ impl Reconciled for CustomerTokenTtl {
     }
 
     async fn look(context: &Arc<Context>, customer: &Arc<Self>, memory: &mut Memory) -> Look {
+        if !std::mem::replace(&mut memory.has_recalled, true) {
+            let status = customer.status.as_ref();
+            memory.change = status.and_then(|status| remembered(status, Wish::of(&customer.spec)));
+        }
         if let Some(next) = mark(context, customer, memory).await {
             return Look::NotDue(next);
         }
@@ -172,7 +161,7 @@ impl Reconciled for CustomerTokenTtl {
         } else if let Some(next) = not_due(customer, memory, &inputs, &requests) {
             return Look::NotDue(next);
         } else {
-            look_at(context, customer, server, memory, asked).await
+            look_at(context, Arc::clone(customer), server, memory, asked).await
         };
         // Where nothing came of it, it is still to be done.
         if let Look::NotDue(_) = look {
@@ -241,7 +230,7 @@ async fn mark(context: &Arc<Context>, customer: &CustomerTokenTtl, memory: &Memo
     }
     let marked = match customer.spec.deletion_policy {
         DeletionPolicy::Retain => restore::release::<CustomerTokenTtl>(context, meta).await,
-        DeletionPolicy::Restore if restoration::has_written(customer, memory) => {
+        DeletionPolicy::Restore if has_written(customer, memory) => {
             restore::hold::<CustomerTokenTtl>(context, meta).await
         }
         DeletionPolicy::Restore => Written::Unchanged,
@@ -249,15 +238,20 @@ async fn mark(context: &Arc<Context>, customer: &CustomerTokenTtl, memory: &Memo
     (marked == Written::Failed).then(|| clock::instant() + AGAIN)
 }
 
+/// Whether anything was written, so that there may be something to restore.
+fn has_written(customer: &CustomerTokenTtl, memory: &Memory) -> bool {
+    !written(customer.status.as_ref(), memory.change.as_ref(), &memory.owed).is_empty()
+}
+
 async fn look_at(
     context: &Arc<Context>,
-    customer: &Arc<CustomerTokenTtl>,
+    customer: Arc<CustomerTokenTtl>,
     server: Option<&KonaServer>,
     memory: &mut Memory,
     asked: bool,
 ) -> Look {
-    match paused(customer, server) {
-        Some(message) => pause(context, customer, memory, &message).await,
+    match paused(&customer, server) {
+        Some(message) => pause(context, &customer, memory, &message).await,
         None => examine_and_report(context, customer, server, memory, asked)
             .await
             .unwrap_or_else(|| Look::NotDue(clock::instant() + AGAIN)),
@@ -367,36 +361,37 @@ async fn pause(
 
 async fn examine_and_report(
     context: &Arc<Context>,
-    customer: &Arc<CustomerTokenTtl>,
+    mut customer: Arc<CustomerTokenTtl>,
     server: Option<&KonaServer>,
     memory: &mut Memory,
     asked: bool,
 ) -> Option<Look> {
-    let findings = examine::examine(context, customer, server, memory, asked, Errand::Keep).await?;
-    memory.owed.add(findings.change.clone());
-    let request = request::of(&**customer).map(str::to_owned);
-    // The examination may have written the status itself; and what it found must not be told of another spec.
-    let now = context.customers.valid(&Key::of(customer.meta()));
-    let customer = &now
-        .filter(|now| now.uid() == customer.uid() && now.meta().generation == customer.meta().generation)?;
-    let was_ready = current_reason(customer).is_some_and(Reason::is_ready);
+    let (key, generation) = (Key::of(customer.meta()), customer.meta().generation);
+    let request = request::of(&*customer).map(str::to_owned);
+    let findings = examine::examine(context, &mut customer, server, memory, asked, Errand::Keep).await?;
+    // What was found must not be reported of another spec.
+    let now = context.customers.valid(&key);
+    now.filter(|now| now.uid() == customer.uid() && now.meta().generation == generation)?;
+    let was_ready = current_reason(&customer).is_some_and(Reason::is_ready);
     let verdict = findings.verdict.clone();
-    let ready = verdict.reason.is_ready();
     memory.polled = findings.polls;
     let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
     let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
     if let Some(opening) = findings.next_window {
         memory.pace.not_later_than(clock::instant_of(opening));
     }
+    let mut status = new_status(&customer, &findings, memory, reported);
+    status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
+    let is_news = customer.status.as_ref().is_none_or(|before| before.pending != status.pending);
     let mut written = Written::Unchanged;
-    if reported || !memory.owed.is_empty() || asked {
-        let mut status = new_status(customer, &findings, memory, reported);
-        status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
-        written = report::write(context, &**customer, status).await;
+    if reported || !memory.owed.is_empty() || asked || is_news {
+        let is_open = status.pending.is_some();
+        written = report::write(context, &*customer, status).await;
         if matches!(written, Written::Written | Written::Unchanged) {
-            announce(context, customer, &memory.owed, Some(&verdict).filter(|_| reported));
-            announce_drift(context, customer, &findings);
+            announce(context, &customer, &memory.owed, Some(&verdict).filter(|_| reported));
+            announce_drift(context, &customer, &findings);
             memory.owed.clear();
+            memory.change = memory.change.take().filter(|_| is_open);
             memory.pace.written();
         }
     }
@@ -404,5 +399,6 @@ async fn examine_and_report(
         memory.pace.not_written();
         memory.owed.unanswered();
     }
-    Some(Look::Done { next: memory.pace.due().unwrap_or_else(|| clock::instant() + UNDISTURBED), ready })
+    let next = memory.pace.due().unwrap_or_else(|| clock::instant() + UNDISTURBED);
+    Some(Look::Done { next, ready: verdict.reason.is_ready() })
 }

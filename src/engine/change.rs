@@ -19,11 +19,16 @@ pub enum Outcome {
     Refused,
 }
 
+/// Changes that a status remembers.
+const HISTORY: usize = 10;
+
 /// A change that was begun. `V` is the remote value, `O` what the status keeps of the original value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change<V, O = V> {
     /// The value that it replaces.
     pub from: V,
+    /// The same as the status keeps original values.
+    pub found: O,
     /// The value to be set.
     pub to: V,
     /// Why it is made.
@@ -60,6 +65,8 @@ pub struct Recorded<V> {
 pub struct Beside<V, O> {
     /// What the change replaces, if the record does not say so.
     pub from: V,
+    /// The same as the status keeps original values.
+    pub found: O,
     /// Why it is made, if the record does not say so.
     pub cause: Cause,
     /// The policy that was in force.
@@ -73,12 +80,49 @@ pub struct Beside<V, O> {
 }
 
 impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
+    /// A change that is about to begin, given the last one that was begun and is not seen to its end. It comes with the value
+    /// that is set now and with the original value on record.
+    #[must_use]
+    pub fn following(mut self, earlier: Option<&Self>) -> Self {
+        match earlier.filter(|earlier| !earlier.is_recorded) {
+            // What it brought along is taken back.
+            Some(earlier) if !earlier.may_hold() => {
+                self.original_before.clone_from(&earlier.original_before);
+            }
+            // Tried again: it may have been in force in between, so it replaces what the first try replaced.
+            Some(earlier) if earlier.to == self.to && earlier.to != self.from => {
+                (self.from, self.found) = (earlier.from.clone(), earlier.found.clone());
+            }
+            None | Some(_) => {}
+        }
+        self
+    }
+
+    /// The original value once this change took effect.
+    #[must_use]
+    pub fn original(&self) -> O {
+        self.original_before.clone().unwrap_or_else(|| self.found.clone())
+    }
+
+    /// The change as the status has it while it is open.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded<V> {
+        Recorded {
+            from: Some(self.from.clone()),
+            to: self.to.clone(),
+            cause: Some(self.cause),
+            since: self.since,
+            outcome: Some(self.recorded_outcome()),
+        }
+    }
+
     /// The change that a status has on record. One that was under way when the operator ended may have been sent.
     #[must_use]
     pub fn remembered(record: Recorded<V>, beside: Beside<V, O>) -> Self {
         let unsent = record.outcome == Some(PendingOutcome::Prepared) && !beside.under_way;
         Self {
             from: record.from.unwrap_or(beside.from),
+            found: beside.found,
             to: record.to,
             cause: record.cause.unwrap_or(beside.cause),
             policy: beside.policy,
@@ -101,9 +145,15 @@ impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
         self.may_hold() && self.to == *seen
     }
 
+    /// Whether it took effect and is not recorded: before the next one begins, it is closed.
+    #[must_use]
+    pub fn is_to_be_closed(&self, seen: &V) -> bool {
+        self.holds(seen) && !self.is_recorded
+    }
+
     /// The word that the status has for it.
     #[must_use]
-    pub fn recorded_outcome(&self) -> PendingOutcome {
+    fn recorded_outcome(&self) -> PendingOutcome {
         if self.may_hold() { PendingOutcome::Sent } else { PendingOutcome::Prepared }
     }
 
@@ -115,37 +165,6 @@ impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
             (Outcome::Refused, Some(earlier)) if earlier.may_hold() => earlier,
             _ => Self { outcome, ..self },
         }
-    }
-}
-
-/// What a change begins with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Beginning<V, O> {
-    /// The value that it replaces.
-    pub from: V,
-    /// An earlier change that took effect without being recorded: it is closed first.
-    pub close: Option<Change<V, O>>,
-    /// Whether the earlier change was never in force, so that what it brought along is taken back.
-    pub take_back: bool,
-}
-
-/// Begins a change to `to` while `seen` is set. `earlier` is the last change that was begun and is not on record as made.
-#[must_use]
-pub fn begin<V: Clone + PartialEq, O: Clone>(
-    earlier: Option<&Change<V, O>>,
-    seen: &V,
-    to: &V,
-) -> Beginning<V, O> {
-    let plain = Beginning { from: seen.clone(), close: None, take_back: false };
-    match earlier {
-        // What it brought along is in force.
-        Some(earlier) if earlier.is_recorded => plain,
-        Some(earlier) if !earlier.may_hold() => Beginning { take_back: true, ..plain },
-        // It took effect, and something else is required by now.
-        Some(earlier) if earlier.to == *seen => Beginning { close: Some(earlier.clone()), ..plain },
-        // Tried again: it may have been in force in between, so it replaces what the first try replaced.
-        Some(earlier) if earlier.to == *to => Beginning { from: earlier.from.clone(), ..plain },
-        None | Some(_) => plain,
     }
 }
 
@@ -165,6 +184,12 @@ pub struct Ending {
     pub is_set: bool,
     /// Whether the change was tried before, and reported to have failed.
     pub failed: bool,
+}
+
+/// Adds a change to a history, newest first.
+pub fn add_to_history<C>(history: &mut Vec<C>, change: C) {
+    history.insert(0, change);
+    history.truncate(HISTORY);
 }
 
 /// Whether a change stays open after a reconcile.

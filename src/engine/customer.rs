@@ -1,17 +1,22 @@
 //! What to do with a Kona customer.
 
 mod info;
+mod record;
 
 use std::time::Duration;
 
 pub use info::{
     ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, REFRESH, RawObject, Unusable, with_additional_info,
 };
+pub use record::{
+    Changes, Found, Made, OpenChange, Reading, known_original, made, prepare, put_on_record, remembered,
+    set_read, unrecorded, update, written,
+};
 
 use super::contest::Contest;
 use super::lifetime::proves;
-use super::verdict::{Reason, Verdict};
-use crate::crd::{Cause, Mode, TtlSeconds};
+use super::verdict::{Reason, Verdict, ready_reason};
+use crate::crd::{Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, Mode, TtlSeconds};
 
 /// The two lifetimes wanted, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +44,24 @@ pub struct Wish {
     pub by_login: bool,
 }
 
+impl Wish {
+    /// What a spec asks for.
+    #[must_use]
+    pub fn of(spec: &CustomerTokenTtlSpec) -> Self {
+        Self {
+            ttl: Ttl { access: spec.access_token_ttl_seconds, refresh: spec.refresh_token_ttl_seconds },
+            mode: spec.mode,
+            by_login: spec.verify_credentials_secret_ref.is_some(),
+        }
+    }
+
+    /// Whether the customer's own user logs in at all.
+    #[must_use]
+    pub fn proves_by_login(&self) -> bool {
+        self.by_login && self.mode == Mode::Enforce
+    }
+}
+
 /// What the status remembers of the last look, as far as it still speaks of the same server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prior {
@@ -48,6 +71,20 @@ pub struct Prior {
     pub proven: Option<TtlSeconds>,
     /// The last look ended in `VerificationFailed`.
     pub unverified: bool,
+}
+
+/// What a status remembers of the last reconcile.
+#[must_use]
+pub fn prior(status: &CustomerTokenTtlStatus) -> Prior {
+    let read = TtlSeconds {
+        access_token_ttl_seconds: status.access_token_ttl_seconds,
+        refresh_token_ttl_seconds: status.refresh_token_ttl_seconds,
+    };
+    Prior {
+        read: status.last_checked_time.as_ref().map(|_| read),
+        proven: status.proven,
+        unverified: ready_reason(&status.conditions) == Some(Reason::VerificationFailed),
+    }
 }
 
 /// What this look has found out so far.

@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use tenure::crd::{Cause, PendingOutcome};
-use tenure::engine::change::{Beginning, Beside, Change, Ending, Outcome, Recorded, begin, stays_open};
+use tenure::engine::change::{Beside, Change, Ending, Outcome, Recorded, stays_open};
 use tenure::engine::reason::Reason;
 
 fn change(from: u32, to: u32, outcome: Outcome) -> Change<u32> {
     Change {
         from,
+        found: from,
         to,
         cause: Cause::Policy,
         policy: Some("short".to_owned()),
@@ -20,9 +21,12 @@ fn change(from: u32, to: u32, outcome: Outcome) -> Change<u32> {
 
 /// What a change to `to` begins with while `seen` is set: what it replaces, whether an earlier one is closed or taken back.
 fn beginning(earlier: Option<&Change<u32>>, seen: u32, to: u32) -> (u32, bool, bool) {
-    let Beginning { from, close, take_back } = begin(earlier, &seen, &to);
-    assert!(close.is_none() || close.as_ref() == earlier);
-    (from, close.is_some(), take_back)
+    const KNOWN: u32 = 86_400;
+    let begun = Change { original_before: Some(KNOWN), ..change(seen, to, Outcome::Prepared) };
+    let begun = begun.following(earlier);
+    assert_eq!(begun.from, begun.found);
+    let closes = earlier.is_some_and(|earlier| earlier.is_to_be_closed(&seen));
+    (begun.from, closes, begun.original_before != Some(KNOWN))
 }
 
 #[test]
@@ -76,6 +80,7 @@ fn a_change_on_record_was_sent_unless_the_status_shows_that_it_was_not() {
     };
     let beside = |under_way| Beside {
         from: 1,
+        found: 1,
         cause: Cause::Policy,
         policy: None,
         under_way,

@@ -11,6 +11,7 @@ mod merge;
 mod ownership;
 mod precedence;
 mod reason;
+mod record;
 mod restoration;
 mod rollout;
 mod schedule;

@@ -9,7 +9,7 @@ use kube::{Resource as _, ResourceExt as _};
 use super::claim::{claim_id, conflict, record};
 use super::restoration::Task;
 use super::settle::{raced, understand};
-use super::{Begun, Findings, Memory};
+use super::{Findings, Memory};
 use crate::clock;
 use crate::controller::audit::Write;
 use crate::controller::connection::{self, Judged};
@@ -18,13 +18,13 @@ use crate::controller::references::{Age, Unread};
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::controller::{logins, report, server};
-use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer, TtlChange, TtlSeconds};
+use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer};
 use crate::engine::contest::Contest;
-use crate::engine::customer::{Prior, Ttl, Wish, forbidden, not_found, server_not_ready};
+use crate::engine::customer::{Prior, Reading, Wish, forbidden, not_found, prior, server_not_ready};
 use crate::engine::login::NotTried;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::schedule;
-use crate::engine::verdict::{Notes, Reason, Verdict, ready_reason};
+use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::fault::{RemoteError, Shown};
@@ -35,12 +35,8 @@ use crate::vendor::sessions::Serial;
 
 /// What a look has come to know so far. It is reported however the look ends.
 pub(super) struct Progress {
-    /// Title and lifetimes as they were read last.
-    pub(super) read: Option<(Option<String>, TtlSeconds)>,
-    /// What was changed, once that was read back.
-    pub(super) change: Option<Begun>,
-    /// Whether nothing came of the last write that was begun.
-    pub(super) unwritten: bool,
+    /// What was read last.
+    pub(super) read: Option<Reading>,
     /// Where the resource stood among those that declare the same customer when that was last asked.
     pub(super) standing: Standing,
     /// When the next change window opens, where a change waits for it.
@@ -63,14 +59,15 @@ pub(super) enum Errand<'a> {
 /// Everything one look works with.
 pub(super) struct Examination<'a> {
     pub(super) context: &'a Arc<Context>,
-    pub(super) customer: &'a CustomerTokenTtl,
+    /// The working copy: as it was read, or as this reconcile has written it.
+    pub(super) customer: &'a mut Arc<CustomerTokenTtl>,
+    /// The generation that this reconcile is about.
+    pub(super) generation: Option<i64>,
     server: &'a KonaServer,
     pub(super) wish: Wish,
     pub(super) prior: Prior,
     /// The server that is asked.
     pub(super) url: String,
-    /// Whether the status already knew what stood there before the first write.
-    pub(super) knows_original: bool,
     errand: Errand<'a>,
     asked: bool,
 }
@@ -112,22 +109,15 @@ impl From<Verdict> for Stop {
 /// Looks at a customer and does what is to be done. None where the operator is ending.
 pub(super) async fn examine(
     context: &Arc<Context>,
-    customer: &Arc<CustomerTokenTtl>,
+    customer: &mut Arc<CustomerTokenTtl>,
     server: Option<&KonaServer>,
     memory: &mut Memory,
     asked: bool,
     errand: Errand<'_>,
 ) -> Option<Findings> {
+    let generation = customer.meta().generation;
     let standing = context.customer_claims.standing(&claim_id(customer));
-    let mut progress = Progress {
-        read: None,
-        change: None,
-        unwritten: false,
-        standing,
-        next_window: None,
-        write: None,
-        sent: false,
-    };
+    let mut progress = Progress { read: None, standing, next_window: None, write: None, sent: false };
     let (server, judged) = match judge(context, customer, server, errand) {
         Ok(judged) => judged,
         Err(verdict) => {
@@ -139,20 +129,14 @@ pub(super) async fn examine(
         }
     };
     let url = judged.base.to_string();
-    let status = at_url(context, customer, &url, memory).await?;
+    if !at_url(context, customer, &url, memory).await {
+        return None;
+    }
     let changed = memory.inputs.is_none() || memory.pace.due().is_none();
     let age = Age::for_look(asked, changed, memory.polled);
-    let examination = Examination {
-        context,
-        customer,
-        server,
-        wish: wish(customer),
-        prior: prior(&status),
-        url: url.clone(),
-        knows_original: status.original.is_some(),
-        errand,
-        asked,
-    };
+    let (wish, prior) = (Wish::of(&customer.spec), customer.status.as_ref().map(prior).unwrap_or_default());
+    let mut examination =
+        Examination { context, customer, generation, server, wish, prior, url: url.clone(), errand, asked };
     let ended = examination.run(judged, memory, age, &mut progress).await;
     memory.judged = Some(progress.standing);
     let mut findings = match ended {
@@ -161,14 +145,9 @@ pub(super) async fn examine(
     };
     findings.effective_url = Some(url);
     findings.read = progress.read;
-    findings.unwritten = progress.unwritten;
     findings.next_window = progress.next_window;
     // What came of it is known, or will not be: it goes on record.
     drop(progress.write);
-    let to = examination.wish.ttl.into();
-    findings.change = progress
-        .change
-        .map(|Begun { from, cause, original }| (TtlChange { time: clock::now(), from, to, cause }, original));
     Some(findings)
 }
 
@@ -200,44 +179,23 @@ fn named(server: &KonaServer) -> String {
     format!("KonaServer {}", server.name_any())
 }
 
-fn wish(customer: &CustomerTokenTtl) -> Wish {
-    let spec = &customer.spec;
-    Wish {
-        ttl: Ttl { access: spec.access_token_ttl_seconds, refresh: spec.refresh_token_ttl_seconds },
-        mode: spec.mode,
-        by_login: spec.verify_credentials_secret_ref.is_some(),
-    }
-}
-
-fn prior(status: &CustomerTokenTtlStatus) -> Prior {
-    let read = TtlSeconds {
-        access_token_ttl_seconds: status.access_token_ttl_seconds,
-        refresh_token_ttl_seconds: status.refresh_token_ttl_seconds,
-    };
-    Prior {
-        read: status.last_checked_time.as_ref().map(|_| read),
-        proven: status.proven,
-        unverified: ready_reason(&status.conditions) == Some(Reason::VerificationFailed),
-    }
-}
-
-/// The status as far as it speaks of this server. Where the URL has changed, what the status holds of another server is
-/// dropped before the first request. None where that could not be written.
+/// Drops from the status what it holds of another server if the URL has changed: before the first request. False if that
+/// could not be written.
 async fn at_url(
     context: &Arc<Context>,
-    customer: &CustomerTokenTtl,
+    customer: &mut Arc<CustomerTokenTtl>,
     url: &str,
     memory: &mut Memory,
-) -> Option<CustomerTokenTtlStatus> {
+) -> bool {
     let status = customer.status.clone().unwrap_or_default();
     let is_elsewhere = status.effective_url.as_deref().is_some_and(|before| before != url);
     // The status may not name the previous URL yet, if the URL has changed twice.
     if memory.url.replace(url.to_owned()).is_some_and(|before| before != url) || is_elsewhere {
-        (memory.begun, memory.contest) = (None, Contest::default());
+        (memory.change, memory.contest) = (None, Contest::default());
         memory.owed.clear();
     }
     if !is_elsewhere {
-        return Some(status);
+        return true;
     }
     let mut fresh = CustomerTokenTtlStatus {
         conditions: status.conditions,
@@ -246,16 +204,16 @@ async fn at_url(
     };
     let verdict =
         Verdict::new(Reason::Progressing, "The server's URL has changed; the customer is read again.");
-    report::set_verdict(&mut fresh, customer, &verdict, &Notes::default());
-    match report::write(context, customer, fresh.clone()).await {
-        report::Written::Written | report::Written::Unchanged => Some(fresh),
-        _ => None,
-    }
+    report::set_verdict(&mut fresh, &**customer, &verdict, &Notes::default());
+    matches!(
+        report::update(context, customer, fresh).await,
+        report::Written::Written | report::Written::Unchanged
+    )
 }
 
 impl Examination<'_> {
     async fn run(
-        &self,
+        &mut self,
         judged: Judged,
         memory: &mut Memory,
         mut age: Age,
@@ -302,7 +260,7 @@ impl Examination<'_> {
     }
 
     async fn visit(
-        &self,
+        &mut self,
         endpoint: &Endpoint,
         credentials: &Credentials,
         memory: &mut Memory,
@@ -364,10 +322,11 @@ impl Examination<'_> {
         let customer = self.context.customers.valid(&Key::of(self.customer.meta()));
         let server = self.context.servers.valid(&Key::of(self.server.meta()));
         let owns = self.context.customer_claims.standing(&claim_id(self.customer)) == Standing::Owner;
-        let same =
-            |now: &ObjectMeta, then: &ObjectMeta| now.uid == then.uid && now.generation == then.generation;
-        owns && customer.is_some_and(|now| same(now.meta(), self.customer.meta()))
-            && server.is_some_and(|now| same(now.meta(), self.server.meta()))
+        let same = |now: &ObjectMeta, then: &ObjectMeta, generation: Option<i64>| {
+            now.uid == then.uid && now.generation == generation
+        };
+        owns && customer.is_some_and(|now| same(now.meta(), self.customer.meta(), self.generation))
+            && server.is_some_and(|now| same(now.meta(), self.server.meta(), self.server.meta().generation))
     }
 
     /// What to report of a look that came to an early end, if anything.

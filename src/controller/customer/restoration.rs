@@ -9,7 +9,7 @@ use super::claim::claim_id;
 use super::examine::{Errand, Examination, Progress, Stop, examine};
 use super::settle::{Draft, Read};
 use super::telling::{announce, new_status};
-use super::{AGAIN, Begun, Findings, Inputs, Memory, not_due};
+use super::{AGAIN, Findings, Inputs, Memory, not_due};
 use crate::clock;
 use crate::controller::audit::lifetimes;
 use crate::controller::context::{Context, Request, UNDISTURBED};
@@ -18,7 +18,9 @@ use crate::controller::report::{self, Written};
 use crate::controller::workers::Look;
 use crate::controller::{request, restore};
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, KonaServer, Mode, TtlChange, TtlSeconds};
-use crate::engine::customer::{Original, Restoration, restoration};
+use crate::engine::customer::{
+    Made, OpenChange, Original, Reading, Restoration, known_original, restoration, written,
+};
 use crate::engine::ownership::Standing;
 use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
@@ -51,19 +53,6 @@ enum Duty {
     Restore(Task),
 }
 
-/// Whether anything was written, so that there may be something to restore.
-pub(super) fn has_written(customer: &CustomerTokenTtl, memory: &Memory) -> bool {
-    !memory.owed.is_empty() || !written(customer, memory).is_empty()
-}
-
-fn written(customer: &CustomerTokenTtl, memory: &Memory) -> Vec<TtlSeconds> {
-    let status = customer.status.as_ref();
-    let recorded = status.and_then(|status| status.history.first()).map(|change| change.to);
-    let pending = status.and_then(|status| status.pending.as_ref()).map(|pending| pending.to);
-    let owed = memory.owed.last().map(|(change, _)| change.to);
-    [owed, pending, recorded].into_iter().flatten().collect()
-}
-
 /// Decides what is done for a deleted resource. The rules in order:
 ///
 /// 1. What was decided in an earlier look stands, and what was restored is not restored again.
@@ -82,7 +71,7 @@ fn duty(
     let spec = &customer.spec;
     let is_restored = status.history.first().is_some_and(|change| change.cause == Cause::Restore);
     let is_paused = spec.suspend || server.is_some_and(|server| server.spec.connection.suspend);
-    let written = written(customer, memory);
+    let written = written(Some(&status), memory.change.as_ref(), &memory.owed);
     if is_restored
         || spec.deletion_policy == DeletionPolicy::Retain
         || spec.mode == Mode::Observe
@@ -91,8 +80,7 @@ fn duty(
     {
         return Duty::Part(Parting::AsItIs);
     }
-    let owed = memory.owed.first().map(|(_, original)| original.clone());
-    let Some(original) = status.original.or(owed) else {
+    let Some(original) = known_original(&status, &memory.owed) else {
         return Duty::Part(Parting::Skipped("the original values are unknown"));
     };
     let url = server.and_then(|server| BaseUrl::parse(&server.spec.connection.url).ok());
@@ -132,9 +120,10 @@ pub(super) async fn look(
         return Look::NotDue(next.min(restore::next_look(meta)));
     }
     let asked = !requests.is_subset(&memory.handled);
+    let mut working = Arc::clone(customer);
     let findings = tokio::select! {
         biased;
-        findings = examine(context, customer, server, memory, asked, Errand::Restore(&task)) => findings,
+        findings = examine(context, &mut working, server, memory, asked, Errand::Restore(&task)) => findings,
         why = restore::given_up::<CustomerTokenTtl>(context, meta) => {
             let Some(why) = why else { return Look::NotDue(clock::instant() + UNDISTURBED) };
             return part(context, customer, memory, Parting::Skipped(why.as_str())).await;
@@ -144,11 +133,11 @@ pub(super) async fn look(
         return Look::NotDue((clock::instant() + AGAIN).min(restore::next_look(meta)));
     };
     match findings.parting.take() {
-        Some(parting) => part(context, customer, memory, parting).await,
+        Some(parting) => part(context, &working, memory, parting).await,
         None if findings.verdict.reason == Reason::Conflict => {
-            part(context, customer, memory, Parting::Skipped(RIVAL)).await
+            part(context, &working, memory, Parting::Skipped(RIVAL)).await
         }
-        None => wait(context, customer, memory, findings).await,
+        None => wait(context, &working, memory, findings).await,
     }
 }
 
@@ -184,10 +173,12 @@ async fn report(
     let mut status = new_status(customer, findings, memory, true);
     let request = request::of(customer).map(str::to_owned);
     status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
+    let is_open = status.pending.is_some();
     let written = report::write(context, customer, status).await;
     if matches!(written, Written::Written | Written::Unchanged) {
         announce(context, customer, &memory.owed, Some(&findings.verdict));
         memory.owed.clear();
+        memory.change = memory.change.take().filter(|_| is_open);
     } else {
         memory.owed.unanswered();
     }
@@ -206,8 +197,9 @@ async fn part(
             Reason::Progressing,
             "The customer's original token lifetimes are restored; the resource is being deleted.",
         );
-        let read = (customer.status.as_ref().and_then(|status| status.customer_title.clone()), change.to);
-        memory.owed.add((change.clone(), Original::new()));
+        let title = customer.status.as_ref().and_then(|status| status.customer_title.clone());
+        let read = Reading { title, ttl: change.to };
+        memory.owed.add(Made { change: change.clone(), original: Original::new() });
         let findings = Findings { read: Some(read), ..Findings::of(verdict) };
         report(context, customer, memory, &findings).await;
         memory.owed.clear();
@@ -250,7 +242,7 @@ impl Examination<'_> {
                 }
                 Restoration::PutBack => {}
             }
-            let from = read.info.ttl();
+            let (from, before) = (read.info.ttl(), read.info.clone());
             let Some(info) = read.info.restored(&task.original) else {
                 break Parting::Skipped("the recorded original values cannot be parsed");
             };
@@ -262,17 +254,11 @@ impl Examination<'_> {
                 continue;
             };
             races += 1;
-            let (may_send, before) = (|| self.still_holds(), memory.begun.clone());
-            memory.begun = Some(Begun { from, cause: Cause::Restore, original: task.original.clone() });
-            let draft = Draft { info: &info, turn, races, may_send: &may_send };
+            let change = self.change(&before, info.ttl(), Cause::Restore, memory);
+            let may_send = || self.still_holds();
+            let draft = Draft { info: &info, change, turn, races, may_send: &may_send };
             let fresh = Fresh { customer: read.object, seat: read.seat };
-            let written = match self.post(kona, fresh, draft, memory, progress).await {
-                Err(Stop::Server(error)) if error.is_unsent() => {
-                    memory.begun = before;
-                    return Err(error.into());
-                }
-                written => written?,
-            };
+            let written = self.post(kona, fresh, draft, memory, progress).await?;
             read = self.read(kona, progress).await?;
             progress.saw(read.info.is_as(&task.original), &lifetimes(read.info.ttl()));
             if written && read.info.is_as(&task.original) {
@@ -291,8 +277,8 @@ impl Examination<'_> {
 /// How the resource leaves a customer that is as before: restored by it, now or by a write whose answer was lost, or so all
 /// by itself.
 fn restored(memory: &mut Memory, to: TtlSeconds) -> Parting {
-    match memory.begun.take().filter(|begun| begun.cause == Cause::Restore) {
-        Some(Begun { from, cause, .. }) => {
+    match memory.change.take().filter(|open| open.may_hold() && open.cause == Cause::Restore) {
+        Some(OpenChange { from, cause, .. }) => {
             Parting::Restored(TtlChange { time: clock::now(), from, to, cause })
         }
         None => Parting::AsItIs,

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use kube::{Resource as _, ResourceExt as _};
+use kube::Resource as _;
 
 use super::examine::{Examination, Progress, Stop};
-use super::telling::set_read;
-use super::{Begun, Findings, Memory};
+use super::{Findings, Memory};
 use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::references::Age;
@@ -14,10 +13,12 @@ use crate::controller::report::{self, Written};
 use crate::controller::store::Key;
 use crate::controller::windows::Closed;
 use crate::controller::{restore, windows};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, PendingOutcome, TtlPending, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlSeconds};
+use crate::engine::change::Outcome;
 use crate::engine::customer::{
-    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, Prior, REFRESH, RawObject, Seen, Step, Unusable,
-    cause, decide, has_drifted, with_additional_info, words,
+    ADDITIONAL_INFO, AdditionalInfo, OpenChange, Prior, RawObject, Reading, Seen, Step, Unusable, cause,
+    decide, has_drifted, known_original, made, prepare, put_on_record, set_read, unrecorded,
+    with_additional_info, words,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
@@ -46,6 +47,7 @@ pub(super) struct Read {
 /// A write that is about to be sent.
 pub(super) struct Draft<'a> {
     pub(super) info: &'a AdditionalInfo,
+    pub(super) change: OpenChange,
     pub(super) turn: Turn,
     /// Which try it is.
     pub(super) races: u8,
@@ -62,7 +64,7 @@ impl Examination<'_> {
 
     /// Takes one step after the other until there is something to report.
     pub(super) async fn settle(
-        &self,
+        &mut self,
         kona: &Kona<'_>,
         read: Read,
         endpoint: &Endpoint,
@@ -71,11 +73,12 @@ impl Examination<'_> {
     ) -> Result<Findings, Stop> {
         let wish = self.wish;
         // What was begun and not read back is not known to be proven, whatever was proven before it.
-        let prior = Prior { read: self.prior.read.filter(|_| memory.begun.is_none()), ..self.prior };
+        let prior = Prior { read: self.prior.read.filter(|_| memory.change.is_none()), ..self.prior };
         let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
         let mut races = 0;
         let mut last = Some(read);
         self.follow_contest(memory, seen.ttl);
+        close(memory, seen.ttl);
         let verdict = loop {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
                 Step::Report(verdict) => break verdict,
@@ -89,10 +92,8 @@ impl Examination<'_> {
                     let written = self.write(kona, read, cause, memory, progress, races).await?;
                     let read = self.read(kona, progress).await?;
                     progress.saw(read.info.ttl() == wish.ttl.into(), &lifetimes(read.info.ttl()));
-                    if written && read.info.ttl() == wish.ttl.into() {
-                        progress.change = memory.begun.take();
-                    }
-                    // If someone else was faster it begins again with what they wrote.
+                    close(memory, read.info.ttl());
+                    // If something else was faster it begins again with what that wrote.
                     seen = Seen { ttl: read.info.ttl(), read_back: written, token: None, proofs: 0 };
                     last = Some(read);
                 }
@@ -111,10 +112,10 @@ impl Examination<'_> {
                 }
             }
         };
-        if progress.change.is_none() && verdict.reason == Reason::InSync {
-            progress.change = self.unrecorded(memory, &seen);
+        if verdict.reason == Reason::InSync && memory.owed.is_empty() {
+            self.record_unknown(memory, seen.ttl);
         }
-        let proven = self.proven(&verdict, &seen, progress.change.is_some());
+        let proven = self.proven(&verdict, &seen, !memory.owed.is_empty());
         Ok(Findings { proven, ..Findings::of(verdict) })
     }
 
@@ -140,17 +141,11 @@ impl Examination<'_> {
         (verdict.reason == Reason::InSync && new).then_some(seen.ttl)
     }
 
-    /// A change that took effect without being recorded: its answer, or our report of it, was lost.
-    fn unrecorded(&self, memory: &mut Memory, seen: &Seen) -> Option<Begun> {
-        if let Some(begun) = memory.begun.take() {
-            return Some(begun);
+    /// Records a change that took effect without any record of it.
+    fn record_unknown(&self, memory: &mut Memory, seen: TtlSeconds) {
+        if let Some(from) = self.prior.read.filter(|before| *before != seen) {
+            memory.owed.add(unrecorded(from, seen, cause(self.wish.ttl, &self.prior), clock::now()));
         }
-        // What is owed is recorded with this report.
-        let from = self.prior.read.filter(|before| *before != seen.ttl && memory.owed.is_empty())?;
-        let text = |(key, value): (&str, Option<u32>)| value.map(|value| (key.to_owned(), value.to_string()));
-        let keys = [(ACCESS, from.access_token_ttl_seconds), (REFRESH, from.refresh_token_ttl_seconds)];
-        let original = keys.into_iter().filter_map(text).collect();
-        Some(Begun { from, cause: cause(self.wish.ttl, &self.prior), original })
     }
 
     /// Whether a change may be made now: it waits for a window where the resource has any.
@@ -174,9 +169,9 @@ impl Examination<'_> {
         windows::closed(self.context, &self.customer.spec.windows, &*now)
     }
 
-    /// Merges the lifetimes into the customer and writes it. False where somebody else was faster.
+    /// Merges the lifetimes into the customer and writes it. False if something else was faster.
     async fn write(
-        &self,
+        &mut self,
         kona: &Kona<'_>,
         read: Read,
         cause: Cause,
@@ -184,26 +179,23 @@ impl Examination<'_> {
         progress: &mut Progress,
         races: u8,
     ) -> Result<bool, Stop> {
-        // Where an earlier write may have taken effect unseen, the original is what stood before that one.
-        let earlier = memory.begun.as_ref().map(|begun| begun.original.clone());
-        let original = earlier.unwrap_or_else(|| read.info.original());
-        if original.values().any(|text| text.len() > LONGEST_ORIGINAL) {
+        let change = self.change(&read.info, self.wish.ttl.into(), cause, memory);
+        if change.found.values().any(|text| text.len() > LONGEST_ORIGINAL) {
             let message = "The customer's current token lifetimes are not numbers and are too long to record, so they are not overwritten. Correct the customer's additionalInfo.";
             return Err(Verdict::new(Reason::AdditionalInfoUnusable, message).into());
         }
-        let Some((read, turn)) = self.ready(kona, read, &original, memory, progress).await? else {
+        let Some((read, turn)) = self.ready(kona, read, &change, memory, progress).await? else {
             return if races < RACES { Ok(false) } else { Err(Stop::Raced) };
         };
-        let before = (memory.begun.clone(), memory.contest);
-        memory.begun = Some(Begun { from: read.info.ttl(), cause, original });
-        memory.contest = memory.contest.tried(clock::elapsed());
+        let contest = memory.contest;
+        memory.contest = contest.tried(clock::elapsed());
         let (from, merged) = (read.info.ttl(), read.info.merged(self.wish.ttl));
         let may_send = || self.still_holds() && self.closed_window().is_none();
-        let draft = Draft { info: &merged, turn, races, may_send: &may_send };
+        let draft = Draft { info: &merged, change, turn, races, may_send: &may_send };
         let fresh = Fresh { customer: read.object, seat: read.seat };
         let written = match self.post(kona, fresh, draft, memory, progress).await {
             Err(Stop::Server(error)) if error.is_unsent() => {
-                (memory.begun, memory.contest) = before;
+                memory.contest = contest;
                 self.may_change(from, progress)?;
                 return Err(error.into());
             }
@@ -215,14 +207,37 @@ impl Examination<'_> {
         Ok(written)
     }
 
+    /// The change that a write begins.
+    pub(super) fn change(
+        &self,
+        info: &AdditionalInfo,
+        to: TtlSeconds,
+        cause: Cause,
+        memory: &Memory,
+    ) -> OpenChange {
+        let known = self.customer.status.as_ref().map(|status| known_original(status, &memory.owed));
+        let change = OpenChange {
+            from: info.ttl(),
+            found: info.original(),
+            to,
+            cause,
+            policy: None,
+            since: clock::now().0,
+            original_before: known.flatten(),
+            outcome: Outcome::Prepared,
+            is_recorded: false,
+        };
+        change.following(memory.change.as_ref())
+    }
+
     /// Makes durable what must be before a write, and waits for leave to write. If either took time the customer is read
     /// again, so that between that and the write there is one round trip. None if its lifetimes have changed meanwhile.
     async fn ready(
-        &self,
+        &mut self,
         kona: &Kona<'_>,
         read: Read,
-        original: &Original,
-        memory: &Memory,
+        change: &OpenChange,
+        memory: &mut Memory,
         progress: &mut Progress,
     ) -> Result<Option<(Read, Turn)>, Stop> {
         let restores = self.customer.spec.deletion_policy == DeletionPolicy::Restore;
@@ -233,47 +248,42 @@ impl Examination<'_> {
         // Others need it meanwhile.
         drop(seat);
         if restores {
-            self.secure(original, memory, progress).await?;
-            progress.unwritten = true;
+            self.secure(change, memory, progress).await?;
         }
         let turn = kona.wait_turn().await;
         let again = self.read(kona, progress).await?;
         Ok((again.info.original() == info.original()).then_some((again, turn)))
     }
 
-    /// Writes a customer with another `additionalInfo`. False if someone else was faster.
+    /// Writes a customer with another `additionalInfo`. False if something else was faster.
     pub(super) async fn post(
         &self,
         kona: &Kona<'_>,
         Fresh { customer: object, seat }: Fresh,
-        Draft { info, turn, races, may_send }: Draft<'_>,
+        Draft { info, change, turn, races, may_send }: Draft<'_>,
         memory: &mut Memory,
         progress: &mut Progress,
     ) -> Result<bool, Stop> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
-        progress.unwritten = false;
         let id = &self.customer.spec.customer_id;
-        let (from, cause) = memory.begun.as_ref().map(|begun| (begun.from, begun.cause)).unzip();
-        let mut write = Write::new(Operation::SetCustomer, &self.url, self.customer).about(id).changing(
-            &lifetimes(from.unwrap_or_default()),
+        let seen = progress.read.as_ref().map(|read| read.ttl).unwrap_or_default();
+        let mut write = Write::new(Operation::SetCustomer, &self.url, &**self.customer).about(id).changing(
+            &lifetimes(seen),
             &lifetimes(info.ttl()),
-            cause,
+            Some(change.cause),
         );
+        let earlier = memory.change.replace(OpenChange { outcome: Outcome::Sent, ..change.clone() });
         let outgoing = Outgoing { id, object: &object };
         let answer = kona.write_customer(&outgoing, seat, turn, may_send).await;
         write.answered(&answer);
+        memory.change = Some(change.after(write.effect(), earlier));
         progress.write = Some(write);
         let Err(error) = answer else {
             progress.sent = true;
             return Ok(true);
         };
-        progress.unwritten = error.is_unsent();
         let AccessError::Remote(failed) = &error else { return Err(error.into()) };
         progress.sent = !error.is_unsent();
-        if failed.status().is_some_and(|status| status < 500) {
-            memory.begun = None;
-            progress.unwritten = true;
-        }
         match failed.status() {
             Some(409) if races < RACES => Ok(false),
             Some(409) => Err(Stop::Raced),
@@ -288,44 +298,47 @@ impl Examination<'_> {
         }
     }
 
-    /// Makes sure that what is about to be written can be undone: the resource does not go without us, and what stood there
-    /// before is in the status, even if we end in the middle of it.
-    async fn secure(&self, original: &Original, memory: &Memory, progress: &Progress) -> Result<(), Stop> {
-        let key = Key::of(self.customer.meta());
-        let now = self.context.customers.valid(&key).ok_or(Stop::Void)?;
-        let held = restore::hold::<CustomerTokenTtl>(self.context, now.meta()).await;
-        let now = self.context.customers.valid(&key).ok_or(Stop::Void)?;
-        if held == Written::Forbidden {
-            return Err(restore::forbidden::<CustomerTokenTtl>().into());
+    /// Makes sure that what is about to be written can be undone: the resource does not go without us, and the original
+    /// values are in the status, even if we end in the middle of it.
+    async fn secure(
+        &mut self,
+        change: &OpenChange,
+        memory: &mut Memory,
+        progress: &Progress,
+    ) -> Result<(), Stop> {
+        match restore::hold_working(self.context, self.customer).await {
+            Written::Unchanged | Written::Written => {}
+            Written::Forbidden => return Err(restore::forbidden::<CustomerTokenTtl>().into()),
+            Written::Failed | Written::Gone => return Err(Stop::Void),
         }
-        if matches!(held, Written::Failed | Written::Gone) || now.uid() != self.customer.uid() {
+        if self.customer.meta().generation != self.generation {
             return Err(Stop::Void);
         }
-        let mut status = now.status.clone().unwrap_or_default();
+        let mut status = self.customer.status.clone().unwrap_or_default();
         status.effective_url = Some(self.url.clone());
         if let Some(read) = &progress.read {
-            set_read(&mut status, read);
+            set_read(&mut status, read, &clock::now());
         }
-        // An earlier one stays, unless it was put there by this look, which then met with somebody else's write. Known since
-        // the first change, or never: what stands there later may be ours.
-        if !self.knows_original && status.history.is_empty() {
-            let owed = memory.owed.first().map(|(_, original)| original);
-            status.original = Some(owed.unwrap_or(original).clone());
+        let recorded = status.history.clone();
+        put_on_record(&mut status, memory.owed.unrecorded(|made| recorded.contains(&made.change)));
+        prepare(&mut status, change, memory.change.as_ref());
+        if !matches!(
+            report::update(self.context, self.customer, status).await,
+            Written::Written | Written::Unchanged
+        ) {
+            return Err(Stop::Void);
         }
-        let to = self.wish.ttl.into();
-        if status.pending.as_ref().is_none_or(|pending| pending.to != to) {
-            status.pending = Some(TtlPending {
-                from: progress.read.as_ref().map(|(_, ttl)| *ttl),
-                to,
-                cause: Some(cause(self.wish.ttl, &self.prior)),
-                since: clock::now(),
-                outcome: Some(PendingOutcome::Prepared),
-            });
-        }
-        match report::write(self.context, &*now, status).await {
-            Written::Written | Written::Unchanged => Ok(()),
-            Written::Gone | Written::Failed | Written::Forbidden => Err(Stop::Void),
-        }
+        memory.owed.unanswered();
+        // Should it never be sent, that is known; an earlier one that was sent stays open.
+        memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
+        Ok(())
+    }
+}
+
+/// An open change has taken effect: whatever comes of the rest, it goes into the history.
+fn close(memory: &mut Memory, seen: TtlSeconds) {
+    if let Some(open) = memory.change.take_if(|open| open.is_to_be_closed(&seen)) {
+        memory.owed.add(made(&open, clock::now()));
     }
 }
 
@@ -352,7 +365,7 @@ pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, 
     let title = object.text("title").map(|title| report::printable(&title));
     let info = AdditionalInfo::read(object.get(ADDITIONAL_INFO));
     let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
-    progress.read = Some((title, ttl));
+    progress.read = Some(Reading { title, ttl });
     info.map(|info| Read { object, info, seat }).map_err(unusable)
 }
 

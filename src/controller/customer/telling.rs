@@ -2,21 +2,18 @@
 
 use kube::ResourceExt as _;
 
-use super::{Findings, HISTORY, Memory};
+use super::{Findings, Memory};
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::events::{Happening, reference};
+use crate::controller::report;
 use crate::controller::workers::Kind;
-use crate::controller::{logins, report};
-use crate::crd::{
-    Cause, CustomerTokenTtl, CustomerTokenTtlStatus, PendingOutcome, Time, TtlChange, TtlSeconds,
-};
-use crate::engine::customer::{Original, Ttl, words};
-use crate::engine::login::{self, News};
+use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange};
+use crate::engine::customer::{Changes, Found, Made, Ttl, Wish, update, words};
 use crate::engine::reason::EventReason;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
-/// The status after a look.
+/// The status after a reconcile of the working copy.
 pub(super) fn new_status(
     customer: &CustomerTokenTtl,
     findings: &Findings,
@@ -24,77 +21,35 @@ pub(super) fn new_status(
     reported: bool,
 ) -> CustomerTokenTtlStatus {
     let mut status = customer.status.clone().unwrap_or_default();
-    // A failure that may pass leaves Ready as it is, even where something else is written.
+    let found = Found {
+        reason: findings.verdict.reason,
+        before: verdict::ready_reason(&status.conditions),
+        effective_url: findings.effective_url.clone(),
+        read: findings.read.clone(),
+        proven: findings.proven,
+        news: findings.news.clone(),
+    };
+    // A failure that may pass leaves Ready as it is, even if something else is written.
     if reported {
         report::set_verdict(&mut status, customer, &findings.verdict, &Notes::default());
         status.next_window = findings.next_window.map(Time);
     }
-    let now = clock::now();
-    if let Some(url) = &findings.effective_url {
-        status.effective_url = Some(url.clone());
-    }
-    if let Some(read) = &findings.read {
-        set_read(&mut status, read);
-    }
-    if let Some(proven) = findings.proven {
-        status.proven = Some(proven);
-        status.last_proven_time = Some(now);
-        login::record(&mut status.refused_login, &News::LetIn);
-    } else if !memory.owed.is_empty() {
-        // What was proven before a change says nothing of it: the next look proves it.
-        status.proven = None;
-    }
-    if !logins::proves_by_login(customer) {
-        login::record(&mut status.refused_login, &News::Elsewhere);
-    } else if let Some(news) = &findings.news {
-        login::record(&mut status.refused_login, news);
-    }
-    forget_pending(&mut status, findings, memory);
-    for (change, original) in memory.owed.unrecorded(|(change, _)| status.history.contains(change)) {
-        // Known since the first change, or never: what stands there later may be ours.
-        if status.history.is_empty() {
-            status.original.get_or_insert_with(|| original.clone());
-        }
-        status.history.insert(0, change.clone());
-        status.history.truncate(HISTORY);
-    }
+    let owed = memory.owed.unrecorded(|made| status.history.contains(&made.change));
+    let changes = Changes { open: memory.change.as_ref(), owed };
+    update(&mut status, &found, Wish::of(&customer.spec), changes, &clock::now());
     status
-}
-
-/// Takes over what was read.
-pub(super) fn set_read(status: &mut CustomerTokenTtlStatus, (title, ttl): &(Option<String>, TtlSeconds)) {
-    status.customer_title.clone_from(title);
-    status.access_token_ttl_seconds = ttl.access_token_ttl_seconds;
-    status.refresh_token_ttl_seconds = ttl.refresh_token_ttl_seconds;
-    status.last_checked_time = Some(clock::now());
-}
-
-/// Drops a change that was begun once it is recorded, or known not to be in force. One that was sent is shown as that.
-fn forget_pending(status: &mut CustomerTokenTtlStatus, findings: &Findings, memory: &Memory) {
-    let Some(pending) = &mut status.pending else { return };
-    if memory.begun.is_some() {
-        pending.outcome = Some(PendingOutcome::Sent);
-    }
-    let in_force = findings.read.as_ref().is_none_or(|(_, ttl)| *ttl == pending.to);
-    if !memory.owed.is_empty() || (memory.begun.is_none() && !in_force) {
-        status.pending = None;
-    }
-    // What stood before a change that came to nothing may be changed by others until there is one that does not.
-    if findings.unwritten && memory.begun.is_none() && status.history.is_empty() && memory.owed.is_empty() {
-        status.original = None;
-    }
 }
 
 /// Tells of changes and of a worse standing: after the status was written.
 pub(super) fn announce(
     context: &Context,
     customer: &CustomerTokenTtl,
-    owed: &[(TtlChange, Original)],
+    owed: &[Made],
     verdict: Option<&Verdict>,
 ) {
     let object = reference(customer);
     let (namespace, name) = (customer.namespace().unwrap_or_default(), customer.name_any());
-    for (TtlChange { to, cause, .. }, _) in owed {
+    for Made { change: TtlChange { to, cause, .. }, .. } in owed {
         let seconds = |value: Option<u32>| value.unwrap_or_default();
         let (access, refresh) = (seconds(to.access_token_ttl_seconds), seconds(to.refresh_token_ttl_seconds));
         let (reason, note) = match cause {
@@ -136,13 +91,14 @@ pub(super) fn announce_drift(context: &Context, customer: &CustomerTokenTtl, fin
             && status.refresh_token_ttl_seconds == Some(wanted.refresh)
     });
     let waits = matches!(findings.verdict.reason, Reason::Observed | Reason::AwaitingWindow);
-    let Some((_, seen)) = findings.read.as_ref().filter(|(_, seen)| *seen != wanted.into()) else { return };
+    let seen = findings.read.as_ref().map(|read| read.ttl);
+    let Some(seen) = seen.filter(|seen| *seen != wanted.into()) else { return };
     if known && waits {
         let message = &findings.verdict.message;
         context.events.publish(Happening {
             object: reference(customer),
             reason: EventReason::DriftFound,
-            note: format!("Something changed the token lifetimes to {}. {message}", words(*seen)),
+            note: format!("Something changed the token lifetimes to {}. {message}", words(seen)),
             warning: false,
             policy: None,
         });

@@ -13,7 +13,7 @@ use crate::controller::restore;
 use crate::controller::rollout::{Held, Turn};
 use crate::controller::windows::Closed;
 use crate::crd::{Cause, DeletionPolicy, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
-use crate::engine::change::{Outcome, begin};
+use crate::engine::change::Outcome;
 use crate::engine::gateway::{OpenChange, prepare, put_on_record};
 use crate::engine::rollout::{Wish, is_bounded};
 use crate::engine::verdict::{Notes, Reason, Verdict};
@@ -71,21 +71,21 @@ impl Examination<'_> {
     /// The change that a write begins.
     fn change(&self, intent: Intent, started: Option<Time>, memory: &Memory) -> Option<OpenChange> {
         let Intent { from, to, cause } = intent;
-        let beginning = begin(memory.change.as_ref(), &from, &to);
         let on_record = self.gateway.status.as_ref().and_then(|status| status.original_timeout_seconds);
         let owed = memory.owed.first().and_then(|change| change.from);
-        let earlier = memory.change.as_ref().filter(|_| beginning.take_back);
         let now = clock::now();
-        Some(OpenChange {
-            from: beginning.from,
+        let change = OpenChange {
+            from,
+            found: from,
             to,
             cause,
             policy: Some(self.governance.regime.policy()?.to_owned()),
             since: started.filter(|started| started.0 > now.0).unwrap_or(now).0,
-            original_before: earlier.map_or(on_record.or(owed), |earlier| earlier.original_before),
+            original_before: on_record.or(owed),
             outcome: Outcome::Prepared,
             is_recorded: false,
-        })
+        };
+        Some(change.following(memory.change.as_ref()))
     }
 
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the

@@ -8,7 +8,7 @@ use crate::controller::audit::{Operation, Write};
 use crate::controller::references::Age;
 use crate::controller::rollout::Held;
 use crate::crd::{Cause, Change, Time};
-use crate::engine::change::{Outcome, begin};
+use crate::engine::change::Outcome;
 use crate::engine::contest::Contest;
 use crate::engine::gateway::{
     BETWEEN_PROOFS, OpenChange, Prior, Regime, Restoration, Seen, Step, cause, decide, entry, has_drifted,
@@ -120,8 +120,8 @@ impl Examination<'_> {
         intent: Intent,
         memory: &mut Memory,
     ) -> Result<bool, AccessError> {
-        let close = begin(memory.change.as_ref(), &intent.from, &intent.to).close;
-        let Some((earlier, policy)) = close.zip(self.governance.regime.policy()) else { return Ok(false) };
+        let earlier = memory.change.clone().filter(|open| open.is_to_be_closed(&intent.from));
+        let Some((earlier, policy)) = earlier.zip(self.governance.regime.policy()) else { return Ok(false) };
         let due = self.owes_revocation(&earlier);
         if due {
             self.revoke_tokens(x2).await?;

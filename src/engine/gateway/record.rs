@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{Prior, Regime, cause};
 use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2GatewayStatus};
-use crate::engine::change::{self, Beside, Ending, Recorded, stays_open};
+use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
 use crate::engine::lifetime::{Target, proves};
 use crate::engine::reason::Reason;
 use crate::engine::verdict::ready_reason;
@@ -12,8 +12,6 @@ use crate::engine::verdict::ready_reason;
 /// A change of an appliance's setting that was begun and is not seen to its end.
 pub type OpenChange = change::Change<u32>;
 
-/// Changes that the status remembers.
-const HISTORY: usize = 10;
 /// A change is dated no earlier than its rollout, which may be dated up to this much ahead.
 const DATED_AHEAD: SignedDuration = SignedDuration::from_secs(2);
 
@@ -71,15 +69,9 @@ pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChang
         (false, None, Some((policy, target))) => cause(policy, target, &prior(status, None, &[])),
         (false, None, None) => Cause::Policy,
     };
-    let record = Recorded {
-        from: Some(from),
-        to: pending.to,
-        cause: pending.cause,
-        since: pending.since.0,
-        outcome: pending.outcome,
-    };
     let beside = Beside {
         from,
+        found: from,
         cause: why,
         policy: status.policy.clone(),
         under_way: ready_reason(&status.conditions) == Some(Reason::Progressing),
@@ -87,7 +79,7 @@ pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChang
         original_before: status.original_timeout_seconds.filter(|original| *original != from || is_recorded),
         is_recorded,
     };
-    Some(OpenChange::remembered(record, beside))
+    Some(OpenChange::remembered(pending.into(), beside))
 }
 
 /// The policy that wrote last and restores the original value one day, as far as that is on record.
@@ -103,18 +95,6 @@ pub fn wrote_last(status: &X2GatewayStatus) -> Option<&str> {
     Some(last.map_or(in_force, |last| last.policy.as_str()))
 }
 
-/// An open change as the status has it.
-#[must_use]
-fn pending(open: &OpenChange) -> Pending {
-    Pending {
-        from: Some(open.from),
-        to: open.to,
-        cause: Some(open.cause),
-        since: Time(open.since),
-        outcome: Some(open.recorded_outcome()),
-    }
-}
-
 /// An open change as the history has it, once it took effect.
 #[must_use]
 pub fn entry(open: &OpenChange, policy: &str, time: Time) -> Change {
@@ -126,16 +106,15 @@ pub fn entry(open: &OpenChange, policy: &str, time: Time) -> Change {
 pub fn put_on_record<'a>(status: &mut X2GatewayStatus, changes: impl IntoIterator<Item = &'a Change>) {
     for change in changes {
         status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
-        status.history.insert(0, change.clone());
-        status.history.truncate(HISTORY);
+        add_to_history(&mut status.history, change.clone());
     }
 }
 
 /// Puts on record that a change is about to be sent.
 pub fn prepare(status: &mut X2GatewayStatus, open: &OpenChange, now: Time) {
-    status.pending = Some(pending(open));
+    status.pending = Some(open.recorded().into());
     status.timeout_seconds = Some(open.from);
-    status.original_timeout_seconds = open.original_before.or(Some(open.from));
+    status.original_timeout_seconds = Some(open.original());
     status.last_checked_time = Some(now);
     status.policy.clone_from(&open.policy);
     if open.cause == Cause::Policy {
@@ -172,7 +151,7 @@ pub fn update(
         status.original_timeout_seconds = open.original_before;
     }
     let open = open.filter(|open| keeps(open, status, found, regime));
-    status.pending = open.map(pending);
+    status.pending = open.map(|open| open.recorded().into());
 }
 
 /// Whether a reconcile found that something else had changed a value which was as required, and leaves it for now.
@@ -212,4 +191,16 @@ fn keeps(open: &OpenChange, status: &X2GatewayStatus, found: &Found, regime: &Re
     };
     // What was refused or is in the history is kept only if it was on record before: a rollout counts it.
     stays_open(open, ending) && (open.may_hold() && !open.is_recorded || status.pending.is_some())
+}
+
+impl From<&Pending> for Recorded<u32> {
+    fn from(Pending { from, to, cause, since, outcome }: &Pending) -> Self {
+        Self { from: *from, to: *to, cause: *cause, since: since.0, outcome: *outcome }
+    }
+}
+
+impl From<Recorded<u32>> for Pending {
+    fn from(Recorded { from, to, cause, since, outcome }: Recorded<u32>) -> Self {
+        Self { from, to, cause, since: Time(since), outcome }
+    }
 }

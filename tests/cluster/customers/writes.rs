@@ -166,6 +166,52 @@ async fn a_restart_after_a_lost_answer_still_records_the_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_shown_as_sent_and_known_to_the_letter_after_a_restart() {
+    let (mut f, kona) = world("lost-letter").await;
+    let acme = with_info(&kona, 1, r#"{"accessTokenTtlSeconds":"7200"}"#);
+    acme.fault(Fault::reset().after_effect().on(Kind::Write).times(1));
+    // Held, so that the first operator does not find out itself.
+    let gate = Gate::new();
+    acme.fault(Fault::gate(&gate).on(Kind::Get).skip(1).times(1));
+    f.apply(&customer("acme", acme.id(), 3600, 86400)).await;
+    f.start().await;
+    let object = f.reason(CTT, "acme", "Unreachable").await;
+    let pending = &status(&object)["pending"];
+    assert_eq!((&pending["outcome"], &pending["cause"]), (&json!("Sent"), &json!("Policy")));
+    assert_eq!(pending["to"], json!({"accessTokenTtlSeconds": 3600, "refreshTokenTtlSeconds": 86400}));
+    acme.requests().wait_arrived(Kind::Get, 2).await;
+    f.kill().await;
+    f.start().await;
+    let object = f.look(CTT, "acme", "now").await;
+    assert_eq!(ready(&object)["reason"], "InSync");
+    assert_eq!(status(&object)["original"], json!({"accessTokenTtlSeconds": "\"7200\""}));
+    assert_eq!(status(&object)["history"].as_array().unwrap().len(), 1);
+    assert_eq!(status(&object)["pending"], Value::Null);
+    gate.open();
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_answer_was_lost_is_recorded_before_the_next() {
+    let (mut f, kona) = world("lost-then-next").await;
+    let acme = with_info(&kona, 1, r#"{"accessTokenTtlSeconds":"7200"}"#);
+    acme.fault(Fault::reset().after_effect().on(Kind::Write).times(1));
+    f.apply(&customer("acme", acme.id(), 3600, 86400)).await;
+    f.start().await;
+    f.reason(CTT, "acme", "Unreachable").await;
+    f.patch(CTT, "acme", json!({"spec": {"accessTokenTtlSeconds": 600}})).await;
+    let object = f
+        .wait(CTT, "acme", |object| status(object)["history"][0]["to"]["accessTokenTtlSeconds"] == 600)
+        .await;
+    let history = status(&object)["history"].as_array().unwrap();
+    assert_eq!(history.len(), 2, "{history:?}");
+    assert_eq!(history[0]["from"], history[1]["to"]);
+    assert_eq!(history[1]["to"]["accessTokenTtlSeconds"], 3600);
+    assert_eq!(status(&object)["original"], json!({"accessTokenTtlSeconds": "\"7200\""}));
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_correction_whose_answer_was_lost_is_recorded_once_and_ready_stays() {
     let (f, _kona, acme) = in_sync("lost-drift").await;
     acme.set_field("additionalInfo", r#"{"accessTokenTtlSeconds":9999}"#);

@@ -1,0 +1,210 @@
+//! What the status of a customer keeps of changes, and what it shows after a reconcile.
+
+use super::{ACCESS, Original, REFRESH, Wish, cause, prior};
+use crate::crd::{Cause, CustomerTokenTtlStatus, Time, TtlChange, TtlPending, TtlSeconds};
+use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
+use crate::engine::login::{self, News};
+use crate::engine::reason::Reason;
+
+/// A change of a customer's lifetimes that was begun and is not seen to its end.
+pub type OpenChange = change::Change<TtlSeconds, Original>;
+
+/// A change that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The change as the history has it.
+    pub change: TtlChange,
+    /// What the keys held originally, should the status not know it.
+    pub original: Original,
+}
+
+/// A customer as it was read, as far as the status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Its title.
+    pub title: Option<String>,
+    /// The lifetimes of its users' tokens.
+    pub ttl: TtlSeconds,
+}
+
+/// What a reconcile found and did, as far as the status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What is reported.
+    pub reason: Reason,
+    /// What was reported when the reconcile began.
+    pub before: Option<Reason>,
+    /// The server that was asked.
+    pub effective_url: Option<String>,
+    /// What was read last.
+    pub read: Option<Reading>,
+    /// Lifetimes proven during the reconcile.
+    pub proven: Option<TtlSeconds>,
+    /// What is new about the login of the customer's own user.
+    pub news: Option<News>,
+}
+
+/// Changes that the status does not show as they are, yet.
+#[derive(Clone, Debug)]
+pub struct Changes<'a> {
+    /// The change that is not seen to its end.
+    pub open: Option<&'a OpenChange>,
+    /// Changes that took effect and are not in the history.
+    pub owed: Vec<&'a Made>,
+}
+
+/// The change that a status has on record as open. What was refused is not kept there, so it may have been sent.
+#[must_use]
+pub fn remembered(status: &CustomerTokenTtlStatus, wish: Wish) -> Option<OpenChange> {
+    let pending = status.pending.as_ref()?;
+    let before = prior(status);
+    let read = before.read.filter(|read| *read != pending.to);
+    let from = pending.from.or(read).unwrap_or_default();
+    let (first, original) = (status.history.is_empty(), status.original.clone());
+    let beside = Beside {
+        from,
+        found: original.clone().filter(|_| first).unwrap_or_else(|| texts(from)),
+        cause: cause(wish.ttl, &before),
+        policy: None,
+        under_way: true,
+        original_before: original.filter(|_| !first),
+        is_recorded: false,
+    };
+    Some(OpenChange::remembered(pending.into(), beside))
+}
+
+/// An open change as the history has it, once it took effect.
+#[must_use]
+pub fn made(open: &OpenChange, time: Time) -> Made {
+    let OpenChange { from, to, cause, .. } = *open;
+    Made { change: TtlChange { time, from, to, cause }, original: open.original() }
+}
+
+/// A change that took effect without any record of it: the operator ended before it could report it.
+#[must_use]
+pub fn unrecorded(from: TtlSeconds, to: TtlSeconds, cause: Cause, time: Time) -> Made {
+    Made { change: TtlChange { time, from, to, cause }, original: texts(from) }
+}
+
+/// Puts changes on record that took effect.
+pub fn put_on_record<'a>(status: &mut CustomerTokenTtlStatus, changes: impl IntoIterator<Item = &'a Made>) {
+    for Made { change, original } in changes {
+        // Known since the first change, or never: what the keys hold later may be ours.
+        if status.history.is_empty() {
+            status.original.get_or_insert_with(|| original.clone());
+        }
+        add_to_history(&mut status.history, change.clone());
+    }
+}
+
+/// Puts on record that a change is about to be sent. An `earlier` one to the same lifetimes that was sent stays in sight: it
+/// may still take effect.
+pub fn prepare(status: &mut CustomerTokenTtlStatus, change: &OpenChange, earlier: Option<&OpenChange>) {
+    let sent = earlier.filter(|earlier| earlier.may_hold() && earlier.to == change.to);
+    status.pending = Some(sent.unwrap_or(change).recorded().into());
+    bring_original(status, change);
+}
+
+/// Takes over what was read.
+pub fn set_read(status: &mut CustomerTokenTtlStatus, Reading { title, ttl }: &Reading, now: &Time) {
+    status.customer_title.clone_from(title);
+    status.access_token_ttl_seconds = ttl.access_token_ttl_seconds;
+    status.refresh_token_ttl_seconds = ttl.refresh_token_ttl_seconds;
+    status.last_checked_time = Some(now.clone());
+}
+
+/// Brings a status up to date, but for its conditions.
+pub fn update(
+    status: &mut CustomerTokenTtlStatus,
+    found: &Found,
+    wish: Wish,
+    Changes { open, owed }: Changes<'_>,
+    now: &Time,
+) {
+    if let Some(url) = &found.effective_url {
+        status.effective_url = Some(url.clone());
+    }
+    if let Some(read) = &found.read {
+        set_read(status, read, now);
+    }
+    if let Some(proven) = found.proven {
+        status.proven = Some(proven);
+        status.last_proven_time = Some(now.clone());
+        login::record(&mut status.refused_login, &News::LetIn);
+    } else if !owed.is_empty() {
+        // What was proven before a change says nothing of it: the next reconcile proves it.
+        status.proven = None;
+    }
+    if !wish.proves_by_login() {
+        login::record(&mut status.refused_login, &News::Elsewhere);
+    } else if let Some(news) = &found.news {
+        login::record(&mut status.refused_login, news);
+    }
+    if let Some(open) = open.filter(|open| !open.may_hold()) {
+        status.original.clone_from(&open.original_before);
+    }
+    put_on_record(status, owed);
+    let open = open.filter(|open| keeps(open, status, found, wish));
+    status.pending = open.map(|open| open.recorded().into());
+    if let Some(open) = open {
+        bring_original(status, open);
+    }
+}
+
+/// Lifetimes that the operator may have set last.
+#[must_use]
+pub fn written(
+    status: Option<&CustomerTokenTtlStatus>,
+    open: Option<&OpenChange>,
+    owed: &[Made],
+) -> Vec<TtlSeconds> {
+    let owed = owed.last().map(|made| made.change.to);
+    let sent = open.filter(|open| open.may_hold() && open.cause != Cause::Restore).map(|open| open.to);
+    let recorded = status.and_then(|status| status.history.first()).map(|change| change.to);
+    [owed, sent, recorded].into_iter().flatten().collect()
+}
+
+/// What the keys held originally, as far as that is known. With a history it is known since the first change, or never.
+#[must_use]
+pub fn known_original(status: &CustomerTokenTtlStatus, owed: &[Made]) -> Option<Original> {
+    let first = owed.first().filter(|_| status.history.is_empty());
+    status.original.clone().or_else(|| first.map(|made| made.original.clone()))
+}
+
+/// What the first change replaces is the original. It stays as it is once there is a history.
+fn bring_original(status: &mut CustomerTokenTtlStatus, change: &OpenChange) {
+    if status.history.is_empty() {
+        status.original = Some(change.original());
+    }
+}
+
+/// Whether a change is still shown as open: only while it may take effect, or may have done so.
+fn keeps(open: &OpenChange, status: &CustomerTokenTtlStatus, found: &Found, wish: Wish) -> bool {
+    let ending = Ending {
+        reason: found.reason,
+        suspended: false,
+        left: false,
+        required: open.to == wish.ttl.into(),
+        is_set: prior(status).read == Some(open.to),
+        failed: found.before.is_some_and(|before| before != Reason::Progressing),
+    };
+    open.may_hold() && stays_open(open, ending)
+}
+
+/// The text of each key that holds a whole number.
+fn texts(ttl: TtlSeconds) -> Original {
+    let keys = [(ACCESS, ttl.access_token_ttl_seconds), (REFRESH, ttl.refresh_token_ttl_seconds)];
+    keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string()))).collect()
+}
+
+impl From<&TtlPending> for Recorded<TtlSeconds> {
+    fn from(TtlPending { from, to, cause, since, outcome }: &TtlPending) -> Self {
+        Self { from: *from, to: *to, cause: *cause, since: since.0, outcome: *outcome }
+    }
+}
+
+impl From<Recorded<TtlSeconds>> for TtlPending {
+    fn from(Recorded { from, to, cause, since, outcome }: Recorded<TtlSeconds>) -> Self {
+        Self { from, to, cause, since: Time(since), outcome }
+    }
+}
