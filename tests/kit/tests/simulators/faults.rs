@@ -124,12 +124,12 @@ async fn an_effect_is_seen_while_the_answer_is_held_back() {
     let gate = Gate::new();
     asker.appliance.fault(Fault::latency(Duration::from_millis(50)).on(Kind::Write));
     asker.appliance.fault(Fault::gate(&gate).after_effect().on(Kind::Write));
-    let asked = tokio::spawn(answer(asker.put(&token, &json!({"timeout_seconds": 600}))));
+    let writing = tokio::spawn(answer(asker.put(&token, &json!({"timeout_seconds": 600}))));
     let requests = asker.appliance.requests();
     requests.wait_until(|_| asker.appliance.timeout() == 600).await;
     assert_eq!((requests.in_flight(), requests.served().write), (1, 0));
     gate.open();
-    assert_eq!(asked.await.unwrap().map(|(status, _)| status), Some(200));
+    assert_eq!(writing.await.unwrap().map(|(status, _)| status), Some(200));
 }
 
 #[tokio::test]
