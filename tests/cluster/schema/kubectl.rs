@@ -1,6 +1,8 @@
 //! What the real kubectl shows of the kinds.
 
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::super::fixture::*;
 
@@ -15,6 +17,18 @@ async fn world(name: &str) -> Fixture {
     f
 }
 
+const MESSAGE: &str = "All is as it should be.";
+
+/// Writes a status that is ready, with a message.
+async fn report(f: &Fixture, kind: &str, name: &str, mut status: Value) {
+    status["conditions"] = json!([{
+        "type": "Ready", "status": "True", "reason": "InSync", "message": MESSAGE, "lastTransitionTime": "2026-11-22T10:00:00Z",
+    }]);
+    let api = f.ns.api(kind).await.unwrap();
+    let patch = kube::api::Patch::Merge(json!({ "status": status }));
+    api.patch_status(name, &kube::api::PatchParams::default(), &patch).await.unwrap();
+}
+
 fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
@@ -22,19 +36,26 @@ fn words(line: &str) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_and_short_names() {
     let f = world("columns").await;
-    let ready = json!({
-        "type": "Ready", "status": "True", "reason": "InSync", "message": "", "lastTransitionTime": "2026-11-22T10:00:00Z",
+    let proven = (k8s_openapi::jiff::Timestamp::now() - Duration::from_hours(72)).to_string();
+    let gateway = json!({
+        "desiredTimeoutSeconds": 28_800, "timeoutSeconds": 86_400, "policy": "short-sessions", "lastProvenTime": proven,
     });
-    let status = json!({"desiredTimeoutSeconds": 28_800, "timeoutSeconds": 86_400, "policy": "short-sessions", "conditions": [ready]});
-    let api = f.ns.api("X2Gateway").await.unwrap();
-    let patch = kube::api::Patch::Merge(json!({ "status": status }));
-    api.patch_status("x2-berlin-1", &kube::api::PatchParams::default(), &patch).await.unwrap();
+    report(&f, "X2Gateway", "x2-berlin-1", gateway).await;
+    let rollout = json!({
+        "phase": "Canary", "targetHash": "0", "startedTime": "2026-11-22T10:00:00Z", "changed": 0, "failed": 0,
+    });
+    report(&f, "TokenPolicy", "short-sessions", json!({ "rollout": rollout })).await;
+    report(&f, "KonaServer", "kona-eu", json!({})).await;
+    report(&f, "CustomerTokenTtl", "acme", json!({ "lastProvenTime": proven })).await;
     for (short, wide, header) in [
         ("x2", false, "NAME DESIRED TIMEOUT POLICY READY REASON AGE"),
-        ("x2", true, "NAME URL DESIRED TIMEOUT POLICY READY REASON AGE"),
+        ("x2", true, "NAME URL DESIRED TIMEOUT POLICY READY REASON AGE PROVEN MESSAGE"),
         ("tp", false, "NAME TARGET GATEWAYS MODE READY REASON AGE"),
+        ("tp", true, "NAME TARGET GATEWAYS MODE READY REASON AGE PHASE MESSAGE"),
         ("kona", false, "NAME URL CUSTOMERS READY REASON AGE"),
+        ("kona", true, "NAME URL CUSTOMERS READY REASON AGE MESSAGE"),
         ("ctt", false, "NAME SERVER CUSTOMER ACCESS REFRESH READY REASON AGE"),
+        ("ctt", true, "NAME SERVER CUSTOMER ACCESS REFRESH READY REASON AGE PROVEN MESSAGE"),
     ] {
         let output = f.kubectl(&["get", short, "-o", if wide { "wide" } else { "" }]).await;
         assert_eq!(words(output.lines().next().unwrap()), words(header), "{short}");
@@ -43,6 +64,13 @@ async fn columns_and_short_names() {
     let expected =
         ["x2-berlin-1", "https://10.20.0.11", "28800", "86400", "short-sessions", "True", "InSync"];
     assert_eq!(words(&row)[..7], expected);
+    // The date of the proof comes as an age, as that of the creation does.
+    for (kind, beside) in [("x2", Some("3d")), ("ctt", Some("3d")), ("tp", Some("Canary")), ("kona", None)] {
+        let row = f.kubectl(&["get", kind, "-o", "wide", "--no-headers"]).await;
+        let (before, message) = row.trim_end().split_at(row.find(MESSAGE).unwrap());
+        assert_eq!(message, MESSAGE, "{kind}");
+        assert!(beside.is_none_or(|word| words(before).last() == Some(&word)), "{kind}: {row}");
+    }
     f.finish().await;
 }
 
