@@ -19,7 +19,7 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 pub use kind::Kind;
 pub use konaserver::{CustomerCounts, KonaServer, KonaServerSpec, KonaServerStatus, Limits};
 pub use reference::{CaRef, Connection, CredentialsRef, RefusedLogin, Tls};
-pub use rollout::{Canary, NumberOrPercent, Phase, Rollout, RolloutStatus};
+pub use rollout::{Approval, Canary, NumberOrPercent, Phase, Rollout, RolloutStatus};
 pub use schema::manifests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub const RESTORE: &str = "tenure.dev/restore";
 pub const SKIP_RESTORE: &str = "tenure.dev/skip-restore";
 /// On a Secret: the only origins its password may be sent to.
 pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
+/// On a policy: the target hash of a rollout that may go on after its canaries.
+pub const APPROVE: &str = "tenure.dev/approve";
 /// Opens the change windows manually until the given time.
 pub const OVERRIDE_WINDOW_UNTIL: &str = "tenure.dev/override-window-until";
 

@@ -355,8 +355,8 @@ fn functions_take_few_parameters() {
 
 /// The contract's table: which reasons stand for what in the eyes of kstatus.
 const CURRENT: &str = "InSync Unmanaged Overridden Observed";
-const IN_PROGRESS: &str = "Drifted Progressing AwaitingWindow AwaitingRollout NoGatewaysMatch GatewaysNotReady \
-    SecretNotFound SecretKeyMissing ConfigMapNotFound ServerNotFound ServerNotReady Unreachable TimedOut RateLimited \
+const IN_PROGRESS: &str = "Drifted Progressing AwaitingWindow AwaitingRollout AwaitingApproval NoGatewaysMatch \
+    GatewaysNotReady SecretNotFound SecretKeyMissing ConfigMapNotFound ServerNotFound ServerNotReady Unreachable TimedOut RateLimited \
     UnexpectedAnswer";
 const FAILED: &str = "InvalidSpec PlaintextRefused InsecureTlsRefused OriginNotAllowed AddressRefused SecretTypeRefused \
     CaUnusable TlsFailed AuthenticationFailed AdminRoleRequired Forbidden CustomerNotFound AdditionalInfoUnusable \

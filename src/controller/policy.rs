@@ -387,7 +387,7 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
                 format!("Every reachable gateway has the token lifetime {target}s (verified by new logins)."),
             )
         }
-        Phase::Canary | Phase::Progressing | Phase::AwaitingWindow => return,
+        Phase::Canary | Phase::AwaitingApproval | Phase::Progressing | Phase::AwaitingWindow => return,
     };
     publish(context, policy, reason, note);
 }

@@ -74,6 +74,21 @@ pub struct Canary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("0s", "168h", "10m or 1h30m")))]
     pub soak: Option<String>,
+    /// Whether the others follow the canaries by themselves: Automatic; or Required, which waits after the soak until the
+    /// annotation tenure.dev/approve of this policy equals status.rollout.targetHash.
+    #[serde(default)]
+    #[schemars(extend("default" = "Automatic"))]
+    pub approval: Approval,
+}
+
+/// Whether the gateways that follow the canaries need a person's approval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// They follow by themselves.
+    #[default]
+    Automatic,
+    /// They wait for it.
+    Required,
 }
 
 /// The phase of a rollout.
@@ -81,6 +96,8 @@ pub struct Canary {
 pub enum Phase {
     /// The canaries are being changed and observed.
     Canary,
+    /// The canaries were observed, and the other gateways wait for approval.
+    AwaitingApproval,
     /// The other gateways are being changed.
     Progressing,
     /// Every gateway that could be read has the required lifetime.
@@ -95,9 +112,10 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
-    /// Canary, Progressing, Complete, Halted or `AwaitingWindow`.
+    /// Canary, `AwaitingApproval`, Progressing, Complete, Halted or `AwaitingWindow`.
     pub phase: Phase,
-    /// Identifies the target of this rollout: changes whenever the target does.
+    /// Identifies the target of this rollout: changes whenever the target does. The annotation tenure.dev/approve with
+    /// this value approves it.
     #[schemars(length(max = 16))]
     pub target_hash: String,
     /// The gateways that are changed first, chosen when the rollout began.

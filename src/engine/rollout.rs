@@ -21,7 +21,7 @@ pub use gateway::{Gateway, Relation};
 pub use machine::{Machine, Outcome, Permit, Reply, Survey, Wish};
 
 use super::lifetime::Target;
-use crate::crd::Phase;
+use crate::crd::{Approval, Phase};
 
 /// Where a gateway stands with regard to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +112,8 @@ pub struct Scene<'a> {
     pub window_open: bool,
     /// Somebody asks for a halted rollout to go on.
     pub resume: bool,
+    /// The target hash that a person has approved.
+    pub approved: Option<&'a str>,
     /// The time.
     pub now: Timestamp,
 }
@@ -278,23 +280,32 @@ impl Scene<'_> {
             }
             // Canaries that have passed are known by the time of their check.
             Phase::AwaitingWindow => next.phase = first,
-            Phase::Canary | Phase::Progressing | Phase::Complete => {}
+            Phase::Canary | Phase::AwaitingApproval | Phase::Progressing | Phase::Complete => {}
         }
         if next.phase == Phase::Canary && self.present(record).all(|(_, m)| m.standing == Standing::Proven) {
             let soak = self.rules.canary.as_ref().map_or(Duration::ZERO, |canary| canary.soak);
             next.soak_until.get_or_insert_with(|| whole(later(self.now, soak), RoundMode::Ceil));
         }
+        let passed = match next.phase {
+            Phase::Canary => self.present(record).all(|(_, m)| self.has_passed(&next, m)),
+            // So they had before the wait.
+            phase => phase == Phase::AwaitingApproval,
+        };
+        if passed {
+            next.phase = if self.is_approved(&next) { Phase::Progressing } else { Phase::AwaitingApproval };
+        }
         if self.has_failed(record, &next) {
             next.phase = Phase::Halted;
-            return next;
-        }
-        if next.phase == Phase::Canary && self.present(record).all(|(_, m)| self.has_passed(&next, m)) {
-            next.phase = Phase::Progressing;
-        }
-        if next.phase == Phase::Progressing && !self.has(is_open) {
+        } else if matches!(next.phase, Phase::AwaitingApproval | Phase::Progressing) && !self.has(is_open) {
             next.phase = Phase::Complete;
         }
         next
+    }
+
+    /// Whether the others may follow canaries that have passed.
+    fn is_approved(&self, record: &Record) -> bool {
+        let required = self.rules.canary.as_ref().is_some_and(|canary| canary.approval == Approval::Required);
+        !required || self.approved == Some(&*record.target_hash)
     }
 
     /// Whether a canary was found in order after the soak.
@@ -307,8 +318,9 @@ impl Scene<'_> {
         let failed = self.members.values().filter(|m| matches!(m.standing, Standing::Failed { .. })).count();
         // Who waits for a window is judged when it opens: before, canaries may not have been changed, or have passed long ago.
         let soaks = record.phase == Phase::Canary && next.soak_until.is_some();
-        let watched = next.phase == Phase::Canary && (self.window_open || soaks);
-        let lost = |m: &Member| m.tries >= TRIES && !self.has_passed(next, m);
+        let waits = next.phase == Phase::AwaitingApproval;
+        let watched = waits || next.phase == Phase::Canary && (self.window_open || soaks);
+        let lost = |m: &Member| m.tries >= TRIES && (waits || !self.has_passed(next, m));
         failed > self.rules.max_failures || watched && self.present(next).any(|(_, m)| lost(m))
     }
 
@@ -370,7 +382,7 @@ fn may_begin(record: &Record, drifts: bool, name: &str, standing: Standing) -> b
         _ => false,
     };
     let turn = match record.phase {
-        Phase::Canary => record.canaries.iter().any(|canary| canary == name),
+        Phase::Canary | Phase::AwaitingApproval => record.canaries.iter().any(|canary| canary == name),
         Phase::Progressing => true,
         Phase::Complete | Phase::Halted | Phase::AwaitingWindow => false,
     };

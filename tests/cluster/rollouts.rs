@@ -1,5 +1,6 @@
 //! Changes that spread over gateways few at a time, canaries first, and no further where too many fail.
 
+mod approval;
 mod bounds;
 mod canaries;
 mod causes;

@@ -35,7 +35,7 @@ fn references_are_polled() {
 
 #[test]
 fn what_is_checked_at_the_interval_although_it_is_not_ready() {
-    let slow = "Drifted AwaitingWindow AwaitingRollout VerificationFailed Contested";
+    let slow = "Drifted AwaitingWindow AwaitingRollout AwaitingApproval VerificationFailed Contested";
     assert_eq!(those(|reason| reason.retry() == Retry::Interval && !reason.is_ready()), words(slow));
     assert!(Reason::ALL.iter().all(|reason| !reason.is_ready() || reason.retry() == Retry::Interval));
     for reason in Reason::ALL.iter().filter(|reason| reason.retry() != Retry::Interval) {
@@ -46,12 +46,12 @@ fn what_is_checked_at_the_interval_although_it_is_not_ready() {
 
 #[test]
 fn waiting_is_neither_a_failure_nor_a_warning() {
-    assert_eq!(those(Reason::awaits_permission), words("AwaitingWindow AwaitingRollout"));
+    assert_eq!(those(Reason::awaits_permission), words("AwaitingWindow AwaitingRollout AwaitingApproval"));
     let open = those(|reason| !reason.is_ready() && !reason.is_failed_change());
-    assert_eq!(open, words("Drifted Progressing AwaitingWindow AwaitingRollout"));
+    assert_eq!(open, words("Drifted Progressing AwaitingWindow AwaitingRollout AwaitingApproval"));
     // What a policy sums up is the Warning of its gateways, or an event of its own.
     let silent = words(
-        "Drifted Progressing AwaitingWindow AwaitingRollout NoGatewaysMatch GatewaysNotReady RolloutHalted",
+        "Drifted Progressing AwaitingWindow AwaitingRollout AwaitingApproval NoGatewaysMatch GatewaysNotReady RolloutHalted",
     );
     assert_eq!(those(|reason| !reason.is_ready() && !reason.is_warning()), silent);
     assert!(Reason::ALL.iter().all(|reason| !(reason.is_ready() && reason.is_warning())));

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tenure::crd::{NumberOrPercent, Phase};
+use tenure::crd::{Approval, NumberOrPercent, Phase};
 use tenure::engine::lifetime::Target;
 use tenure::engine::rollout::Standing::{Drifted, Proven, Restoring, UnderWay, Unread, Unreadable, Waiting};
 use tenure::engine::rollout::{
@@ -29,6 +29,10 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::constant(1_700_000_000, 0) + SignedDuration::from_secs(seconds)
 }
 
+fn canary(choice: Choice, approval: Approval) -> Canary {
+    Canary { choice, soak: Duration::from_secs(SOAK), approval }
+}
+
 /// A fleet, as one plan sees it: two are changed at once, one failure is borne, and one is the canary.
 struct Given {
     rules: Rules,
@@ -38,13 +42,14 @@ struct Given {
     latest_attempt: Option<Timestamp>,
     window_open: bool,
     resume: bool,
+    approved: Option<String>,
     now: Timestamp,
 }
 
 impl Given {
     fn of(members: &[(&str, Standing)]) -> Self {
         let member = |standing| Member { standing, late: false, checked: None, tries: 0 };
-        let canary = Canary { choice: Choice::First(1), soak: Duration::from_secs(SOAK) };
+        let canary = canary(Choice::First(1), Approval::Automatic);
         Self {
             rules: Rules { max_concurrent: 2, max_failures: 1, canary: Some(canary) },
             target: TARGET,
@@ -53,6 +58,7 @@ impl Given {
             latest_attempt: None,
             window_open: true,
             resume: false,
+            approved: None,
             now: at(0),
         }
     }
@@ -67,11 +73,19 @@ impl Given {
     }
 
     fn chosen(self, choice: Choice) -> Self {
-        self.but(|given| given.rules.canary = Some(Canary { choice, soak: Duration::from_secs(SOAK) }))
+        self.but(|given| given.rules.canary = Some(canary(choice, Approval::Automatic)))
     }
 
     fn without_canary(self) -> Self {
         self.but(|given| given.rules.canary = None)
+    }
+
+    /// The others wait for approval, which has been given for this target hash.
+    fn approved(self, hash: Option<&str>) -> Self {
+        self.but(|given| {
+            given.rules.canary = Some(canary(Choice::First(1), Approval::Required));
+            given.approved = hash.map(str::to_owned);
+        })
     }
 
     fn closed(self) -> Self {
@@ -94,6 +108,7 @@ impl Given {
                 latest_attempt: self.latest_attempt,
                 window_open: self.window_open,
                 resume: self.resume,
+                approved: self.approved.as_deref(),
                 now: self.now,
             },
         )
@@ -308,4 +323,78 @@ fn a_canary_that_fails_three_times_halts() {
         let plan = given.plan(Some(&record));
         assert_eq!(plan.record.unwrap().phase, phase, "{record:?} {tries} {checked}");
     }
+}
+
+#[test]
+fn after_the_soak_the_others_wait_for_the_approval_of_this_target() {
+    let (hash, other) = (target_hash(TARGET, false), target_hash(Target::Exact(3600), false));
+    let members = [("a", Proven), ("b", Waiting), ("c", Waiting)];
+    let given = |approved| {
+        let given = Given::of(&members).at(700).approved(approved);
+        given.with("a", |member| member.checked = Some(at(600)))
+    };
+    let (soak, waits) = (soaking(Phase::Canary, &["a"]), soaking(Phase::AwaitingApproval, &["a"]));
+    for record in [&soak, &waits] {
+        for approved in [None, Some(""), Some("yes"), Some(&*other)] {
+            assert_eq!(given(approved).told(Some(record)), all(Phase::AwaitingApproval, &[]), "{approved:?}");
+        }
+        assert_eq!(given(Some(&hash)).told(Some(record)), all(Phase::Progressing, &["b", "c"]));
+        let automatic =
+            given(None).but(|given| given.rules.canary = Some(canary(Choice::First(1), Approval::Automatic)));
+        assert_eq!(
+            automatic.told(Some(record)),
+            all(Phase::Progressing, &["b", "c"]),
+            "no approval is required any more"
+        );
+        assert_eq!(given(None).without_canary().told(Some(record)), all(Phase::Progressing, &["b", "c"]));
+    }
+    // It does not shorten the soak, nor replace the check after it.
+    assert_eq!(given(Some(&hash)).at(599).told(Some(&soak)), all(Phase::Canary, &[]));
+    let unchecked = given(Some(&hash)).with("a", |member| member.checked = Some(at(599)));
+    assert_eq!(unchecked.told(Some(&soak)), all(Phase::Canary, &[]));
+    // After a restart it is not known when the canaries were checked: the phase says that they have passed.
+    let restarted = |approved| given(approved).with("a", |member| member.checked = None);
+    assert_eq!(restarted(None).told(Some(&waits)), all(Phase::AwaitingApproval, &[]));
+    assert_eq!(restarted(Some(&hash)).told(Some(&waits)), all(Phase::Progressing, &["b", "c"]));
+    // The reset of a whole site in the meantime is not what was approved.
+    let reset =
+        given(Some(&hash)).but(|given| given.drifts = 4).with("b", |member| member.standing = Drifted);
+    assert_eq!(reset.told(Some(&waits)), all(Phase::AwaitingApproval, &[]));
+    let reset = reset.but(|given| given.approved = Some(target_hash(TARGET, true)));
+    assert_eq!(reset.told(Some(&waits)), all(Phase::Progressing, &["b", "c"]));
+    // Another target begins with its own canary.
+    let edited = given(Some(&hash)).but(|given| given.target = Target::Exact(3600));
+    assert_eq!(edited.told(Some(&waits)), all(Phase::Canary, &["b"]));
+}
+
+#[test]
+fn halts_windows_and_repairs_go_on_while_approval_is_awaited() {
+    let hash = target_hash(TARGET, false);
+    let waits = soaking(Phase::AwaitingApproval, &["a"]);
+    let given = |a, b| Given::of(&[("a", a), ("b", b), ("c", Waiting)]).at(700).approved(None);
+    assert_eq!(given(Proven, Drifted).told(Some(&waits)), all(Phase::AwaitingApproval, &["b"]));
+    assert_eq!(given(Drifted, Proven).told(Some(&waits)), all(Phase::AwaitingApproval, &["a"]));
+    assert_eq!(given(Proven, Restoring).told(Some(&waits)), all(Phase::AwaitingApproval, &["b"]));
+    assert_eq!(given(Proven, Drifted).closed().told(Some(&waits)), all(Phase::AwaitingApproval, &[]));
+    // A canary that was created again has yet to be changed.
+    assert_eq!(given(Waiting, Waiting).told(Some(&waits)), all(Phase::AwaitingApproval, &["a"]));
+    for (tries, phase) in [(2, Phase::AwaitingApproval), (3, Phase::Halted)] {
+        let failing = given(Unreadable, Waiting).with("a", |m| (m.tries, m.checked) = (tries, Some(at(600))));
+        assert_eq!(failing.told(Some(&waits)), all(phase, &[]), "{tries}");
+    }
+    let failed = given(FAILED, FAILED);
+    assert_eq!(failed.told(Some(&waits)), all(Phase::Halted, &[]));
+    // Nothing waits any more: the others have gone to another policy, say.
+    let alone = Given::of(&[("a", Proven), ("b", Proven)]).approved(None);
+    assert_eq!(alone.told(Some(&waits)), all(Phase::Complete, &[]));
+    // Approved outside a window: the others wait for that, then.
+    let closed =
+        given(Proven, Waiting).approved(Some(&hash)).with("a", |m| m.checked = Some(at(600))).closed();
+    assert_eq!(closed.told(Some(&waits)), all(Phase::AwaitingWindow, &[]));
+    let held = soaking(Phase::AwaitingWindow, &["a"]);
+    assert_eq!(closed.told(Some(&held)), all(Phase::AwaitingWindow, &[]));
+    let unapproved = closed.approved(None);
+    assert_eq!(unapproved.told(Some(&held)), all(Phase::AwaitingApproval, &[]), "it needs no window to wait");
+    let open = unapproved.but(|given| (given.window_open, given.approved) = (true, Some(hash)));
+    assert_eq!(open.told(Some(&held)), all(Phase::Progressing, &["b", "c"]));
 }

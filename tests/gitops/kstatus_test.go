@@ -16,7 +16,7 @@ import (
 // What users are promised: how an object stands, by the reason of its condition Ready.
 var promised = map[status.Status]string{
 	status.CurrentStatus: `InSync Unmanaged Overridden Observed`,
-	status.InProgressStatus: `Drifted Progressing AwaitingWindow AwaitingRollout NoGatewaysMatch GatewaysNotReady
+	status.InProgressStatus: `Drifted Progressing AwaitingWindow AwaitingRollout AwaitingApproval NoGatewaysMatch GatewaysNotReady
 		SecretNotFound SecretKeyMissing ConfigMapNotFound ServerNotFound ServerNotReady Unreachable TimedOut RateLimited
 		UnexpectedAnswer`,
 	status.FailedStatus: `InvalidSpec PlaintextRefused InsecureTlsRefused OriginNotAllowed AddressRefused SecretTypeRefused

@@ -11,7 +11,7 @@ use super::summary::listed;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::governance;
-use crate::crd::{Phase, RolloutStatus, Time, TokenPolicy};
+use crate::crd::{APPROVE, Phase, RolloutStatus, Time, TokenPolicy};
 use crate::engine::gateway::Regime;
 use crate::engine::rollout::{
     Canary, Choice, Circumstances, Decision, Gateway, Record, Relation, Rules, Survey, at_least_one, at_most,
@@ -85,6 +85,7 @@ pub(super) fn roll(
         record: record.as_ref(),
         window_open: governance::closed_window(context, policy).is_none(),
         resume,
+        approved: policy.annotations().get(APPROVE).map(String::as_str),
         now: clock::precisely(),
     };
     Rolling::of(decide(survey, &at))
@@ -113,6 +114,7 @@ fn rules(policy: &TokenPolicy, subjects: &[Subject]) -> Option<Rules> {
             (None, count) => Choice::First(count.unwrap_or(1).try_into().unwrap_or(usize::MAX)),
         },
         soak: canary.soak.as_deref().and_then(schedule::parse).unwrap_or_default(),
+        approval: canary.approval,
     });
     Some(Rules {
         max_concurrent: at_least_one(&rollout.max_concurrent, matched),

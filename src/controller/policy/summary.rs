@@ -9,7 +9,9 @@ use crate::controller::governance::{self, is_deleted, open_request};
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
 use crate::controller::{report, restore};
-use crate::crd::{Failure, GatewayCounts, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
+use crate::crd::{
+    APPROVE, Failure, GatewayCounts, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway,
+};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::{Target, proves};
 use crate::engine::tally::{Part, State, Tally, policy_verdict, state_of};
@@ -93,8 +95,22 @@ impl Summary<'_> {
                     rolling.cause(NAMES)
                 ),
             ),
+            Some(rolling) if rolling.phase() == Some(Phase::AwaitingApproval) => {
+                self.awaits_approval(rolling)
+            }
             _ => policy_verdict(self.parts, self.policy.spec.mode == Mode::Observe),
         }
+    }
+
+    fn awaits_approval(&self, rolling: &Rolling) -> Verdict {
+        let (name, namespace) = (self.policy.name_any(), self.policy.namespace().unwrap_or_default());
+        let hash = rolling.status.as_ref().map(|status| &*status.target_hash).unwrap_or_default();
+        Verdict::new(
+            Reason::AwaitingApproval,
+            format!(
+                "The canaries are verified, and the other gateways wait for approval. To approve the rollout: kubectl annotate tokenpolicy {name} --namespace {namespace} --overwrite {APPROVE}={hash}"
+            ),
+        )
     }
 
     fn awaits_window(&self) -> bool {

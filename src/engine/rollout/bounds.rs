@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::crd::{DeletionPolicy, NumberOrPercent, TokenPolicySpec};
+use crate::crd::{Approval, DeletionPolicy, NumberOrPercent, TokenPolicySpec};
 use crate::engine::lifetime::Target;
 
 /// Below this, in seconds, people are logged out often enough to notice.
@@ -28,7 +28,7 @@ impl Rules {
     /// One gateway first, then, a minute later, all others: for a risky change by a policy without bounds of its own.
     #[must_use]
     pub fn guard() -> Self {
-        let canary = Canary { choice: Choice::First(1), soak: GUARD_SOAK };
+        let canary = Canary { choice: Choice::First(1), soak: GUARD_SOAK, approval: Approval::Automatic };
         Self { max_concurrent: usize::MAX, max_failures: usize::MAX, canary: Some(canary) }
     }
 
@@ -46,6 +46,8 @@ pub struct Canary {
     pub choice: Choice,
     /// Time from their change until the others follow.
     pub soak: Duration,
+    /// Whether the others wait for a person's approval after that.
+    pub approval: Approval,
 }
 
 /// How canaries are chosen.

@@ -28,6 +28,8 @@ pub struct Circumstances<'a> {
     pub window_open: bool,
     /// A halted rollout is to go on.
     pub resume: bool,
+    /// The target hash that a person has approved.
+    pub approved: Option<&'a str>,
     /// The time.
     pub now: Timestamp,
 }
@@ -186,6 +188,7 @@ fn planned(
         latest_attempt: at.gateways.iter().filter_map(Gateway::attempted).max(),
         window_open: at.window_open,
         resume: at.resume,
+        approved: at.approved,
         now: at.now,
     };
     plan(at.record, &scene)

@@ -41,7 +41,7 @@ async fn every_default_is_written_out() {
     let policy_defaults = json!({
         "priority": 0, "mode": "Enforce", "suspend": false, "interval": "10m",
         "revokeTokens": "Never", "deletionPolicy": "Retain",
-        "rollout": {"maxConcurrent": 10, "maxFailures": 3},
+        "rollout": {"maxConcurrent": 10, "maxFailures": 3, "canary": {"approval": "Automatic"}},
     });
     let policy = json!({"gatewaySelector": {}, "timeoutSeconds": 28800, "rollout": {"canary": {"count": 1}}});
     for (kind, applied, expected) in [
@@ -83,7 +83,7 @@ async fn what_is_applied_reads_back_the_same() {
         "interval": "0h60m", "revokeTokens": "OnTightening", "deletionPolicy": "Restore",
         "rollout": {
             "maxConcurrent": "10%", "maxFailures": 0,
-            "canary": {"selector": {"matchLabels": {"canary": "true"}}, "soak": "0h90m"},
+            "canary": {"selector": {"matchLabels": {"canary": "true"}}, "soak": "0h90m", "approval": "Required"},
         },
     });
     let ttl = json!({

@@ -99,6 +99,11 @@ async fn explain_tells_what_a_field_is_for() {
         ("x2.spec.tls.serverName", "<string>", "SNI"),
         ("x2.status.provenTimeoutSeconds", "<integer>", "newly issued token"),
         ("tp.spec.gatewaySelector", "<Object>", "{} selects all of them"),
+        (
+            "tp.spec.rollout.canary.approval",
+            "<string>",
+            "the annotation tenure.dev/approve of this policy equals status.rollout.targetHash",
+        ),
         ("tp.spec.mode", "<string>", "Observe only reports"),
         ("kona.spec.limits.maxConcurrent", "<integer>", "Maximum concurrent requests, 1 to 256"),
         ("ctt.spec.customerId", "<string>", "lower-case UUID"),

@@ -66,6 +66,11 @@ async fn revocation_and_restoring_are_words_of_a_list() {
     let mut cases = field("deletionPolicy", &restored, supported, &others);
     let revoked = words(&["Never", "OnTightening", "OnChange"]);
     cases.extend(field("revokeTokens", &revoked, supported, &words(&["", "Always"])));
+    let approvals =
+        words(&["Automatic", "Required"]).into_iter().map(|word| json!({"count": 1, "approval": word}));
+    cases.extend(approvals.map(|canary| accepts(json!({"rollout": {"canary": canary}}))));
+    let refused = json!({"rollout": {"canary": {"count": 1, "approval": "Never"}}});
+    cases.push(refuses("rollout.canary.approval", supported, refused));
     judge(&f, &policy("words", json!({"timeoutSeconds": 28800})), cases).await;
     let customer = customer("words", "1d2b7a10-0f2c-11ee-be56-0242ac120002", 3600, 86400);
     judge(&f, &customer, field("deletionPolicy", &restored, supported, &others)).await;

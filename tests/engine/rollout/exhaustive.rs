@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tenure::crd::Phase;
+use tenure::crd::{Approval, Phase};
 use tenure::engine::lifetime::Target;
 use tenure::engine::rollout::{
     Canary, Choice, Circumstances, Decision, Machine, Outcome, Record, Rules, Wish, decide, target_hash,
@@ -96,6 +96,8 @@ struct World {
     /// Which target the status speaks of.
     observed: usize,
     record: Option<Record>,
+    /// The target hash that a person has approved.
+    approved: Option<String>,
     gateways: Vec<Gateway>,
     machine: Machine,
     work: Option<Work>,
@@ -113,6 +115,7 @@ impl World {
             target: 0,
             observed: 0,
             record: None,
+            approved: None,
             gateways: (0..3).map(gateway).collect(),
             machine: Machine::default(),
             work: None,
@@ -149,9 +152,10 @@ impl World {
         for index in 0..3 {
             match self.gateways[index].task.as_ref().map(|task| task.stage) {
                 None if self.woken[index] => {
-                    add(format!("reconcile {index}"), &|w| w.reconcile(index));
+                    add(format!("reconcile {index}"), &|w| w.reconcile(index, rules));
                     if self.faults.lost {
-                        add(format!("reconcile {index}, report lost"), &|w| w.reconcile_unreported(index));
+                        let name = format!("reconcile {index}, report lost");
+                        add(name, &|w| w.reconcile_unreported(index, rules));
                     }
                 }
                 None => {}
@@ -190,10 +194,26 @@ impl World {
         if self.faults.crash {
             add("crash".to_owned(), &World::crash);
         }
+        if self.may_be_approved(rules) {
+            add("approve".to_owned(), &World::approve);
+        }
         if let Some(until) = self.soak() {
             add("let the soak pass".to_owned(), &|w| (w.now, w.woken[3]) = (until, true));
         }
         next
+    }
+
+    fn approve(&mut self) {
+        self.approved = self.record.as_ref().map(|record| record.target_hash.clone());
+        self.woken[3] = true;
+    }
+
+    /// Whether a person may approve what the status shows: during the soak, after it, or when another target is required
+    /// already.
+    fn may_be_approved(&self, rules: &Rules) -> bool {
+        let soaks = |record: &&Record| record.soak_until.is_some() && record.phase != Phase::Complete;
+        let shown = self.record.as_ref().filter(soaks).map(|record| &record.target_hash);
+        is_approval_required(rules) && shown.is_some() && shown != self.approved.as_ref()
     }
 
     fn soak(&self) -> Option<Timestamp> {
@@ -204,21 +224,21 @@ impl World {
         Moment { target: self.target(), now: self.now, elapsed: ELAPSED, window_open: true }
     }
 
-    fn reconcile(&mut self, index: usize) {
+    fn reconcile(&mut self, index: usize, rules: &Rules) {
         let moment = self.moment();
         self.woken[index] = false;
         let before = (self.machine.clone(), self.gateways[index].status());
         if self.gateways[index].reconcile(&mut self.machine, &moment) == Found::Begun {
-            self.may_begin(index);
+            self.may_begin(index, rules);
         }
         // Whatever it has found out may be news.
         self.woken[3] |= before != (self.machine.clone(), self.gateways[index].status());
     }
 
     /// The status could not be written: it stays as it was, and the next reconcile comes soon.
-    fn reconcile_unreported(&mut self, index: usize) {
+    fn reconcile_unreported(&mut self, index: usize, rules: &Rules) {
         let before = self.gateways[index].clone();
-        self.reconcile(index);
+        self.reconcile(index, rules);
         let after = &mut self.gateways[index];
         let (task, seen) = (after.task.take(), after.seen_in_order);
         *after = Gateway { task, seen_in_order: seen, ..before };
@@ -309,6 +329,7 @@ impl World {
             record: self.record.as_ref(),
             window_open: true,
             resume: self.observed != self.target,
+            approved: self.approved.as_deref(),
             now: self.now,
         };
         let decision = decide(&survey, &at);
@@ -341,7 +362,7 @@ impl World {
     }
 
     /// What must hold whenever a change is begun.
-    fn may_begin(&self, index: usize) {
+    fn may_begin(&self, index: usize, rules: &Rules) {
         let gateway = &self.gateways[index];
         if gateway.task.as_ref().unwrap().wish == Wish::Repair {
             return;
@@ -353,6 +374,8 @@ impl World {
             return;
         }
         assert_eq!(record.phase, Phase::Progressing, "{} goes before the canary", gateway.name);
+        let approved = !is_approval_required(rules) || self.approved.as_ref() == Some(&record.target_hash);
+        assert!(approved, "{} is changed without approval", gateway.name);
         let until = record.soak_until.unwrap();
         assert!(until <= self.now, "{} is changed during the soak", gateway.name);
     }
@@ -364,9 +387,10 @@ impl World {
     }
 
     /// Nothing happens any more, but what might go wrong.
-    fn is_at_rest(&self) -> bool {
+    fn is_at_rest(&self, rules: &Rules) -> bool {
         let tasks = self.gateways.iter().any(|gateway| gateway.task.is_some());
-        !tasks && self.work.is_none() && self.woken == [false; 4] && self.soak().is_none()
+        let waits = self.soak().is_some() || self.may_be_approved(rules);
+        !tasks && self.work.is_none() && self.woken == [false; 4] && !waits
     }
 
     fn has_ended_well(&self) {
@@ -383,6 +407,10 @@ impl World {
     }
 }
 
+fn is_approval_required(rules: &Rules) -> bool {
+    rules.canary.as_ref().is_some_and(|canary| canary.approval == Approval::Required)
+}
+
 /// Every state that can come about, breadth first.
 fn explore(rules: &Rules, faults: Faults) -> usize {
     let first = World::new(faults);
@@ -391,7 +419,7 @@ fn explore(rules: &Rules, faults: Faults) -> usize {
     while let Some((from, world)) = queue.pop_front() {
         let checked = std::panic::catch_unwind(|| {
             world.holds(rules);
-            if world.is_at_rest() {
+            if world.is_at_rest(rules) {
                 world.has_ended_well();
             }
             world.next(rules)
@@ -433,16 +461,18 @@ fn faults() -> [Faults; 6] {
 
 #[test]
 fn whatever_happens_a_rollout_keeps_its_bounds_and_ends() {
-    let canary = Canary { choice: Choice::First(1), soak: Duration::from_secs(10) };
-    let rules = &Rules { max_concurrent: 1, max_failures: 0, canary: Some(canary) };
+    let rules = [Approval::Automatic, Approval::Required].map(|approval| {
+        let canary = Canary { choice: Choice::First(1), soak: Duration::from_secs(10), approval };
+        Rules { max_concurrent: 1, max_failures: 0, canary: Some(canary) }
+    });
     let states: usize = std::thread::scope(|scope| {
-        let explored = faults().map(|faults| scope.spawn(move || (faults, explore(rules, faults))));
-        let states = explored.map(|exploration| {
+        let of = |rules| faults().map(|faults| scope.spawn(move || (faults, explore(rules, faults))));
+        let explored = rules.iter().flat_map(of).collect::<Vec<_>>().into_iter().map(|exploration| {
             let (faults, states) = exploration.join().unwrap_or_else(|why| std::panic::resume_unwind(why));
             println!("{states} states with {faults:?}");
             states
         });
-        states.iter().sum()
+        explored.sum()
     });
     println!("{states} states in all");
     assert!(states > 100_000, "{states}");

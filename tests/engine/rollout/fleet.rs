@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tenure::crd::Phase;
+use tenure::crd::{Approval, Phase};
 use tenure::engine::lifetime::Target;
 use tenure::engine::rollout::{
     Canary, Choice, Circumstances, Decision, Machine, Member, Outcome, Record, Rules, Standing, decide,
+    target_hash,
 };
 use tenure::engine::verdict::Reason;
 
@@ -37,6 +38,7 @@ pub(super) enum Event {
     Leave(usize),
     Target(usize),
     Resume,
+    Approve,
     Kill,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Fleet {
     pub(super) record: Option<Record>,
     window_open: bool,
     pub(super) resume: bool,
+    /// The target hash that was approved.
+    approved: Option<String>,
     now: Timestamp,
     /// The latest time a clock has shown: it may be set back.
     latest: Timestamp,
@@ -86,6 +90,7 @@ impl Fleet {
             record: None,
             window_open: true,
             resume: false,
+            approved: None,
             now: START,
             latest: START,
             elapsed: Duration::from_hours(24),
@@ -137,6 +142,7 @@ impl Fleet {
             Event::Leave(n) => self.edit(*n, |gateway| gateway.leaving = true),
             Event::Target(n) => self.target = TARGETS[n % TARGETS.len()],
             Event::Resume => self.resume = true,
+            Event::Approve => self.approved = self.record.as_ref().map(|record| record.target_hash.clone()),
             Event::Kill => self.kill(),
         }
         self.latest = self.latest.max(self.now);
@@ -267,6 +273,7 @@ impl Fleet {
             record,
             window_open,
             resume,
+            approved: self.approved.as_deref(),
             now,
         };
         let decision = decide(&survey, &at);
@@ -338,6 +345,13 @@ impl Fleet {
 
     pub(super) fn governs(&self, name: &str) -> bool {
         self.gateways.get(name).is_some_and(|gateway| !gateway.leaving)
+    }
+
+    /// Whether the others may follow the canaries of the target.
+    pub(super) fn is_approved(&self) -> bool {
+        let required = self.rules.canary.as_ref().is_some_and(|canary| canary.approval == Approval::Required);
+        let approved = |of_drifts| self.approved.as_ref() == Some(&target_hash(self.target, of_drifts));
+        !required || approved(false) || approved(true)
     }
 
     /// Whether a canary that is still there was seen in order at `until` or later.

@@ -37,6 +37,7 @@ fn decision(survey: &Survey, gateways: &[Gateway], record: Option<&Record>) -> D
         record,
         window_open: true,
         resume: false,
+        approved: None,
         now: at(0),
     };
     decide(survey, &at)

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tenure::crd::Phase;
+use tenure::crd::{Approval, Phase};
 use tenure::engine::rollout::{Canary, Choice, Decision, Plan, Record, Rules, Standing, target_hash};
 
 use super::fleet::{End, Event, Fleet, TARGETS, View};
 
 fn rules() -> impl Strategy<Value = (Rules, bool)> {
     let choice = prop_oneof![3 => (1..4_usize).prop_map(Some), 1 => Just(None)];
-    let canary = (choice, prop_oneof![Just(0), 1..120_u64]).prop_map(|(count, soak)| {
-        let canary = Canary { choice: Choice::First(count.unwrap_or(0)), soak: Duration::from_secs(soak) };
+    let approval = prop_oneof![Just(Approval::Automatic), Just(Approval::Required)];
+    let canary = (choice, prop_oneof![Just(0), 1..120_u64], approval).prop_map(|(count, soak, approval)| {
+        let choice = Choice::First(count.unwrap_or(0));
+        let canary = Canary { choice, soak: Duration::from_secs(soak), approval };
         (Some(canary), count.is_none())
     });
     let canary = prop_oneof![3 => canary, 1 => Just((None, false))];
@@ -48,6 +50,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => any::<usize>().prop_map(Event::Leave),
         1 => any::<usize>().prop_map(Event::Target),
         1 => Just(Event::Resume),
+        2 => Just(Event::Approve),
         2 => Just(Event::Kill),
     ]
 }
@@ -116,6 +119,7 @@ fn begins_rightly(fleet: &Fleet, plan: &Plan, view: &View) -> Result<(), TestCas
             continue;
         }
         prop_assert_eq!(record.phase, Phase::Progressing);
+        prop_assert!(fleet.is_approved(), "{} is begun without approval", name);
         prop_assert!(
             record.soak_until.is_some_and(|until| until <= view.latest),
             "{} is begun during the soak",
@@ -234,6 +238,9 @@ fn finishes(fleet: &mut Fleet) -> Result<(), TestCaseError> {
         let phase = plan.record.as_ref().map(|record| record.phase);
         if plan.lacks_canaries || fleet.is_proven() && phase.is_none_or(|phase| phase == Phase::Complete) {
             return Ok(());
+        }
+        if phase == Some(Phase::AwaitingApproval) {
+            fleet.happen(&Event::Approve);
         }
         if phase == Some(Phase::Halted) {
             resumed += 1;
