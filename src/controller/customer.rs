@@ -252,9 +252,14 @@ async fn look_at(
 ) -> Look {
     match paused(&customer, server) {
         Some(message) => pause(context, &customer, memory, &message).await,
-        None => examine_and_report(context, customer, server, memory, asked)
-            .await
-            .unwrap_or_else(|| Look::NotDue(clock::instant() + AGAIN)),
+        None => {
+            let (meta, restores) =
+                (customer.metadata.clone(), customer.spec.deletion_policy == DeletionPolicy::Restore);
+            let examination = examine_and_report(context, customer, server, memory, asked);
+            let examined =
+                restore::until_given_up::<CustomerTokenTtl, _>(context, &meta, restores, examination);
+            Box::pin(examined).await.unwrap_or_else(|| Look::NotDue(clock::instant() + AGAIN))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use self::change::window_has_moved;
 use self::claim::{claim, claim_id, has_got_in};
-use self::leaving::{at_the_latest, keep_hold, time_left, until_let_go};
+use self::leaving::{at_the_latest, keep_hold, time_left};
 use self::turns::Turns;
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::governance::{Governance, PolicySet, is_deleted};
@@ -25,7 +25,7 @@ use super::report::{self, Owed, Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::windows::Closed;
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, logins, policy, request};
+use super::{connection, logins, policy, request, restore};
 use crate::clock;
 use crate::crd::{Change, Condition, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::contest::Contest;
@@ -194,7 +194,9 @@ impl Reconciled for X2Gateway {
         } else {
             let working = Arc::clone(gateway);
             let examination = examine_and_report(context, working, memory, &governance, asked);
-            match Box::pin(until_let_go(context, gateway, &governance, examination)).await {
+            let (meta, restores) = (gateway.meta(), governance.restores());
+            let examined = restore::until_given_up::<Self, _>(context, meta, restores, examination);
+            match Box::pin(examined).await {
                 Some((look, reason)) => {
                     turns.ended(reason);
                     look

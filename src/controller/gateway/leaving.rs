@@ -99,24 +99,6 @@ fn is_bereft(context: &Context, gateway: &X2Gateway) -> bool {
     policy.is_some_and(|policy| context.policies.get(&Key::new(namespace, policy)).is_none())
 }
 
-/// Works on a gateway until there is something to report, or until its deletion, which may come meanwhile, does not wait for
-/// that any longer.
-pub(super) async fn until_let_go<T>(
-    context: &Context,
-    gateway: &X2Gateway,
-    governance: &Governance,
-    work: impl Future<Output = Option<T>>,
-) -> Option<T> {
-    if !restore::is_held(gateway.meta()) && !governance.restores() {
-        return work.await;
-    }
-    tokio::select! {
-        biased;
-        done = work => done,
-        _ = restore::given_up::<X2Gateway>(context, gateway.meta()) => None,
-    }
-}
-
 /// While a deletion waits, its end is looked for often; remote systems are asked no more often than otherwise.
 pub(super) fn at_the_latest(gateway: &X2Gateway, look: Look) -> Look {
     if !restore::is_leaving(gateway.meta()) {

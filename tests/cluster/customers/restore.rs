@@ -468,6 +468,22 @@ async fn a_hanging_server_does_not_keep_the_annotation_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_hangs_does_not_keep_a_deletion_waiting() {
+    let (f, _kona, acme) = held("checking", BEFORE).await;
+    f.patch("KonaServer", "kona", json!({"spec": {"requestTimeout": "5m"}})).await;
+    f.reason("KonaServer", "kona", "InSync").await;
+    acme.fault(Fault::hang().on(Kind::Get));
+    let gets = acme.counts().get;
+    f.request(CTT, "acme", "now").await;
+    acme.requests().wait_arrived(Kind::Get, gets + 1).await;
+    f.patch(CTT, "acme", json!({"metadata": {"annotations": {"tenure.dev/skip-restore": "true"}}})).await;
+    delete(&f).await;
+    f.ns.wait_until_gone(CTT, "acme", Duration::from_secs(30)).await.unwrap();
+    f.event("acme", "RestoreSkipped").await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_back_is_restored() {
     let (f, kona, acme) = held("back", BEFORE).await;
     kona.stop_listening().await;
