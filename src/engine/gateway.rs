@@ -123,6 +123,8 @@ pub struct Seen {
     pub timeout: u32,
     /// Whether it was set during this look: what was proven before says nothing of it.
     pub written: bool,
+    /// Whether it was read after that: until then it is the value that was sent.
+    pub read_back: bool,
     /// Lifetime of a token issued during this look, after the last change, in seconds.
     pub token: Option<u32>,
     /// Proving logins spent in this look.
@@ -141,6 +143,8 @@ pub enum Step {
     },
     /// Log in afresh to see which lifetime is in effect.
     Prove,
+    /// Read the value that was set: no login proves it.
+    Read,
     /// Nothing more: report.
     Report(Verdict),
 }
@@ -148,6 +152,15 @@ pub enum Step {
 /// Decides the next step. Total: asked again after its answer was carried out, it comes to a report.
 #[must_use]
 pub fn decide(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now: Duration) -> Step {
+    match aim(regime, prior, seen, contest, now) {
+        Step::Write { to, .. } if seen.written => {
+            report(Reason::VerificationFailed, not_in_effect(to, seen.timeout))
+        }
+        step => step,
+    }
+}
+
+fn aim(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now: Duration) -> Step {
     let (policy, target, suspended) = match regime {
         Regime::Unmanaged => return report(Reason::Unmanaged, unmanaged(seen.timeout)),
         Regime::Observed(wants) => return report(Reason::Observed, observed(wants, seen.timeout)),
@@ -236,6 +249,8 @@ fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
         Some(token) if proves(token, seen.timeout) => report(Reason::InSync, in_sync(policy, target)),
         None if remembered => report(Reason::InSync, in_sync(policy, target)),
         _ if seen.proofs < allowed => Step::Prove,
+        // Something other than the appliance may have answered the write.
+        _ if seen.written && !seen.read_back => Step::Read,
         token => report(Reason::VerificationFailed, unproven(policy, seen.timeout, token)),
     }
 }
@@ -248,6 +263,12 @@ fn unproven(policy: &str, wanted: u32, got: Option<u32>) -> String {
     let got = got.map_or_else(|| "a different one".to_owned(), |got| format!("one of {got}s"));
     format!(
         "The appliance reports a token lifetime of {wanted}s, as required by TokenPolicy {policy}, but newly issued tokens have {got}. Check the appliance."
+    )
+}
+
+fn not_in_effect(wanted: u32, seen: u32) -> String {
+    format!(
+        "The appliance accepted a token lifetime of {wanted}s, but reports {seen}s, and newly issued tokens have another lifetime. Check the appliance."
     )
 }
 

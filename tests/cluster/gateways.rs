@@ -136,14 +136,14 @@ async fn an_unproven_change_is_reported_and_not_repeated() {
     assert_eq!(condition(&liar, "Stalled")["status"], "True");
     assert_eq!(status(&liar)["timeoutSeconds"], 28800);
     assert_eq!(status(&liar)["provenTimeoutSeconds"], 86400);
-    assert_eq!(fleet.appliance(0).counts(), Counts { login: 4, get: 1, write: 1, ..Counts::default() });
+    assert_eq!(fleet.appliance(0).counts(), Counts { login: 4, get: 2, write: 1, ..Counts::default() });
     f.reason("X2Gateway", "slow", "InSync").await;
     assert!(fleet.appliance(1).counts().login <= 4);
 
     // Asked again, it proves once more and does not write what is there already.
     let looked = f.look("X2Gateway", "liar", "again").await;
     assert_eq!(ready(&looked)["reason"], "VerificationFailed");
-    assert_eq!(fleet.appliance(0).counts(), Counts { login: 5, get: 2, write: 1, ..Counts::default() });
+    assert_eq!(fleet.appliance(0).counts(), Counts { login: 5, get: 3, write: 1, ..Counts::default() });
     fleet.appliance(0).set_put_effect(PutEffect::Applied);
     fleet.appliance(0).set_timeout(28800);
     f.look("X2Gateway", "liar", "and again").await;

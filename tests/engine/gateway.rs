@@ -69,19 +69,20 @@ struct Look {
 /// Carries decisions out until there is a report, as the controller does. More steps than make sense are a failure.
 fn look(regime: &Regime, prior: &Prior, contest: Contest, appliance: &mut Appliance, fresh: bool) -> Look {
     let token = fresh.then(|| appliance.log_in());
-    let mut seen = Seen { timeout: appliance.shown, written: false, token, proofs: 0 };
+    let mut seen = Seen { timeout: appliance.shown, written: false, read_back: false, token, proofs: 0 };
     let (mut writes, mut proofs) = (Vec::new(), 0);
-    for _ in 0..=1 + 2 * PROOFS {
+    for _ in 0..=2 + 2 * PROOFS {
         match decide(regime, prior, seen, contest, NOW) {
             Step::Write { to, cause } => {
                 appliance.put(to);
                 writes.push((to, cause));
-                seen = Seen { timeout: to, written: true, token: None, proofs: 0 };
+                seen = Seen { timeout: to, written: true, read_back: false, token: None, proofs: 0 };
             }
             Step::Prove => {
                 proofs += 1;
                 seen = Seen { token: Some(appliance.log_in()), proofs: seen.proofs + 1, ..seen };
             }
+            Step::Read => seen = Seen { timeout: appliance.shown, read_back: true, ..seen },
             Step::Report(verdict) => {
                 let prior = Prior {
                     timeout: Some(seen.timeout),
@@ -195,6 +196,9 @@ proptest! {
         let mut dropping = Appliance::new(timeout, Put::Dropped);
         let first = look(&regime, &Prior::default(), Contest::default(), &mut dropping, true);
         prop_assert_eq!(first.verdict.reason, Reason::VerificationFailed);
+        prop_assert_eq!(first.prior.timeout, Some(timeout), "what is reported was read, not only sent");
+        let reported = format!("but reports {timeout}s");
+        prop_assert!(first.verdict.message.contains(&reported), "{}", first.verdict.message);
         let second = look(&regime, &first.prior, Contest::default(), &mut dropping, false);
         prop_assert_eq!(second.writes.len(), 1, "a GET shows that nothing was changed");
 
@@ -243,7 +247,7 @@ fn a_cause_is_drift_only_where_the_same_target_once_held() {
 
 #[test]
 fn who_governs_decides_what_is_reported() {
-    let seen = Seen { timeout: 86_400, written: false, token: Some(86_400), proofs: 0 };
+    let seen = Seen { timeout: 86_400, written: false, read_back: false, token: Some(86_400), proofs: 0 };
     let decided = |regime: &Regime, contest| match decide(regime, &Prior::default(), seen, contest, NOW) {
         Step::Report(verdict) => (verdict.reason, verdict.message),
         step => panic!("{step:?}"),

@@ -272,7 +272,8 @@ impl Examination<'_> {
             let key = SessionKey::new(endpoint, &credentials.identity);
             self.context.remotes.sessions.forget(&key).await;
         }
-        let seen = Seen { timeout: timeout?, written: false, token: x2.fresh_lifetime(), proofs: 0 };
+        let (timeout, token) = (timeout?, x2.fresh_lifetime());
+        let seen = Seen { timeout, written: false, read_back: false, token, proofs: 0 };
         self.settle(&mut x2, seen, (endpoint, credentials), memory).await
     }
 

@@ -39,7 +39,7 @@ impl Examination<'_> {
             let step = decide(&self.governance.regime, &prior, seen, memory.contest, clock::elapsed());
             let intent = match step {
                 Step::Write { to, cause } => Some(Intent { from: seen.timeout, to, cause }),
-                Step::Prove | Step::Report(_) => None,
+                Step::Prove | Step::Read | Step::Report(_) => None,
             };
             if let Some(intent) = intent {
                 match self.turn(intent) {
@@ -72,8 +72,9 @@ impl Examination<'_> {
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
                     }
-                    seen = Seen { timeout: to, written: true, token: None, proofs: 0 };
+                    seen = Seen { timeout: to, written: true, read_back: false, token: None, proofs: 0 };
                 }
+                (Step::Read, _) => seen = Seen { timeout: x2.read_timeout().await?, read_back: true, ..seen },
                 (Step::Prove | Step::Write { .. }, _) => {
                     if seen.proofs > 0 {
                         tokio::time::sleep(BETWEEN_PROOFS).await;
