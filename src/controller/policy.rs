@@ -267,7 +267,7 @@ async fn keep_hold(
         restore::release::<TokenPolicy>(context, meta).await
     };
     match written {
-        Written::Failed => Hold::Until(clock::instant() + AGAIN_SOON),
+        Written::Failed | Written::Gone => Hold::Until(clock::instant() + AGAIN_SOON),
         Written::Forbidden if gives_back => Hold::Forbidden,
         _ => Hold::AsWanted,
     }

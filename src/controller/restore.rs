@@ -73,8 +73,8 @@ pub async fn hold_working<K: Reconciled>(context: &Arc<Context>, object: &mut Ar
     written
 }
 
-/// Takes our finalizer off an object. `Gone` where it was the last one of an object that is being deleted; the store learns
-/// of that by the watch, and until then still holds the object as it was.
+/// Takes our finalizer off an object. `Gone` where it was the last one of an object that is being deleted: from then on the
+/// store holds it as one whose deletion does not wait for us, until the watch reports that it is gone.
 pub async fn release<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta) -> Written {
     if !is_held(meta) {
         return Written::Unchanged;
@@ -181,12 +181,11 @@ async fn write<K: Reconciled>(context: &Arc<Context>, meta: &ObjectMeta, wanted:
         {"op": "add", "path": "/metadata/finalizers", "value": wanted},
     ]);
     match context.reporter.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
-        Ok(entry) if entry.meta().deletion_timestamp.is_some() && finalizers(entry.meta()).is_empty() => {
-            Written::Gone
-        }
         Ok(entry) => {
+            // Its deletion may be news: the watch can be behind.
             store::put(context, &entry, Source::OwnWrite);
-            Written::Written
+            let gone = entry.meta().deletion_timestamp.is_some() && finalizers(entry.meta()).is_empty();
+            if gone { Written::Gone } else { Written::Written }
         }
         Err(written) => written,
     }

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::api::{Break, Kind};
-use crate::intent::Intent;
 use crate::judge::{Denied, Weather};
 use crate::manifest::{self, NAMESPACE};
-use crate::oracle::Disturbance;
 use crate::plan::{self, GROUPS};
 use crate::remote::{Device, Effect, Fields, Mood};
 use crate::replica::{Stop, client_name};
@@ -104,7 +102,6 @@ impl World {
             }
             Event::Request => self.request(),
         }
-        self.oracles.writes.learn(self.now, Intent::of(&self.api));
     }
 
     fn merge(&mut self, kind: Kind, name: &str, patch: serde_json::Value) {
@@ -288,7 +285,7 @@ impl World {
         };
         self.note(format!("the API server is now {weather:?}"));
         self.judge.set_weather(weather);
-        self.oracles.writes.disturb(Disturbance::Weather, self.now, weather != Weather::Fair);
+        self.oracles.writes.declared.sight.weather(self.now, weather != Weather::Fair);
     }
 
     fn change_denial(&mut self) {
@@ -322,9 +319,11 @@ impl World {
                 self.api.break_watches(&client, kind, Break::Failed);
             }
         }
+        let (now, sight) = (self.now, &mut self.oracles.writes.declared.sight);
         match what {
-            0 | 1 => self.oracles.writes.disturb(Disturbance::Hold, self.now, what == 0),
-            _ => self.oracles.writes.disturbed(self.now),
+            0 => sight.hold(number, kind, now, true),
+            1 => Kind::OURS.into_iter().for_each(|kind| sight.hold(number, kind, now, false)),
+            _ => sight.broken(number, kind, now),
         }
     }
 

@@ -31,14 +31,23 @@ pub struct Governing {
     pub at_once: Option<usize>,
 }
 
-/// What is wanted of one gateway.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GatewayIntent {
-    pub name: String,
-    pub url: String,
-    pub suspended: bool,
-    pub deleting: bool,
-    pub policy: Option<Governing>,
+impl Governing {
+    /// What a policy asks for.
+    pub fn of(policy: &Value) -> Self {
+        let spec = &policy["spec"];
+        let bound = |name: &str| spec["timeoutSeconds"].as_u64().or_else(|| spec[name].as_u64());
+        Self {
+            name: text(&policy["metadata"]["name"]),
+            target: Target {
+                least: bound("minTimeoutSeconds").unwrap_or(0),
+                most: bound("maxTimeoutSeconds").unwrap_or(u64::MAX),
+            },
+            suspended: spec["suspend"] == true,
+            windows: Windows::of(&spec["windows"]),
+            at_once: spec["rollout"]["maxConcurrent"].as_u64().and_then(|most| usize::try_from(most).ok()),
+            revoke: spec["revokeTokens"].as_str().unwrap_or("Never").to_owned(),
+        }
+    }
 }
 
 /// What is wanted of one customer.
@@ -52,41 +61,25 @@ pub struct CustomerIntent {
     pub windows: Windows,
 }
 
-/// What is wanted of everything.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Intent {
-    pub gateways: Vec<GatewayIntent>,
-    pub customers: Vec<CustomerIntent>,
+impl CustomerIntent {
+    /// What a resource asks for; its server may be suspended.
+    pub fn of(customer: &Value, server: Option<&Value>) -> Self {
+        let (meta, spec) = (&customer["metadata"], &customer["spec"]);
+        Self {
+            name: text(&meta["name"]),
+            id: text(&spec["customerId"]),
+            suspended: spec["suspend"] == true
+                || server.is_some_and(|server| server["spec"]["suspend"] == true),
+            deleting: is_deleting(customer),
+            ttls: (spec["accessTokenTtlSeconds"].as_u64(), spec["refreshTokenTtlSeconds"].as_u64()),
+            windows: Windows::of(&spec["windows"]),
+        }
+    }
 }
 
-impl Intent {
-    /// What the objects say.
-    pub fn of(api: &Api) -> Self {
-        let deleting = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
-        let (gateways, customers) = (api.all(Kind::X2Gateway), api.all(Kind::CustomerTokenTtl));
-        let gateways = gateways.iter().map(|gateway| GatewayIntent {
-            name: text(&gateway.value["metadata"]["name"]),
-            url: text(&gateway.value["spec"]["url"]),
-            suspended: gateway.value["spec"]["suspend"] == true,
-            deleting: deleting(&gateway.value),
-            policy: governing(api, &gateway.value),
-        });
-        let customers = customers.iter().map(|customer| {
-            let (meta, spec) = (&customer.value["metadata"], &customer.value["spec"]);
-            let server =
-                api.get(Kind::KonaServer, &text(&meta["namespace"]), &text(&spec["serverRef"]["name"]));
-            CustomerIntent {
-                name: text(&meta["name"]),
-                id: text(&spec["customerId"]),
-                suspended: spec["suspend"] == true
-                    || server.is_some_and(|server| server.value["spec"]["suspend"] == true),
-                deleting: deleting(&customer.value),
-                ttls: (spec["accessTokenTtlSeconds"].as_u64(), spec["refreshTokenTtlSeconds"].as_u64()),
-                windows: Windows::of(&spec["windows"]),
-            }
-        });
-        Self { gateways: gateways.collect(), customers: customers.collect() }
-    }
+/// Whether an object is being deleted.
+pub fn is_deleting(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
 }
 
 /// Windows that open each hour at a minute, for some minutes. None: always open.
@@ -126,34 +119,22 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// The place of a policy among those that ask for a gateway: the first of them governs it. None if it does not ask.
+pub fn rank<'a>(policy: &'a Value, gateway: &Value) -> Option<(i64, &'a str)> {
+    let (meta, spec) = (&policy["metadata"], &policy["spec"]);
+    let wanted = &spec["gatewaySelector"]["matchLabels"]["group"];
+    let selects = wanted.is_null() || *wanted == gateway["metadata"]["labels"]["group"];
+    let asks = spec["mode"] != "Observe" && !is_deleting(policy) && selects;
+    asks.then(|| (-spec["priority"].as_i64().unwrap_or_default(), meta["name"].as_str().unwrap_or_default()))
+}
+
 /// Of all Enforce policies that select a gateway the one with the highest priority, or else the first by name.
 pub fn governing(api: &Api, gateway: &Value) -> Option<Governing> {
-    let group = &gateway["metadata"]["labels"]["group"];
-    let selects = |policy: &Value| {
-        let wanted = &policy["spec"]["gatewaySelector"]["matchLabels"]["group"];
-        wanted.is_null() || wanted == group
-    };
     let policies = api.all(Kind::TokenPolicy);
-    let policies = policies.iter().map(|policy| &policy.value).filter(|policy| {
-        policy["spec"]["mode"] != "Observe"
-            && policy["metadata"]["deletionTimestamp"].is_null()
-            && selects(policy)
-    });
-    // The first of several that are equal counts: they come by name.
-    let best = policies.min_by_key(|policy| -policy["spec"]["priority"].as_i64().unwrap_or_default())?;
-    let spec = &best["spec"];
-    let bound = |name: &str| spec["timeoutSeconds"].as_u64().or_else(|| spec[name].as_u64());
-    Some(Governing {
-        name: text(&best["metadata"]["name"]),
-        target: Target {
-            least: bound("minTimeoutSeconds").unwrap_or(0),
-            most: bound("maxTimeoutSeconds").unwrap_or(u64::MAX),
-        },
-        suspended: spec["suspend"] == true,
-        windows: Windows::of(&spec["windows"]),
-        at_once: spec["rollout"]["maxConcurrent"].as_u64().and_then(|most| usize::try_from(most).ok()),
-        revoke: spec["revokeTokens"].as_str().unwrap_or("Never").to_owned(),
-    })
+    let policies = policies.iter().map(|policy| &policy.value);
+    let best =
+        policies.filter_map(|policy| Some((rank(policy, gateway)?, policy))).min_by_key(|(rank, _)| *rank);
+    best.map(|(_, policy)| Governing::of(policy))
 }
 
 #[test]

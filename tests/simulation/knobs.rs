@@ -67,6 +67,33 @@ impl Knobs {
         requests: true,
     };
 
+    /// Nothing happens by itself.
+    pub const NONE: Self = Self {
+        gateways: 1,
+        customers: 1,
+        servers: false,
+        restore: false,
+        revoke: false,
+        rollout: false,
+        windows: false,
+        relabel: false,
+        edits: false,
+        suspends: false,
+        rotations: false,
+        deletions: false,
+        urls: false,
+        resets: false,
+        foreign: false,
+        moods: false,
+        api_faults: false,
+        denials: false,
+        gaps: false,
+        crashes: false,
+        interrupts: false,
+        replicas: false,
+        requests: false,
+    };
+
     /// Draws some.
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
         let most = Self::ALL;

@@ -34,5 +34,6 @@ mod remote;
 mod replica;
 mod schedule;
 mod schedules;
+mod scripted;
 mod time;
 mod world;

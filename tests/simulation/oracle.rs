@@ -1,24 +1,22 @@
 //! What must hold, in every schedule.
 
 mod customers;
+mod declared;
 mod end_state;
 mod logins;
 mod pace;
 mod quiet;
 mod secrets;
+mod sight;
 mod truth;
 mod writes;
 
 use std::fmt;
 
-use crate::api::{Api, Kind, Write};
-use crate::intent::Intent;
+use crate::api::Write;
 use crate::remote::Entry;
-use crate::replica::process_of;
-use crate::time;
 
 pub use end_state::unmet;
-pub use writes::Disturbance;
 
 /// A rule that was broken.
 #[derive(Debug)]
@@ -62,18 +60,9 @@ impl Oracles {
     }
 
     /// Checks what has happened since the last time.
-    pub fn check(&mut self, api: &Api, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
-        // What users edit is learned when they do.
-        let edits = writes.iter().filter(|write| {
-            Kind::OURS.contains(&write.target.kind)
-                && !write.target.status
-                && process_of(&write.client).is_some()
-        });
-        if let Some(last) = edits.map(|write| time::passed(write.time)).max() {
-            self.writes.learn(last, Intent::of(api));
-        }
+    pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
         secrets::check(&self.planted, writes)?;
-        self.writes.check(entries)?;
+        self.writes.check(entries, writes)?;
         self.customers.check(entries)?;
         self.logins.check(entries, writes)?;
         self.truth.check(entries, writes)?;

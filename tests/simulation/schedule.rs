@@ -3,14 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::Kind;
-use crate::intent::Intent;
+use crate::intent::governing;
 use crate::judge::Weather;
 use crate::log::Log;
 use crate::manifest::NAMESPACE;
-use crate::oracle::{self, Disturbance, Violation};
+use crate::oracle::{self, Violation};
 use crate::plan;
 use crate::remote::Mood;
 use crate::replica::client_name;
@@ -59,7 +59,6 @@ pub fn run(seed: u64) -> Result<Course, Box<Failure>> {
 
 fn go_through(world: &mut World) -> Result<Duration, Violation> {
     plan::lay_out(world);
-    world.oracles.writes.learn(Duration::ZERO, Intent::of(&world.api));
     for place in 0..world.places.len() {
         world.start(place);
     }
@@ -95,10 +94,12 @@ fn calm(world: &mut World) -> Result<(), Violation> {
     world.internet_now().systems.values_mut().for_each(|system| system.mood = Mood::Well);
     for number in world.running() {
         let client = client_name(number, "watching");
-        Kind::OURS.into_iter().for_each(|kind| world.api.hold(&client, kind, false));
+        for kind in Kind::OURS {
+            world.api.hold(&client, kind, false);
+            world.oracles.writes.declared.sight.hold(number, kind, world.now, false);
+        }
     }
-    world.oracles.writes.disturb(Disturbance::Weather, world.now, false);
-    world.oracles.writes.disturb(Disturbance::Hold, world.now, false);
+    world.oracles.writes.declared.sight.weather(world.now, false);
     let secrets: Vec<_> = world.secrets.clone().into_iter().collect();
     secrets.iter().for_each(|(name, password)| world.let_in(name, password));
     world.places.iter_mut().for_each(|place| {
@@ -134,11 +135,13 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
     // Only where the policy in force has always been the same, and nobody else has changed anything, the end shows it.
     let constant =
         !(knobs.edits || knobs.relabel || knobs.deletions || knobs.foreign || knobs.resets || knobs.suspends);
-    let intent = Intent::of(&world.api);
-    let mut always = intent.gateways.iter().filter(|gateway| {
-        constant && gateway.policy.as_ref().is_some_and(|policy| policy.revoke == "OnChange")
-    });
-    always.try_for_each(|gateway| truth.check_revoked(&gateway.url))
+    let revoking =
+        |gateway: &Value| governing(&world.api, gateway).is_some_and(|policy| policy.revoke == "OnChange");
+    let gateways = world.api.all(Kind::X2Gateway);
+    let mut always = gateways.iter().filter(|gateway| constant && revoking(&gateway.value));
+    always.try_for_each(|gateway| {
+        truth.check_revoked(gateway.value["spec"]["url"].as_str().unwrap_or_default())
+    })
 }
 
 /// What happens in the schedule of a seed.

@@ -50,10 +50,15 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        drop(log::drain());
-        time::set_harness(Some(Duration::ZERO));
         let mut rng = fastrand::Rng::with_seed(seed);
         let knobs = Knobs::draw(&mut rng);
+        Self::with(knobs, seed, rng)
+    }
+
+    /// A world in which just this may happen.
+    pub fn with(knobs: Knobs, seed: u64, mut rng: fastrand::Rng) -> Self {
+        drop(log::drain());
+        time::set_harness(Some(Duration::ZERO));
         let api = Api::new(rng.u64(..), || time::wall(time::now()));
         let internet = Internet::new(rng.u64(..));
         let judge = Judge::new(rng.u64(..));
@@ -67,7 +72,7 @@ impl World {
             judge: judge.clone(),
         };
         let mut oracles = Oracles::default();
-        oracles.writes.several = knobs.replicas;
+        oracles.writes.declared.several = knobs.replicas;
         oracles.writes.restores = knobs.restore;
         let places = (0..if knobs.replicas { 2 } else { 1 }).map(|_| Place::default()).collect();
         Self {
@@ -157,6 +162,7 @@ impl World {
     pub fn start(&mut self, place: usize) {
         self.processes += 1;
         self.oracles.logins.processes += 1;
+        self.oracles.writes.declared.sight.started(self.processes, self.now);
         self.note(format!("process {} starts", self.processes));
         let replica = Replica::start(&self.outside, self.processes, self.now, self.rng.u64(..));
         self.places[place] = Place { process: Some(replica), restart: None, paused: None };
@@ -248,7 +254,7 @@ impl World {
         self.requests +=
             entries.iter().filter(|entry| matches!(entry.what, What::Sent { .. })).count() as u64;
         self.oracles.pace.check(self.now, self.requests + self.judge.requests())?;
-        let checked = self.oracles.check(&self.api, &entries, &writes);
+        let checked = self.oracles.check(&entries, &writes);
         for write in writes.into_iter().filter(|write| write.target.kind != Kind::Lease) {
             self.history.push(time_of(&write), Line::Api(Box::new(write)));
         }

@@ -30,7 +30,7 @@ pub(super) async fn keep_hold(
 ) -> Option<Instant> {
     let meta = gateway.meta();
     let deleted = is_deleted(&**gateway);
-    if deleted && (memory.has_gone || !restore::is_held(meta)) {
+    if memory.has_gone || deleted && !restore::is_held(meta) {
         return Some(clock::instant() + UNDISTURBED);
     }
     let left = matches!(governance.regime, Regime::Left { .. });
@@ -63,7 +63,8 @@ pub(super) async fn keep_hold(
     match written {
         Written::Failed => Some(clock::instant() + SOON),
         Written::Forbidden if deleted => Some(restore::next_look(meta)),
-        _ if deleted => {
+        // Also if no watch has reported a deletion: the answer shows that it is gone.
+        written if deleted || written == Written::Gone => {
             memory.has_gone = true;
             Some(clock::instant() + UNDISTURBED)
         }

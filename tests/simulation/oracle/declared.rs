@@ -1,0 +1,145 @@
+//! What the users have declared, from when on, and which of it a process may act on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::sight::Sight;
+use crate::api::{Key, Kind, Stored, Write};
+use crate::intent::{CustomerIntent, Governing, rank};
+use crate::replica::process_of;
+use crate::time;
+
+/// Between an edit and the first write that must respect it: what the API server takes to report it.
+const LAG: Duration = Duration::from_millis(100);
+/// The same while several replicas take turns: their clocks differ by so much.
+const SKEW: Duration = Duration::from_secs(4);
+/// What the answer to a write takes, if the API server is not disturbed.
+const ANSWER: Duration = Duration::from_millis(10);
+
+/// Every version of every object, and what each process can know of them.
+#[derive(Debug, Default)]
+pub struct Declared {
+    objects: BTreeMap<Kind, BTreeMap<Key, Vec<Version>>>,
+    /// When a process has got an object as the answer to a write of its own.
+    answered: BTreeMap<(usize, Kind, Key), Vec<Duration>>,
+    pub sight: Sight,
+    pub several: bool,
+}
+
+#[derive(Debug)]
+struct Version {
+    since: Duration,
+    /// None: there is no such object.
+    object: Option<Arc<Stored>>,
+}
+
+/// A gateway as a process may know it, and the policies that may govern it then.
+#[derive(Debug)]
+pub struct Possible<'a> {
+    pub gateway: &'a Value,
+    pub policies: Vec<Option<Governing>>,
+}
+
+/// What may be asked of a policy: by its key, and its rank if it asks for the gateway.
+type Test<'a> = dyn Fn(&Key, Option<(i64, &str)>) -> bool + 'a;
+
+impl Declared {
+    pub fn learn(&mut self, write: &Write) {
+        let kind = write.target.kind;
+        if !Kind::OURS.contains(&kind) {
+            return;
+        }
+        let at = time::passed(write.time);
+        if let Some(process) = process_of(&write.client).filter(|_| !self.sight.is_stormy()) {
+            self.answered.entry((process, kind, write.key.clone())).or_default().push(at);
+        }
+        // Statuses declare nothing.
+        if write.target.status && write.after.is_some() {
+            return;
+        }
+        let versions = self.objects.entry(kind).or_default().entry(write.key.clone()).or_default();
+        let since = versions.last().map_or(at, |last| last.since.max(at));
+        versions.push(Version { since, object: write.after.clone() });
+    }
+
+    /// Longest time that an undisturbed process may take to know of an edit.
+    pub fn lag(&self) -> Duration {
+        if self.several { SKEW } else { LAG }
+    }
+
+    /// What a process that does something at a time may know of the gateway with a URL.
+    pub fn gateways(&self, process: usize, url: &str, at: Duration) -> Vec<Possible<'_>> {
+        let versions =
+            self.of_kind(Kind::X2Gateway).flat_map(|key| self.known(process, Kind::X2Gateway, key, at));
+        let of_url = versions.flatten().filter(|gateway| gateway["spec"]["url"] == *url);
+        of_url.map(|gateway| Possible { gateway, policies: self.policies(process, gateway, at) }).collect()
+    }
+
+    /// The policies that may govern a gateway as far as a process knows: each that no other comes before, if others are as
+    /// they may be known.
+    fn policies(&self, process: usize, gateway: &Value, at: Duration) -> Vec<Option<Governing>> {
+        let versions = |key| self.known(process, Kind::TokenPolicy, key, at);
+        let keys: Vec<&Key> = self.of_kind(Kind::TokenPolicy).collect();
+        let may_all = |test: &Test<'_>| {
+            keys.iter().all(|key| {
+                versions(*key).any(|version| test(key, version.and_then(|policy| rank(policy, gateway))))
+            })
+        };
+        let mut found = Vec::new();
+        for key in &keys {
+            for (first, policy) in versions(*key).flatten().filter_map(|one| Some((rank(one, gateway)?, one)))
+            {
+                if may_all(&|other, rank| other == *key || rank.is_none_or(|rank| first < rank)) {
+                    found.push(Some(Governing::of(policy)));
+                }
+            }
+        }
+        if may_all(&|_, rank| rank.is_none()) {
+            found.push(None);
+        }
+        found
+    }
+
+    /// What a process that does something at a time may know of the resources of a customer.
+    pub fn customers(&self, process: usize, id: &str, at: Duration) -> Vec<CustomerIntent> {
+        let kind = Kind::CustomerTokenTtl;
+        let versions = self.of_kind(kind).flat_map(|key| self.known(process, kind, key, at));
+        let of_id = versions.flatten().filter(|customer| customer["spec"]["customerId"] == *id);
+        let with_server = of_id.flat_map(|customer| {
+            let (meta, spec) = (&customer["metadata"], &customer["spec"]);
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let server = (text(&meta["namespace"]), text(&spec["serverRef"]["name"]));
+            let servers = self.known(process, Kind::KonaServer, &server, at).collect::<Vec<_>>();
+            servers.into_iter().map(|server| CustomerIntent::of(customer, server))
+        });
+        with_server.collect()
+    }
+
+    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Key> {
+        self.objects.get(&kind).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The versions of an object that a process may know at a time.
+    fn known(
+        &self,
+        process: usize,
+        kind: Kind,
+        key: &Key,
+        at: Duration,
+    ) -> impl Iterator<Item = Option<&Value>> {
+        let by_watch = self.sight.known_since(process, kind, at, self.lag());
+        let answers = self.answered.get(&(process, kind, key.clone())).map_or(&[][..], Vec::as_slice);
+        let answered = answers.iter().rfind(|answered| **answered + ANSWER <= at).copied();
+        let from = by_watch.max(answered.unwrap_or_default());
+        let versions =
+            self.objects.get(&kind).and_then(|objects| objects.get(key)).map_or(&[][..], Vec::as_slice);
+        let before = versions.iter().rposition(|version| version.since <= from);
+        let absent = before.is_none().then_some(None);
+        let known =
+            versions.iter().skip(before.unwrap_or_default()).filter(move |version| version.since <= at);
+        absent.into_iter().chain(known.map(|version| version.object.as_ref().map(|object| &object.value)))
+    }
+}
