@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt};
 use tokio::time::Instant;
 
 pub(super) use self::claim::claim;
 use self::claim::claim_id;
 use self::examine::Errand;
-use self::restoration::Parting;
+use self::restoration::Parted;
 use self::telling::{announce, announce_drift, new_status};
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
 use super::pace::Pace;
@@ -30,7 +30,7 @@ use crate::crd::{
     Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Time, TtlSeconds,
 };
 use crate::engine::contest::Contest;
-use crate::engine::customer::{Made, OpenChange, Reading, Ttl, Wish, remembered, written};
+use crate::engine::customer::{self, Made, OpenChange, Reading, Ttl, Wish, remembered, written};
 use crate::engine::login::News;
 use crate::engine::ownership::Standing;
 use crate::engine::schedule;
@@ -55,7 +55,7 @@ pub struct Memory {
     /// A refusal that another user may end.
     barred: Option<logins::Barred>,
     /// How the resource, which is being deleted, leaves its customer, once that is decided.
-    parting: Option<Parting>,
+    parted: Option<Parted>,
     /// Whether the finalizer of a deleted resource was taken off; the store may learn of it later.
     has_gone: bool,
     /// When the customer was last read.
@@ -93,7 +93,7 @@ struct Findings {
     /// When the next change window opens, where a change waits for it.
     next_window: Option<Timestamp>,
     /// Of a resource that is being deleted: how it leaves its customer.
-    parting: Option<Parting>,
+    parted: Option<Parted>,
     retry_after: Option<Duration>,
     /// Whether a Secret or `ConfigMap` may bring the change.
     polls: bool,
@@ -109,7 +109,7 @@ impl Findings {
             proven: None,
             news: None,
             next_window: None,
-            parting: None,
+            parted: None,
             retry_after: None,
         }
     }
@@ -265,12 +265,8 @@ async fn look_at(
 
 /// Why nothing is done for a customer for now.
 fn paused(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Option<String> {
-    if customer.spec.suspend {
-        return Some("spec.suspend is true: nothing is read or changed.".to_owned());
-    }
-    server
-        .filter(|server| server.spec.connection.suspend)
-        .map(|server| format!("KonaServer {} is suspended: nothing is read or changed.", server.name_any()))
+    let suspended = server.filter(|server| server.spec.connection.suspend).map(ResourceExt::name_any);
+    customer::paused(customer.spec.suspend, suspended.as_deref())
 }
 
 fn server_key(customer: &CustomerTokenTtl) -> Key {

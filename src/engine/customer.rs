@@ -1,16 +1,29 @@
 //! What to do with a Kona customer.
 
+mod events;
 mod info;
 mod record;
+mod restore;
+mod verdicts;
 
 use std::time::Duration;
 
+pub use events::{changed, drifted};
 pub use info::{
     ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, REFRESH, RawObject, Unusable, with_additional_info,
 };
 pub use record::{
     Changes, Found, Made, OpenChange, Reading, known_original, made, prepare, put_on_record, remembered,
     set_read, unrecorded, update, written,
+};
+
+pub use restore::{
+    Departure, FOREIGN, Parting, RIVAL, Restoration, Task, UNPARSABLE, not_restored, parting, restoration,
+    restored, waiting,
+};
+pub use verdicts::{
+    answered, awaiting_window, conflict, invalid_windows, paused, raced, rejected, server_moved,
+    server_not_found, server_not_ready, unrecordable, unusable,
 };
 
 use super::contest::Contest;
@@ -73,15 +86,20 @@ pub struct Prior {
     pub unverified: bool,
 }
 
+/// The lifetimes that a status shows.
+#[must_use]
+fn lifetimes(status: &CustomerTokenTtlStatus) -> TtlSeconds {
+    TtlSeconds {
+        access_token_ttl_seconds: status.access_token_ttl_seconds,
+        refresh_token_ttl_seconds: status.refresh_token_ttl_seconds,
+    }
+}
+
 /// What a status remembers of the last reconcile.
 #[must_use]
 pub fn prior(status: &CustomerTokenTtlStatus) -> Prior {
-    let read = TtlSeconds {
-        access_token_ttl_seconds: status.access_token_ttl_seconds,
-        refresh_token_ttl_seconds: status.refresh_token_ttl_seconds,
-    };
     Prior {
-        read: status.last_checked_time.as_ref().map(|_| read),
+        read: status.last_checked_time.as_ref().map(|_| lifetimes(status)),
         proven: status.proven,
         unverified: ready_reason(&status.conditions) == Some(Reason::VerificationFailed),
     }
@@ -156,6 +174,31 @@ pub fn has_drifted(wish: Wish, prior: &Prior, seen: TtlSeconds) -> bool {
     wish.mode == Mode::Enforce && seen != wish.ttl.into() && cause(wish.ttl, prior) == Cause::Drift
 }
 
+/// The contest after these lifetimes were read.
+#[must_use]
+pub fn follow_contest(
+    contest: Contest,
+    wish: Wish,
+    prior: &Prior,
+    seen: TtlSeconds,
+    now: Duration,
+) -> Contest {
+    if has_drifted(wish, prior, seen) {
+        contest.undone()
+    } else if seen == wish.ttl.into() {
+        contest.stood(now)
+    } else {
+        contest
+    }
+}
+
+/// What a reconcile has proven; a check that merely found everything in sync proves nothing new.
+#[must_use]
+pub fn proven(prior: &Prior, reason: Reason, seen: &Seen, has_changed: bool) -> Option<TtlSeconds> {
+    let new = has_changed || seen.token.is_some() || prior.proven != Some(seen.ttl);
+    (reason == Reason::InSync && new).then_some(seen.ttl)
+}
+
 /// The lifetimes are as wanted: is that proven? Without a user of the customer, reading them is the proof.
 fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
     let Ttl { access, refresh } = wish.ttl;
@@ -193,60 +236,4 @@ pub fn words(ttl: TtlSeconds) -> String {
         seconds(ttl.access_token_ttl_seconds),
         seconds(ttl.refresh_token_ttl_seconds)
     )
-}
-
-/// What is to be done with a customer whose resource goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restoration {
-    /// Nothing: the keys are as they were originally.
-    AsBefore,
-    /// They hold what we wrote, and are put back.
-    PutBack,
-    /// Nothing: they hold what somebody else has written.
-    Foreign,
-}
-
-/// Decides it, given the lifetimes that we may have written last. Carried out and asked again, it says `AsBefore`.
-#[must_use]
-pub fn restoration(info: &AdditionalInfo, written: &[TtlSeconds], original: &Original) -> Restoration {
-    let ttl = info.ttl();
-    // A key that holds no whole number is none that we wrote.
-    let is_ours = |to: &TtlSeconds| {
-        *to == ttl && ttl.access_token_ttl_seconds.is_some() && ttl.refresh_token_ttl_seconds.is_some()
-    };
-    if info.original() == *original {
-        Restoration::AsBefore
-    } else if written.iter().any(is_ours) {
-        // Also where ours says the same in another spelling: 3600 for what was 3600.0.
-        Restoration::PutBack
-    } else if info.is_as(original) {
-        Restoration::AsBefore
-    } else {
-        Restoration::Foreign
-    }
-}
-
-/// The server shows that it has no such customer.
-#[must_use]
-pub fn not_found(id: &str) -> Verdict {
-    let message = format!(
-        "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
-    );
-    Verdict::new(Reason::CustomerNotFound, message)
-}
-
-/// The server does not permit its user to read or change the customer.
-#[must_use]
-pub fn forbidden(id: &str, server: &str) -> Verdict {
-    let message = format!(
-        "The user of KonaServer {server} is not permitted to read or change customer {id}. Grant it the permission."
-    );
-    Verdict::new(Reason::Forbidden, message)
-}
-
-/// The customer's server cannot be used, for a reason that its own conditions explain.
-#[must_use]
-pub fn server_not_ready(server: &str, reason: Reason) -> Verdict {
-    let message = format!("KonaServer {server} is not ready ({}). See its conditions.", reason.as_str());
-    Verdict::new(Reason::ServerNotReady, message)
 }

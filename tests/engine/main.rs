@@ -9,6 +9,7 @@ mod lifetime;
 mod login;
 mod merge;
 mod ownership;
+mod parting;
 mod precedence;
 mod reason;
 mod record;

@@ -12,8 +12,8 @@ use crate::controller::restore;
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake};
 use crate::crd::CustomerTokenTtl;
-use crate::engine::ownership::{Standing, Trial};
-use crate::engine::verdict::{self, Reason, Verdict};
+use crate::engine::ownership::Trial;
+use crate::engine::verdict::{self, Reason};
 use crate::vendor::endpoint::BaseUrl;
 
 /// Enters what a customer claims: its id on its server's effective URL.
@@ -66,20 +66,5 @@ pub(super) fn record(
     progress.standing = context.customer_claims.standing(&id);
     for rival in rivals {
         wake(context, Kind::Customer, rival);
-    }
-}
-
-/// What to report where the customer is another resource's, or not yet anybody's.
-pub(super) fn conflict(standing: Standing) -> Option<Verdict> {
-    match standing {
-        Standing::Owner | Standing::TryNow => None,
-        Standing::Loser => Some(Verdict::new(
-            Reason::Conflict,
-            "Another CustomerTokenTtl already manages this customer of this server, so this one is ignored. Delete one of the two.",
-        )),
-        Standing::Undecided => Some(Verdict::new(
-            Reason::Progressing,
-            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is known which of the two can log in.",
-        )),
     }
 }

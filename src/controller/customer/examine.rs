@@ -1,14 +1,14 @@
 //! Gather, decide and act: one look at a customer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::claim::{claim_id, conflict, record};
-use super::restoration::Task;
-use super::settle::{raced, understand};
+use super::claim::{claim_id, record};
+use super::settle::understand;
 use super::{Findings, Memory};
 use crate::clock;
 use crate::controller::audit::Write;
@@ -20,14 +20,17 @@ use crate::controller::workers::{Kind, wake};
 use crate::controller::{logins, report, server};
 use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, KonaServer};
 use crate::engine::contest::Contest;
-use crate::engine::customer::{Prior, Reading, Wish, forbidden, not_found, prior, server_not_ready};
+use crate::engine::customer::{
+    Prior, Reading, Task, Wish, answered, conflict, invalid_windows, prior, raced, server_moved,
+    server_not_found, server_not_ready,
+};
 use crate::engine::login::NotTried;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::schedule;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::fault::{RemoteError, Shown};
+use crate::vendor::fault::Shown;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::Kona;
 use crate::vendor::login::AccessError;
@@ -159,14 +162,10 @@ fn judge<'a>(
     errand: Errand<'_>,
 ) -> Result<(&'a KonaServer, Judged), Verdict> {
     if let (Errand::Keep, Err(why)) = (errand, context.windows.read(&customer.spec.windows)) {
-        return Err(Verdict::new(Reason::InvalidSpec, format!("In spec.windows, {why}.")));
+        return Err(invalid_windows(why));
     }
     let Some(server) = server else {
-        let name = &customer.spec.server_ref.name;
-        let message = format!(
-            "KonaServer {name} does not exist in this namespace: create it, or correct spec.serverRef."
-        );
-        return Err(Verdict::new(Reason::ServerNotFound, message));
+        return Err(server_not_found(&customer.spec.server_ref.name));
     };
     let judged = connection::judge(&server.spec.connection, context.settings.restrictions);
     judged
@@ -202,9 +201,7 @@ async fn at_url(
         last_handled_reconcile_at: status.last_handled_reconcile_at,
         ..CustomerTokenTtlStatus::default()
     };
-    let verdict =
-        Verdict::new(Reason::Progressing, "The server's URL has changed; the customer is read again.");
-    report::set_verdict(&mut fresh, &**customer, &verdict, &Notes::default());
+    report::set_verdict(&mut fresh, &**customer, &server_moved(), &Notes::default());
     matches!(
         report::update(context, customer, fresh).await,
         report::Written::Written | report::Written::Unchanged
@@ -335,7 +332,8 @@ impl Examination<'_> {
             Stop::Void => None,
             Stop::Server(error) | Stop::Proof(error, _) if error.is_silence() => None,
             Stop::Verdict(verdict) => Some(Findings::of(verdict)),
-            Stop::Raced => Some(raced()),
+            // Tried again as after any failure, not at the interval.
+            Stop::Raced => Some(Findings { retry_after: Some(Duration::ZERO), ..Findings::of(raced()) }),
             Stop::Server(error) => Some(self.failure(&error)),
             Stop::Proof(error, credentials) => {
                 let mut findings = Findings::of(error.verdict(&named(self.server), credentials.secret()));
@@ -350,29 +348,19 @@ impl Examination<'_> {
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.
     fn failure(&self, error: &AccessError) -> Findings {
-        let id = &self.customer.spec.customer_id;
-        let verdict = match error {
-            AccessError::Remote(remote) if remote.status() == Some(404) && is_vendors(remote) => {
-                not_found(id)
-            }
-            AccessError::Remote(remote) if remote.status() == Some(403) => {
-                forbidden(id, &self.server.name_any())
-            }
-            AccessError::Remote(_) => error.verdict(&named(self.server), ""),
-            _ => {
-                let key = Key::of(self.server.meta());
-                self.context.alarms.raise(key.clone());
-                wake(self.context, Kind::Server, key);
-                server_not_ready(&self.server.name_any(), error.verdict(&named(self.server), "").reason)
-            }
+        let server = self.server.name_any();
+        let verdict = if let AccessError::Remote(remote) = error {
+            let is_vendors = remote.shown() == Some(Shown::Vendor);
+            let known = answered(remote.status(), is_vendors, &self.customer.spec.customer_id, &server);
+            known.unwrap_or_else(|| error.verdict(&named(self.server), ""))
+        } else {
+            let key = Key::of(self.server.meta());
+            self.context.alarms.raise(key.clone());
+            wake(self.context, Kind::Server, key);
+            server_not_ready(&server, error.verdict(&named(self.server), "").reason)
         };
         // Other faults of the login are the server's, and so is the wait for its Secret.
         let polls = verdict.reason == Reason::Forbidden;
         Findings { retry_after: error.retry_after(), polls, ..Findings::of(verdict) }
     }
-}
-
-/// Whether a refusal has the server's own form: a proxy, or a server below another path, answers in another one.
-fn is_vendors(error: &RemoteError) -> bool {
-    error.shown() == Some(Shown::Vendor)
 }

@@ -9,7 +9,7 @@ use super::claim::claim_id;
 use super::examine::{Errand, Examination, Progress, Stop, examine};
 use super::settle::{Draft, Read};
 use super::telling::{announce, new_status};
-use super::{AGAIN, Findings, Inputs, Memory, not_due};
+use super::{AGAIN, Findings, Inputs, Memory, not_due, paused};
 use crate::clock;
 use crate::controller::audit::lifetimes;
 use crate::controller::context::{Context, Request, UNDISTURBED};
@@ -17,83 +17,45 @@ use crate::controller::events::reference;
 use crate::controller::report::{self, Written};
 use crate::controller::workers::Look;
 use crate::controller::{request, restore};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, KonaServer, Mode, TtlChange, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, KonaServer, TtlChange, TtlSeconds};
 use crate::engine::customer::{
-    Made, OpenChange, Original, Reading, Restoration, known_original, restoration, written,
+    Departure, FOREIGN, Made, OpenChange, Original, Parting, RIVAL, Reading, Restoration, Task, UNPARSABLE,
+    not_restored, parting, restoration, restored, waiting,
 };
-use crate::engine::ownership::Standing;
 use crate::engine::schedule;
-use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::verdict::Reason;
 use crate::vendor::endpoint::BaseUrl;
 use crate::vendor::kona::{Fresh, Kona};
 
-/// What is to be put back.
+/// How a resource leaves its customer, once that is decided.
 #[derive(Clone, Debug)]
-pub(super) struct Task {
-    /// Lifetimes that we may have written last.
-    pub(super) written: Vec<TtlSeconds>,
-    /// What stood there before.
-    pub(super) original: Original,
-}
-
-/// How a resource leaves its customer.
-#[derive(Clone, Debug)]
-pub(super) enum Parting {
-    /// There is nothing to restore.
+pub(super) enum Parted {
+    /// There was nothing to restore.
     AsItIs,
-    /// Its keys were put back.
+    /// Its keys were restored.
     Restored(TtlChange),
     /// It is left as it is although it was to be restored, for this reason.
     Skipped(&'static str),
 }
 
-/// What a deleted resource is owed.
-enum Duty {
-    Part(Parting),
-    Restore(Task),
-}
-
-/// Decides what is done for a deleted resource. The rules in order:
-///
-/// 1. What was decided in an earlier look stands, and what was restored is not restored again.
-/// 2. Under Retain or Observe, and while work is paused, nothing is touched; where nothing was written, nothing needs to.
-/// 3. Where the original is unknown, was another server's, or the customer is another resource's, it is left as it is.
-fn duty(
+/// What a deleted resource requires.
+fn required(
     context: &Context,
     customer: &CustomerTokenTtl,
     server: Option<&KonaServer>,
     memory: &Memory,
-) -> Duty {
-    if let Some(parting) = &memory.parting {
-        return Duty::Part(parting.clone());
-    }
-    let status = customer.status.clone().unwrap_or_default();
-    let spec = &customer.spec;
-    let is_restored = status.history.first().is_some_and(|change| change.cause == Cause::Restore);
-    let is_paused = spec.suspend || server.is_some_and(|server| server.spec.connection.suspend);
-    let written = written(Some(&status), memory.change.as_ref(), &memory.owed);
-    if is_restored
-        || spec.deletion_policy == DeletionPolicy::Retain
-        || spec.mode == Mode::Observe
-        || is_paused
-        || written.is_empty()
-    {
-        return Duty::Part(Parting::AsItIs);
-    }
-    let Some(original) = known_original(&status, &memory.owed) else {
-        return Duty::Part(Parting::Skipped("the original values are unknown"));
-    };
+) -> Parting {
     let url = server.and_then(|server| BaseUrl::parse(&server.spec.connection.url).ok());
-    if url.is_some_and(|url| status.effective_url.is_some_and(|before| before != url.to_string())) {
-        return Duty::Part(Parting::Skipped("the server's URL has changed since the last write"));
-    }
-    if context.customer_claims.standing(&claim_id(customer)) == Standing::Loser {
-        return Duty::Part(Parting::Skipped(RIVAL));
-    }
-    Duty::Restore(Task { written, original })
+    parting(Departure {
+        spec: &customer.spec,
+        status: &customer.status.clone().unwrap_or_default(),
+        open: memory.change.as_ref(),
+        owed: &memory.owed,
+        is_paused: paused(customer, server).is_some(),
+        url: url.map(|url| url.to_string()).as_deref(),
+        standing: context.customer_claims.standing(&claim_id(customer)),
+    })
 }
-
-const RIVAL: &str = "another CustomerTokenTtl manages the customer";
 
 /// Looks at a customer whose resource is being deleted: puts its keys back, where that is owed, and lets the resource go.
 pub(super) async fn look(
@@ -109,12 +71,16 @@ pub(super) async fn look(
         // Somebody else keeps it. A request on the server does not wait for that.
         return Look::Done { next: clock::instant() + UNDISTURBED, ready: true };
     }
-    let task = match duty(context, customer, server, memory) {
-        Duty::Part(parting) => return part(context, customer, memory, parting).await,
-        Duty::Restore(task) => task,
+    if let Some(parted) = memory.parted.clone() {
+        return part(context, customer, memory, parted).await;
+    }
+    let task = match required(context, customer, server, memory) {
+        Parting::AsItIs => return part(context, customer, memory, Parted::AsItIs).await,
+        Parting::Skipped(why) => return part(context, customer, memory, Parted::Skipped(why)).await,
+        Parting::Restore(task) => task,
     };
     if let Some(why) = restore::let_go(context, meta).await {
-        return part(context, customer, memory, Parting::Skipped(why.as_str())).await;
+        return part(context, customer, memory, Parted::Skipped(why.as_str())).await;
     }
     if let Some(next) = not_due(customer, memory, inputs, requests) {
         return Look::NotDue(next.min(restore::next_look(meta)));
@@ -126,16 +92,16 @@ pub(super) async fn look(
         findings = examine(context, &mut working, server, memory, asked, Errand::Restore(&task)) => findings,
         why = restore::given_up::<CustomerTokenTtl>(context, meta) => {
             let Some(why) = why else { return Look::NotDue(clock::instant() + UNDISTURBED) };
-            return part(context, customer, memory, Parting::Skipped(why.as_str())).await;
+            return part(context, customer, memory, Parted::Skipped(why.as_str())).await;
         }
     };
     let Some(mut findings) = findings else {
         return Look::NotDue((clock::instant() + AGAIN).min(restore::next_look(meta)));
     };
-    match findings.parting.take() {
-        Some(parting) => part(context, &working, memory, parting).await,
+    match findings.parted.take() {
+        Some(parted) => part(context, &working, memory, parted).await,
         None if findings.verdict.reason == Reason::Conflict => {
-            part(context, &working, memory, Parting::Skipped(RIVAL)).await
+            part(context, &working, memory, Parted::Skipped(RIVAL)).await
         }
         None => wait(context, &working, memory, findings).await,
     }
@@ -148,9 +114,7 @@ async fn wait(
     memory: &mut Memory,
     mut findings: Findings,
 ) -> Look {
-    findings.verdict.message.push_str(
-        " Deletion waits up to ten minutes for the original lifetimes to be restored; the annotation tenure.dev/skip-restore: \"true\" skips that.",
-    );
+    findings.verdict = waiting(findings.verdict);
     let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
     memory.polled = findings.polls;
     memory.pace.after(&findings.verdict, findings.retry_after, interval, false, findings.polls);
@@ -190,23 +154,19 @@ async fn part(
     context: &Arc<Context>,
     customer: &Arc<CustomerTokenTtl>,
     memory: &mut Memory,
-    parting: Parting,
+    parted: Parted,
 ) -> Look {
-    if let Parting::Restored(change) = &parting {
-        let verdict = Verdict::new(
-            Reason::Progressing,
-            "The customer's original token lifetimes are restored; the resource is being deleted.",
-        );
+    if let Parted::Restored(change) = &parted {
         let title = customer.status.as_ref().and_then(|status| status.customer_title.clone());
         let read = Reading { title, ttl: change.to };
         memory.owed.add(Made { change: change.clone(), original: Original::new() });
-        let findings = Findings { read: Some(read), ..Findings::of(verdict) };
+        let findings = Findings { read: Some(read), ..Findings::of(restored()) };
         report(context, customer, memory, &findings).await;
         memory.owed.clear();
     }
     // Only the finalizer is left, should it not come off at once.
-    memory.parting = Some(match &parting {
-        Parting::Restored(_) => Parting::AsItIs,
+    memory.parted = Some(match &parted {
+        Parted::Restored(_) => Parted::AsItIs,
         other => other.clone(),
     });
     match restore::release::<CustomerTokenTtl>(context, customer.meta()).await {
@@ -215,7 +175,7 @@ async fn part(
         }
         Written::Gone | Written::Written | Written::Unchanged => {
             memory.has_gone = true;
-            if let Parting::Skipped(why) = parting {
+            if let Parted::Skipped(why) = parted {
                 restore::skipped(context, reference(&**customer), why);
             }
             Look::Done { next: clock::instant() + UNDISTURBED, ready: true }
@@ -234,17 +194,15 @@ impl Examination<'_> {
         progress: &mut Progress,
     ) -> Result<Findings, Stop> {
         let mut races = 0;
-        let parting = loop {
+        let parted = loop {
             match restoration(&read.info, &task.written, &task.original) {
-                Restoration::AsBefore => break restored(memory, read.info.ttl()),
-                Restoration::Foreign => {
-                    break Parting::Skipped("something else has changed the value since the last write");
-                }
+                Restoration::AsBefore => break as_before(memory, read.info.ttl()),
+                Restoration::Foreign => break Parted::Skipped(FOREIGN),
                 Restoration::PutBack => {}
             }
             let (from, before) = (read.info.ttl(), read.info.clone());
             let Some(info) = read.info.restored(&task.original) else {
-                break Parting::Skipped("the recorded original values cannot be parsed");
+                break Parted::Skipped(UNPARSABLE);
             };
             let Some(turn) = kona.turn() else {
                 // Others need its seat meanwhile.
@@ -262,25 +220,23 @@ impl Examination<'_> {
             read = self.read(kona, progress).await?;
             progress.saw(read.info.is_as(&task.original), &lifetimes(read.info.ttl()));
             if written && read.info.is_as(&task.original) {
-                break restored(memory, read.info.ttl());
+                break as_before(memory, read.info.ttl());
             }
             if written && read.info.ttl() == from {
-                let message = "The server accepted the original token lifetimes but returned different values on read-back. Check the server.";
-                return Err(Verdict::new(Reason::VerificationFailed, message).into());
+                return Err(not_restored().into());
             }
         };
-        let message = "The customer's original token lifetimes are not restored yet.";
-        Ok(Findings { parting: Some(parting), ..Findings::of(Verdict::new(Reason::Progressing, message)) })
+        Ok(Findings { parted: Some(parted), ..Findings::of(restored()) })
     }
 }
 
 /// How the resource leaves a customer that is as before: restored by it, now or by a write whose answer was lost, or so all
 /// by itself.
-fn restored(memory: &mut Memory, to: TtlSeconds) -> Parting {
+fn as_before(memory: &mut Memory, to: TtlSeconds) -> Parted {
     match memory.change.take().filter(|open| open.may_hold() && open.cause == Cause::Restore) {
         Some(OpenChange { from, cause, .. }) => {
-            Parting::Restored(TtlChange { time: clock::now(), from, to, cause })
+            Parted::Restored(TtlChange { time: clock::now(), from, to, cause })
         }
-        None => Parting::AsItIs,
+        None => Parted::AsItIs,
     }
 }

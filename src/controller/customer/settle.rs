@@ -1,7 +1,5 @@
 //! From a customer as it was read to what is reported of it: one step after the other.
 
-use std::time::Duration;
-
 use kube::Resource as _;
 
 use super::examine::{Examination, Progress, Stop};
@@ -16,13 +14,12 @@ use crate::controller::{restore, windows};
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlSeconds};
 use crate::engine::change::Outcome;
 use crate::engine::customer::{
-    ADDITIONAL_INFO, AdditionalInfo, OpenChange, Prior, RawObject, Reading, Seen, Step, Unusable, cause,
-    decide, has_drifted, known_original, made, prepare, put_on_record, set_read, unrecorded,
-    with_additional_info, words,
+    ADDITIONAL_INFO, AdditionalInfo, OpenChange, Prior, RawObject, Reading, Seen, Step, Unusable,
+    awaiting_window, cause, decide, follow_contest, known_original, made, prepare, proven, put_on_record,
+    rejected, set_read, unrecordable, unrecorded, unusable, with_additional_info,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
-use crate::engine::remote;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::fault::Shown;
@@ -32,9 +29,6 @@ use crate::vendor::login::AccessError;
 
 /// Writes that may meet a newer version before a look gives up.
 pub(super) const RACES: u8 = 3;
-
-/// Longest value that stood under one of the two keys before us, in bytes: the status remembers it.
-const LONGEST_ORIGINAL: usize = 256;
 
 /// A customer as it was read.
 pub(super) struct Read {
@@ -77,7 +71,7 @@ impl Examination<'_> {
         let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
         let mut races = 0;
         let mut last = Some(read);
-        self.follow_contest(memory, seen.ttl);
+        memory.contest = follow_contest(memory.contest, wish, &self.prior, seen.ttl, clock::elapsed());
         close(memory, seen.ttl);
         let verdict = loop {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
@@ -115,16 +109,8 @@ impl Examination<'_> {
         if verdict.reason == Reason::InSync && memory.owed.is_empty() {
             self.record_unknown(memory, seen.ttl);
         }
-        let proven = self.proven(&verdict, &seen, !memory.owed.is_empty());
+        let proven = proven(&self.prior, verdict.reason, &seen, !memory.owed.is_empty());
         Ok(Findings { proven, ..Findings::of(verdict) })
-    }
-
-    fn follow_contest(&self, memory: &mut Memory, seen: TtlSeconds) {
-        if has_drifted(self.wish, &self.prior, seen) {
-            memory.contest = memory.contest.undone();
-        } else if seen == self.wish.ttl.into() {
-            memory.contest = memory.contest.stood(clock::elapsed());
-        }
     }
 
     async fn prove(&self, endpoint: &Endpoint, sent: bool) -> Result<Option<u32>, Stop> {
@@ -133,12 +119,6 @@ impl Examination<'_> {
         let kona = Kona::new(&self.context.remotes, endpoint, &credentials, None);
         let purpose = if sent { Purpose::Follow } else { Purpose::Ask };
         kona.prove(purpose).await.map(Some).map_err(|error| Stop::Proof(error, Box::new(credentials.clone())))
-    }
-
-    /// What this look has proven; a check that merely found everything in order proves nothing new.
-    fn proven(&self, verdict: &Verdict, seen: &Seen, changed: bool) -> Option<TtlSeconds> {
-        let new = changed || seen.token.is_some() || self.prior.proven != Some(seen.ttl);
-        (verdict.reason == Reason::InSync && new).then_some(seen.ttl)
     }
 
     /// Records a change that took effect without any record of it.
@@ -152,14 +132,7 @@ impl Examination<'_> {
     fn may_change(&self, seen: TtlSeconds, progress: &mut Progress) -> Result<(), Stop> {
         let Some(closed) = self.closed_window() else { return Ok(()) };
         progress.next_window = Some(closed.next);
-        let message = format!(
-            "The server has {}; desired are {}s and {}s. {}",
-            words(seen),
-            self.wish.ttl.access,
-            self.wish.ttl.refresh,
-            closed.message("this resource")
-        );
-        Err(Verdict::new(Reason::AwaitingWindow, message).into())
+        Err(awaiting_window(seen, self.wish.ttl, &closed.message("this resource")).into())
     }
 
     /// What keeps a change from being made now, if the resource has windows.
@@ -180,9 +153,8 @@ impl Examination<'_> {
         races: u8,
     ) -> Result<bool, Stop> {
         let change = self.change(&read.info, self.wish.ttl.into(), cause, memory);
-        if change.found.values().any(|text| text.len() > LONGEST_ORIGINAL) {
-            let message = "The customer's current token lifetimes are not numbers and are too long to record, so they are not overwritten. Correct the customer's additionalInfo.";
-            return Err(Verdict::new(Reason::AdditionalInfoUnusable, message).into());
+        if let Some(verdict) = unrecordable(&change.found) {
+            return Err(verdict.into());
         }
         let Some((read, turn)) = self.ready(kona, read, &change, memory, progress).await? else {
             return if races < RACES { Ok(false) } else { Err(Stop::Raced) };
@@ -292,7 +264,7 @@ impl Examination<'_> {
                     Some(Shown::Field(field)) => Some(field),
                     _ => None,
                 };
-                Err(remote::rejected_customer(field).into())
+                Err(rejected(field).into())
             }
             _ => Err(error.into()),
         }
@@ -351,14 +323,6 @@ impl Progress {
     }
 }
 
-/// A write that lost its races is tried again as after any failure, not at the interval.
-pub(super) fn raced() -> Findings {
-    let message =
-        "The customer is being modified concurrently. Its token lifetimes will be set when that stops.";
-    let verdict = Verdict::new(Reason::Drifted, message);
-    Findings { retry_after: Some(Duration::ZERO), ..Findings::of(verdict) }
-}
-
 /// Reads what concerns us in a customer.
 pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, Verdict> {
     let Fresh { customer: object, seat } = fresh;
@@ -367,10 +331,4 @@ pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, 
     let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
     progress.read = Some(Reading { title, ttl });
     info.map(|info| Read { object, info, seat }).map_err(unusable)
-}
-
-fn unusable(why: Unusable) -> Verdict {
-    let message =
-        format!("The customer cannot be managed: {why}. Clear the field, or make it a JSON object.");
-    Verdict::new(Reason::AdditionalInfoUnusable, message)
 }

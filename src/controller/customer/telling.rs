@@ -8,10 +8,10 @@ use crate::controller::context::Context;
 use crate::controller::events::{Happening, reference};
 use crate::controller::report;
 use crate::controller::workers::Kind;
-use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange};
-use crate::engine::customer::{Changes, Found, Made, Ttl, Wish, update, words};
+use crate::crd::{CustomerTokenTtl, CustomerTokenTtlStatus, Time, TtlChange};
+use crate::engine::customer::{Changes, Found, Made, Wish, changed, drifted, update};
 use crate::engine::reason::EventReason;
-use crate::engine::verdict::{self, Notes, Reason, Verdict};
+use crate::engine::verdict::{self, Notes, Verdict};
 
 /// The status after a reconcile of the working copy.
 pub(super) fn new_status(
@@ -47,60 +47,38 @@ pub(super) fn announce(
     owed: &[Made],
     verdict: Option<&Verdict>,
 ) {
-    let object = reference(customer);
     let (namespace, name) = (customer.namespace().unwrap_or_default(), customer.name_any());
-    for Made { change: TtlChange { to, cause, .. }, .. } in owed {
-        let seconds = |value: Option<u32>| value.unwrap_or_default();
-        let (access, refresh) = (seconds(to.access_token_ttl_seconds), seconds(to.refresh_token_ttl_seconds));
-        let (reason, note) = match cause {
-            Cause::Policy => (
-                EventReason::TtlChanged,
-                format!("Token lifetimes changed to {access}s (access) and {refresh}s (refresh)."),
-            ),
-            Cause::Drift => {
-                context.metrics.drift_corrected(Kind::Customer.as_str());
-                let note = format!("Token lifetimes reset to {access}s (access) and {refresh}s (refresh).");
-                (EventReason::DriftCorrected, note)
-            }
-            Cause::Restore => {
-                let note = "Original token lifetimes restored: the server has";
-                (EventReason::TtlChanged, format!("{note} {}.", words(*to)))
-            }
-        };
+    for Made { change, .. } in owed {
+        let (reason, note) = changed(change);
+        if reason == EventReason::DriftCorrected {
+            context.metrics.drift_corrected(Kind::Customer.as_str());
+        }
+        let TtlChange { to, cause, .. } = change;
+        let (access, refresh) = (to.access_token_ttl_seconds, to.refresh_token_ttl_seconds);
         tracing::info!(kind = Kind::Customer.as_str(), namespace, name, access, refresh, ?cause, "{note}");
-        context.events.publish(Happening {
-            object: object.clone(),
-            reason,
-            note,
-            warning: false,
-            policy: None,
-        });
+        publish(context, customer, reason, note);
     }
     let before = customer.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
     if let Some(verdict) = verdict {
-        context.warn_of(object, None, before, verdict);
+        context.warn_of(reference(customer), None, before, verdict);
     }
 }
 
 /// Publishes that something else has changed lifetimes which were as desired, if that is not corrected for now.
 pub(super) fn announce_drift(context: &Context, customer: &CustomerTokenTtl, findings: &Findings) {
-    let spec = &customer.spec;
-    let wanted = Ttl { access: spec.access_token_ttl_seconds, refresh: spec.refresh_token_ttl_seconds };
-    let known = customer.status.as_ref().is_some_and(|status| {
-        status.access_token_ttl_seconds == Some(wanted.access)
-            && status.refresh_token_ttl_seconds == Some(wanted.refresh)
-    });
-    let waits = matches!(findings.verdict.reason, Reason::Observed | Reason::AwaitingWindow);
     let seen = findings.read.as_ref().map(|read| read.ttl);
-    let Some(seen) = seen.filter(|seen| *seen != wanted.into()) else { return };
-    if known && waits {
-        let message = &findings.verdict.message;
-        context.events.publish(Happening {
-            object: reference(customer),
-            reason: EventReason::DriftFound,
-            note: format!("Something changed the token lifetimes to {}. {message}", words(seen)),
-            warning: false,
-            policy: None,
-        });
+    let note = drifted(customer.status.as_ref(), Wish::of(&customer.spec), seen, &findings.verdict);
+    if let Some(note) = note {
+        publish(context, customer, EventReason::DriftFound, note);
     }
+}
+
+fn publish(context: &Context, customer: &CustomerTokenTtl, reason: EventReason, note: String) {
+    context.events.publish(Happening {
+        object: reference(customer),
+        reason,
+        note,
+        warning: false,
+        policy: None,
+    });
 }

@@ -1,0 +1,138 @@
+//! What to report of a customer that is not in sync, each with a sentence that says what to do.
+
+use super::{Original, Ttl, Unusable, words};
+use crate::crd::TtlSeconds;
+use crate::engine::ownership::Standing;
+use crate::engine::reason::Reason;
+use crate::engine::verdict::Verdict;
+
+/// Longest original value of one of the two keys, in bytes: the status remembers it.
+const LONGEST_ORIGINAL: usize = 256;
+
+/// What an answer of the server says of the customer itself, if anything. A 404 counts only in the server's own form: a
+/// proxy, or a server below another path, answers in another one.
+#[must_use]
+pub fn answered(status: Option<u16>, is_vendors: bool, id: &str, server: &str) -> Option<Verdict> {
+    match status {
+        Some(404) if is_vendors => Some(Verdict::new(
+            Reason::CustomerNotFound,
+            format!(
+                "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
+            ),
+        )),
+        Some(403) => Some(Verdict::new(
+            Reason::Forbidden,
+            format!(
+                "The user of KonaServer {server} is not permitted to read or change customer {id}. Grant it the permission."
+            ),
+        )),
+        _ => None,
+    }
+}
+
+/// The server refuses to store the customer. `field` is the one that it names, if any.
+#[must_use]
+pub fn rejected(field: Option<&str>) -> Verdict {
+    match field {
+        Some("additionalInfo") => Verdict::new(
+            Reason::AdditionalInfoUnusable,
+            "The server rejected the customer because of its additionalInfo, which probably contains markup or is too long. \
+             Clean up the customer's additionalInfo.",
+        ),
+        Some(field) => Verdict::new(
+            Reason::UnexpectedAnswer,
+            format!(
+                "The server rejected the customer because of its field {field}. Correct that field on the server."
+            ),
+        ),
+        None => Verdict::new(
+            Reason::UnexpectedAnswer,
+            "The server rejected the customer with status 400, probably because of one of its other fields. Save the customer \
+             on the server to see which one, and correct it.",
+        ),
+    }
+}
+
+/// The customer's server cannot be used, for a reason that its own conditions explain.
+#[must_use]
+pub fn server_not_ready(server: &str, reason: Reason) -> Verdict {
+    let message = format!("KonaServer {server} is not ready ({}). See its conditions.", reason.as_str());
+    Verdict::new(Reason::ServerNotReady, message)
+}
+
+/// The resource names a server that does not exist.
+#[must_use]
+pub fn server_not_found(server: &str) -> Verdict {
+    let message = format!(
+        "KonaServer {server} does not exist in this namespace: create it, or correct spec.serverRef."
+    );
+    Verdict::new(Reason::ServerNotFound, message)
+}
+
+/// The change windows make no sense.
+#[must_use]
+pub fn invalid_windows(why: impl std::fmt::Display) -> Verdict {
+    Verdict::new(Reason::InvalidSpec, format!("In spec.windows, {why}."))
+}
+
+/// A change waits for a window. `closed` is a sentence about that.
+#[must_use]
+pub fn awaiting_window(seen: TtlSeconds, Ttl { access, refresh }: Ttl, closed: &str) -> Verdict {
+    let message = format!("The server has {}; desired are {access}s and {refresh}s. {closed}", words(seen));
+    Verdict::new(Reason::AwaitingWindow, message)
+}
+
+/// What keeps original values from being recorded, and thereby from being overwritten, if anything does.
+#[must_use]
+pub fn unrecordable(original: &Original) -> Option<Verdict> {
+    let message = "The customer's current token lifetimes are not numbers and are too long to record, so they are not overwritten. Correct the customer's additionalInfo.";
+    let is_long = original.values().any(|text| text.len() > LONGEST_ORIGINAL);
+    is_long.then(|| Verdict::new(Reason::AdditionalInfoUnusable, message))
+}
+
+/// The customer's `additionalInfo` cannot hold lifetimes.
+#[must_use]
+pub fn unusable(why: Unusable) -> Verdict {
+    let message =
+        format!("The customer cannot be managed: {why}. Clear the field, or make it a JSON object.");
+    Verdict::new(Reason::AdditionalInfoUnusable, message)
+}
+
+/// Each write met with another one that came first.
+#[must_use]
+pub fn raced() -> Verdict {
+    let message =
+        "The customer is being modified concurrently. Its token lifetimes will be set when that stops.";
+    Verdict::new(Reason::Drifted, message)
+}
+
+/// What the status holds is of another server.
+#[must_use]
+pub fn server_moved() -> Verdict {
+    Verdict::new(Reason::Progressing, "The server's URL has changed; the customer is read again.")
+}
+
+/// What to report if the customer is another resource's, or if it is not yet known whose it is.
+#[must_use]
+pub fn conflict(standing: Standing) -> Option<Verdict> {
+    match standing {
+        Standing::Owner | Standing::TryNow => None,
+        Standing::Loser => Some(Verdict::new(
+            Reason::Conflict,
+            "Another CustomerTokenTtl already manages this customer of this server, so this one is ignored. Delete one of the two.",
+        )),
+        Standing::Undecided => Some(Verdict::new(
+            Reason::Progressing,
+            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is known which of the two can log in.",
+        )),
+    }
+}
+
+/// Why nothing is read or changed for now, if so. `server` is the name of the resource's server, if that is suspended.
+#[must_use]
+pub fn paused(is_suspended: bool, server: Option<&str>) -> Option<String> {
+    if is_suspended {
+        return Some("spec.suspend is true: nothing is read or changed.".to_owned());
+    }
+    server.map(|name| format!("KonaServer {name} is suspended: nothing is read or changed."))
+}

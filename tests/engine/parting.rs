@@ -1,0 +1,133 @@
+//! What a deleted resource requires for its customer, and what its reports say.
+
+use jiff::Timestamp;
+use tenure::crd::{
+    Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, Mode, Time, TtlChange, TtlSeconds,
+};
+use tenure::engine::customer::{
+    Departure, Original, Parting, RIVAL, Task, Ttl, Wish, answered, changed, conflict, drifted, parting,
+    paused, unrecordable,
+};
+use tenure::engine::ownership::Standing;
+use tenure::engine::reason::{EventReason, Reason};
+use tenure::engine::verdict::Verdict;
+
+const OURS: Ttl = Ttl { access: 3600, refresh: 86_400 };
+const NOW: Time = Time(Timestamp::UNIX_EPOCH);
+
+fn spec(deletion: DeletionPolicy, mode: Mode) -> CustomerTokenTtlSpec {
+    let spec = serde_json::json!({
+        "serverRef": {"name": "kona"}, "customerId": "1d2b7a10-0000-0000-0000-000000000001",
+        "accessTokenTtlSeconds": OURS.access, "refreshTokenTtlSeconds": OURS.refresh,
+    });
+    CustomerTokenTtlSpec { deletion_policy: deletion, mode, ..serde_json::from_value(spec).unwrap() }
+}
+
+fn change(cause: Cause) -> TtlChange {
+    TtlChange { time: NOW, from: TtlSeconds::default(), to: OURS.into(), cause }
+}
+
+/// A status after one change at a server.
+fn status(cause: Cause, original: Option<Original>) -> CustomerTokenTtlStatus {
+    let history = vec![change(cause)];
+    let effective_url = Some("https://kona".to_owned());
+    CustomerTokenTtlStatus { history, original, effective_url, ..CustomerTokenTtlStatus::default() }
+}
+
+#[test]
+fn a_deleted_resource_restores_what_it_has_changed_and_nothing_else() {
+    let restore = spec(DeletionPolicy::Restore, Mode::Enforce);
+    let known = status(Cause::Policy, Some(Original::new()));
+    let departure = Departure {
+        spec: &restore,
+        status: &known,
+        open: None,
+        owed: &[],
+        is_paused: false,
+        url: Some("https://kona"),
+        standing: Standing::Owner,
+    };
+    let task = Task { written: vec![OURS.into()], original: Original::new() };
+    assert_eq!(parting(departure), Parting::Restore(task.clone()));
+    // A server that is gone for now may come back.
+    assert_eq!(parting(Departure { url: None, ..departure }), Parting::Restore(task));
+    let (retain, observe) =
+        (spec(DeletionPolicy::Retain, Mode::Enforce), spec(DeletionPolicy::Restore, Mode::Observe));
+    let (restored, untouched) =
+        (status(Cause::Restore, Some(Original::new())), CustomerTokenTtlStatus::default());
+    for as_it_is in [
+        Departure { spec: &retain, ..departure },
+        Departure { spec: &observe, ..departure },
+        Departure { is_paused: true, ..departure },
+        Departure { status: &restored, ..departure },
+        Departure { status: &untouched, ..departure },
+    ] {
+        assert_eq!(parting(as_it_is), Parting::AsItIs, "{as_it_is:?}");
+    }
+    let unknown = status(Cause::Policy, None);
+    for (skipped, why) in [
+        (Departure { status: &unknown, ..departure }, "the original values are unknown"),
+        (
+            Departure { url: Some("https://other"), ..departure },
+            "the server's URL has changed since the last write",
+        ),
+        (Departure { standing: Standing::Loser, ..departure }, RIVAL),
+    ] {
+        assert_eq!(parting(skipped), Parting::Skipped(why), "{skipped:?}");
+    }
+}
+
+#[test]
+fn an_answer_is_about_the_customer_only_if_the_server_gave_it() {
+    let reason =
+        |status, is_vendors| answered(Some(status), is_vendors, "id", "kona").map(|verdict| verdict.reason);
+    assert_eq!(reason(404, true), Some(Reason::CustomerNotFound));
+    assert_eq!(reason(404, false), None, "a proxy has no such page");
+    assert_eq!((reason(403, true), reason(403, false)), (Some(Reason::Forbidden), Some(Reason::Forbidden)));
+    assert_eq!((reason(500, true), answered(None, false, "id", "kona")), (None, None));
+}
+
+#[test]
+fn what_cannot_be_recorded_is_not_overwritten() {
+    let original = |length: usize| Original::from([("accessTokenTtlSeconds".to_owned(), "x".repeat(length))]);
+    assert_eq!(unrecordable(&original(256)), None);
+    assert_eq!(unrecordable(&original(257)).unwrap().reason, Reason::AdditionalInfoUnusable);
+}
+
+#[test]
+fn one_of_several_resources_for_a_customer_works_on_it() {
+    let reason = |standing| conflict(standing).map(|verdict| verdict.reason);
+    assert_eq!((reason(Standing::Owner), reason(Standing::TryNow)), (None, None));
+    assert_eq!(reason(Standing::Loser), Some(Reason::Conflict));
+    assert_eq!(reason(Standing::Undecided), Some(Reason::Progressing));
+    assert_eq!((paused(false, None), paused(true, None).is_some()), (None, true));
+    assert!(paused(false, Some("kona")).unwrap().contains("KonaServer kona"));
+}
+
+#[test]
+fn each_change_has_its_event_and_drift_that_is_left_has_one() {
+    let event = |cause| changed(&change(cause)).0;
+    assert_eq!(event(Cause::Policy), EventReason::TtlChanged);
+    assert_eq!(event(Cause::Drift), EventReason::DriftCorrected);
+    assert!(changed(&change(Cause::Restore)).1.starts_with("Original token lifetimes restored"));
+
+    let wish = Wish { ttl: OURS, mode: Mode::Enforce, by_login: false };
+    let as_desired = CustomerTokenTtlStatus {
+        access_token_ttl_seconds: Some(OURS.access),
+        refresh_token_ttl_seconds: Some(OURS.refresh),
+        ..CustomerTokenTtlStatus::default()
+    };
+    let note = |before: &CustomerTokenTtlStatus, seen: TtlSeconds, reason| {
+        drifted(Some(before), wish, Some(seen), &Verdict::new(reason, "It waits."))
+    };
+    let other = TtlSeconds::default();
+    assert!(note(&as_desired, other, Reason::AwaitingWindow).unwrap().ends_with("(refresh). It waits."));
+    assert!(note(&as_desired, other, Reason::Observed).is_some());
+    assert_eq!(note(&as_desired, other, Reason::InSync), None, "it is corrected");
+    assert_eq!(note(&as_desired, OURS.into(), Reason::Observed), None);
+    assert_eq!(
+        note(&CustomerTokenTtlStatus::default(), other, Reason::Observed),
+        None,
+        "it never was as desired"
+    );
+}
