@@ -42,6 +42,8 @@ pub const SKIP_RESTORE: &str = "tenure.dev/skip-restore";
 pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
 /// On a policy: the target hash of a rollout that may go on after its canaries.
 pub const APPROVE: &str = "tenure.dev/approve";
+/// On a policy or customer: what its changes refer to, such as the number of a ticket.
+pub const CHANGE_REF: &str = "tenure.dev/change-ref";
 /// Opens the change windows manually until the given time.
 pub const OVERRIDE_WINDOW_UNTIL: &str = "tenure.dev/override-window-until";
 

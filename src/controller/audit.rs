@@ -95,6 +95,7 @@ pub(super) struct Write {
     policy: Option<Declarer>,
     customer: Option<String>,
     cause: Option<Cause>,
+    change_ref: Option<String>,
     from: Option<String>,
     to: Option<String>,
     outcome: Outcome,
@@ -114,6 +115,7 @@ impl Write {
             policy: None,
             customer: None,
             cause: None,
+            change_ref: None,
             from: None,
             to: None,
             outcome: Outcome::Unknown,
@@ -131,6 +133,12 @@ impl Write {
     /// Names the customer that it is about.
     pub(super) fn about(mut self, customer: &str) -> Self {
         self.customer = Some(customer.to_owned());
+        self
+    }
+
+    /// Adds what the change refers to.
+    pub(super) fn referring(mut self, reference: Option<String>) -> Self {
+        self.change_ref = reference;
         self
     }
 
@@ -223,6 +231,7 @@ impl Drop for Write {
             policy_generation = policy.and_then(|policy| policy.generation),
             policy_manager = policy.and_then(|policy| policy.manager.as_deref()),
             cause = self.cause.map(Cause::as_str),
+            change_ref = self.change_ref,
             from = self.from,
             to = self.to,
             outcome = self.outcome.as_str(),

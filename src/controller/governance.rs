@@ -12,6 +12,7 @@ use super::store::{Entry, Key};
 use super::windows::{self, Closed};
 use super::{request, restore};
 use crate::crd::{Cause, DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::engine::change::reference;
 use crate::engine::gateway::{Regime, wrote_last};
 use crate::engine::lifetime::{InvalidTarget, Target};
 use crate::engine::precedence::{Claim, winner};
@@ -37,6 +38,12 @@ impl Governance {
     #[must_use]
     pub fn restores(&self) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.spec.deletion_policy == DeletionPolicy::Restore)
+    }
+
+    /// What the policy says that its changes refer to.
+    #[must_use]
+    pub fn change_reference(&self) -> Option<String> {
+        reference(self.policy.as_ref()?.metadata.annotations.as_ref())
     }
 
     /// What keeps changes from being made now, if the policy's windows do.

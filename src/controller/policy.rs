@@ -23,6 +23,7 @@ use super::workers::{Kind, Look, Reconciled, wake};
 use super::{restore, windows};
 use crate::clock;
 use crate::crd::{Condition, DeletionPolicy, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
+use crate::engine::change;
 use crate::engine::gateway::{Regime, wrote_last};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::rollout::{Survey, is_bounded};
@@ -394,6 +395,7 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
 
 fn publish(context: &Context, policy: &TokenPolicy, reason: EventReason, note: String) {
     let warning = matches!(reason, EventReason::NotReady(_));
+    let note = change::referring(note, change::reference(policy.meta().annotations.as_ref()).as_deref());
     let object = reference(policy);
     let (kind, word) = (Kind::Policy.as_str(), reason.as_str());
     tracing::info!(kind, namespace = object.namespace, name = object.name, reason = word, "{note}");

@@ -172,6 +172,10 @@ pub struct TtlPending {
     /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<super::PendingOutcome>,
+    /// Value of the annotation tenure.dev/change-ref of the customer, when the change began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub change_ref: Option<String>,
 }
 
 /// One change of a customer's lifetimes.
@@ -187,4 +191,8 @@ pub struct TtlChange {
     /// Policy: the desired values had changed. Drift: something else had changed the remote values. Restore: this
     /// resource was deleted.
     pub cause: super::Cause,
+    /// Value of the annotation tenure.dev/change-ref of the customer, when the change began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub change_ref: Option<String>,
 }

@@ -116,6 +116,10 @@ pub struct Pending {
     /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<super::PendingOutcome>,
+    /// Value of the annotation tenure.dev/change-ref of the policy, when the change began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub change_ref: Option<String>,
 }
 
 /// One change of an appliance's setting.
@@ -136,4 +140,8 @@ pub struct Change {
     /// Policy: the required value had changed. Drift: something else had changed the remote value. Restore: the policy
     /// was deleted, or no longer selects the gateway.
     pub cause: super::Cause,
+    /// Value of the annotation tenure.dev/change-ref of the policy, when the change began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub change_ref: Option<String>,
 }

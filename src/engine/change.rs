@@ -1,10 +1,12 @@
 //! One change of a remote value, from the decision to the report: the same record in memory and, while the change is open,
 //! in `status.pending`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::reason::{Progress, Reason};
-use crate::crd::{Cause, PendingOutcome};
+use crate::crd::{CHANGE_REF, Cause, PendingOutcome};
 
 /// How far a change has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +19,26 @@ pub enum Outcome {
     Applied,
     /// The write was refused, or never left: the remote system holds what it held before.
     Refused,
+}
+
+/// Characters of a change reference.
+const LONGEST: usize = 64;
+
+/// What a policy or customer says in its annotations that its changes refer to. What is longer or not one line is ignored.
+#[must_use]
+pub fn reference(annotations: Option<&BTreeMap<String, String>>) -> Option<String> {
+    let text = annotations?.get(CHANGE_REF)?;
+    let fits = !text.is_empty() && text.chars().count() <= LONGEST && !text.chars().any(char::is_control);
+    fits.then(|| text.clone())
+}
+
+/// The note of an event about a change, with what that refers to.
+#[must_use]
+pub fn referring(note: String, reference: Option<&str>) -> String {
+    match reference {
+        Some(reference) => format!("{note} Change reference: {reference}."),
+        None => note,
+    }
 }
 
 /// Changes that a status remembers.
@@ -35,6 +57,8 @@ pub struct Change<V, O = V> {
     pub cause: Cause,
     /// The policy that asks for it, for kinds that have one.
     pub policy: Option<String>,
+    /// What the policy or customer says that its changes refer to.
+    pub reference: Option<String>,
     /// When it was begun.
     pub since: Timestamp,
     /// The original value that was on record before this change.
@@ -58,6 +82,8 @@ pub struct Recorded<V> {
     pub since: Timestamp,
     /// How far it had come when that was written.
     pub outcome: Option<PendingOutcome>,
+    /// What it refers to.
+    pub reference: Option<String>,
 }
 
 /// What a status shows beside a recorded change, for what the record itself leaves open.
@@ -113,6 +139,7 @@ impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
             cause: Some(self.cause),
             since: self.since,
             outcome: Some(self.recorded_outcome()),
+            reference: self.reference.clone(),
         }
     }
 
@@ -126,6 +153,7 @@ impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
             to: record.to,
             cause: record.cause.unwrap_or(beside.cause),
             policy: beside.policy,
+            reference: record.reference,
             since: record.since,
             original_before: beside.original_before,
             outcome: if unsent { Outcome::Refused } else { Outcome::Sent },

@@ -5,8 +5,8 @@ mod record;
 use std::time::Duration;
 
 pub use self::record::{
-    Found, OpenChange, entry, forget_original, found_drift, prepare, prior, put_on_record, remembered,
-    update, wrote_last,
+    Found, OpenChange, changed, entry, forget_original, found_drift, prepare, prior, put_on_record,
+    remembered, update, wrote_last,
 };
 use super::contest::Contest;
 use super::lifetime::{InvalidTarget, Target, proves};

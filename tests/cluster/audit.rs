@@ -3,7 +3,7 @@
 use kube::ResourceExt as _;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-use tenure_kit::faults::Fault;
+use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::namespace::FIELD_MANAGER as TESTS;
 use tenure_kit::operator::Operator;
@@ -165,5 +165,73 @@ async fn a_customers_changes_are_on_record_at_every_level_of_the_log() {
     let log = operator.log();
     assert_eq!(log.lines().count(), 2, "{log}");
     assert!(PLANTED.iter().all(|secret| !log.contains(secret)), "{log}");
+    f.finish().await;
+}
+
+fn referring(object: Value, reference: &str) -> Value {
+    with(object, json!({"metadata": {"annotations": {"tenure.dev/change-ref": reference}}}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_changes_are_on_record_with_what_they_refer_to() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("change-ref").await;
+    f.credentials(&fleet).await;
+    // A gateway's own annotation says nothing of its policy's changes.
+    f.apply(&referring(gateway("x2-1", &fleet.appliance(0)), "GATEWAY")).await;
+    let spec = json!({"timeoutSeconds": 28800, "interval": "24h", "revokeTokens": "OnTightening"});
+    f.apply(&referring(policy("short", spec.clone()), "CHG-1")).await;
+    f.start().await;
+    let gateway = f.reason("X2Gateway", "x2-1", "InSync").await;
+    assert_eq!(status(&gateway)["history"][0]["changeRef"], "CHG-1");
+    for line in lines(f.operator(), 2).await {
+        assert_says(&line, &json!({"change_ref": "CHG-1"}));
+    }
+    for reason in ["TimeoutChanged", "TokensRevoked"] {
+        let note = f.event("x2-1", reason).await;
+        assert!(note.ends_with(" Change reference: CHG-1."), "{note}");
+    }
+
+    // The operator ends in the middle of a change, and the annotation is that of the next one by the time it is back.
+    let gate = Gate::new();
+    fleet.appliance(0).fault(Fault::gate(&gate).on(Kind::Write).after_effect().times(1));
+    let spec = with(spec, json!({"timeoutSeconds": 14400}));
+    f.apply(&referring(policy("short", spec.clone()), "CHG-2")).await;
+    f.wait("X2Gateway", "x2-1", |g| status(g)["pending"]["changeRef"] == "CHG-2").await;
+    fleet.requests().wait_until(|_| fleet.appliance(0).timeout() == 14400).await;
+    f.kill().await;
+    f.apply(&referring(policy("short", spec.clone()), "CHG-3")).await;
+    f.start().await;
+    let made = |g: &DynamicObject, to: u64| status(g)["history"][0]["to"] == to;
+    let gateway = f.wait("X2Gateway", "x2-1", |g| made(g, 14400)).await;
+    assert_eq!(status(&gateway)["history"][0]["changeRef"], "CHG-2");
+    gate.open();
+
+    // What is no short line is no reference.
+    let spec = with(spec, json!({"timeoutSeconds": 7200}));
+    f.apply(&referring(policy("short", spec), &"x".repeat(65))).await;
+    let gateway = f.wait("X2Gateway", "x2-1", |g| made(g, 7200)).await;
+    assert_eq!(status(&gateway)["history"][0]["changeRef"], Value::Null);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customers_changes_are_on_record_with_what_they_refer_to() {
+    let kona = KonaServer::start(KonaOptions::default()).unwrap();
+    let mut f = Fixture::new("change-ref-kona").await;
+    f.kona(&kona).await;
+    let id = "1d2b7a10-5c1e-4f2a-9b3d-000000000001";
+    kona.add_customer(id, "Acme");
+    let restored = json!({"spec": {"deletionPolicy": "Restore"}});
+    f.apply(&referring(with(customer("acme", id, 3600, 86400), restored), "CHG-7")).await;
+    f.start().await;
+    let acme = f.reason("CustomerTokenTtl", "acme", "InSync").await;
+    assert_eq!(status(&acme)["history"][0]["changeRef"], "CHG-7");
+    assert!(f.event("acme", "TtlChanged").await.ends_with(" Change reference: CHG-7."));
+    f.ns.delete_object("CustomerTokenTtl", "acme").await.unwrap();
+    for line in lines(f.operator(), 2).await {
+        assert_says(&line, &json!({"change_ref": "CHG-7"}));
+    }
+    f.event_saying("acme", "TtlChanged", "restored").await;
     f.finish().await;
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use tenure::crd::{Cause, PendingOutcome};
-use tenure::engine::change::{Beside, Change, Ending, Outcome, Recorded, stays_open};
+use tenure::engine::change::{Beside, Change, Ending, Outcome, Recorded, reference, referring, stays_open};
 use tenure::engine::reason::Reason;
 
 fn change(from: u32, to: u32, outcome: Outcome) -> Change<u32> {
@@ -12,6 +12,7 @@ fn change(from: u32, to: u32, outcome: Outcome) -> Change<u32> {
         to,
         cause: Cause::Policy,
         policy: Some("short".to_owned()),
+        reference: None,
         since: Timestamp::UNIX_EPOCH,
         original_before: None,
         outcome,
@@ -77,6 +78,7 @@ fn a_change_on_record_was_sent_unless_the_status_shows_that_it_was_not() {
         cause: Some(Cause::Drift),
         since: Timestamp::UNIX_EPOCH,
         outcome,
+        reference: Some("CHG-1".to_owned()),
     };
     let beside = |under_way| Beside {
         from: 1,
@@ -93,7 +95,7 @@ fn a_change_on_record_was_sent_unless_the_status_shows_that_it_was_not() {
     assert!(remembered(Some(PendingOutcome::Prepared), true).may_hold());
     assert!(remembered(Some(PendingOutcome::Sent), false).holds(&600));
     let known = remembered(Some(PendingOutcome::Sent), false);
-    assert_eq!((known.from, known.cause), (900, Cause::Drift));
+    assert_eq!((known.from, known.cause, known.reference.as_deref()), (900, Cause::Drift, Some("CHG-1")));
     // Earlier versions recorded the target and the time only.
     let old = Recorded { from: None, cause: None, ..record(None) };
     let old = Change::remembered(old, beside(false));
@@ -123,4 +125,19 @@ fn a_change_stays_open_until_it_is_seen_to_its_end() {
         assert!(open(Outcome::Sent, Ending { is_set: true, failed: false, required: false, ..waits }));
         assert!(!open(Outcome::Sent, Ending { failed: false, ..waits }));
     }
+}
+
+#[test]
+fn a_reference_is_one_short_line() {
+    let of = |text: &str| reference(Some(&[("tenure.dev/change-ref".to_owned(), text.to_owned())].into()));
+    for text in ["CHG-1", "https://tickets.example.net/42", &"ü".repeat(64)] {
+        assert_eq!(of(text).as_deref(), Some(text));
+    }
+    for text in ["", "two\nlines", "\u{1b}[31m", &"x".repeat(65)] {
+        assert_eq!(of(text), None, "{text:?}");
+    }
+    assert_eq!(reference(None), None);
+    assert_eq!(reference(Some(&[("change-ref".to_owned(), "CHG-1".to_owned())].into())), None);
+    assert_eq!(referring("Changed.".to_owned(), Some("CHG-1")), "Changed. Change reference: CHG-1.");
+    assert_eq!(referring("Changed.".to_owned(), None), "Changed.");
 }

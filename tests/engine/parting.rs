@@ -24,7 +24,7 @@ fn spec(deletion: DeletionPolicy, mode: Mode) -> CustomerTokenTtlSpec {
 }
 
 fn change(cause: Cause) -> TtlChange {
-    TtlChange { time: NOW, from: TtlSeconds::default(), to: OURS.into(), cause }
+    TtlChange { time: NOW, from: TtlSeconds::default(), to: OURS.into(), cause, change_ref: None }
 }
 
 /// A status after one change at a server.

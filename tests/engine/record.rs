@@ -26,6 +26,11 @@ fn text(access: &str) -> Original {
     Original::from([("accessTokenTtlSeconds".to_owned(), access.to_owned())])
 }
 
+/// A change that took effect without any record of it.
+fn unseen(from: TtlSeconds, to: TtlSeconds, cause: Cause) -> Made {
+    unrecorded(TtlChange { time: NOW, from, to, cause, change_ref: None })
+}
+
 /// A change from a customer that holds `found` to what is wanted.
 fn change(found: &str, outcome: Outcome) -> OpenChange {
     OpenChange {
@@ -34,6 +39,7 @@ fn change(found: &str, outcome: Outcome) -> OpenChange {
         to: wanted(),
         cause: Cause::Policy,
         policy: None,
+        reference: None,
         since: Timestamp::UNIX_EPOCH,
         original_before: None,
         outcome,
@@ -95,7 +101,9 @@ fn a_sent_change_is_shown_also_where_nothing_was_prepared_and_outlasts_a_restart
 
 #[test]
 fn what_was_prepared_when_the_operator_ended_may_have_been_sent() {
-    let pending = |from, cause, outcome| Some(TtlPending { from, to: wanted(), cause, since: NOW, outcome });
+    let pending = |from, cause, outcome| {
+        Some(TtlPending { from, to: wanted(), cause, since: NOW, outcome, change_ref: None })
+    };
     let first = CustomerTokenTtlStatus {
         original: Some(text("7.2e3")),
         pending: pending(Some(access(7200)), Some(Cause::Drift), Some(PendingOutcome::Prepared)),
@@ -109,7 +117,8 @@ fn what_was_prepared_when_the_operator_ended_may_have_been_sent() {
     let open = remembered(&old, WISH).unwrap();
     assert_eq!((open.outcome, open.from, open.cause), (Outcome::Sent, TtlSeconds::default(), Cause::Policy));
     // With a history the original was known before this change.
-    let history = vec![TtlChange { time: NOW, from: access(1), to: access(2), cause: Cause::Policy }];
+    let history =
+        vec![TtlChange { time: NOW, from: access(1), to: access(2), cause: Cause::Policy, change_ref: None }];
     let later = CustomerTokenTtlStatus { history, ..first };
     assert_eq!(remembered(&later, WISH).unwrap().original_before, Some(text("7.2e3")));
     assert_eq!(remembered(&CustomerTokenTtlStatus::default(), WISH), None);
@@ -120,13 +129,13 @@ fn an_original_is_known_since_the_first_change_or_never() {
     let mut status = CustomerTokenTtlStatus::default();
     let first = made(&change("900", Outcome::Applied), NOW);
     assert_eq!(known_original(&status, std::slice::from_ref(&first)), Some(text("900")));
-    put_on_record(&mut status, [&first, &unrecorded(access(60), wanted(), Cause::Drift, NOW)]);
+    put_on_record(&mut status, [&first, &unseen(access(60), wanted(), Cause::Drift)]);
     assert_eq!((status.original.take(), status.history.len()), (Some(text("900")), 2));
     // It was lost: what the keys hold now may be ours.
     put_on_record(&mut status, [&first]);
     prepare(&mut status, &change("60", Outcome::Prepared), None);
     assert_eq!((&status.original, known_original(&status, &[first])), (&None, None));
-    assert_eq!(unrecorded(access(60), wanted(), Cause::Drift, NOW).original, text("60"));
+    assert_eq!(unseen(access(60), wanted(), Cause::Drift).original, text("60"));
 }
 
 #[test]
@@ -138,6 +147,6 @@ fn only_what_may_have_been_set_is_ours_to_take_back() {
     assert_eq!(ours(&change("900", Outcome::Sent), &[]), [wanted()]);
     let restored = OpenChange { cause: Cause::Restore, ..change("900", Outcome::Sent) };
     assert_eq!(ours(&restored, &[]), []);
-    let last = unrecorded(access(60), access(70), Cause::Policy, NOW);
+    let last = unseen(access(60), access(70), Cause::Policy);
     assert_eq!(ours(&restored, &[last]), [access(70)]);
 }

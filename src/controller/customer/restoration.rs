@@ -234,8 +234,8 @@ impl Examination<'_> {
 /// by itself.
 fn as_before(memory: &mut Memory, to: TtlSeconds) -> Parted {
     match memory.change.take().filter(|open| open.may_hold() && open.cause == Cause::Restore) {
-        Some(OpenChange { from, cause, .. }) => {
-            Parted::Restored(TtlChange { time: clock::now(), from, to, cause })
+        Some(OpenChange { from, cause, reference, .. }) => {
+            Parted::Restored(TtlChange { time: clock::now(), from, to, cause, change_ref: reference })
         }
         None => Parted::AsItIs,
     }

@@ -11,8 +11,8 @@ use crate::controller::report::{self, Written};
 use crate::controller::store::Key;
 use crate::controller::windows::Closed;
 use crate::controller::{restore, windows};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlSeconds};
-use crate::engine::change::Outcome;
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlChange, TtlSeconds};
+use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
     ADDITIONAL_INFO, AdditionalInfo, OpenChange, Prior, RawObject, Reading, Seen, Step, Unusable,
     awaiting_window, cause, decide, follow_contest, known_original, made, prepare, proven, put_on_record,
@@ -124,7 +124,9 @@ impl Examination<'_> {
     /// Records a change that took effect without any record of it.
     fn record_unknown(&self, memory: &mut Memory, seen: TtlSeconds) {
         if let Some(from) = self.prior.read.filter(|before| *before != seen) {
-            memory.owed.add(unrecorded(from, seen, cause(self.wish.ttl, &self.prior), clock::now()));
+            let (time, cause) = (clock::now(), cause(self.wish.ttl, &self.prior));
+            let change_ref = reference(self.customer.metadata.annotations.as_ref());
+            memory.owed.add(unrecorded(TtlChange { time, from, to: seen, cause, change_ref }));
         }
     }
 
@@ -194,6 +196,7 @@ impl Examination<'_> {
             to,
             cause,
             policy: None,
+            reference: reference(self.customer.metadata.annotations.as_ref()),
             since: clock::now().0,
             original_before: known.flatten(),
             outcome: Outcome::Prepared,
@@ -239,11 +242,12 @@ impl Examination<'_> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         let id = &self.customer.spec.customer_id;
         let seen = progress.read.as_ref().map(|read| read.ttl).unwrap_or_default();
-        let mut write = Write::new(Operation::SetCustomer, &self.url, &**self.customer).about(id).changing(
+        let write = Write::new(Operation::SetCustomer, &self.url, &**self.customer).about(id).changing(
             &lifetimes(seen),
             &lifetimes(info.ttl()),
             Some(change.cause),
         );
+        let mut write = write.referring(change.reference.clone());
         let earlier = memory.change.replace(OpenChange { outcome: Outcome::Sent, ..change.clone() });
         let outgoing = Outgoing { id, object: &object };
         let answer = kona.write_customer(&outgoing, seat, turn, may_send).await;

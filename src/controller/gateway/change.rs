@@ -80,6 +80,7 @@ impl Examination<'_> {
             to,
             cause,
             policy: Some(self.governance.regime.policy()?.to_owned()),
+            reference: self.governance.change_reference(),
             since: started.filter(|started| started.0 > now.0).unwrap_or(now).0,
             original_before: on_record.or(owed),
             outcome: Outcome::Prepared,

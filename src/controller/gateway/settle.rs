@@ -159,7 +159,8 @@ impl Examination<'_> {
 
     fn on_record(&self, operation: Operation) -> Write {
         let policy = self.governance.policy.as_ref().map(|policy| &policy.metadata);
-        Write::new(operation, &self.url, &**self.gateway).by(policy)
+        let reference = self.governance.change_reference();
+        Write::new(operation, &self.url, &**self.gateway).by(policy).referring(reference)
     }
 
     /// Sums up what was found and done.
@@ -241,6 +242,7 @@ impl Examination<'_> {
             to: timeout,
             policy: policy.to_owned(),
             cause: cause(policy, target, &self.prior),
+            change_ref: self.governance.change_reference(),
         })
     }
 

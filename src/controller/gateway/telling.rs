@@ -12,8 +12,9 @@ use crate::controller::policy;
 use crate::controller::restore;
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
-use crate::crd::{Cause, Change, X2Gateway, X2GatewayStatus};
-use crate::engine::gateway::{Found, forget_original, put_on_record, update};
+use crate::crd::{Change, X2Gateway, X2GatewayStatus};
+use crate::engine::change::referring;
+use crate::engine::gateway::{Found, changed, forget_original, put_on_record, update};
 use crate::engine::login::{self, News};
 use crate::engine::reason::EventReason;
 use crate::engine::verdict::Verdict;
@@ -63,25 +64,11 @@ pub(super) fn announce(
         policy_reference(&Key::new(namespace.clone(), policy), policy::uid(context, &namespace, policy))
     };
     for change in owed {
+        let (reason, note) = changed(change);
+        if reason == EventReason::DriftCorrected {
+            context.metrics.drift_corrected(Kind::Gateway.as_str());
+        }
         let Change { from, to, policy, cause, .. } = change;
-        let was = from.map_or_else(String::new, |from| format!(" from {from}s"));
-        let (reason, note) = match cause {
-            Cause::Policy => (
-                EventReason::TimeoutChanged,
-                format!("Token lifetime changed{was} to {to}s (TokenPolicy {policy})."),
-            ),
-            Cause::Drift => {
-                context.metrics.drift_corrected(Kind::Gateway.as_str());
-                (
-                    EventReason::DriftCorrected,
-                    format!("Token lifetime reset{was} to {to}s (TokenPolicy {policy})."),
-                )
-            }
-            Cause::Restore => (
-                EventReason::TimeoutChanged,
-                format!("Token lifetime restored{was} to {to}s, the value before TokenPolicy {policy}."),
-            ),
-        };
         tracing::info!(
             kind = Kind::Gateway.as_str(),
             namespace,
@@ -98,15 +85,16 @@ pub(super) fn announce(
     if findings.revoked {
         let note = "The tokens issued before the change were invalidated. The operator's user has been logged out of all sessions.";
         let policy = regime.policy().map(about);
-        let (reason, note) = (EventReason::TokensRevoked, note.to_owned());
+        let note = referring(note.to_owned(), governance.change_reference().as_deref());
         tracing::info!(
             kind = Kind::Gateway.as_str(),
             namespace,
             name = gateway.name_any(),
-            reason = reason.as_str(),
+            reason = EventReason::TokensRevoked.as_str(),
             "{note}"
         );
-        context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+        let (object, reason) = (object.clone(), EventReason::TokensRevoked);
+        context.events.publish(Happening { object, reason, note, warning: false, policy });
     }
     if let Some(why) = findings.skipped {
         restore::skipped(context, object.clone(), why);

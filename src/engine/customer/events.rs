@@ -2,15 +2,16 @@
 
 use super::{Wish, lifetimes, words};
 use crate::crd::{Cause, CustomerTokenTtlStatus, TtlChange, TtlSeconds};
+use crate::engine::change::referring;
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::Verdict;
 
 /// The event about a change that took effect.
 #[must_use]
-pub fn changed(TtlChange { to, cause, .. }: &TtlChange) -> (EventReason, String) {
+pub fn changed(TtlChange { to, cause, change_ref, .. }: &TtlChange) -> (EventReason, String) {
     let seconds = |value: Option<u32>| value.unwrap_or_default();
     let (access, refresh) = (seconds(to.access_token_ttl_seconds), seconds(to.refresh_token_ttl_seconds));
-    match cause {
+    let (reason, note) = match cause {
         Cause::Policy => (
             EventReason::TtlChanged,
             format!("Token lifetimes changed to {access}s (access) and {refresh}s (refresh)."),
@@ -23,7 +24,8 @@ pub fn changed(TtlChange { to, cause, .. }: &TtlChange) -> (EventReason, String)
             EventReason::TtlChanged,
             format!("Original token lifetimes restored: the server has {}.", words(*to)),
         ),
-    }
+    };
+    (reason, referring(note, change_ref.as_deref()))
 }
 
 /// The note of an event that something else has changed lifetimes which were as desired, if that is not corrected for now.

@@ -77,13 +77,14 @@ pub fn remembered(status: &CustomerTokenTtlStatus, wish: Wish) -> Option<OpenCha
 #[must_use]
 pub fn made(open: &OpenChange, time: Time) -> Made {
     let OpenChange { from, to, cause, .. } = *open;
-    Made { change: TtlChange { time, from, to, cause }, original: open.original() }
+    let change_ref = open.reference.clone();
+    Made { change: TtlChange { time, from, to, cause, change_ref }, original: open.original() }
 }
 
 /// A change that took effect without any record of it: the operator ended before it could report it.
 #[must_use]
-pub fn unrecorded(from: TtlSeconds, to: TtlSeconds, cause: Cause, time: Time) -> Made {
-    Made { change: TtlChange { time, from, to, cause }, original: texts(from) }
+pub fn unrecorded(change: TtlChange) -> Made {
+    Made { original: texts(change.from), change }
 }
 
 /// Puts changes on record that took effect.
@@ -198,13 +199,20 @@ fn texts(ttl: TtlSeconds) -> Original {
 }
 
 impl From<&TtlPending> for Recorded<TtlSeconds> {
-    fn from(TtlPending { from, to, cause, since, outcome }: &TtlPending) -> Self {
-        Self { from: *from, to: *to, cause: *cause, since: since.0, outcome: *outcome }
+    fn from(TtlPending { from, to, cause, since, outcome, change_ref }: &TtlPending) -> Self {
+        Self {
+            from: *from,
+            to: *to,
+            cause: *cause,
+            since: since.0,
+            outcome: *outcome,
+            reference: change_ref.clone(),
+        }
     }
 }
 
 impl From<Recorded<TtlSeconds>> for TtlPending {
-    fn from(Recorded { from, to, cause, since, outcome }: Recorded<TtlSeconds>) -> Self {
-        Self { from, to, cause, since: Time(since), outcome }
+    fn from(Recorded { from, to, cause, since, outcome, reference }: Recorded<TtlSeconds>) -> Self {
+        Self { from, to, cause, since: Time(since), outcome, change_ref: reference }
     }
 }

@@ -6,7 +6,7 @@ use super::{Prior, Regime, cause};
 use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2GatewayStatus};
 use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
 use crate::engine::lifetime::{Target, proves};
-use crate::engine::reason::Reason;
+use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::ready_reason;
 
 /// A change of an appliance's setting that was begun and is not seen to its end.
@@ -99,7 +99,30 @@ pub fn wrote_last(status: &X2GatewayStatus) -> Option<&str> {
 #[must_use]
 pub fn entry(open: &OpenChange, policy: &str, time: Time) -> Change {
     let policy = open.policy.clone().unwrap_or_else(|| policy.to_owned());
-    Change { time, from: Some(open.from), to: open.to, policy, cause: open.cause }
+    let (cause, change_ref) = (open.cause, open.reference.clone());
+    Change { time, from: Some(open.from), to: open.to, policy, cause, change_ref }
+}
+
+/// The event about a change that took effect.
+#[must_use]
+pub fn changed(change: &Change) -> (EventReason, String) {
+    let Change { from, to, policy, cause, change_ref, .. } = change;
+    let was = from.map_or_else(String::new, |from| format!(" from {from}s"));
+    let (reason, note) = match cause {
+        Cause::Policy => (
+            EventReason::TimeoutChanged,
+            format!("Token lifetime changed{was} to {to}s (TokenPolicy {policy})."),
+        ),
+        Cause::Drift => (
+            EventReason::DriftCorrected,
+            format!("Token lifetime reset{was} to {to}s (TokenPolicy {policy})."),
+        ),
+        Cause::Restore => (
+            EventReason::TimeoutChanged,
+            format!("Token lifetime restored{was} to {to}s, the value before TokenPolicy {policy}."),
+        ),
+    };
+    (reason, change::referring(note, change_ref.as_deref()))
 }
 
 /// Puts changes on record that took effect.
@@ -194,13 +217,20 @@ fn keeps(open: &OpenChange, status: &X2GatewayStatus, found: &Found, regime: &Re
 }
 
 impl From<&Pending> for Recorded<u32> {
-    fn from(Pending { from, to, cause, since, outcome }: &Pending) -> Self {
-        Self { from: *from, to: *to, cause: *cause, since: since.0, outcome: *outcome }
+    fn from(Pending { from, to, cause, since, outcome, change_ref }: &Pending) -> Self {
+        Self {
+            from: *from,
+            to: *to,
+            cause: *cause,
+            since: since.0,
+            outcome: *outcome,
+            reference: change_ref.clone(),
+        }
     }
 }
 
 impl From<Recorded<u32>> for Pending {
-    fn from(Recorded { from, to, cause, since, outcome }: Recorded<u32>) -> Self {
-        Self { from, to, cause, since: Time(since), outcome }
+    fn from(Recorded { from, to, cause, since, outcome, reference }: Recorded<u32>) -> Self {
+        Self { from, to, cause, since: Time(since), outcome, change_ref: reference }
     }
 }

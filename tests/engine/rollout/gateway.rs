@@ -102,6 +102,7 @@ impl Gateway {
         object.metadata.uid = Some(self.uid.clone());
         object.metadata.generation = Some(1);
         let drift = |at| Change {
+            change_ref: None,
             time: time(at),
             from: None,
             to: self.value,
