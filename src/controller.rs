@@ -15,6 +15,7 @@ pub mod operator;
 pub mod origin;
 pub mod pace;
 pub mod policy;
+pub mod reconcile;
 pub mod references;
 pub mod report;
 pub mod request;

@@ -1,5 +1,6 @@
 //! The pure rules: desired + observed + time in, a decision out. No I/O, no clock, no randomness, no failure.
 
+pub mod backoff;
 pub mod change;
 pub mod conditions;
 pub mod contest;

@@ -133,6 +133,10 @@ impl Reported for CustomerTokenTtl {
     fn conditions(status: &CustomerTokenTtlStatus) -> &[Condition] {
         &status.conditions
     }
+
+    fn handled(status: &mut CustomerTokenTtlStatus) -> &mut Option<String> {
+        &mut status.last_handled_reconcile_at
+    }
 }
 
 impl Reconciled for CustomerTokenTtl {

@@ -96,40 +96,6 @@ impl Pace {
     }
 }
 
-/// The time after a reconcile that came to nothing, in which only other inputs `I` are a reason for the next: an API server that
-/// refuses or does not answer would be asked without end.
-#[derive(Clone, Copy, Debug)]
-pub struct Rest<I> {
-    since: Option<(I, Instant)>,
-    is_waived: bool,
-}
-
-impl<I> Default for Rest<I> {
-    fn default() -> Self {
-        Self { since: None, is_waived: false }
-    }
-}
-
-impl<I: PartialEq> Rest<I> {
-    /// The reconcile under way ends with a question: its answer is a reason for the next.
-    pub fn waive(&mut self) {
-        self.is_waived = true;
-    }
-
-    /// A reconcile that began with these inputs came to nothing.
-    pub fn begin(&mut self, inputs: I, until: Instant) {
-        let is_waived = std::mem::take(&mut self.is_waived);
-        self.since = Some((inputs, until)).filter(|_| !is_waived);
-    }
-
-    /// When the next reconcile may begin, if it may not yet.
-    #[must_use]
-    pub fn until(&self, inputs: &I) -> Option<Instant> {
-        let (before, until) = self.since.as_ref()?;
-        (before == inputs && *until > clock::instant()).then_some(*until)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,19 +168,5 @@ mod tests {
         assert!(wait(&pace) <= schedule::CAP);
         pace.after(&verdict(Reason::Unreachable), None, INTERVAL, false, false);
         assert!(wait(&pace) >= schedule::CAP / 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_came_to_nothing_waits_unless_something_else_is_given_or_a_question_was_put() {
-        let (mut rest, next) = (Rest::default(), clock::instant() + INTERVAL);
-        rest.begin("same", next);
-        assert_eq!((rest.until(&"same"), rest.until(&"other")), (Some(next), None));
-        tokio::time::advance(INTERVAL).await;
-        assert_eq!(rest.until(&"same"), None);
-        rest.waive();
-        rest.begin("same", clock::instant() + INTERVAL);
-        assert_eq!(rest.until(&"same"), None);
-        rest.begin("same", clock::instant() + INTERVAL);
-        assert!(rest.until(&"same").is_some(), "a question is put once");
     }
 }

@@ -73,6 +73,10 @@ impl Reported for TokenPolicy {
     fn conditions(status: &TokenPolicyStatus) -> &[Condition] {
         &status.conditions
     }
+
+    fn handled(status: &mut TokenPolicyStatus) -> &mut Option<String> {
+        &mut status.last_handled_reconcile_at
+    }
 }
 
 /// What is kept in memory of a policy between looks.

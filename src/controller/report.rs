@@ -48,6 +48,8 @@ pub trait Reported:
     fn head(status: &mut Self::Status) -> (&mut Option<i64>, &mut Vec<Condition>);
     /// The conditions as they stand.
     fn conditions(status: &Self::Status) -> &[Condition];
+    /// The request to reconcile that was carried out last.
+    fn handled(status: &mut Self::Status) -> &mut Option<String>;
 }
 
 /// Sets what every report sets: conditions, each with the generation they speak of.

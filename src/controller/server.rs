@@ -53,6 +53,10 @@ impl Reported for KonaServer {
     fn conditions(status: &KonaServerStatus) -> &[Condition] {
         &status.conditions
     }
+
+    fn handled(status: &mut KonaServerStatus) -> &mut Option<String> {
+        &mut status.last_handled_reconcile_at
+    }
 }
 
 /// What is kept in memory of a server between looks.

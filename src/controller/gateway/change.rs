@@ -2,17 +2,16 @@
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::Memory;
 use super::examine::Examination;
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
-use crate::controller::pace::Pace;
+use crate::controller::reconcile::Memory;
 use crate::controller::report::{self, Written};
 use crate::controller::restore;
 use crate::controller::rollout::{Held, Turn};
-use crate::controller::windows::Closed;
 use crate::crd::{Cause, DeletionPolicy, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::engine::backoff::Nothing;
 use crate::engine::change::Outcome;
 use crate::engine::gateway::{OpenChange, prepare, put_on_record};
 use crate::engine::rollout::{Wish, is_bounded};
@@ -24,10 +23,8 @@ pub(super) enum Clearance {
     Go,
     /// Not yet.
     Wait(Verdict),
-    /// A permit was asked for: the answer wakes the gateway.
-    Asked,
-    /// Nothing can be said now: look again.
-    Void,
+    /// Nothing can be reported now.
+    Nothing(Nothing),
 }
 
 /// A write that is about to be made, in seconds.
@@ -44,10 +41,10 @@ impl Examination<'_> {
         &mut self,
         intent: Intent,
         started: Option<Time>,
-        memory: &mut Memory,
+        memory: &mut Memory<X2Gateway>,
     ) -> Result<OpenChange, Clearance> {
         let in_rollout = started.is_some();
-        let change = self.change(intent, started, memory).ok_or(Clearance::Void)?;
+        let change = self.change(intent, started, memory).ok_or(Clearance::Nothing(Nothing::Outdated))?;
         let kept = self.is_kept(&change) || in_rollout;
         self.prepare(&change, memory, kept).await?;
         // Should it never be sent, that is known; an earlier one that was sent stays open.
@@ -64,12 +61,17 @@ impl Examination<'_> {
                 .as_deref()
                 .and_then(|policy| closed(self.context, policy, intent))
                 .map_or(Clearance::Go, Clearance::Wait),
-            None => Clearance::Void,
+            None => Clearance::Nothing(Nothing::Outdated),
         }
     }
 
     /// The change that a write begins.
-    fn change(&self, intent: Intent, started: Option<Time>, memory: &Memory) -> Option<OpenChange> {
+    fn change(
+        &self,
+        intent: Intent,
+        started: Option<Time>,
+        memory: &Memory<X2Gateway>,
+    ) -> Option<OpenChange> {
         let Intent { from, to, cause } = intent;
         let on_record = self.gateway.status.as_ref().and_then(|status| status.original_timeout_seconds);
         let owed = memory.owed.first().and_then(|change| change.from);
@@ -92,7 +94,7 @@ impl Examination<'_> {
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the
     /// answer wakes the gateway.
     pub(super) fn turn(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
-        let policy = self.governance.policy.as_deref().ok_or(Clearance::Void)?;
+        let policy = self.governance.policy.as_deref().ok_or(Clearance::Nothing(Nothing::Outdated))?;
         let (target, wish) = match intent.cause {
             Cause::Policy => {
                 (self.governance.regime.target(), Wish::Change { tightens: intent.to < intent.from })
@@ -104,14 +106,15 @@ impl Examination<'_> {
         if !is_bounded(&policy.spec, governance::target(policy, self.context).ok()) {
             return closed.map_or(Ok(None), Err);
         }
-        let rollout = self.context.rollouts.of(self.context, policy).ok_or(Clearance::Void)?;
+        let rollout =
+            self.context.rollouts.of(self.context, policy).ok_or(Clearance::Nothing(Nothing::Outdated))?;
         // Also if no window is open: the policy's task is to know which gateways wait.
         match rollout.turn(self.context, self.gateway, target, wish) {
             Turn::Now(permit) => closed.map_or(Ok(Some(permit)), Err),
             Turn::Later { halted } => {
                 Err(closed.unwrap_or_else(|| Clearance::Wait(self.later(&policy.name_any(), halted))))
             }
-            Turn::Asked => Err(closed.unwrap_or(Clearance::Asked)),
+            Turn::Asked => Err(closed.unwrap_or(Clearance::Nothing(Nothing::Asked))),
         }
     }
 
@@ -148,18 +151,18 @@ impl Examination<'_> {
     async fn prepare(
         &mut self,
         change: &OpenChange,
-        memory: &mut Memory,
+        memory: &mut Memory<X2Gateway>,
         kept: bool,
     ) -> Result<(), Clearance> {
         if self.governance.restores() && change.cause != Cause::Restore {
             match restore::hold_working(self.context, self.gateway).await {
                 Written::Unchanged | Written::Written => {}
                 Written::Forbidden => return Err(Clearance::Wait(restore::forbidden::<X2Gateway>())),
-                Written::Failed | Written::Gone => return Err(Clearance::Void),
+                Written::Failed | Written::Gone => return Err(Clearance::Nothing(Nothing::NotAccepted)),
             }
         }
         if self.gateway.meta().generation != self.generation {
-            return Err(Clearance::Void);
+            return Err(Clearance::Nothing(Nothing::Outdated));
         }
         if !kept {
             return Ok(());
@@ -170,12 +173,14 @@ impl Examination<'_> {
                 memory.owed.unanswered();
                 Ok(())
             }
-            Written::Gone | Written::Failed | Written::Forbidden => Err(Clearance::Void),
+            Written::Gone | Written::Failed | Written::Forbidden => {
+                Err(Clearance::Nothing(Nothing::NotAccepted))
+            }
         }
     }
 
     /// The status of a gateway under change.
-    fn under_change(&self, change: &OpenChange, memory: &Memory) -> X2GatewayStatus {
+    fn under_change(&self, change: &OpenChange, memory: &Memory<X2Gateway>) -> X2GatewayStatus {
         let mut status = self.gateway.status.clone().unwrap_or_default();
         let name = change.policy.as_deref().unwrap_or_default();
         let to = change.to;
@@ -210,10 +215,9 @@ fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Ver
 pub(super) fn window_has_moved(
     context: &Context,
     governance: &Governance,
-    pace: &mut Pace,
-    reported: Option<Closed>,
+    memory: &mut Memory<X2Gateway>,
 ) -> bool {
     let Some(closed) = governance.closed_window(context) else { return true };
-    pace.not_later_than(clock::instant_of(closed.next));
-    reported.is_none_or(|reported| reported.note != closed.note)
+    memory.backoff.not_later_than(clock::instant_of(closed.next));
+    memory.extra.window.is_none_or(|reported| reported.note != closed.note)
 }

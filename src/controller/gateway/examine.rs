@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Findings, Memory, claim_id, judged};
+use super::change::Clearance;
+use super::{claim_id, judged};
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::governance::{Governance, PolicySet};
+use crate::controller::reconcile::{Findings, Memory, moved_to};
 use crate::controller::references::{Age, Unread};
+use crate::controller::report::Written;
 use crate::controller::store::Key;
 use crate::controller::workers::{Kind, wake, wake_called};
 use crate::controller::{logins, report};
-use crate::crd::{Change, X2Gateway, X2GatewayStatus};
-use crate::engine::contest::Contest;
+use crate::crd::X2Gateway;
+use crate::engine::backoff::Nothing;
 use crate::engine::gateway::{Prior, Regime, Seen, found_drift, prior, remembered};
 use crate::engine::login;
 use crate::engine::ownership::{Standing, Trial};
@@ -43,58 +46,61 @@ pub(super) struct Examination<'a> {
     pub(super) revoked: bool,
 }
 
-/// Why a look came to an early end.
-enum Stop {
-    /// Nothing can be said: the API server is silent, or what the look began with does not hold any more.
-    Void,
+/// Why a reconcile came to an early end.
+pub(super) enum Stop {
+    /// Nothing can be reported.
+    Nothing(Nothing),
+    /// That is what is reported.
     Verdict(Verdict),
-    Access(AccessError, Box<Credentials>),
+    /// The appliance refused or did not answer.
+    Access(AccessError),
 }
 
-/// What was found on the appliance, and what was done.
-pub(super) struct Seeing {
-    pub(super) verdict: Verdict,
-    pub(super) timeout: Option<u32>,
-    pub(super) token: Option<u32>,
-    pub(super) change: Option<Change>,
-    /// Whether tokens issued before the change were invalidated.
-    pub(super) revoked: bool,
-    /// Why what stood there before is not restored.
-    pub(super) skipped: Option<&'static str>,
-}
-
-impl Seeing {
-    pub(super) fn of(verdict: Verdict) -> Self {
-        Self { verdict, timeout: None, token: None, change: None, revoked: false, skipped: None }
+impl From<AccessError> for Stop {
+    fn from(error: AccessError) -> Self {
+        Self::Access(error)
     }
 }
 
-/// Looks at an appliance and does what is to be done. None where the operator is ending.
+impl From<Clearance> for Stop {
+    fn from(clearance: Clearance) -> Self {
+        match clearance {
+            Clearance::Wait(verdict) => Self::Verdict(verdict),
+            Clearance::Nothing(why) => Self::Nothing(why),
+            Clearance::Go => Self::Nothing(Nothing::Outdated),
+        }
+    }
+}
+
+/// Checks an appliance and does what is to be done.
 pub(super) async fn examine(
     context: &Arc<Context>,
     gateway: &mut Arc<X2Gateway>,
-    memory: &mut Memory,
+    memory: &mut Memory<X2Gateway>,
     governance: &Governance,
     asked: bool,
-) -> Option<Findings> {
+) -> Result<Findings<X2Gateway>, Nothing> {
     let generation = gateway.meta().generation;
     let judged = match judged(context, gateway) {
         Ok(judged) => judged,
         Err(verdict) => {
             record(context, gateway, Trial::Refused);
-            return Some(Findings::of(verdict));
+            return Ok(Findings::from(verdict));
         }
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
-    if !at_url(context, gateway, &url, memory).await {
-        return None;
+    let known = gateway.status.as_ref().and_then(|status| status.effective_url.clone());
+    let message = "spec.url has changed; the appliance is read again.";
+    if let Some(fresh) = moved_to(&**gateway, memory, (&url, known.as_deref()), message)
+        && !matches!(report::update(context, gateway, fresh).await, Written::Written | Written::Unchanged)
+    {
+        return Err(Nothing::NotAccepted);
     }
     let status = gateway.status.clone().unwrap_or_default();
-    if !std::mem::replace(&mut memory.has_recalled, true) {
+    if !std::mem::replace(&mut memory.extra.has_recalled, true) {
         memory.change = remembered(&status, &governance.regime);
     }
-    let changed = memory.inputs.is_none() || memory.pace.due().is_none();
-    let age = Age::for_look(asked, changed, memory.polled);
+    let age = Age::for_look(asked, memory.is_changed(), memory.polled);
     let prior = prior(&status, memory.change.as_ref(), &memory.owed);
     let mut examination = Examination {
         context,
@@ -107,29 +113,16 @@ pub(super) async fn examine(
         insecure: insecure.clone(),
         revoked: false,
     };
-    let mut findings = match examination.run(judged, memory, age).await {
-        Ok(seeing) => Findings {
-            timeout: seeing.timeout,
-            token: seeing.token,
-            change: seeing.change,
-            revoked: seeing.revoked,
-            skipped: seeing.skipped,
-            ..Findings::of(seeing.verdict)
-        },
-        Err(Stop::Verdict(verdict)) => Findings::of(verdict),
-        Err(Stop::Void) => return None,
-        Err(Stop::Access(error, _)) if error.is_silence() => return None,
-        Err(Stop::Access(error, credentials)) => examination.refusal(&error, &credentials, &url),
-    };
+    let mut findings = examination.run(judged, memory, age).await?;
     let before = examination.prior.timeout;
     let is_drift = |seen: u32| found_drift(&governance.regime, before, seen, findings.verdict.reason);
-    findings.drifted_from = before.filter(|_| findings.timeout.is_some_and(is_drift));
+    findings.found.drifted_from = before.filter(|_| findings.found.timeout.is_some_and(is_drift));
     if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
-        findings.skipped = Some("another X2Gateway manages the appliance");
+        findings.found.skipped = Some("another X2Gateway manages the appliance");
     }
     findings.effective_url = Some(url);
-    findings.insecure = insecure;
-    Some(findings)
+    findings.notes = Notes { insecure, ..Notes::default() };
+    Ok(findings)
 }
 
 fn record(context: &Arc<Context>, gateway: &X2Gateway, trial: Trial) {
@@ -137,77 +130,59 @@ fn record(context: &Arc<Context>, gateway: &X2Gateway, trial: Trial) {
     rivals.into_iter().for_each(|rival| wake(context, Kind::Gateway, rival));
 }
 
-/// Drops from the status what it holds of another appliance if the URL has changed: before the first request. False if that
-/// could not be written.
-async fn at_url(
-    context: &Arc<Context>,
-    gateway: &mut Arc<X2Gateway>,
-    url: &str,
-    memory: &mut Memory,
-) -> bool {
-    let status = gateway.status.clone().unwrap_or_default();
-    let is_elsewhere = status.effective_url.as_deref().is_some_and(|before| before != url);
-    // The status may not name the previous URL yet, if the URL has changed twice.
-    if memory.url.replace(url.to_owned()).is_some_and(|before| before != url) || is_elsewhere {
-        (memory.change, memory.contest) = (None, Contest::default());
-        memory.owed.clear();
-    }
-    if !is_elsewhere {
-        return true;
-    }
-    let mut fresh = X2GatewayStatus {
-        conditions: status.conditions,
-        last_handled_reconcile_at: status.last_handled_reconcile_at,
-        ..X2GatewayStatus::default()
-    };
-    let verdict = Verdict::new(Reason::Progressing, "spec.url has changed; the appliance is read again.");
-    report::set_verdict(&mut fresh, &**gateway, &verdict, &Notes::default());
-    matches!(
-        report::update(context, gateway, fresh).await,
-        report::Written::Written | report::Written::Unchanged
-    )
-}
-
 impl Examination<'_> {
-    async fn run(&mut self, judged: Judged, memory: &mut Memory, age: Age) -> Result<Seeing, Stop> {
+    async fn run(
+        &mut self,
+        judged: Judged,
+        memory: &mut Memory<X2Gateway>,
+        mut age: Age,
+    ) -> Result<Findings<X2Gateway>, Nothing> {
         if let Some(verdict) = self.conflict(memory) {
-            return Err(Stop::Verdict(verdict));
+            return Ok(verdict.into());
         }
         let namespace = self.gateway.namespace().unwrap_or_default();
         let Context { references, lanes, .. } = &**self.context;
         let endpoint = judged.endpoint(references, lanes, Bounds::ONE_AT_A_TIME, &namespace, age).await;
-        let endpoint = endpoint.map_err(|verdict| self.not_in(verdict))?;
+        let endpoint = match endpoint {
+            Ok(endpoint) => endpoint,
+            Err(why) => return self.not_in(why),
+        };
         let mut refused = None;
-        let mut age = age;
         loop {
-            let credentials =
-                self.credentials(&endpoint, age).await.map_err(|verdict| self.not_in(verdict))?;
+            let credentials = match self.credentials(&endpoint, age).await {
+                Ok(credentials) => credentials,
+                Err(why) => return self.not_in(why),
+            };
             if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
                 && age == Age::Polled
             {
-                return Err(Stop::Access(error, Box::new(credentials)));
+                return Ok(self.refusal(&error, &credentials));
             }
             memory.barred = None;
             match self.visit(&endpoint, &credentials, memory, refused).await {
-                Ok(None) => return Err(Stop::Void),
-                Err(AccessError::Stale(serial)) if refused.is_none() => {
+                Ok(findings) => return Ok(findings),
+                Err(Stop::Verdict(verdict)) => return Ok(verdict.into()),
+                Err(Stop::Nothing(why)) => return Err(why),
+                Err(Stop::Access(AccessError::Stale(serial))) if refused.is_none() => {
                     refused = Some(serial);
                     age = Age::Since(clock::instant());
                 }
-                Err(error) => {
+                Err(Stop::Access(error)) => {
                     let barred = matches!(error, AccessError::NotAdmin | AccessError::TokenRefused);
                     let trial = if barred || error.is_refusal() { Trial::Refused } else { Trial::NoAnswer };
                     record(self.context, self.gateway, trial);
                     memory.barred = logins::Barred::after(&error, &credentials, self.governance.interval);
-                    return Err(Stop::Access(error, Box::new(credentials)));
+                    if error.is_silence() {
+                        return Err(Nothing::Outdated);
+                    }
+                    return Ok(self.refusal(&error, &credentials));
                 }
-                Ok(Some(seeing)) => return Ok(seeing),
             }
         }
     }
 
     /// What to report where the appliance is another resource's, or not yet anybody's.
-    fn conflict(&self, memory: &mut Memory) -> Option<Verdict> {
+    fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.context.gateway_claims.standing(&claim_id(self.gateway));
         memory.judged = Some(standing);
         match standing {
@@ -223,12 +198,12 @@ impl Examination<'_> {
         }
     }
 
-    fn not_in(&self, why: Unread) -> Stop {
+    fn not_in(&self, why: Unread) -> Result<Findings<X2Gateway>, Nothing> {
         match why {
-            Unread::Silence => Stop::Void,
+            Unread::Silence => Err(Nothing::Unanswered),
             Unread::Refused(verdict) => {
                 record(self.context, self.gateway, Trial::Refused);
-                Stop::Verdict(verdict)
+                Ok(verdict.into())
             }
         }
     }
@@ -257,14 +232,14 @@ impl Examination<'_> {
         &mut self,
         endpoint: &Endpoint,
         credentials: &Credentials,
-        memory: &mut Memory,
+        memory: &mut Memory<X2Gateway>,
         refused: Option<Serial>,
-    ) -> Result<Option<Seeing>, AccessError> {
+    ) -> Result<Findings<X2Gateway>, Stop> {
         let mut x2 = X2::new(&self.context.remotes, endpoint, credentials, refused);
         x2.log_in().await?;
         record(self.context, self.gateway, Trial::GotIn);
         if let Some(verdict) = self.conflict(memory) {
-            return Ok(Some(Seeing::of(verdict)));
+            return Ok(verdict.into());
         }
         let timeout = x2.read_timeout().await;
         if matches!(timeout, Err(AccessError::NotAdmin | AccessError::TokenRefused)) {
@@ -277,12 +252,14 @@ impl Examination<'_> {
         self.settle(&mut x2, seen, (endpoint, credentials), memory).await
     }
 
-    fn refusal(&self, error: &AccessError, credentials: &Credentials, url: &str) -> Findings {
-        let mut findings = Findings::of(error.verdict("The appliance", credentials.secret()));
-        findings.retry_after = error.retry_after();
-        findings.polls = error.awaits_secret();
-        findings.news = logins::refused_login(&self.context.remotes.admission, error, credentials, url);
+    fn refusal(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {
+        let news = logins::refused_login(&self.context.remotes.admission, error, credentials, &self.url);
         wake_called(self.context);
-        findings
+        Findings {
+            retry_after: error.retry_after(),
+            polls: error.awaits_secret(),
+            news,
+            ..Findings::from(error.verdict("The appliance", credentials.secret()))
+        }
     }
 }

@@ -6,19 +6,21 @@ use std::time::Duration;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::{Memory, SOON};
 use crate::clock;
 use crate::controller::context::{Context, UNDISTURBED};
 use crate::controller::events::reference;
 use crate::controller::governance::{self, Governance, is_deleted};
+use crate::controller::reconcile::Memory;
 use crate::controller::report::Written;
 use crate::controller::restore;
 use crate::controller::store::Key;
-use crate::controller::workers::Look;
 use crate::crd::{DeletionPolicy, X2Gateway};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::InvalidTarget;
 use crate::engine::restoration::LetGo;
+
+/// Wait after our finalizer could not be changed.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Puts our finalizer on where a deletion is to wait for us, and takes it off where it need not. Returns the time of the
 /// next look where there is nothing else to do before that.
@@ -26,7 +28,7 @@ pub(super) async fn keep_hold(
     context: &Arc<Context>,
     gateway: &Arc<X2Gateway>,
     governance: &Governance,
-    memory: &mut Memory,
+    memory: &mut Memory<X2Gateway>,
 ) -> Option<Instant> {
     let meta = gateway.meta();
     let deleted = is_deleted(&**gateway);
@@ -98,18 +100,6 @@ fn is_bereft(context: &Context, gateway: &X2Gateway) -> bool {
     let policy = gateway.status.as_ref().and_then(|status| status.policy.as_deref());
     let namespace = gateway.namespace().unwrap_or_default();
     policy.is_some_and(|policy| context.policies.get(&Key::new(namespace, policy)).is_none())
-}
-
-/// While a deletion waits, its end is looked for often; remote systems are asked no more often than otherwise.
-pub(super) fn at_the_latest(gateway: &X2Gateway, look: Look) -> Look {
-    if !restore::is_leaving(gateway.meta()) {
-        return look;
-    }
-    let latest = restore::next_look(gateway.meta());
-    match look {
-        Look::NotDue(next) => Look::NotDue(next.min(latest)),
-        Look::Done { next, ready } => Look::Done { next: next.min(latest), ready },
-    }
 }
 
 /// What is left for restoring, where a deletion waits for it: the gateway's own, or its policy's.

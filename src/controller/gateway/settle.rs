@@ -1,13 +1,15 @@
 //! From an appliance as it was read to what is reported of it: one step after the other.
 
-use super::Memory;
+use super::Found;
 use super::change::{Clearance, Intent};
-use super::examine::{Examination, Seeing};
+use super::examine::{Examination, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
-use crate::controller::references::Age;
+use crate::controller::reconcile::{Findings, Memory};
+use crate::controller::references::{Age, Unread};
 use crate::controller::rollout::Held;
-use crate::crd::{Cause, Change, Time};
+use crate::crd::{Cause, Change, Time, X2Gateway};
+use crate::engine::backoff::Nothing;
 use crate::engine::change::Outcome;
 use crate::engine::contest::Contest;
 use crate::engine::gateway::{
@@ -22,14 +24,14 @@ use crate::vendor::login::AccessError;
 use crate::vendor::x2::X2;
 
 impl Examination<'_> {
-    /// Takes one step after the other until there is something to report. None where nothing can be said.
+    /// Takes one step after the other until there is something to report.
     pub(super) async fn settle(
         &mut self,
         x2: &mut X2<'_>,
         mut seen: Seen,
         (endpoint, credentials): (&Endpoint, &Credentials),
-        memory: &mut Memory,
-    ) -> Result<Option<Seeing>, AccessError> {
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<Findings<X2Gateway>, Stop> {
         // What was begun and not seen to its end is not known to be proven, whatever was proven before it.
         let prior =
             Prior { timeout: self.prior.timeout.filter(|_| memory.change.is_none()), ..self.prior.clone() };
@@ -45,12 +47,7 @@ impl Examination<'_> {
                 match self.turn(intent) {
                     Ok(permit) => held = permit,
                     Err(Clearance::Wait(verdict)) => break verdict,
-                    Err(clearance) => {
-                        if matches!(clearance, Clearance::Asked) {
-                            memory.rest.waive();
-                        }
-                        return Ok(None);
-                    }
+                    Err(clearance) => return Err(clearance.into()),
                 }
             }
             if !reread && !matches!(step, Step::Report(_)) {
@@ -58,7 +55,8 @@ impl Examination<'_> {
                 reread = true;
                 match self.credentials(endpoint, Age::Now).await {
                     Ok(now) if now.identity == credentials.identity => {}
-                    _ => return Ok(None),
+                    Err(Unread::Silence) => return Err(Stop::Nothing(Nothing::Unanswered)),
+                    _ => return Err(Stop::Nothing(Nothing::Outdated)),
                 }
             }
             match (step, intent) {
@@ -67,7 +65,7 @@ impl Examination<'_> {
                     match self.carry_out(x2, intent, held.as_ref(), memory).await? {
                         Ok(write) => record = Some(write),
                         Err(Clearance::Wait(verdict)) => break verdict,
-                        Err(_) => return Ok(None),
+                        Err(clearance) => return Err(clearance.into()),
                     }
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
@@ -90,7 +88,7 @@ impl Examination<'_> {
         };
         // What came of it is known: it goes on record before what follows it.
         drop((record, held));
-        self.conclude(x2, seen, verdict, memory).await.map(Some)
+        Ok(self.conclude(x2, seen, verdict, memory).await?)
     }
 
     /// Makes a change that has its turn. An error is what keeps it from being sent.
@@ -99,7 +97,7 @@ impl Examination<'_> {
         x2: &mut X2<'_>,
         intent: Intent,
         held: Option<&Held>,
-        memory: &mut Memory,
+        memory: &mut Memory<X2Gateway>,
     ) -> Result<Result<Write, Clearance>, AccessError> {
         self.revoked |= self.close_earlier(x2, intent, memory).await?;
         let started = held.and_then(Held::started).map(Time);
@@ -119,7 +117,7 @@ impl Examination<'_> {
         &self,
         x2: &mut X2<'_>,
         intent: Intent,
-        memory: &mut Memory,
+        memory: &mut Memory<X2Gateway>,
     ) -> Result<bool, AccessError> {
         let earlier = memory.change.clone().filter(|open| open.is_to_be_closed(&intent.from));
         let Some((earlier, policy)) = earlier.zip(self.governance.regime.policy()) else { return Ok(false) };
@@ -140,7 +138,7 @@ impl Examination<'_> {
         x2: &mut X2<'_>,
         intent: Intent,
         change: OpenChange,
-        memory: &mut Memory,
+        memory: &mut Memory<X2Gateway>,
     ) -> Result<Write, AccessError> {
         let Intent { from, to, cause } = intent;
         let contest = memory.contest;
@@ -169,8 +167,8 @@ impl Examination<'_> {
         x2: &mut X2<'_>,
         seen: Seen,
         verdict: Verdict,
-        memory: &mut Memory,
-    ) -> Result<Seeing, AccessError> {
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<Findings<X2Gateway>, AccessError> {
         let regime = &self.governance.regime;
         let left = matches!(regime, Regime::Left { .. });
         let policy = regime.policy();
@@ -184,18 +182,18 @@ impl Examination<'_> {
             Restoration::Skip(why) if left => Some(why),
             _ => None,
         };
-        Ok(Seeing {
+        let found = Found {
             timeout: Some(seen.timeout),
             token,
-            change,
             revoked: revoked || self.revoked,
             skipped,
-            ..Seeing::of(verdict)
-        })
+            drifted_from: None,
+        };
+        Ok(Findings { change, found, ..Findings::from(verdict) })
     }
 
     /// What goes into the history: the open change if it took effect, else one that took effect without any record of it.
-    fn to_record(&self, verdict: &Verdict, timeout: u32, memory: &mut Memory) -> Option<Change> {
+    fn to_record(&self, verdict: &Verdict, timeout: u32, memory: &mut Memory<X2Gateway>) -> Option<Change> {
         let policy = self.governance.regime.policy()?;
         match memory.change.as_mut().filter(|open| open.holds(&timeout)) {
             Some(open) if open.is_recorded || open.from == timeout => None,
@@ -209,7 +207,12 @@ impl Examination<'_> {
 
     /// Revokes the tokens issued before a change, if the policy asks for it. An open change shows that it was not done yet,
     /// also after a restart.
-    async fn revoke(&self, x2: &mut X2<'_>, timeout: u32, memory: &Memory) -> Result<bool, AccessError> {
+    async fn revoke(
+        &self,
+        x2: &mut X2<'_>,
+        timeout: u32,
+        memory: &Memory<X2Gateway>,
+    ) -> Result<bool, AccessError> {
         let open = memory.change.as_ref().filter(|open| open.holds(&timeout));
         let due = open.is_some_and(|open| self.owes_revocation(open));
         if due {
@@ -231,7 +234,7 @@ impl Examination<'_> {
     }
 
     /// A change that took effect without being recorded: the operator ended before it could report it.
-    fn unrecorded(&self, verdict: &Verdict, timeout: u32, memory: &Memory) -> Option<Change> {
+    fn unrecorded(&self, verdict: &Verdict, timeout: u32, memory: &Memory<X2Gateway>) -> Option<Change> {
         // What is owed is recorded with this report.
         let from = self.prior.timeout.filter(|before| *before != timeout && memory.owed.is_empty())?;
         let (policy, target) = self.governance.regime.policy().zip(self.governance.regime.target())?;
@@ -246,13 +249,13 @@ impl Examination<'_> {
         })
     }
 
-    fn follow_contest(&self, memory: &mut Memory, timeout: u32) {
+    fn follow_contest(&self, memory: &mut Memory<X2Gateway>, timeout: u32) {
         let regime = &self.governance.regime;
         let aim = regime.policy().map(str::to_owned).zip(regime.target());
-        if memory.contested != aim && memory.contested.is_some() {
+        if memory.extra.contested != aim && memory.extra.contested.is_some() {
             memory.contest = Contest::default();
         }
-        memory.contested.clone_from(&aim);
+        memory.extra.contested.clone_from(&aim);
         if has_drifted(regime, &self.prior, timeout) {
             memory.contest = memory.contest.undone();
         } else if aim.is_some_and(|(_, target)| target.holds(timeout)) {

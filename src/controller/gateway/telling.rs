@@ -3,12 +3,11 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 
-use super::{Findings, Memory};
 use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::events::{Happening, policy_reference, reference};
-use crate::controller::governance::Governance;
 use crate::controller::policy;
+use crate::controller::reconcile::{Findings, Memory, Report};
 use crate::controller::restore;
 use crate::controller::store::Key;
 use crate::controller::workers::Kind;
@@ -17,23 +16,18 @@ use crate::engine::change::referring;
 use crate::engine::gateway::{Found, changed, forget_original, put_on_record, update};
 use crate::engine::login::{self, News};
 use crate::engine::reason::EventReason;
-use crate::engine::verdict::Verdict;
 
-/// The status after a reconcile of the working copy, but for its conditions.
-pub(super) fn new_status(
-    gateway: &X2Gateway,
-    findings: &Findings,
-    governance: &Governance,
-    memory: &Memory,
-) -> X2GatewayStatus {
-    let mut status = gateway.status.clone().unwrap_or_default();
-    let (regime, reason) = (&governance.regime, findings.verdict.reason);
+/// The status after a reconcile, but for its conditions.
+pub(super) fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2GatewayStatus {
+    let mut status = report.object.status.clone().unwrap_or_default();
+    let findings = report.findings;
+    let (regime, reason) = (&report.given.parents.governance.regime, findings.verdict.reason);
     let found = Found {
         reason,
-        before: findings.before,
+        before: report.before,
         effective_url: findings.effective_url.clone(),
-        timeout: findings.timeout,
-        token: findings.token,
+        timeout: findings.found.timeout,
+        token: findings.found.token,
     };
     if found.timeout.is_some() {
         login::record(&mut status.refused_login, &News::LetIn);
@@ -48,15 +42,10 @@ pub(super) fn new_status(
     status
 }
 
-/// Tells of changes and of a worse standing: after the status was written.
-pub(super) fn announce(
-    context: &Context,
-    gateway: &X2Gateway,
-    owed: &[Change],
-    verdict: Option<&Verdict>,
-    governance: &Governance,
-    findings: &Findings,
-) {
+/// Publishes changes and a worse condition: after the status was written.
+pub(super) fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: &[Change]) {
+    let (gateway, findings) = (&**report.object, report.findings);
+    let governance = &report.given.parents.governance;
     let regime = &governance.regime;
     let object = reference(gateway);
     let namespace = gateway.namespace().unwrap_or_default();
@@ -82,7 +71,7 @@ pub(super) fn announce(
         let policy = Some(about(policy));
         context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
     }
-    if findings.revoked {
+    if findings.found.revoked {
         let note = "The tokens issued before the change were invalidated. The operator's user has been logged out of all sessions.";
         let policy = regime.policy().map(about);
         let note = referring(note.to_owned(), governance.change_reference().as_deref());
@@ -96,12 +85,12 @@ pub(super) fn announce(
         let (object, reason) = (object.clone(), EventReason::TokensRevoked);
         context.events.publish(Happening { object, reason, note, warning: false, policy });
     }
-    if let Some(why) = findings.skipped {
+    if let Some(why) = findings.found.skipped {
         restore::skipped(context, object.clone(), why);
     }
-    if let Some(verdict) = verdict {
+    if report.shown {
         announce_drift(context, &object, findings, regime.policy().map(about));
-        context.warn_of(object, regime.policy().map(about), findings.before, verdict);
+        context.warn_of(object, regime.policy().map(about), report.before, &findings.verdict);
     }
 }
 
@@ -109,10 +98,10 @@ pub(super) fn announce(
 fn announce_drift(
     context: &Context,
     object: &ObjectReference,
-    findings: &Findings,
+    findings: &Findings<X2Gateway>,
     policy: Option<ObjectReference>,
 ) {
-    let Some((from, to)) = findings.drifted_from.zip(findings.timeout) else { return };
+    let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout) else { return };
     let message = &findings.verdict.message;
     context.events.publish(Happening {
         object: object.clone(),

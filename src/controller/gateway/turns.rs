@@ -1,7 +1,6 @@
 //! A gateway's part in its policy's rollout.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -16,35 +15,35 @@ use crate::engine::rollout::{Outcome, is_bounded};
 use crate::engine::verdict::Reason;
 
 /// If a policy bounds its changes: what its rollout learns of a reconcile. One that ends early came to nothing.
-pub(super) struct Turns<'a> {
-    context: &'a Arc<Context>,
+pub(super) struct Turns {
+    context: Arc<Context>,
     rollout: Option<Arc<Rollout>>,
     uid: String,
     name: String,
     target: Option<Target>,
     /// When the reconcile has begun, while it is not known what it came to.
-    begun: Cell<Option<Timestamp>>,
+    begun: Mutex<Option<Timestamp>>,
 }
 
-impl<'a> Turns<'a> {
-    pub(super) fn of(context: &'a Arc<Context>, gateway: &X2Gateway, governance: &Governance) -> Self {
+impl Turns {
+    pub(super) fn of(context: &Arc<Context>, gateway: &X2Gateway, governance: &Governance) -> Self {
         let bounded = governance.policy.as_ref().filter(|policy| {
             let target = governance::target(policy, context);
             is_bounded(&policy.spec, target.ok())
         });
         Self {
-            context,
+            context: Arc::clone(context),
             rollout: bounded.and_then(|policy| context.rollouts.of(context, policy)),
             uid: gateway.uid().unwrap_or_default(),
             name: gateway.name_any(),
             target: governance.regime.target(),
-            begun: Cell::new(None),
+            begun: Mutex::default(),
         }
     }
 
     /// A reconcile begins.
     pub(super) fn begun(&self) {
-        self.begun.set(Some(clock::now().0));
+        *self.since() = Some(clock::now().0);
         if let Some(rollout) = &self.rollout {
             rollout.begin(&self.uid);
         }
@@ -62,7 +61,7 @@ impl<'a> Turns<'a> {
 
     /// The reconcile came to this, and that is written.
     pub(super) fn ended(&self, reason: Reason) {
-        let Some(begun) = self.begun.take() else { return };
+        let Some(begun) = self.since().take() else { return };
         self.end(match reason {
             reason if reason.awaits_permission() => Outcome::Waits,
             reason if reason.is_ready() => Outcome::Healthy(begun),
@@ -70,16 +69,20 @@ impl<'a> Turns<'a> {
         });
     }
 
+    fn since(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&self, outcome: Outcome) {
         if let Some(rollout) = &self.rollout {
-            rollout.ended(self.context, (&self.uid, &self.name), self.target, outcome);
+            rollout.ended(&self.context, (&self.uid, &self.name), self.target, outcome);
         }
     }
 }
 
-impl Drop for Turns<'_> {
+impl Drop for Turns {
     fn drop(&mut self) {
-        if self.begun.take().is_some() {
+        if self.since().take().is_some() {
             self.end(Outcome::Nothing);
         }
     }

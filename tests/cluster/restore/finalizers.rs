@@ -1,6 +1,11 @@
 //! Our finalizer: where it is, where it is not, and that others' survive.
 
 use futures::StreamExt as _;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 use tenure_kit::access::operator_rules;
@@ -130,6 +135,59 @@ async fn without_the_right_to_a_finalizer_objects_are_checked_and_not_changed() 
     f.patch("TokenPolicy", "short", json!({"spec": {"deletionPolicy": "Retain"}})).await;
     f.reason("TokenPolicy", "short", "InSync").await;
     assert_eq!(fleet.appliance(0).timeout(), 28800);
+    f.finish().await;
+}
+
+/// Denies every finalizer of a gateway, as an admission policy of a cluster may.
+struct Denial {
+    policies: Api<ValidatingAdmissionPolicy>,
+    bindings: Api<ValidatingAdmissionPolicyBinding>,
+    name: String,
+}
+
+impl Denial {
+    async fn begin(f: &Fixture) -> Self {
+        let (client, name) = (f.ns.client(), f.ns.name().to_owned());
+        let denial = Self { policies: Api::all(client.clone()), bindings: Api::all(client), name };
+        let (name, metadata) = (&denial.name, json!({"name": denial.name}));
+        let rule = json!({"apiGroups": ["tenure.dev"], "apiVersions": ["*"], "operations": ["UPDATE"],
+            "resources": ["x2gateways"]});
+        let here = json!({"matchLabels": {"kubernetes.io/metadata.name": name}});
+        let policy = json!({"metadata": metadata, "spec": {
+            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+            "validations": [{"expression": "!has(object.metadata.finalizers)"}],
+        }});
+        let binding =
+            json!({"metadata": metadata, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+        let parameters = PostParams::default();
+        denial.policies.create(&parameters, &serde_json::from_value(policy).unwrap()).await.unwrap();
+        denial.bindings.create(&parameters, &serde_json::from_value(binding).unwrap()).await.unwrap();
+        denial
+    }
+
+    async fn end(self) {
+        self.bindings.delete(&self.name, &DeleteParams::default()).await.unwrap();
+        self.policies.delete(&self.name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finalizers_that_are_not_accepted_show_and_are_tried_ever_more_slowly() {
+    let fleet = fleet(1);
+    let mut f = world("denied", &fleet).await;
+    let denial = Denial::begin(&f).await;
+    f.apply(&restoring("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    let gateway = f.reason("X2Gateway", "x2-0", "Forbidden").await;
+    let message = ready(&gateway)["message"].as_str().unwrap();
+    assert!(message.contains("Check the admission webhooks and policies"), "{message}");
+    assert_eq!(condition(&gateway, "Stalled")["status"], "True");
+    let counts = fleet.counts();
+    assert_eq!((counts.write, counts.login), (0, 1));
+    denial.end().await;
+    f.request("X2Gateway", "x2-0", "now").await;
+    f.reason("X2Gateway", "x2-0", "InSync").await;
+    assert_eq!(finalizers(&f.get("X2Gateway", "x2-0").await), [FINALIZER]);
     f.finish().await;
 }
 

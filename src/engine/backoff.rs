@@ -1,0 +1,155 @@
+//! When an object is reconciled next, and whether what a reconcile came to is reported yet. `T` is a monotonic time.
+
+use std::ops::Add;
+use std::time::Duration;
+
+use super::reason::{Kstatus, Reason, Retry};
+use super::schedule;
+use super::verdict::Verdict;
+
+/// Failures in a row that an object which was healthy may have before the failure is reported, and reconciles in a row
+/// that may come to nothing before that is reported.
+const GRACE: u32 = 3;
+
+/// So many failures in a row that the wait is at its longest.
+const MANY: u32 = 10;
+
+/// Why nothing can be reported of a remote system after a reconcile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nothing {
+    /// The rollout was asked for a permit: the answer wakes the object.
+    Asked,
+    /// The API server did not answer, or the operator is ending.
+    Unanswered,
+    /// The API server did not accept a finalizer or a status.
+    NotAccepted,
+    /// What the reconcile began with does not hold any more.
+    Outdated,
+}
+
+impl Nothing {
+    /// What an object reports if that happens again and again.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        let (reason, message) = match self {
+            Self::Asked => {
+                (Reason::AwaitingRollout, "A change is waiting for the rollout of the TokenPolicy.")
+            }
+            Self::Unanswered => (
+                Reason::Progressing,
+                "The API server does not answer when the operator reads what this object refers to. Check the API server and its log.",
+            ),
+            Self::NotAccepted => (
+                Reason::Forbidden,
+                "The API server does not accept the finalizer or the status of this object, so nothing is changed. Check the admission webhooks and policies for this kind.",
+            ),
+            Self::Outdated => (
+                Reason::Progressing,
+                "This object, its Secret or its policy changes during each check, so nothing is changed. Find out what keeps changing it.",
+            ),
+        };
+        Verdict::new(reason, message)
+    }
+}
+
+/// What a reconcile came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// What there is to report.
+    pub reason: Reason,
+    /// How long the remote system wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// Whether the object was ready, with the same spec.
+    pub was_ready: bool,
+    /// Whether a Secret or `ConfigMap` may bring the change.
+    pub polls: bool,
+}
+
+/// The rhythm of one object. Random numbers are in 0..1.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff<T> {
+    failures: u32,
+    nothing: u32,
+    unwritten: u32,
+    due: Option<T>,
+}
+
+impl<T> Default for Backoff<T> {
+    fn default() -> Self {
+        Self { failures: 0, nothing: 0, unwritten: 0, due: None }
+    }
+}
+
+impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
+    /// When the next reconcile is due. Nothing but a changed input makes it come sooner.
+    #[must_use]
+    pub fn due(&self) -> Option<T> {
+        self.due
+    }
+
+    /// Brings the next reconcile forward to a moment that is known to matter, such as the opening of a change window. One
+    /// that is due stays so.
+    pub fn not_later_than(&mut self, moment: T) {
+        self.due = self.due.map(|due| due.min(moment));
+    }
+
+    /// Something that counts has changed: earlier failures do not.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The API server did not accept the status: the reconcile is repeated, ever more slowly.
+    pub fn not_written(&mut self, now: T, random: f64) {
+        self.unwritten = self.unwritten.saturating_add(1);
+        self.due = Some(now + schedule::backoff(self.unwritten.saturating_add(1), random));
+    }
+
+    /// The API server accepted the status, or there was nothing to write.
+    pub fn written(&mut self) {
+        self.unwritten = 0;
+    }
+
+    /// Postpones the first reconcile after a restart if the status shows a failure of the remote system. Should that fail,
+    /// too, it goes on at the slowest pace: a restart is no reason to ask more often.
+    pub fn postpone(&mut self, now: T, random: f64) {
+        self.failures = MANY;
+        self.due = Some(now + schedule::after_restart(random));
+    }
+
+    /// A reconcile came to nothing. Returns whether that is to be reported.
+    pub fn nothing(&mut self, now: T, random: f64) -> bool {
+        self.nothing = self.nothing.saturating_add(1);
+        self.due = Some(now + schedule::backoff(self.nothing.saturating_add(1), random));
+        self.nothing >= GRACE
+    }
+
+    /// A reconcile came to something. Returns whether that is to be reported: an object that was healthy keeps its Ready
+    /// until three tries in a row have failed.
+    pub fn attempted(&mut self, now: T, random: f64, attempt: Attempt) -> bool {
+        let Attempt { reason, retry_after, interval, was_ready, polls } = attempt;
+        self.nothing = 0;
+        let wait = match reason.kstatus() {
+            Kstatus::Current => {
+                self.failures = 0;
+                schedule::jittered(interval, random)
+            }
+            _ if polls => schedule::SECRET_POLL,
+            _ => {
+                self.failures = self.failures.saturating_add(1);
+                let quick = schedule::backoff(self.failures, random);
+                let in_grace = was_ready && self.failures < GRACE && reason.may_pass();
+                match reason.retry() {
+                    Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
+                    Retry::Slow if !in_grace => schedule::stalled(interval, random),
+                    Retry::Backoff | Retry::Slow | Retry::Interval => {
+                        quick.max(retry_after.unwrap_or_default())
+                    }
+                }
+            }
+        };
+        self.due = Some(now + wait);
+        !(was_ready && self.failures < GRACE && reason.may_pass())
+    }
+}
