@@ -37,6 +37,9 @@ pub enum Event {
     Interrupt,
     Pause,
     Request,
+    Demote,
+    Clash,
+    Approve,
 }
 
 /// Everything that may happen under these knobs.
@@ -68,6 +71,9 @@ pub fn possible(world: &World) -> Vec<Event> {
         (knobs.interrupts, Event::Interrupt),
         (knobs.replicas, Event::Pause),
         (knobs.requests, Event::Request),
+        (knobs.demotions, Event::Demote),
+        (knobs.clashes, Event::Clash),
+        (knobs.approval, Event::Approve),
     ];
     all.into_iter().filter(|(possible, _)| *possible).map(|(_, event)| event).collect()
 }
@@ -101,10 +107,13 @@ impl World {
                 self.disturb_replica(event);
             }
             Event::Request => self.request(),
+            Event::Demote => self.demote(),
+            Event::Clash => self.clash(),
+            Event::Approve => self.approve(),
         }
     }
 
-    fn merge(&mut self, kind: Kind, name: &str, patch: serde_json::Value) {
+    pub fn merge(&mut self, kind: Kind, name: &str, patch: serde_json::Value) {
         self.note(format!("{kind:?} {name}: {patch}"));
         // What the schema refuses does not happen.
         let _ = self.api.merge(kind, NAMESPACE, name, patch);
@@ -123,16 +132,16 @@ impl World {
             0 => json!({"priority": rng.i32(0..3)}),
             1 => json!({"mode": if rng.u8(0..3) == 0 { "Observe" } else { "Enforce" }}),
             2 if knobs.rollout => {
-                json!({"rollout": if rng.bool() { plan::rollout(rng) } else { json!(null) }})
+                json!({"rollout": if rng.bool() { plan::rollout(&knobs, rng) } else { json!(null) }})
             }
             3 if knobs.windows => {
-                json!({"windows": if rng.bool() { plan::windows(rng) } else { json!(null) }})
+                json!({"windows": if rng.bool() { plan::windows(knobs.shape, rng) } else { json!(null) }})
             }
             4 if knobs.restore => json!({"deletionPolicy": if rng.bool() { "Restore" } else { "Retain" }}),
             5 if knobs.revoke => {
                 json!({"revokeTokens": plan::one_of(rng, &["Never", "OnTightening", "OnChange"])})
             }
-            _ => json!({"interval": plan::interval(rng)}),
+            _ => json!({"interval": plan::interval(knobs.shape, rng)}),
         };
         self.merge(Kind::TokenPolicy, &name, json!({"spec": spec}));
     }
@@ -209,7 +218,7 @@ impl World {
         self.merge(Kind::X2Gateway, &name, json!({"spec": {"url": url}}));
     }
 
-    fn system(&mut self) -> Option<String> {
+    pub fn system(&mut self) -> Option<String> {
         let urls: Vec<String> = self.internet_now().systems.keys().cloned().collect();
         (!urls.is_empty()).then(|| urls[self.rng.usize(0..urls.len())].clone())
     }

@@ -88,12 +88,14 @@ pub struct Windows(Vec<(u64, u64)>);
 
 impl Windows {
     fn of(windows: &Value) -> Self {
+        let number = |text: &str| text.parse::<u64>().expect("a window of this simulation");
         let window = |window: &Value| {
-            let minute = text(&window["schedule"]).split_once(' ')?.0.parse().ok()?;
-            Some((minute, text(&window["duration"]).strip_suffix('m')?.parse().ok()?))
+            let long = number(text(&window["duration"]).trim_end_matches('m'));
+            let schedule = text(&window["schedule"]);
+            let minutes = schedule.split(' ').next().unwrap_or_default().split(',');
+            minutes.map(|minute| (number(minute), long)).collect::<Vec<_>>()
         };
-        let windows = windows.as_array().into_iter().flatten();
-        Self(windows.map(|one| window(one).expect("a window of this simulation")).collect())
+        Self(windows.as_array().into_iter().flatten().flat_map(window).collect())
     }
 
     /// Whether one is open at some time between two.

@@ -1,9 +1,12 @@
 //! What may happen in a schedule. Few things at once are easier to understand; so each seed draws some of them.
 
+use crate::seed::Shape;
+
 /// What a schedule has and does.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Knobs {
+    pub shape: Shape,
     /// Most gateways and customers.
     pub gateways: usize,
     pub customers: usize,
@@ -37,11 +40,18 @@ pub struct Knobs {
     /// A second replica, and pauses.
     pub replicas: bool,
     pub requests: bool,
+    /// A user loses its role for a while.
+    pub demotions: bool,
+    /// A second resource with the URL of another.
+    pub clashes: bool,
+    /// A policy's rollout waits for a person after its canaries.
+    pub approval: bool,
 }
 
 impl Knobs {
-    /// Everything that is switched on. What is switched off here, and why, is in `OFF`.
+    /// Everything that is switched on.
     pub const ALL: Self = Self {
+        shape: Shape::Short,
         gateways: 6,
         customers: 4,
         servers: true,
@@ -65,10 +75,14 @@ impl Knobs {
         interrupts: true,
         replicas: true,
         requests: true,
+        demotions: true,
+        clashes: true,
+        approval: true,
     };
 
     /// Nothing happens by itself.
     pub const NONE: Self = Self {
+        shape: Shape::Long,
         gateways: 1,
         customers: 1,
         servers: false,
@@ -92,17 +106,21 @@ impl Knobs {
         interrupts: false,
         replicas: false,
         requests: false,
+        demotions: false,
+        clashes: false,
+        approval: false,
     };
 
     /// Draws some.
-    pub fn draw(rng: &mut fastrand::Rng) -> Self {
-        let most = Self::ALL;
+    pub fn draw(shape: Shape, rng: &mut fastrand::Rng) -> Self {
+        let (most, is_long) = (Self::ALL, shape == Shape::Long);
         // In some schedules nearly everything happens, in others one or two things.
         let eagerness = rng.u8(10..70);
         let mut on = |possible: bool| rng.u8(0..100) < eagerness && possible;
         Self {
-            gateways: most.gateways,
-            customers: most.customers,
+            shape,
+            gateways: shape.sizes().0,
+            customers: shape.sizes().1,
             servers: on(most.servers),
             restore: on(most.restore),
             revoke: on(most.revoke),
@@ -122,9 +140,13 @@ impl Knobs {
             gaps: on(most.gaps),
             crashes: on(most.crashes),
             interrupts: on(most.interrupts),
-            // A second replica costs as much time as ten schedules without.
-            replicas: on(most.replicas) && on(true),
+            // A second replica costs as much time as three schedules without.
+            replicas: on(most.replicas) && on(true) && (is_long || on(true)),
             requests: on(most.requests),
+            // Long ones were there before these: they draw what they always drew.
+            demotions: !is_long && on(most.demotions),
+            clashes: !is_long && on(most.clashes),
+            approval: !is_long && on(true) && most.approval && most.rollout,
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::knobs::Knobs;
 use crate::manifest::{self, NAMESPACE};
 use crate::remote::{Appliance, Device, Make, Mood, Role, Server, System, customer};
+use crate::seed::Shape;
 use crate::world::World;
 
 /// The user that the operator logs in as.
@@ -20,8 +21,8 @@ pub fn one_of<T: Copy>(rng: &mut fastrand::Rng, these: &[T]) -> T {
 }
 
 /// Time between two checks.
-pub fn interval(rng: &mut fastrand::Rng) -> &'static str {
-    one_of(rng, &["30s", "2m", "10m"])
+pub fn interval(shape: Shape, rng: &mut fastrand::Rng) -> &'static str {
+    one_of(rng, &shape.intervals())
 }
 
 /// The URL of an appliance.
@@ -116,7 +117,7 @@ pub fn target(rng: &mut fastrand::Rng) -> Value {
 pub fn policy_spec(knobs: &Knobs, rng: &mut fastrand::Rng) -> Value {
     let mut spec = target(rng);
     spec.as_object_mut().expect("an object").retain(|_, value| !value.is_null());
-    spec["interval"] = json!(interval(rng));
+    spec["interval"] = json!(interval(knobs.shape, rng));
     spec["priority"] = json!(rng.i32(0..3));
     if knobs.restore && rng.bool() {
         spec["deletionPolicy"] = json!("Restore");
@@ -124,30 +125,35 @@ pub fn policy_spec(knobs: &Knobs, rng: &mut fastrand::Rng) -> Value {
     if knobs.revoke && rng.bool() {
         spec["revokeTokens"] = json!(if rng.bool() { "OnChange" } else { "OnTightening" });
     }
-    if knobs.rollout && rng.bool() {
-        spec["rollout"] = rollout(rng);
+    if (knobs.rollout || knobs.approval) && rng.bool() {
+        spec["rollout"] = rollout(knobs, rng);
     }
     if knobs.windows && rng.u8(0..3) == 0 {
-        spec["windows"] = windows(rng);
+        spec["windows"] = windows(knobs.shape, rng);
     }
     spec
 }
 
 /// Bounds of a rollout.
-pub fn rollout(rng: &mut fastrand::Rng) -> Value {
+pub fn rollout(knobs: &Knobs, rng: &mut fastrand::Rng) -> Value {
     let mut rollout = json!({"maxConcurrent": rng.u8(1..=3), "maxFailures": rng.u8(1..=3)});
-    if rng.bool() {
+    if rng.bool() || knobs.approval {
         let soak = ["0s", "1m", "5m"][rng.usize(0..3)];
         rollout["canary"] = json!({"count": rng.u8(1..=2), "soak": soak});
+        if knobs.approval && rng.u8(0..4) > 0 {
+            rollout["canary"]["approval"] = json!("Required");
+        }
     }
     rollout
 }
 
-/// A window that opens each hour.
-pub fn windows(rng: &mut fastrand::Rng) -> Value {
-    let minute = rng.u8(0..60);
-    let duration = ["5m", "20m", "40m"][rng.usize(0..3)];
-    json!([{"schedule": format!("{minute} * * * *"), "duration": duration, "timeZone": "Etc/UTC"}])
+/// A window that opens each hour, or more often.
+pub fn windows(shape: Shape, rng: &mut fastrand::Rng) -> Value {
+    let (times, durations) = shape.windows();
+    let first = rng.u8(0..60);
+    let minutes = (0..times).map(|time| ((first + time * (60 / times)) % 60).to_string());
+    let schedule = format!("{} * * * *", minutes.collect::<Vec<_>>().join(","));
+    json!([{"schedule": schedule, "duration": durations[rng.usize(0..3)], "timeZone": "Etc/UTC"}])
 }
 
 /// What the spec of a customer's lifetimes says.
@@ -156,13 +162,13 @@ pub fn customer_spec(knobs: &Knobs, rng: &mut fastrand::Rng) -> Value {
     let refresh = access * one_of(rng, &[1, 2, 24]);
     let mut spec = json!({
         "accessTokenTtlSeconds": access, "refreshTokenTtlSeconds": refresh,
-        "interval": interval(rng),
+        "interval": interval(knobs.shape, rng),
     });
     if knobs.restore && rng.bool() {
         spec["deletionPolicy"] = json!("Restore");
     }
     if knobs.windows && rng.u8(0..4) == 0 {
-        spec["windows"] = windows(rng);
+        spec["windows"] = windows(knobs.shape, rng);
     }
     spec
 }

@@ -1,4 +1,4 @@
-//! One schedule: an hour in which things happen, then calm, in which all must become right and stay so.
+//! One schedule: a time in which things happen, then calm, in which all must become right and stay so.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,14 +14,11 @@ use crate::oracle::{self, Violation};
 use crate::plan;
 use crate::remote::Mood;
 use crate::replica::client_name;
+use crate::seed::Seed;
 use crate::world::World;
 
-/// How long things happen.
-const BUSY: Duration = Duration::from_hours(1);
 /// Longest time until all is right: the next window, what waits an hour, and the longest back-off.
 const PATIENCE: Duration = Duration::from_mins(100);
-/// How long all must stay right.
-const QUIET: Duration = Duration::from_mins(15);
 
 /// A schedule that was gone through.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ pub struct Course {
 
 /// A schedule that has broken a rule.
 pub struct Failure {
-    pub seed: u64,
+    pub seed: Seed,
     pub violation: Violation,
     pub history: String,
 }
@@ -49,7 +46,7 @@ impl fmt::Display for Failure {
 }
 
 /// Goes through the schedule of a seed.
-pub fn run(seed: u64) -> Result<Course, Box<Failure>> {
+pub fn run(seed: Seed) -> Result<Course, Box<Failure>> {
     let mut world = World::new(seed);
     match tracing::subscriber::with_default(Log, || go_through(&mut world)) {
         Ok(settled_after) => Ok(Course { settled_after, requests: world.judge.requests() }),
@@ -62,16 +59,18 @@ fn go_through(world: &mut World) -> Result<Duration, Violation> {
     for place in 0..world.places.len() {
         world.start(place);
     }
-    while world.now < BUSY {
+    let shape = world.knobs.shape;
+    while world.now < shape.busy() {
         // Often much happens at once, and then nothing for a while.
-        let pause = if world.rng.u8(0..3) == 0 { 2_000 } else { 400_000 };
+        let pause = if world.rng.u8(0..3) == 0 { 2_000 } else { shape.pause() };
         let next = world.now + Duration::from_millis(world.rng.u64(1..pause));
-        world.run_until(next.min(BUSY))?;
+        world.run_until(next.min(shape.busy()))?;
         world.happen();
     }
     calm(world)?;
     let begun = world.now;
     let unmet = loop {
+        world.resolve();
         world.run_until(world.now + Duration::from_mins(1))?;
         let unmet = oracle::unmet(&world.api, &world.internet_now());
         if unmet.is_empty() || world.now > begun + PATIENCE {
@@ -119,7 +118,7 @@ fn calm(world: &mut World) -> Result<(), Violation> {
 fn stay_quiet(world: &mut World) -> Result<(), Violation> {
     world.run_until(world.now + Duration::from_mins(1))?;
     world.oracles.quiet = true;
-    world.run_until(world.now + QUIET)?;
+    world.run_until(world.now + world.knobs.shape.quiet())?;
     let unmet = oracle::unmet(&world.api, &world.internet_now());
     if !unmet.is_empty() {
         return Err(Violation::new("what is right stays so", unmet.join("\n")));
@@ -133,8 +132,13 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
         truth.check_revocations(knobs.revoke, world.oracles.logins.processes as usize)?;
     }
     // Only where the policy in force has always been the same, and nobody else has changed anything, the end shows it.
-    let constant =
-        !(knobs.edits || knobs.relabel || knobs.deletions || knobs.foreign || knobs.resets || knobs.suspends);
+    let constant = !(knobs.edits
+        || knobs.relabel
+        || knobs.deletions
+        || knobs.foreign
+        || knobs.resets
+        || knobs.suspends
+        || knobs.clashes);
     let revoking =
         |gateway: &Value| governing(&world.api, gateway).is_some_and(|policy| policy.revoke == "OnChange");
     let gateways = world.api.all(Kind::X2Gateway);
@@ -145,7 +149,7 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
 }
 
 /// What happens in the schedule of a seed.
-pub fn history(seed: u64) -> String {
+pub fn history(seed: Seed) -> String {
     let mut world = World::new(seed);
     let end = match tracing::subscriber::with_default(Log, || go_through(&mut world)) {
         Ok(settled) => format!("all was right after {settled:?}"),

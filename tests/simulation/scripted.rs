@@ -14,7 +14,7 @@ use crate::world::World;
 
 /// A world with one gateway, `gw`, whose policy, `short`, restores the original value.
 fn world() -> World {
-    let mut world = World::with(Knobs { restore: true, ..Knobs::NONE }, 1, fastrand::Rng::with_seed(1));
+    let mut world = World::with(Knobs { restore: true, ..Knobs::NONE }, fastrand::Rng::with_seed(1));
     world.create(manifest::namespace(NAMESPACE));
     world.create(manifest::namespace("default"));
     world.add_secret("shared", "planted-0");

@@ -29,39 +29,45 @@ mod knobs;
 mod log;
 mod manifest;
 mod oracle;
+mod persons;
 mod plan;
 mod remote;
 mod replica;
 mod schedule;
 mod schedules;
+mod seed;
 mod time;
 mod world;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
+use seed::{Seed, Shape};
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        Some(arguments.get(at + 1)?.parse::<u64>().expect("a number"))
-    };
-    if let Some(seed) = number("--seed") {
-        println!("{}", schedule::history(seed));
+    let after = |name: &str| arguments.get(arguments.iter().position(|argument| argument == name)? + 1);
+    let number = |name: &str| after(name).map(|number| number.parse::<u64>().expect("a number"));
+    if let Some(seed) = after("--seed") {
+        println!("{}", schedule::history(seed.parse().expect("a seed")));
         return ExitCode::SUCCESS;
     }
+    let shape =
+        if arguments.iter().any(|argument| argument == "--long") { Shape::Long } else { Shape::Short };
     let (from, count) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(10_000));
     let begun = Instant::now();
-    let seeds: Vec<u64> = (from..from + count).collect();
-    let mut done = 0;
-    let failures = schedules::run_all(&seeds, |_, outcome| {
+    let seeds: Vec<Seed> = (from..from + count).map(|number| Seed { number, shape }).collect();
+    let (mut done, mut requests) = (0, 0);
+    let failures = schedules::run_all(&seeds, |outcome| {
         done += 1;
+        requests += outcome.as_ref().map_or(0, |course| course.requests);
         if let Err(failure) = outcome {
             println!("seed {}: {}", failure.seed, failure.violation);
         } else if done % 1_000 == 0 {
             println!("{done} schedules after {:.0} s", begun.elapsed().as_secs_f64());
         }
     });
-    println!("{} of {count} schedules break a rule; {:.0} s", failures.len(), begun.elapsed().as_secs_f64());
+    let (broken, seconds) = (failures.len(), begun.elapsed().as_secs_f64());
+    println!("{broken} of {count} schedules break a rule; {requests} requests; {seconds:.0} s");
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -16,6 +16,7 @@ use crate::oracle::{Oracles, Violation};
 use crate::plan;
 use crate::remote::{Device, Internet, Role, What};
 use crate::replica::{Outside, Replica, Stop};
+use crate::seed::Seed;
 use crate::time;
 
 /// The place of a replica, with or without a process.
@@ -30,7 +31,6 @@ pub struct Place {
 
 /// Everything.
 pub struct World {
-    pub seed: u64,
     pub rng: fastrand::Rng,
     pub knobs: Knobs,
     pub outside: Outside,
@@ -49,14 +49,14 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let knobs = Knobs::draw(&mut rng);
-        Self::with(knobs, seed, rng)
+    pub fn new(seed: Seed) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed.number);
+        let knobs = Knobs::draw(seed.shape, &mut rng);
+        Self::with(knobs, rng)
     }
 
     /// A world in which just this may happen.
-    pub fn with(knobs: Knobs, seed: u64, mut rng: fastrand::Rng) -> Self {
+    pub fn with(knobs: Knobs, mut rng: fastrand::Rng) -> Self {
         drop(log::drain());
         time::set_harness(Some(Duration::ZERO));
         let api = Api::new(rng.u64(..), || time::wall(time::now()));
@@ -76,7 +76,6 @@ impl World {
         oracles.writes.restores = knobs.restore;
         let places = (0..if knobs.replicas { 2 } else { 1 }).map(|_| Place::default()).collect();
         Self {
-            seed,
             rng,
             knobs,
             outside,

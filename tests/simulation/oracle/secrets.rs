@@ -22,7 +22,8 @@ pub fn check_log(planted: &[String], lines: &[String]) -> Result<(), Violation> 
 pub fn check(planted: &[String], writes: &[Write]) -> Result<(), Violation> {
     for write in writes.iter().filter(|write| write.target.kind != Kind::Secret) {
         let Some(after) = &write.after else { continue };
-        let text = after.value.to_string();
+        let json = after.json();
+        let text = std::str::from_utf8(&json).expect("JSON is text");
         if text.contains(TOKEN) || planted.iter().any(|password| text.contains(password.as_str())) {
             let what = format!("{:?} {:?} holds a password or a token", write.target.kind, write.key);
             return Err(Violation::new("no secret leaks", what));

@@ -39,6 +39,13 @@ impl Accounts {
         self.users.insert(user.to_owned(), (password.to_owned(), role));
     }
 
+    /// Gives a user another role.
+    pub fn assign(&mut self, user: &str, role: Role) {
+        if let Some((_, its_role)) = self.users.get_mut(user) {
+            *its_role = role;
+        }
+    }
+
     /// The role of a user whose password this is.
     pub fn check(&mut self, user: &str, password: &str) -> Option<Role> {
         match self.users.get(user).filter(|(right, _)| right == password) {
