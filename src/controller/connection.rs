@@ -45,7 +45,7 @@ pub struct Judged {
 
 /// Validates a connection. The rules in order:
 ///
-/// 1. URL, proxy and timeout are well-formed; `serverName` and `proxyUrl` exclude each other.
+/// 1. URL, proxy and timeout are well-formed.
 /// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
 /// 3. Certificates may be left unchecked.
 pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judged, Verdict> {
@@ -57,10 +57,6 @@ pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judg
         .filter(|timeout| !timeout.is_zero())
         .ok_or_else(|| invalid("spec.requestTimeout must be a duration such as 10s.".to_owned()))?;
     let tls = connection.tls.clone().unwrap_or_default();
-    if proxy.is_some() && tls.server_name.is_some() {
-        let message = "spec.tls.serverName and spec.proxyUrl cannot be used together: remove one of them.";
-        return Err(invalid(message.to_owned()));
-    }
     if base.is_plaintext() && (!connection.allow_plaintext || restrictions.plaintext) {
         let message = if restrictions.plaintext {
             "This operator forbids http:// (--forbid-plaintext). Use https:// in spec.url."

@@ -30,7 +30,6 @@ use super::{
     printcolumn = r#"{"name":"MESSAGE","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = super::rules::no_server_name_behind_a_proxy()))]
 pub struct KonaServerSpec {
     /// How to reach the server and as whom. The user must be allowed to read and write the customers.
     #[serde(flatten)]

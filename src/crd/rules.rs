@@ -63,14 +63,6 @@ pub(super) fn server_name() -> Value {
     )])
 }
 
-/// The name to verify takes the place of the URL's host, which a proxy would then be asked for.
-pub(super) fn no_server_name_behind_a_proxy() -> Value {
-    json!([rule(
-        "!has(self.proxyUrl) || !has(self.tls) || !has(self.tls.serverName)",
-        "specify either proxyUrl or tls.serverName, not both"
-    )])
-}
-
 pub(super) fn one_ca() -> Value {
     json!([rule(
         "!(has(self.caSecretRef) && has(self.caConfigMapRef))",

@@ -34,7 +34,6 @@ use super::{
     printcolumn = r#"{"name":"MESSAGE","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message","priority":1}"#
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = super::rules::no_server_name_behind_a_proxy()))]
 pub struct X2GatewaySpec {
     /// How to reach the appliance and as whom. The user needs the role admin.
     #[serde(flatten)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::ClientConfig;
 
 use super::address::DialPolicy;
 use super::endpoint::{Endpoint, Transport};
@@ -18,41 +19,37 @@ const IDLE: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientKey {
     transport: Transport,
-    /// Host to dial where the URL carries the name to verify instead.
-    dialled: Option<String>,
+    host: String,
+    port: u16,
 }
 
 impl ClientKey {
     /// What the connections to an endpoint are shared by.
     pub(super) fn of(endpoint: &Endpoint) -> Self {
-        let transport = endpoint.transport.clone();
-        let dialled =
-            transport.server_name.as_ref().and_then(|_| endpoint.base.url().host_str()).map(str::to_owned);
-        Self { transport, dialled }
+        let (_, host, port) = endpoint.base.origin();
+        Self { transport: endpoint.transport.clone(), host: host.to_owned(), port }
     }
 }
 
 /// A client that keeps to the rules for addresses.
-pub(super) fn build(key: &ClientKey, dial: &Arc<DialPolicy>) -> Result<Client, Fault> {
+pub(super) fn build(key: &ClientKey, tls: ClientConfig, dial: &Arc<DialPolicy>) -> Result<Client, Fault> {
     let unusable = |_| Fault::Tls("the TLS settings cannot be used: check tls and proxyUrl");
-    let resolver = CheckedResolver { dial: Arc::clone(dial), dialled: key.dialled.clone() };
-    let mut builder = Client::builder()
+    let Transport { server_name, proxy, .. } = &key.transport;
+    // Without a proxy the URL carries the name to verify in place of the host.
+    let dialled = server_name.as_ref().filter(|_| proxy.is_none()).map(|_| key.host.clone());
+    let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
         .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(1)
-        .dns_resolver(resolver)
-        .tls_danger_accept_invalid_certs(key.transport.insecure_skip_verify);
-    builder = match &key.transport.proxy {
+        .dns_resolver(CheckedResolver { dial: Arc::clone(dial), dialled })
+        .tls_backend_preconfigured(tls);
+    let builder = match proxy {
         Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(unusable)?),
         None => builder.no_proxy(),
     };
-    if let Some(pem) = &key.transport.ca {
-        let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(unusable)?;
-        builder = builder.tls_certs_only(roots);
-    }
     builder.build().map_err(unusable)
 }
 

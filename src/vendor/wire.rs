@@ -1,31 +1,30 @@
 //! One HTTP exchange: never redirected, bounded in size, through the operator's own address check.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response};
+use rustls::ClientConfig;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
 
 use super::address::DialPolicy;
 use super::diagnosis::diagnose;
 use super::dial::{self, ClientKey};
-use super::endpoint::{BaseUrl, Endpoint};
+use super::endpoint::{BaseUrl, Endpoint, Transport};
 use super::fault::{Fault, Shown};
+use super::recent::Recent;
+use super::tls::{NOT_A_NAME, Trust};
 use crate::clock;
 
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 /// Longest content of an answer other than success that is read, in bytes.
 const REFUSAL_CAP: usize = 16 * 1024;
-/// How long what is needed to make connections is kept.
-const UNUSED: Duration = Duration::from_hours(1);
 
 /// One HTTP exchange with a checked endpoint: below lanes, slots, the write gate, the deadline and metrics.
 pub trait Wire: fmt::Debug + Send + Sync {
@@ -65,10 +64,11 @@ pub struct Request<'a> {
 /// A successful answer's content, wiped after use: it may hold a token.
 pub type Content = Zeroizing<Vec<u8>>;
 
-/// The network: HTTP over TCP and TLS, with one client and its connections per transport.
+/// The network: HTTP over TCP and TLS, with one client and its connections per system.
 #[derive(Debug)]
 pub struct Network {
-    clients: Mutex<HashMap<ClientKey, (Client, Instant)>>,
+    clients: Recent<ClientKey, Client>,
+    trusts: Recent<Trust, ClientConfig>,
     dial: Arc<DialPolicy>,
 }
 
@@ -76,7 +76,7 @@ impl Network {
     /// Takes the rules for addresses.
     #[must_use]
     pub fn new(dial: DialPolicy) -> Self {
-        Self { clients: Mutex::default(), dial: Arc::new(dial) }
+        Self { clients: Recent::default(), trusts: Recent::default(), dial: Arc::new(dial) }
     }
 
     /// Addresses that stand in URLs never reach the resolver, so they are checked here.
@@ -88,14 +88,10 @@ impl Network {
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
         let key = ClientKey::of(endpoint);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((client, used)) = clients.get_mut(&key) {
-            *used = clock::instant();
-            return Ok(client.clone());
-        }
-        let client = dial::build(&key, &self.dial)?;
-        clients.insert(key, (client.clone(), clock::instant()));
-        Ok(client)
+        self.clients.get_or(&key, || {
+            let trust = Trust::of(endpoint);
+            dial::build(&key, self.trusts.get_or(&trust, || trust.config())?, &self.dial)
+        })
     }
 }
 
@@ -112,10 +108,10 @@ impl Wire for Network {
         .boxed()
     }
 
-    /// Drops the clients of TLS settings that nothing has used for a while, such as those of a CA that was replaced.
+    /// Drops what nothing has used for a while, such as the settings of a CA that was replaced.
     fn purge(&self) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.retain(|_, (_, used)| used.elapsed() < UNUSED);
+        self.clients.purge();
+        self.trusts.purge();
     }
 }
 
@@ -127,7 +123,8 @@ async fn transfer(
 ) -> Result<(u16, Content), Fault> {
     let mut url = endpoint.base.join(request.path);
     let mut headers = HeaderMap::new();
-    if let Some(name) = &endpoint.transport.server_name {
+    let Transport { server_name, proxy, .. } = &endpoint.transport;
+    if let Some(name) = server_name.as_ref().filter(|_| proxy.is_none()) {
         // The URL carries the name to verify and to send as SNI; the server still sees the host it goes by.
         let host = endpoint.base.url().authority().to_owned();
         headers.insert(
@@ -135,7 +132,7 @@ async fn transfer(
             HeaderValue::from_str(&host)
                 .map_err(|_| Fault::Malformed("the URL's host is not a valid Host header"))?,
         );
-        let unusable = Fault::Tls("tls.serverName must be a host name, not an address");
+        let unusable = Fault::Tls(NOT_A_NAME);
         url.set_host(Some(name)).map_err(|_| unusable.clone())?;
         // An address would be dialled in place of the one that was checked.
         url.domain().ok_or(unusable)?;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use tenure::engine::verdict::Reason;
 use tenure::vendor::address::DialPolicy;
 use tenure::vendor::endpoint::BaseUrl;
-use tenure::vendor::fault::Class;
+use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure_kit::pki::Certificate;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -54,6 +55,38 @@ async fn serve(stream: TcpStream, answer: &'static str, heads: Arc<Mutex<Vec<Str
 
 fn through(world: &mut World, proxy: &str) {
     world.endpoint.transport.proxy = Some(BaseUrl::parse(proxy).unwrap());
+}
+
+#[tokio::test]
+async fn a_name_is_verified_also_through_a_proxy() {
+    let proxy = Proxy::start("200 OK").await;
+    let (fleet, mut world) = secured();
+    let appliance = fleet.appliance(0);
+    through(&mut world, &format!("http://127.0.0.1:{}", proxy.port));
+    // Its certificate is for the address as well as for this name, and for no other.
+    for (name, verified) in [(appliance.dns_name(), true), ("other.example.net", false)] {
+        world.endpoint.transport.server_name = Some(name.to_owned());
+        assert_eq!(world.x2().read_timeout().await.is_ok(), verified, "{name}");
+    }
+    appliance.set_certificate(Certificate::WrongName);
+    assert_eq!(world.x2().read_timeout().await, Ok(86_400), "a certificate for this name alone");
+    let logins = fleet.counts().total();
+    for certificate in [Certificate::UnknownCa, Certificate::Expired] {
+        appliance.set_certificate(certificate);
+        world.endpoint.transport.server_name = Some(appliance.dns_name().to_owned());
+        let error = world.failure().await;
+        assert_eq!(error.reason(), Reason::TlsFailed, "{certificate:?}: {error}");
+    }
+    for name in ["127.0.0.1", "[::1]", ""] {
+        world.endpoint.transport.server_name = Some(name.to_owned());
+        let error = world.failure().await;
+        assert_eq!(error.fault, Seen::Tls("tls.serverName must be a host name, not an address"), "{name}");
+    }
+    assert_eq!(fleet.counts().total(), logins, "nothing was sent");
+    let asked = format!("CONNECT {}:{} HTTP/1.1\r\n", appliance.address(), appliance.port());
+    for head in proxy.heads() {
+        assert!(head.starts_with(&asked), "the proxy is asked for the URL's host: {head}");
+    }
 }
 
 #[tokio::test]

@@ -207,11 +207,7 @@ async fn tls_takes_one_ca_and_a_host_name() {
             accepts(json!({"tls": {"caConfigMapRef": {"name": "b"}}})),
             refuses("tls", "specify either caSecretRef or caConfigMapRef, not both", both),
             accepts(json!({"tls": {ca: {"name": "a"}}, "proxyUrl": "http://proxy.example:3128"})),
-            refuses(
-                "",
-                "specify either proxyUrl or tls.serverName, not both",
-                json!({"tls": {"serverName": "a.example"}, "proxyUrl": "http://proxy.example:3128"}),
-            ),
+            accepts(json!({"tls": {"serverName": "a.example"}, "proxyUrl": "http://proxy.example:3128"})),
         ]);
         cases
     })
