@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::ResourceExt as _;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -11,7 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::context::Context;
 use super::origin;
 use super::references::{Age, References, Unread};
-use crate::crd::{CaRef, Connection, CredentialsRef, Tls};
+use crate::crd::{CaRef, Connection, CredentialsRef, KonaServer, Tls};
 use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::credentials::Credentials;
@@ -180,4 +181,31 @@ pub async fn login(
         return Ok(known);
     }
     credentials(context, endpoint, reference, Age::Now).await
+}
+
+/// The endpoint and the login of a server, for itself and for its customers.
+pub async fn reach(
+    context: &Context,
+    server: &KonaServer,
+    judged: Judged,
+    age: Age,
+) -> Result<(Endpoint, Credentials), Unread> {
+    let namespace = server.namespace().unwrap_or_default();
+    let Context { references, lanes, .. } = context;
+    let bounds = bounds(context, &judged.base);
+    let endpoint = judged.endpoint(references, lanes, bounds, &namespace, age).await?;
+    let reference = &server.spec.connection.credentials_secret_ref;
+    let credentials = login(context, &endpoint, reference, age).await?;
+    Ok((endpoint, credentials))
+}
+
+/// The smallest limits among all servers with this URL.
+fn bounds(context: &Context, base: &BaseUrl) -> Bounds {
+    let servers = context.servers.keys().into_iter().filter_map(|key| context.servers.valid(&key));
+    let alike = servers.filter(|server| BaseUrl::parse(&server.spec.connection.url).as_ref() == Ok(base));
+    let limits: Vec<_> = alike.map(|server| server.spec.limits).collect();
+    Bounds {
+        in_flight: limits.iter().map(|l| l.max_concurrent).min().unwrap_or(1),
+        per_second: limits.iter().map(|l| l.requests_per_second).min(),
+    }
 }

@@ -1,118 +1,73 @@
 //! The controller of `CustomerTokenTtl`.
 
 mod claim;
+mod examination;
 mod examine;
-mod restoration;
-mod settle;
-mod telling;
+mod exchange;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt};
 use tokio::time::Instant;
 
 pub(super) use self::claim::claim;
-use self::claim::claim_id;
-use self::examine::Errand;
-use self::restoration::Parted;
-use self::telling::{announce, announce_drift, new_status};
+use self::claim::{claim_id, release_claim};
 use super::context::{AGAIN, Context, Request, UNDISTURBED};
-use super::pace::Pace;
-use super::report::{self, Owed, Reported, Written};
+use super::events::{Happening, reference};
+use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::report::{Reported, Written};
 use super::store::{Entry, Key, Store};
 use super::workers::{Kind, Look, Reconciled, wake};
-use super::{logins, request, restore, server, windows};
+use super::{logins, request, restore, windows};
 use crate::clock;
 use crate::crd::{
-    Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Time, TtlSeconds,
+    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Time, TtlChange,
+    TtlSeconds,
 };
-use crate::engine::contest::Contest;
-use crate::engine::customer::{self, Made, OpenChange, Reading, Ttl, Wish, remembered, written};
-use crate::engine::login::News;
-use crate::engine::ownership::Standing;
+use crate::engine::backoff::Nothing;
+use crate::engine::customer::{
+    self, Changes, Departure, Made, OpenChange, Parting, Reading, Ttl, Wish, changed, drifted, parting,
+    remembered, update, written,
+};
+use crate::engine::reason::EventReason;
 use crate::engine::schedule;
-use crate::engine::verdict::{self, Reason, Verdict};
+use crate::engine::verdict::{self, Reason};
+use crate::vendor::endpoint::BaseUrl;
 
-/// What is kept in memory of a customer between looks.
+/// What is kept in memory of a customer beyond what all kinds keep.
 #[derive(Debug, Default)]
-pub struct Memory {
-    inputs: Option<Inputs>,
-    pace: Pace,
-    contest: Contest,
-    handled: HashSet<Request>,
-    /// The server's URL that the change and what is owed are about.
-    url: Option<String>,
-    /// The change that was begun and is not seen to its end.
-    change: Option<OpenChange>,
+pub struct Extra {
     /// Whether what the status has on record of an open change was taken over.
     has_recalled: bool,
-    /// Changes made but not yet reported.
-    owed: Owed<Made>,
-    polled: bool,
-    /// A refusal that another user may end.
-    barred: Option<logins::Barred>,
-    /// How the resource, which is being deleted, leaves its customer, once that is decided.
-    parted: Option<Parted>,
-    /// Whether the finalizer of a deleted resource was taken off; the store may learn of it later.
-    has_gone: bool,
+    /// The lifetimes that were last enforced: a fight over others is another fight.
+    desired: Option<Ttl>,
+    /// What the deleted resource requires, once that is decided.
+    parting: Option<Parting>,
     /// When the customer was last read.
     checked: Option<Instant>,
-    /// Where the resource stood among its rivals in the last look.
-    judged: Option<Standing>,
 }
 
-/// What, when it changes, is a reason to look at once.
+/// What, when it changes, is a reason to reconcile at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Inputs {
+pub struct Inputs {
     generation: Option<i64>,
-    /// Lifetimes wanted, in seconds: a fight over others is another fight.
-    wanted: (u32, u32),
     /// UID and generation of the server.
     server: Option<(Option<String>, Option<i64>)>,
-    /// Whether the server is known not to be ready. That it has come to be ready is a reason for those who are not.
+    /// Whether the server is known not to be ready. That it has come to be ready is a reason for those that are not.
     server_fails: bool,
-    standing: Standing,
-    /// The annotation that opens change windows by hand. It counts for those who wait for one.
+    /// The annotation that opens change windows manually. It counts for those that wait for one.
     by_hand: Option<String>,
 }
 
-/// What an examination came to.
-#[derive(Debug)]
-struct Findings {
-    verdict: Verdict,
-    effective_url: Option<String>,
+/// What a reconcile has found on a server, and done.
+#[derive(Debug, Default)]
+pub struct Found {
     /// What was read.
     read: Option<Reading>,
-    /// Lifetimes proven during this look.
+    /// Lifetimes proven during the reconcile.
     proven: Option<TtlSeconds>,
-    /// What is new about the login of the customer's own user.
-    news: Option<News>,
-    /// When the next change window opens, where a change waits for it.
-    next_window: Option<Timestamp>,
-    /// Of a resource that is being deleted: how it leaves its customer.
-    parted: Option<Parted>,
-    retry_after: Option<Duration>,
-    /// Whether a Secret or `ConfigMap` may bring the change.
-    polls: bool,
-}
-
-impl Findings {
-    fn of(verdict: Verdict) -> Self {
-        Self {
-            polls: verdict.reason.awaits_reference(),
-            verdict,
-            effective_url: None,
-            read: None,
-            proven: None,
-            news: None,
-            next_window: None,
-            parted: None,
-            retry_after: None,
-        }
-    }
 }
 
 impl Reported for CustomerTokenTtl {
@@ -141,50 +96,14 @@ impl Reported for CustomerTokenTtl {
 
 impl Reconciled for CustomerTokenTtl {
     const KIND: Kind = Kind::Customer;
-    type Memory = Memory;
+    type Memory = Memory<Self>;
 
     fn store(context: &Context) -> &Store<Self> {
         &context.customers
     }
 
-    async fn look(context: &Arc<Context>, customer: &Arc<Self>, memory: &mut Memory) -> Look {
-        if !std::mem::replace(&mut memory.has_recalled, true) {
-            let status = customer.status.as_ref();
-            memory.change = status.and_then(|status| remembered(status, Wish::of(&customer.spec)));
-        }
-        if let Some(next) = mark(context, customer, memory).await {
-            return Look::NotDue(next);
-        }
-        let server = server_of(context, customer);
-        let server = server.as_deref();
-        let inputs = Inputs::gather(context, customer, server);
-        let requests = requests(customer, server);
-        let asked = !requests.is_subset(&memory.handled);
-        let look = if customer.meta().deletion_timestamp.is_some() {
-            restoration::look(context, customer, server, memory, &inputs, &requests).await
-        } else if let Some(next) = not_due(customer, memory, &inputs, &requests) {
-            return Look::NotDue(next);
-        } else {
-            look_at(context, Arc::clone(customer), server, memory, asked).await
-        };
-        // Where nothing came of it, it is still to be done.
-        if let Look::NotDue(_) = look {
-            return look;
-        }
-        // A standing that this look itself has changed is no reason for another; one that a rival has changed meanwhile is.
-        let standing = memory.judged.take().unwrap_or(inputs.standing);
-        memory.inputs = Some(Inputs { standing, ..inputs });
-        let deleted = customer.meta().deletion_timestamp.is_some();
-        if !deleted && paused(customer, server).is_some() {
-            // A request is carried out when the work goes on.
-            return look;
-        }
-        memory.handled.clone_from(&requests);
-        context.handled.set(Kind::Customer, Key::of(customer.meta()), requests);
-        if asked {
-            wake(context, Kind::Server, server_key(customer));
-        }
-        look
+    async fn look(context: &Arc<Context>, customer: &Arc<Self>, memory: &mut Memory<Self>) -> Look {
+        reconcile(context, customer, memory).await
     }
 
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
@@ -197,7 +116,7 @@ impl Reconciled for CustomerTokenTtl {
         );
         match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
             (_, Some(customer)) => claim(context, customer),
-            (Some(gone), None) => claim::release(context, gone),
+            (Some(gone), None) => release_claim(context, gone),
             (None, None) => {}
         }
         if let Some(customer) = after.or(before).and_then(Entry::valid) {
@@ -212,65 +131,254 @@ impl Reconciled for CustomerTokenTtl {
     }
 }
 
-impl Inputs {
-    fn gather(context: &Context, customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Self {
-        Self {
-            generation: customer.meta().generation,
-            wanted: (customer.spec.access_token_ttl_seconds, customer.spec.refresh_token_ttl_seconds),
-            server: server.map(|server| (server.uid(), server.meta().generation)),
-            server_fails: server.is_some_and(is_known_not_ready),
+impl Managed for CustomerTokenTtl {
+    /// The server.
+    type Parents = Option<Arc<KonaServer>>;
+    type Inputs = Inputs;
+    type Change = OpenChange;
+    type Record = Made;
+    type Found = Found;
+    type Extra = Extra;
+
+    fn gather(context: &Arc<Context>, customer: &Self) -> Given<Self> {
+        let server = server_of(context, customer);
+        let leaves = restore::is_leaving(customer.meta());
+        Given {
+            inputs: Inputs {
+                generation: customer.meta().generation,
+                server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
+                server_fails: server.as_deref().is_some_and(is_known_not_ready),
+                by_hand: windows::override_annotation(customer).map(str::to_owned),
+            },
             standing: context.customer_claims.standing(&claim_id(customer)),
-            by_hand: windows::override_annotation(customer).map(str::to_owned),
+            requests: requests(customer, server.as_deref()),
+            paused: paused(customer, server.as_deref()).filter(|_| !leaves),
+            interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
+            time_left: leaves.then(|| restore::time_left(customer.meta())),
+            holds: restore::is_held(customer.meta())
+                || customer.spec.deletion_policy == DeletionPolicy::Restore,
+            contested: contested(customer),
+            parents: server,
+        }
+    }
+
+    async fn finalize(
+        context: &Arc<Context>,
+        customer: &Arc<Self>,
+        given: &Given<Self>,
+        memory: &mut Memory<Self>,
+    ) -> Option<Look> {
+        let wish = Wish::of(&customer.spec);
+        if !std::mem::replace(&mut memory.extra.has_recalled, true) {
+            memory.change = customer.status.as_ref().and_then(|status| remembered(status, wish));
+        }
+        let meta = customer.meta();
+        if meta.deletion_timestamp.is_none() {
+            return hold(context, customer, memory).await;
+        }
+        if !restore::is_held(meta) || memory.has_gone {
+            // Others keep it. A request on the server does not wait for that.
+            return Some(Look::Done { next: clock::instant() + UNDISTURBED, ready: true });
+        }
+        let decided = memory.extra.parting.take().filter(|parting| !matches!(parting, Parting::Restore(_)));
+        let mut parting = decided.unwrap_or_else(|| required(context, customer, given, memory));
+        if matches!(parting, Parting::Restore(_))
+            && let Some(why) = restore::let_go(context, meta).await
+        {
+            parting = Parting::Skipped(why.as_str());
+        }
+        memory.extra.parting = Some(parting.clone());
+        match parting {
+            Parting::Restore(_) => None,
+            Parting::AsItIs => Some(release(context, customer, memory, None).await),
+            Parting::Skipped(why) => Some(release(context, customer, memory, Some(why)).await),
+        }
+    }
+
+    fn is_called(_: &Arc<Context>, _: &Self, _: &Given<Self>, _: &mut Memory<Self>) -> bool {
+        false
+    }
+
+    async fn examine(
+        context: &Arc<Context>,
+        customer: &mut Arc<Self>,
+        given: &Given<Self>,
+        memory: &mut Memory<Self>,
+        asked: bool,
+    ) -> Result<Findings<Self>, Nothing> {
+        examine::examine(context, customer, given, memory, asked).await
+    }
+
+    async fn conclude(
+        context: &Arc<Context>,
+        customer: &Arc<Self>,
+        memory: &mut Memory<Self>,
+        _: &mut Findings<Self>,
+    ) -> Option<Look> {
+        // What was restored is recorded before the resource goes.
+        let is_restored = memory.owed.last().is_some_and(|made| made.change.cause == Cause::Restore);
+        let skipped = match memory.extra.parting {
+            Some(Parting::AsItIs) if !is_restored => None,
+            Some(Parting::Skipped(why)) => Some(why),
+            _ => return None,
+        };
+        Some(release(context, customer, memory, skipped).await)
+    }
+
+    fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> CustomerTokenTtlStatus {
+        let mut status = report.object.status.clone().unwrap_or_default();
+        let was_shown = status.pending.is_some();
+        let findings = report.findings;
+        if report.shown {
+            status.next_window = findings.opens.map(Time);
+        }
+        let found = customer::Found {
+            reason: findings.verdict.reason,
+            before: report.before,
+            effective_url: findings.effective_url.clone(),
+            read: findings.found.read.clone(),
+            proven: findings.found.proven,
+            news: findings.news.clone(),
+        };
+        let owed = memory.owed.unrecorded(|made| status.history.contains(&made.change));
+        let changes = Changes { open: memory.change.as_ref(), owed };
+        update(&mut status, &found, Wish::of(&report.object.spec), changes, &clock::now());
+        if !was_shown && status.pending.is_none() {
+            memory.change = None;
+        }
+        status
+    }
+
+    fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>) {
+        let (customer, findings) = (&**report.object, report.findings);
+        for Made { change, .. } in memory.owed.iter() {
+            announce_change(context, customer, change);
+        }
+        let seen = findings.found.read.as_ref().map(|read| read.ttl);
+        let wish = Wish::of(&customer.spec);
+        if let Some(note) = drifted(customer.status.as_ref(), wish, seen, &findings.verdict) {
+            publish(context, customer, EventReason::DriftFound, note);
+        }
+        if report.shown {
+            context.warn_of(reference(customer), None, report.before, &findings.verdict);
+        }
+    }
+
+    fn carried_out(context: &Arc<Context>, customer: &Self) {
+        wake(context, Kind::Server, server_key(customer));
+    }
+
+    fn pausing(status: &mut CustomerTokenTtlStatus) {
+        status.next_window = None;
+    }
+
+    fn overlook(before: &mut Inputs, now: &Inputs, reason: Option<Reason>) {
+        if reason.is_some_and(Reason::is_ready) || now.server_fails {
+            before.server_fails = now.server_fails;
+        }
+        if reason != Some(Reason::AwaitingWindow) {
+            before.by_hand.clone_from(&now.by_hand);
         }
     }
 }
 
-/// Holds a customer that is to be restored once something was written, and no other. When to try again, where the API
-/// server did not take that.
-async fn mark(context: &Arc<Context>, customer: &CustomerTokenTtl, memory: &Memory) -> Option<Instant> {
+/// Holds a customer that is to be restored once something was written, and no other. Some if the API server did not accept
+/// that.
+async fn hold(
+    context: &Arc<Context>,
+    customer: &CustomerTokenTtl,
+    memory: &Memory<CustomerTokenTtl>,
+) -> Option<Look> {
     let meta = customer.meta();
-    if meta.deletion_timestamp.is_some() {
-        return None;
-    }
-    let marked = match customer.spec.deletion_policy {
+    let set = written(customer.status.as_ref(), memory.change.as_ref(), &memory.owed);
+    let done = match customer.spec.deletion_policy {
         DeletionPolicy::Retain => restore::release::<CustomerTokenTtl>(context, meta).await,
-        DeletionPolicy::Restore if has_written(customer, memory) => {
-            restore::hold::<CustomerTokenTtl>(context, meta).await
-        }
+        DeletionPolicy::Restore if !set.is_empty() => restore::hold::<CustomerTokenTtl>(context, meta).await,
         DeletionPolicy::Restore => Written::Unchanged,
     };
-    (marked == Written::Failed).then(|| clock::instant() + AGAIN)
+    (done == Written::Failed).then(|| Look::NotDue(clock::instant() + AGAIN))
 }
 
-/// Whether anything was written, so that there may be something to restore.
-fn has_written(customer: &CustomerTokenTtl, memory: &Memory) -> bool {
-    !written(customer.status.as_ref(), memory.change.as_ref(), &memory.owed).is_empty()
+/// What a deleted resource requires.
+fn required(
+    context: &Context,
+    customer: &CustomerTokenTtl,
+    given: &Given<CustomerTokenTtl>,
+    memory: &Memory<CustomerTokenTtl>,
+) -> Parting {
+    let server = given.parents.as_deref();
+    let url = server.and_then(|server| BaseUrl::parse(&server.spec.connection.url).ok());
+    parting(Departure {
+        spec: &customer.spec,
+        status: &customer.status.clone().unwrap_or_default(),
+        open: memory.change.as_ref(),
+        owed: &memory.owed,
+        is_paused: paused(customer, server).is_some(),
+        url: url.map(|url| url.to_string()).as_deref(),
+        standing: context.customer_claims.standing(&claim_id(customer)),
+    })
 }
 
-async fn look_at(
+/// Removes the finalizer, and publishes why the customer is left as it is, if it was to be restored.
+async fn release(
     context: &Arc<Context>,
-    customer: Arc<CustomerTokenTtl>,
-    server: Option<&KonaServer>,
-    memory: &mut Memory,
-    asked: bool,
+    customer: &CustomerTokenTtl,
+    memory: &mut Memory<CustomerTokenTtl>,
+    skipped: Option<&str>,
 ) -> Look {
-    match paused(&customer, server) {
-        Some(message) => pause(context, &customer, memory, &message).await,
-        None => {
-            let (meta, restores) =
-                (customer.metadata.clone(), customer.spec.deletion_policy == DeletionPolicy::Restore);
-            let examination = examine_and_report(context, customer, server, memory, asked);
-            let examined =
-                restore::until_given_up::<CustomerTokenTtl, _>(context, &meta, restores, examination);
-            Box::pin(examined).await.unwrap_or_else(|| Look::NotDue(clock::instant() + AGAIN))
+    match restore::release::<CustomerTokenTtl>(context, customer.meta()).await {
+        Written::Failed | Written::Forbidden => {
+            Look::Done { next: restore::next_look(customer.meta()), ready: false }
+        }
+        Written::Gone | Written::Written | Written::Unchanged => {
+            memory.has_gone = true;
+            if let Some(why) = skipped {
+                restore::skipped(context, reference(customer), why);
+            }
+            Look::Done { next: clock::instant() + UNDISTURBED, ready: true }
         }
     }
+}
+
+fn announce_change(context: &Context, customer: &CustomerTokenTtl, change: &TtlChange) {
+    let (reason, note) = changed(change);
+    if reason == EventReason::DriftCorrected {
+        context.metrics.drift_corrected(Kind::Customer.as_str());
+    }
+    let TtlChange { to, cause, .. } = change;
+    tracing::info!(
+        kind = Kind::Customer.as_str(),
+        namespace = customer.namespace(),
+        name = customer.name_any(),
+        access = to.access_token_ttl_seconds,
+        refresh = to.refresh_token_ttl_seconds,
+        ?cause,
+        "{note}"
+    );
+    publish(context, customer, reason, note);
+}
+
+fn publish(context: &Context, customer: &CustomerTokenTtl, reason: EventReason, note: String) {
+    context.events.publish(Happening {
+        object: reference(customer),
+        reason,
+        note,
+        warning: false,
+        policy: None,
+    });
 }
 
 /// Why nothing is done for a customer for now.
 fn paused(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Option<String> {
     let suspended = server.filter(|server| server.spec.connection.suspend).map(ResourceExt::name_any);
     customer::paused(customer.spec.suspend, suspended.as_deref())
+}
+
+/// The last correction, if the status shows that what is still desired is contested.
+fn contested(customer: &CustomerTokenTtl) -> Option<Timestamp> {
+    let last = customer.status.as_ref()?.history.first()?;
+    let desired = last.to == Wish::of(&customer.spec).ttl.into();
+    (desired && current_reason(customer) == Some(Reason::Contested)).then_some(last.time.0)
 }
 
 fn server_key(customer: &CustomerTokenTtl) -> Key {
@@ -289,121 +397,9 @@ fn is_known_not_ready(server: &KonaServer) -> bool {
 fn requests(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> HashSet<Request> {
     let handled = customer.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
     let own = request::open(customer, handled).map(|asked| (Key::of(customer.meta()), asked.to_owned()));
-    let servers = server.and_then(|s| Some((Key::of(s.meta()), server::open_request(s)?.to_owned())));
+    let servers = server.and_then(|server| {
+        let handled = server.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
+        Some((Key::of(server.meta()), request::open(server, handled)?.to_owned()))
+    });
     own.into_iter().chain(servers).collect()
-}
-
-/// Reason of the Ready condition, if it speaks of the present spec.
-fn current_reason(customer: &CustomerTokenTtl) -> Option<Reason> {
-    let status = customer.status.as_ref().filter(|s| s.observed_generation == customer.meta().generation)?;
-    verdict::ready_reason(&status.conditions)
-}
-
-/// The time of the next look, if nothing that counts has changed since the last one and it is not due yet.
-fn not_due(
-    customer: &CustomerTokenTtl,
-    memory: &mut Memory,
-    inputs: &Inputs,
-    requests: &HashSet<Request>,
-) -> Option<tokio::time::Instant> {
-    let asked = !requests.is_subset(&memory.handled);
-    let reason = current_reason(customer);
-    match &mut memory.inputs {
-        None => {
-            let last = customer.status.as_ref().and_then(|status| status.history.first());
-            let wanted = Ttl { access: inputs.wanted.0, refresh: inputs.wanted.1 };
-            // A fight over other lifetimes is another fight.
-            let last = last.filter(|last| last.to == wanted.into());
-            if let (Some(Reason::Contested), Some(last)) = (reason, last) {
-                let ago = Duration::try_from(clock::now().0.duration_since(last.time.0)).unwrap_or_default();
-                memory.contest = Contest::resumed(clock::elapsed(), ago);
-            }
-            if reason.is_some_and(Reason::is_remote) && !asked {
-                memory.pace.postpone();
-                if restore::is_leaving(customer.meta()) {
-                    let left = restore::time_left(customer.meta()).mul_f64(clock::random());
-                    memory.pace.not_later_than(clock::instant() + left);
-                }
-                memory.inputs = Some(inputs.clone());
-            }
-        }
-        Some(before) => {
-            let is_ready = reason.is_some_and(Reason::is_ready);
-            if is_ready || inputs.server_fails {
-                before.server_fails = inputs.server_fails;
-            }
-            if reason != Some(Reason::AwaitingWindow) {
-                before.by_hand.clone_from(&inputs.by_hand);
-            }
-            if before.wanted != inputs.wanted {
-                memory.contest = Contest::default();
-            }
-            if asked || before != inputs {
-                memory.pace.reset();
-            }
-        }
-    }
-    if asked {
-        memory.contest = Contest::default();
-    }
-    memory.pace.due().filter(|due| *due > clock::instant())
-}
-
-async fn pause(
-    context: &Arc<Context>,
-    customer: &Arc<CustomerTokenTtl>,
-    memory: &mut Memory,
-    message: &str,
-) -> Look {
-    let mut status = customer.status.clone().unwrap_or_default();
-    report::set_suspended(&mut status, &**customer, message);
-    status.next_window = None;
-    let written = report::write(context, &**customer, status).await;
-    memory.pace.reset();
-    let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
-    Look::Done { next: clock::instant() + wait, ready: true }
-}
-
-async fn examine_and_report(
-    context: &Arc<Context>,
-    mut customer: Arc<CustomerTokenTtl>,
-    server: Option<&KonaServer>,
-    memory: &mut Memory,
-    asked: bool,
-) -> Option<Look> {
-    let (key, generation) = (Key::of(customer.meta()), customer.meta().generation);
-    let request = request::of(&*customer).map(str::to_owned);
-    let findings = examine::examine(context, &mut customer, server, memory, asked, Errand::Keep).await?;
-    // What was found must not be reported of another spec.
-    let now = context.customers.valid(&key);
-    now.filter(|now| now.uid() == customer.uid() && now.meta().generation == generation)?;
-    let was_ready = current_reason(&customer).is_some_and(Reason::is_ready);
-    let verdict = findings.verdict.clone();
-    memory.polled = findings.polls;
-    let interval = schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP);
-    let reported = memory.pace.after(&verdict, findings.retry_after, interval, was_ready, findings.polls);
-    if let Some(opening) = findings.next_window {
-        memory.pace.not_later_than(clock::instant_of(opening));
-    }
-    let mut status = new_status(&customer, &findings, memory, reported);
-    status.last_handled_reconcile_at = request.or(status.last_handled_reconcile_at);
-    let is_news = customer.status.as_ref().is_none_or(|before| before.pending != status.pending);
-    let mut written = Written::Unchanged;
-    if reported || !memory.owed.is_empty() || asked || is_news {
-        let is_open = status.pending.is_some();
-        written = report::write(context, &*customer, status).await;
-        if matches!(written, Written::Written | Written::Unchanged) {
-            announce(context, &customer, &memory.owed, Some(&verdict).filter(|_| reported));
-            announce_drift(context, &customer, &findings);
-            memory.owed.clear();
-            memory.change = memory.change.take().filter(|_| is_open);
-            memory.pace.written();
-        }
-    }
-    if written == Written::Failed {
-        memory.pace.not_written();
-        memory.owed.unanswered();
-    }
-    let next = memory.pace.due().unwrap_or_else(|| clock::instant() + UNDISTURBED);
-    Some(Look::Done { next, ready: verdict.reason.is_ready() })
 }

@@ -403,7 +403,7 @@ async fn examine_and_report<K: Managed>(
     if let Some(opens) = findings.opens {
         memory.backoff.not_later_than(clock::instant_of(opens));
     }
-    if shown || asked || !memory.owed.is_empty() {
+    if shown || asked || !memory.owed.is_empty() || memory.change.is_some() {
         let before = reported_reason(&**object);
         let report = Report { object: &working, given, findings: &findings, before, shown };
         write(context, &report, memory, request).await;

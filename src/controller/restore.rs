@@ -121,24 +121,6 @@ pub async fn given_up<K: Reconciled>(context: &Context, meta: &ObjectMeta) -> Op
     }
 }
 
-/// Works on an object until there is something to report, or until its deletion, which may come meanwhile, does not wait for
-/// that any longer. `restores`: whether the object may get our finalizer meanwhile.
-pub async fn until_given_up<K: Reconciled, T>(
-    context: &Context,
-    meta: &ObjectMeta,
-    restores: bool,
-    work: impl Future<Output = Option<T>>,
-) -> Option<T> {
-    if !restores && !is_held(meta) {
-        return work.await;
-    }
-    tokio::select! {
-        biased;
-        done = work => done,
-        _ = given_up::<K>(context, meta) => None,
-    }
-}
-
 /// When an object whose deletion waits, or may come, is looked at again, at the latest.
 #[must_use]
 pub fn next_look(meta: &ObjectMeta) -> Instant {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::connection::{self, Judged};
+use super::connection;
 use super::context::{AGAIN, Context, Request};
 use super::events::reference;
 use super::logins::{self, Barred};
@@ -24,9 +24,8 @@ use crate::engine::tally::{Part, State, Tally, state_of};
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 use crate::metrics::Whole;
 use crate::vendor::credentials::Credentials;
-use crate::vendor::endpoint::{BaseUrl, Endpoint};
+use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
-use crate::vendor::lanes::Bounds;
 use crate::vendor::login::AccessError;
 use crate::vendor::sessions::{Serial, SessionKey};
 
@@ -175,7 +174,7 @@ impl Reconciled for KonaServer {
 }
 
 /// The request on a server, where it was not carried out yet.
-pub(super) fn open_request(server: &KonaServer) -> Option<&str> {
+fn open_request(server: &KonaServer) -> Option<&str> {
     request::open(server, server.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref()))
 }
 
@@ -210,7 +209,7 @@ async fn examine(
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let mut refused = None;
     let mut findings = loop {
-        let (endpoint, credentials) = match reach(context, server, judged.clone(), age).await {
+        let (endpoint, credentials) = match connection::reach(context, server, judged.clone(), age).await {
             Ok(reached) => reached,
             Err(Unread::Silence) => return None,
             Err(Unread::Refused(verdict)) => break Findings::of(verdict),
@@ -245,33 +244,6 @@ async fn examine(
 
 fn in_sync() -> Verdict {
     Verdict::new(Reason::InSync, "The login succeeded. See each customer's conditions for its status.")
-}
-
-/// The endpoint and the login of a server, for itself and for its customers.
-pub(super) async fn reach(
-    context: &Context,
-    server: &KonaServer,
-    judged: Judged,
-    age: Age,
-) -> Result<(Endpoint, Credentials), Unread> {
-    let namespace = server.namespace().unwrap_or_default();
-    let Context { references, lanes, .. } = context;
-    let bounds = bounds(context, &judged.base);
-    let endpoint = judged.endpoint(references, lanes, bounds, &namespace, age).await?;
-    let reference = &server.spec.connection.credentials_secret_ref;
-    let credentials = connection::login(context, &endpoint, reference, age).await?;
-    Ok((endpoint, credentials))
-}
-
-/// The smallest limits among all servers with this URL.
-fn bounds(context: &Context, base: &BaseUrl) -> Bounds {
-    let servers = context.servers.keys().into_iter().filter_map(|key| context.servers.valid(&key));
-    let alike = servers.filter(|server| BaseUrl::parse(&server.spec.connection.url).as_ref() == Ok(base));
-    let limits: Vec<_> = alike.map(|server| server.spec.limits).collect();
-    Bounds {
-        in_flight: limits.iter().map(|l| l.max_concurrent).min().unwrap_or(1),
-        per_second: limits.iter().map(|l| l.requests_per_second).min(),
-    }
 }
 
 /// Makes sure that there is a session. Where nobody has heard from the server lately it is renewed, which shows whether

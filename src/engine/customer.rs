@@ -22,7 +22,7 @@ pub use restore::{
     restored, waiting,
 };
 pub use verdicts::{
-    answered, awaiting_window, conflict, invalid_windows, paused, raced, rejected, server_moved,
+    SERVER_MOVED, answered, awaiting_window, conflict, invalid_windows, paused, raced, rejected,
     server_not_found, server_not_ready, unrecordable, unusable,
 };
 
@@ -75,14 +75,14 @@ impl Wish {
     }
 }
 
-/// What the status remembers of the last look, as far as it still speaks of the same server.
+/// What the status remembers of the last reconcile, as far as it still speaks of the same server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prior {
     /// Lifetimes last read.
     pub read: Option<TtlSeconds>,
     /// Lifetimes last proven.
     pub proven: Option<TtlSeconds>,
-    /// The last look ended in `VerificationFailed`.
+    /// The last reconcile ended in `VerificationFailed`.
     pub unverified: bool,
 }
 
@@ -105,16 +105,16 @@ pub fn prior(status: &CustomerTokenTtlStatus) -> Prior {
     }
 }
 
-/// What this look has found out so far.
+/// What this reconcile has found out so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Lifetimes on the server.
     pub ttl: TtlSeconds,
-    /// Whether they were read back after a write of this look.
+    /// Whether they were read back after a write of this reconcile.
     pub read_back: bool,
-    /// Lifetime of an access token of one of the customer's users, issued during this look, in seconds.
+    /// Lifetime of an access token of one of the customer's users, issued during this reconcile, in seconds.
     pub token: Option<u32>,
-    /// Proving logins spent in this look.
+    /// Proving logins spent in this reconcile.
     pub proofs: u8,
 }
 
@@ -168,7 +168,7 @@ pub fn cause(wanted: Ttl, prior: &Prior) -> Cause {
     if prior.proven == Some(wanted.into()) { Cause::Drift } else { Cause::Policy }
 }
 
-/// Whether a look found that somebody had changed lifetimes which were in order.
+/// Whether something else has changed lifetimes which were in sync.
 #[must_use]
 pub fn has_drifted(wish: Wish, prior: &Prior, seen: TtlSeconds) -> bool {
     wish.mode == Mode::Enforce && seen != wish.ttl.into() && cause(wish.ttl, prior) == Cause::Drift

@@ -107,10 +107,7 @@ pub fn raced() -> Verdict {
 }
 
 /// What the status holds is of another server.
-#[must_use]
-pub fn server_moved() -> Verdict {
-    Verdict::new(Reason::Progressing, "The server's URL has changed; the customer is read again.")
-}
+pub const SERVER_MOVED: &str = "The server's URL has changed; the customer is read again.";
 
 /// What to report if the customer is another resource's, or if it is not yet known whose it is.
 #[must_use]

@@ -1,22 +1,23 @@
-//! From a customer as it was read to what is reported of it: one step after the other.
+//! Decide and act: from a customer as it was read to what is reported of it, one step after the other.
 
 use kube::Resource as _;
 
-use super::examine::{Examination, Progress, Stop};
-use super::{Findings, Memory};
+use super::Found;
+use super::examination::{Examination, Progress, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
+use crate::controller::reconcile::{Findings, Memory};
 use crate::controller::references::Age;
 use crate::controller::report::{self, Written};
-use crate::controller::store::Key;
-use crate::controller::windows::Closed;
-use crate::controller::{restore, windows};
+use crate::controller::restore;
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlChange, TtlSeconds};
+use crate::engine::backoff::Nothing;
 use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
-    ADDITIONAL_INFO, AdditionalInfo, OpenChange, Prior, RawObject, Reading, Seen, Step, Unusable,
-    awaiting_window, cause, decide, follow_contest, known_original, made, prepare, proven, put_on_record,
-    rejected, set_read, unrecordable, unrecorded, unusable, with_additional_info,
+    ADDITIONAL_INFO, AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, RawObject, Reading, Restoration,
+    Seen, Step, Task, UNPARSABLE, Unusable, awaiting_window, cause, decide, follow_contest, known_original,
+    made, not_restored, prepare, proven, put_on_record, rejected, restoration, restored, set_read,
+    unrecordable, unrecorded, unusable, with_additional_info,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
@@ -27,33 +28,36 @@ use crate::vendor::http::{MaySend, Purpose};
 use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat, Turn};
 use crate::vendor::login::AccessError;
 
-/// Writes that may meet a newer version before a look gives up.
-pub(super) const RACES: u8 = 3;
+/// Writes that may meet a newer version before a reconcile gives up.
+const RACES: u8 = 3;
 
 /// A customer as it was read.
 pub(super) struct Read {
-    pub(super) object: RawObject,
-    pub(super) info: AdditionalInfo,
+    object: RawObject,
+    info: AdditionalInfo,
     /// Kept from the read to a write that builds on it: nothing else may be awaited meanwhile.
-    pub(super) seat: Seat,
+    seat: Seat,
 }
 
 /// A write that is about to be sent.
-pub(super) struct Draft<'a> {
-    pub(super) info: &'a AdditionalInfo,
-    pub(super) change: OpenChange,
-    pub(super) turn: Turn,
-    /// Which try it is.
-    pub(super) races: u8,
+struct Draft<'a> {
+    info: &'a AdditionalInfo,
+    change: OpenChange,
+    turn: Turn,
     /// Asked last, right before it is sent.
-    pub(super) may_send: MaySend<'a>,
+    may_send: MaySend<'a>,
 }
 
 impl Examination<'_> {
-    pub(super) async fn read(&self, kona: &Kona<'_>, progress: &mut Progress) -> Result<Read, Stop> {
-        let purpose = if progress.sent { Purpose::Follow } else { Purpose::Ask };
+    async fn read(&mut self, kona: &Kona<'_>) -> Result<Read, Stop> {
+        let purpose = self.purpose();
         let fresh = kona.read_customer(&self.customer.spec.customer_id, purpose).await?;
-        Ok(understand(fresh, progress)?)
+        Ok(understand(fresh, &mut self.progress)?)
+    }
+
+    /// What follows a write is made although the operator is ending.
+    fn purpose(&self) -> Purpose<'_> {
+        if self.progress.sent { Purpose::Follow } else { Purpose::Ask }
     }
 
     /// Takes one step after the other until there is something to report.
@@ -62,14 +66,13 @@ impl Examination<'_> {
         kona: &Kona<'_>,
         read: Read,
         endpoint: &Endpoint,
-        memory: &mut Memory,
-        progress: &mut Progress,
-    ) -> Result<Findings, Stop> {
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Result<Findings<CustomerTokenTtl>, Stop> {
         let wish = self.wish;
-        // What was begun and not read back is not known to be proven, whatever was proven before it.
-        let prior = Prior { read: self.prior.read.filter(|_| memory.change.is_none()), ..self.prior };
+        // What was sent and not read back is not known to be proven, whatever was proven before it.
+        let is_open = memory.change.as_ref().is_some_and(OpenChange::may_hold);
+        let prior = Prior { read: self.prior.read.filter(|_| !is_open), ..self.prior };
         let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
-        let mut races = 0;
         let mut last = Some(read);
         memory.contest = follow_contest(memory.contest, wish, &self.prior, seen.ttl, clock::elapsed());
         close(memory, seen.ttl);
@@ -77,18 +80,18 @@ impl Examination<'_> {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
                 Step::Report(verdict) => break verdict,
                 Step::Write { cause } => {
-                    self.may_change(seen.ttl, progress)?;
-                    races += 1;
+                    self.may_change(seen.ttl)?;
                     let read = match last.take() {
                         Some(read) => read,
-                        None => self.read(kona, progress).await?,
+                        None => self.read(kona).await?,
                     };
-                    let written = self.write(kona, read, cause, memory, progress, races).await?;
-                    let read = self.read(kona, progress).await?;
-                    progress.saw(read.info.ttl() == wish.ttl.into(), &lifetimes(read.info.ttl()));
-                    close(memory, read.info.ttl());
+                    let written = self.write(kona, read, cause, memory).await?;
+                    let read = self.read(kona).await?;
+                    let ttl = read.info.ttl();
+                    self.progress.saw(ttl == wish.ttl.into(), &lifetimes(ttl));
+                    close(memory, ttl);
                     // If something else was faster it begins again with what that wrote.
-                    seen = Seen { ttl: read.info.ttl(), read_back: written, token: None, proofs: 0 };
+                    seen = Seen { ttl, read_back: written, token: None, proofs: 0 };
                     last = Some(read);
                 }
                 Step::Prove => {
@@ -97,10 +100,10 @@ impl Examination<'_> {
                     if seen.proofs > 0 {
                         tokio::time::sleep(BETWEEN_PROOFS).await;
                     }
-                    seen.token = self.prove(endpoint, progress.sent).await?;
+                    seen.token = self.prove(endpoint).await?;
                     if let Some(token) = seen.token {
-                        progress
-                            .saw(proves(token, wish.ttl.access), &format!("{token}/{}", wish.ttl.refresh));
+                        let shown = format!("{token}/{}", wish.ttl.refresh);
+                        self.progress.saw(proves(token, wish.ttl.access), &shown);
                     }
                     seen.proofs += 1;
                 }
@@ -110,19 +113,19 @@ impl Examination<'_> {
             self.record_unknown(memory, seen.ttl);
         }
         let proven = proven(&self.prior, verdict.reason, &seen, !memory.owed.is_empty());
-        Ok(Findings { proven, ..Findings::of(verdict) })
+        Ok(Findings { found: Found { read: None, proven }, ..Findings::from(verdict) })
     }
 
-    async fn prove(&self, endpoint: &Endpoint, sent: bool) -> Result<Option<u32>, Stop> {
-        // Read again before the login: what was read for the sake of an earlier look may have been corrected since.
+    async fn prove(&self, endpoint: &Endpoint) -> Result<Option<u32>, Stop> {
+        // Read again before the login: what was read for an earlier reconcile may have been corrected since.
         let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(None) };
-        let kona = Kona::new(&self.context.remotes, endpoint, &credentials, None);
-        let purpose = if sent { Purpose::Follow } else { Purpose::Ask };
-        kona.prove(purpose).await.map(Some).map_err(|error| Stop::Proof(error, Box::new(credentials.clone())))
+        let kona = Kona::new(&self.basis.context.remotes, endpoint, &credentials, None);
+        let token = kona.prove(self.purpose()).await;
+        token.map(Some).map_err(|error| Stop::Proof(error, Box::new(credentials.clone())))
     }
 
     /// Records a change that took effect without any record of it.
-    fn record_unknown(&self, memory: &mut Memory, seen: TtlSeconds) {
+    fn record_unknown(&self, memory: &mut Memory<CustomerTokenTtl>, seen: TtlSeconds) {
         if let Some(from) = self.prior.read.filter(|before| *before != seen) {
             let (time, cause) = (clock::now(), cause(self.wish.ttl, &self.prior));
             let change_ref = reference(self.customer.metadata.annotations.as_ref());
@@ -130,18 +133,11 @@ impl Examination<'_> {
         }
     }
 
-    /// Whether a change may be made now: it waits for a window where the resource has any.
-    fn may_change(&self, seen: TtlSeconds, progress: &mut Progress) -> Result<(), Stop> {
-        let Some(closed) = self.closed_window() else { return Ok(()) };
-        progress.next_window = Some(closed.next);
+    /// Whether a change may be made now: it waits for a window if the resource has any.
+    fn may_change(&mut self, seen: TtlSeconds) -> Result<(), Stop> {
+        self.progress.closed = self.basis.closed_window();
+        let Some(closed) = self.progress.closed else { return Ok(()) };
         Err(awaiting_window(seen, self.wish.ttl, &closed.message("this resource")).into())
-    }
-
-    /// What keeps a change from being made now, if the resource has windows.
-    fn closed_window(&self) -> Option<Closed> {
-        // As it is now: the annotation that opens one by hand may have come while an answer was awaited.
-        let now = self.context.customers.valid(&Key::of(self.customer.meta()))?;
-        windows::closed(self.context, &self.customer.spec.windows, &*now)
     }
 
     /// Merges the lifetimes into the customer and writes it. False if something else was faster.
@@ -150,27 +146,27 @@ impl Examination<'_> {
         kona: &Kona<'_>,
         read: Read,
         cause: Cause,
-        memory: &mut Memory,
-        progress: &mut Progress,
-        races: u8,
+        memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<bool, Stop> {
+        self.progress.tries += 1;
         let change = self.change(&read.info, self.wish.ttl.into(), cause, memory);
         if let Some(verdict) = unrecordable(&change.found) {
             return Err(verdict.into());
         }
-        let Some((read, turn)) = self.ready(kona, read, &change, memory, progress).await? else {
-            return if races < RACES { Ok(false) } else { Err(Stop::Raced) };
+        let Some((read, turn)) = self.ready(kona, read, &change, memory).await? else {
+            return if self.progress.tries < RACES { Ok(false) } else { Err(Stop::Raced) };
         };
         let contest = memory.contest;
         memory.contest = contest.tried(clock::elapsed());
         let (from, merged) = (read.info.ttl(), read.info.merged(self.wish.ttl));
-        let may_send = || self.still_holds() && self.closed_window().is_none();
-        let draft = Draft { info: &merged, change, turn, races, may_send: &may_send };
+        let basis = self.basis.clone();
+        let may_send = || basis.still_holds() && basis.closed_window().is_none();
+        let draft = Draft { info: &merged, change, turn, may_send: &may_send };
         let fresh = Fresh { customer: read.object, seat: read.seat };
-        let written = match self.post(kona, fresh, draft, memory, progress).await {
+        let written = match self.post(kona, fresh, draft, memory).await {
             Err(Stop::Server(error)) if error.is_unsent() => {
                 memory.contest = contest;
-                self.may_change(from, progress)?;
+                self.may_change(from)?;
                 return Err(error.into());
             }
             written => written?,
@@ -182,12 +178,12 @@ impl Examination<'_> {
     }
 
     /// The change that a write begins.
-    pub(super) fn change(
+    fn change(
         &self,
         info: &AdditionalInfo,
         to: TtlSeconds,
         cause: Cause,
-        memory: &Memory,
+        memory: &Memory<CustomerTokenTtl>,
     ) -> OpenChange {
         let known = self.customer.status.as_ref().map(|status| known_original(status, &memory.owed));
         let change = OpenChange {
@@ -205,15 +201,14 @@ impl Examination<'_> {
         change.following(memory.change.as_ref())
     }
 
-    /// Makes durable what must be before a write, and waits for leave to write. If either took time the customer is read
-    /// again, so that between that and the write there is one round trip. None if its lifetimes have changed meanwhile.
+    /// Makes durable what must be before a write, and waits for its turn. If either took time the customer is read again, so
+    /// that between that and the write there is one round trip. None if its lifetimes have changed meanwhile.
     async fn ready(
         &mut self,
         kona: &Kona<'_>,
         read: Read,
         change: &OpenChange,
-        memory: &mut Memory,
-        progress: &mut Progress,
+        memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Option<(Read, Turn)>, Stop> {
         let restores = self.customer.spec.deletion_policy == DeletionPolicy::Restore;
         if !restores && let Some(turn) = kona.turn() {
@@ -223,53 +218,45 @@ impl Examination<'_> {
         // Others need it meanwhile.
         drop(seat);
         if restores {
-            self.secure(change, memory, progress).await?;
+            self.secure(change, memory).await?;
         }
         let turn = kona.wait_turn().await;
-        let again = self.read(kona, progress).await?;
+        let again = self.read(kona).await?;
         Ok((again.info.original() == info.original()).then_some((again, turn)))
     }
 
     /// Writes a customer with another `additionalInfo`. False if something else was faster.
-    pub(super) async fn post(
-        &self,
+    async fn post(
+        &mut self,
         kona: &Kona<'_>,
         Fresh { customer: object, seat }: Fresh,
-        Draft { info, change, turn, races, may_send }: Draft<'_>,
-        memory: &mut Memory,
-        progress: &mut Progress,
+        Draft { info, change, turn, may_send }: Draft<'_>,
+        memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<bool, Stop> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         let id = &self.customer.spec.customer_id;
-        let seen = progress.read.as_ref().map(|read| read.ttl).unwrap_or_default();
-        let write = Write::new(Operation::SetCustomer, &self.url, &**self.customer).about(id).changing(
-            &lifetimes(seen),
-            &lifetimes(info.ttl()),
-            Some(change.cause),
-        );
-        let mut write = write.referring(change.reference.clone());
+        let seen = self.progress.read.as_ref().map(|read| read.ttl).unwrap_or_default();
+        let mut write = Write::new(Operation::SetCustomer, &self.url, &**self.customer)
+            .about(id)
+            .changing(&lifetimes(seen), &lifetimes(info.ttl()), Some(change.cause))
+            .referring(change.reference.clone());
         let earlier = memory.change.replace(OpenChange { outcome: Outcome::Sent, ..change.clone() });
         let outgoing = Outgoing { id, object: &object };
         let answer = kona.write_customer(&outgoing, seat, turn, may_send).await;
         write.answered(&answer);
         memory.change = Some(change.after(write.effect(), earlier));
-        progress.write = Some(write);
+        self.progress.write = Some(write);
         let Err(error) = answer else {
-            progress.sent = true;
+            self.progress.sent = true;
             return Ok(true);
         };
         let AccessError::Remote(failed) = &error else { return Err(error.into()) };
-        progress.sent = !error.is_unsent();
-        match failed.status() {
-            Some(409) if races < RACES => Ok(false),
-            Some(409) => Err(Stop::Raced),
-            Some(400) => {
-                let field = match failed.shown() {
-                    Some(Shown::Field(field)) => Some(field),
-                    _ => None,
-                };
-                Err(rejected(field).into())
-            }
+        self.progress.sent = !error.is_unsent();
+        match (failed.status(), failed.shown()) {
+            (Some(409), _) if self.progress.tries < RACES => Ok(false),
+            (Some(409), _) => Err(Stop::Raced),
+            (Some(400), Some(Shown::Field(field))) => Err(rejected(Some(field)).into()),
+            (Some(400), _) => Err(rejected(None).into()),
             _ => Err(error.into()),
         }
     }
@@ -279,51 +266,91 @@ impl Examination<'_> {
     async fn secure(
         &mut self,
         change: &OpenChange,
-        memory: &mut Memory,
-        progress: &Progress,
+        memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<(), Stop> {
-        match restore::hold_working(self.context, self.customer).await {
+        let context = self.basis.context;
+        match restore::hold_working(context, self.customer).await {
             Written::Unchanged | Written::Written => {}
             Written::Forbidden => return Err(restore::forbidden::<CustomerTokenTtl>().into()),
-            Written::Failed | Written::Gone => return Err(Stop::Void),
+            Written::Failed | Written::Gone => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }
-        if self.customer.meta().generation != self.generation {
-            return Err(Stop::Void);
+        if self.customer.meta().generation != self.basis.generation {
+            return Err(Stop::Nothing(Nothing::Outdated));
         }
         let mut status = self.customer.status.clone().unwrap_or_default();
         status.effective_url = Some(self.url.clone());
-        if let Some(read) = &progress.read {
+        if let Some(read) = &self.progress.read {
             set_read(&mut status, read, &clock::now());
         }
         let recorded = status.history.clone();
         put_on_record(&mut status, memory.owed.unrecorded(|made| recorded.contains(&made.change)));
         prepare(&mut status, change, memory.change.as_ref());
-        if !matches!(
-            report::update(self.context, self.customer, status).await,
-            Written::Written | Written::Unchanged
-        ) {
-            return Err(Stop::Void);
+        match report::update(context, self.customer, status).await {
+            Written::Written | Written::Unchanged => {}
+            _ => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }
         memory.owed.unanswered();
         // Should it never be sent, that is known; an earlier one that was sent stays open.
         memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
         Ok(())
     }
-}
 
-/// An open change has taken effect: whatever comes of the rest, it goes into the history.
-fn close(memory: &mut Memory, seen: TtlSeconds) {
-    if let Some(open) = memory.change.take_if(|open| open.is_to_be_closed(&seen)) {
-        memory.owed.add(made(&open, clock::now()));
+    /// Restores the customer's keys, if they still hold what we wrote, and reads that back.
+    pub(super) async fn restore(
+        &mut self,
+        kona: &Kona<'_>,
+        mut read: Read,
+        task: &Task,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Result<Findings<CustomerTokenTtl>, Stop> {
+        let parting = loop {
+            match restoration(&read.info, &task.written, &task.original) {
+                Restoration::AsBefore => break Parting::AsItIs,
+                Restoration::Foreign => break Parting::Skipped(FOREIGN),
+                Restoration::PutBack => {}
+            }
+            let (from, before) = (read.info.ttl(), read.info.clone());
+            let Some(info) = read.info.restored(&task.original) else { break Parting::Skipped(UNPARSABLE) };
+            let Some(turn) = kona.turn() else {
+                // Others need its seat meanwhile.
+                drop(read.seat);
+                drop(kona.wait_turn().await);
+                read = self.read(kona).await?;
+                continue;
+            };
+            self.progress.tries += 1;
+            let change = self.change(&before, info.ttl(), Cause::Restore, memory);
+            let basis = self.basis.clone();
+            let may_send = || basis.still_holds();
+            let draft = Draft { info: &info, change, turn, may_send: &may_send };
+            let fresh = Fresh { customer: read.object, seat: read.seat };
+            let written = self.post(kona, fresh, draft, memory).await?;
+            read = self.read(kona).await?;
+            let (ttl, is_restored) = (read.info.ttl(), read.info.is_as(&task.original));
+            self.progress.saw(is_restored, &lifetimes(ttl));
+            if written && is_restored {
+                break Parting::AsItIs;
+            }
+            if written && ttl == from {
+                return Err(not_restored().into());
+            }
+        };
+        // Restored now, or by a write whose answer was lost; else it is as before by itself.
+        let open = memory.change.take_if(|open| open.may_hold() && open.cause == Cause::Restore);
+        if let Some((open, read)) = open.zip(self.progress.read.as_ref())
+            && parting == Parting::AsItIs
+        {
+            memory.owed.add(made(&OpenChange { to: read.ttl, ..open }, clock::now()));
+        }
+        memory.extra.parting = Some(parting);
+        Ok(Findings::from(restored()))
     }
 }
 
-impl Progress {
-    /// Puts on record what was seen of the last write's effect.
-    pub(super) fn saw(&mut self, holds: bool, seen: &String) {
-        if let Some(write) = &mut self.write {
-            write.proven(holds, seen);
-        }
+/// An open change has taken effect: whatever comes of the rest, it goes into the history.
+fn close(memory: &mut Memory<CustomerTokenTtl>, seen: TtlSeconds) {
+    if let Some(open) = memory.change.take_if(|open| open.is_to_be_closed(&seen)) {
+        memory.owed.add(made(&open, clock::now()));
     }
 }
 
