@@ -11,7 +11,7 @@
 //! queue    controller::workers runs what is due, one task per object
 //! gather   controller::{references, connection, governance}: Secrets, policies, the remote value
 //! decide   engine::{gateway, customer, rollout}: the next step, or a verdict
-//! act      vendor::{x2, kona}: one request, past the lanes, slots and the lease's fence
+//! act      vendor::{x2, kona}: one request, past the limits, slots and the lease's fence
 //! report   engine::conditions, controller::{report, events}: what a user sees
 //! ```
 //!

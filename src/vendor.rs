@@ -10,7 +10,7 @@ pub mod fault;
 pub mod http;
 pub mod jwt;
 pub mod kona;
-pub mod lanes;
+pub mod limits;
 pub mod login;
 mod recent;
 pub mod sessions;

@@ -17,7 +17,7 @@ use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{BaseUrl, Endpoint, Transport};
-use crate::vendor::lanes::{Bounds, Lanes};
+use crate::vendor::limits::{Bounds, Limits};
 use crate::vendor::sessions::SessionKey;
 
 /// What the operator's flags forbid to tenants.
@@ -85,13 +85,13 @@ impl Judged {
     pub async fn endpoint(
         self,
         references: &References,
-        lanes: &Lanes,
+        limits: &Limits,
         bounds: Bounds,
         namespace: &str,
         age: Age,
     ) -> Result<Endpoint, Unread> {
         let ca = ca(references, namespace, &self.tls, age).await?;
-        let lane = lanes.lane(&self.base.to_string(), bounds);
+        let limit = limits.of(&self.base.to_string(), bounds);
         let transport = Transport {
             ca,
             server_name: self.tls.server_name,
@@ -103,7 +103,7 @@ impl Judged {
             transport,
             timeout: self.timeout,
             namespace: namespace.to_owned(),
-            lane,
+            limit,
         })
     }
 }
@@ -191,9 +191,9 @@ pub async fn reach(
     age: Age,
 ) -> Result<(Endpoint, Credentials), Unread> {
     let namespace = server.namespace().unwrap_or_default();
-    let Context { references, lanes, .. } = context;
+    let Context { references, limits, .. } = context;
     let bounds = bounds(context, &judged.base);
-    let endpoint = judged.endpoint(references, lanes, bounds, &namespace, age).await?;
+    let endpoint = judged.endpoint(references, limits, bounds, &namespace, age).await?;
     let reference = &server.spec.connection.credentials_secret_ref;
     let credentials = login(context, &endpoint, reference, age).await?;
     Ok((endpoint, credentials))

@@ -25,7 +25,7 @@ use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::Verdict;
 use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
-use crate::vendor::lanes::Lanes;
+use crate::vendor::limits::Limits;
 use crate::vendor::login::Remotes;
 
 /// Settings of the command line that rules depend on.
@@ -57,7 +57,7 @@ pub struct Context {
     /// Clients of the remote systems.
     pub remotes: Remotes,
     /// How hard each is asked.
-    pub lanes: Lanes,
+    pub limits: Limits,
     /// Secrets and `ConfigMaps`.
     pub references: References,
     /// Which namespaces are being deleted.

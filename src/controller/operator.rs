@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::vendor::admission::Admission;
 use crate::vendor::http::Http;
 use crate::vendor::kona::Spellings;
-use crate::vendor::lanes::Lanes;
+use crate::vendor::limits::Limits;
 use crate::vendor::login::Remotes;
 use crate::vendor::sessions::Sessions;
 use crate::vendor::slots::Slots;
@@ -249,7 +249,7 @@ fn context(
         customer_claims: Claims::default(),
         workers: Workers::new(settings.concurrency.into()),
         remotes,
-        lanes: Lanes::default(),
+        limits: Limits::default(),
         references: References::new(client.clone()),
         namespaces: Namespaces::default(),
         departures: Departures::default(),

@@ -257,7 +257,7 @@ async fn visit(
     let kona = Kona::new(&context.remotes, endpoint, credentials, refused);
     let key = SessionKey::new(endpoint, &credentials.identity);
     let living = context.remotes.sessions.is_living(&key).await;
-    let heard = endpoint.lane.last_heard().is_some_and(|at| at.elapsed() < INTERVAL);
+    let heard = endpoint.limit.last_heard().is_some_and(|at| at.elapsed() < INTERVAL);
     match (living && refused.is_none(), heard) {
         (true, true) => Ok(()),
         (true, false) => kona.renew().await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::lanes::Lane;
+use super::limits::Limit;
 
 /// A base URL: scheme, host, port and path prefix, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +114,7 @@ pub struct Endpoint {
     /// Whose slots the exchanges use.
     pub namespace: String,
     /// How hard it may be asked.
-    pub lane: Arc<Lane>,
+    pub limit: Arc<Limit>,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::endpoint::Endpoint;
 use super::fault::{Fault, NoAnswer, RemoteError, Shown};
-use super::lanes::{Lane, Pass, Paused};
+use super::limits::{Limit, Pass, Paused};
 use super::slots::{Slot, Slots};
 use super::wire::{Content, Request, Wire};
 use crate::clock;
@@ -72,7 +72,7 @@ impl Purpose<'_> {
     }
 }
 
-/// A place at a remote system: its lane, and one of the operator's slots unless that is lent to others.
+/// A place at a remote system: leave by its limit, and one of the operator's slots unless that is lent to others.
 #[derive(Debug)]
 pub struct Place {
     pass: Pass,
@@ -113,7 +113,7 @@ impl Http {
         let urgent = purpose.is_urgent();
         // Boxed: each of the waits around it would hold it twice.
         let ready = Box::pin(async {
-            let pass = endpoint.lane.enter(urgent).await?;
+            let pass = endpoint.limit.enter(urgent).await?;
             let slot = Some(self.slots.acquire(&endpoint.namespace, urgent).await);
             Ok(Place { pass, slot, used: false })
         });
@@ -155,7 +155,7 @@ impl Http {
                 _ => Ok((status, content)),
             }
         });
-        note(&endpoint.lane, &answer);
+        note(&endpoint.limit, &answer);
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |(status, _)| status.to_string());
         traces::answered(&span, &code, answer.is_ok());
@@ -191,11 +191,11 @@ impl Http {
 }
 
 /// Takes down what an answer means for all that ask the same system.
-fn note(lane: &Lane, answer: &Result<(u16, Content), Fault>) {
+fn note(limit: &Limit, answer: &Result<(u16, Content), Fault>) {
     match answer {
-        Ok(_) => lane.heard(),
+        Ok(_) => limit.heard(),
         Err(Fault::Status { code, retry_after }) if *code == 429 || retry_after.is_some() => {
-            lane.pause(*code, retry_after.unwrap_or(SHORT_PAUSE));
+            limit.pause(*code, retry_after.unwrap_or(SHORT_PAUSE));
         }
         Err(_) => {}
     }

@@ -210,7 +210,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::super::endpoint::BaseUrl;
-    use super::super::lanes::{Bounds, Lanes};
+    use super::super::limits::{Bounds, Limits};
     use super::*;
 
     fn key(system: &str, version: u32) -> SessionKey {
@@ -222,7 +222,7 @@ mod tests {
             transport: Transport::default(),
             timeout: Duration::from_secs(10),
             namespace: "a".to_owned(),
-            lane: Lanes::default().lane(system, Bounds::ONE_AT_A_TIME),
+            limit: Limits::default().of(system, Bounds::ONE_AT_A_TIME),
         };
         SessionKey::new(&endpoint, &Identity { account, version })
     }

@@ -26,7 +26,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 /// Longest content of an answer other than success that is read, in bytes.
 const REFUSAL_CAP: usize = 16 * 1024;
 
-/// One HTTP exchange with a checked endpoint: below lanes, slots, the write gate, the deadline and metrics.
+/// One HTTP exchange with a checked endpoint: below limits, slots, the write gate, the deadline and metrics.
 pub trait Wire: fmt::Debug + Send + Sync {
     /// Sends a request and reads the answer: status 2xx and content, else a fault.
     fn transfer<'a>(

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tenure::clock;
 use tenure::engine::verdict::Reason;
 use tenure::vendor::fault::Class;
-use tenure::vendor::lanes::{Bounds, Lanes};
+use tenure::vendor::limits::{Bounds, Limits};
 use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
@@ -98,7 +98,7 @@ async fn a_kona_server_gets_as_many_requests_at_once_as_it_may() {
     let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
     kona.add_customer(ID, "Acme");
     let mut world = World::of_kona(&kona);
-    world.endpoint.lane = Lanes::default().lane(&kona.url(), Bounds { in_flight: 3, per_second: None });
+    world.endpoint.limit = Limits::default().of(&kona.url(), Bounds { in_flight: 3, per_second: None });
     world.kona().log_in().await.unwrap();
     let gate = Gate::new();
     kona.fault(Fault::gate(&gate).on(Kind::Get));
@@ -114,10 +114,10 @@ async fn a_kona_server_gets_as_many_requests_at_once_as_it_may() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_are_begun_at_the_rate_that_is_declared() {
-    let lane = Lanes::default().lane("a", Bounds { in_flight: 100, per_second: Some(20) });
+    let limit = Limits::default().of("a", Bounds { in_flight: 100, per_second: Some(20) });
     let begun = clock::instant();
     let started = join_all((0..41).map(async |_| {
-        let _permit = lane.enter(false).await;
+        let _permit = limit.enter(false).await;
         begun.elapsed()
     }));
     let mut started = started.await;
@@ -128,20 +128,20 @@ async fn requests_are_begun_at_the_rate_that_is_declared() {
     }
     tokio::time::advance(Duration::from_mins(1)).await;
     let before = clock::instant();
-    let _passes = join_all((0..3).map(|_| lane.enter(false))).await;
+    let _passes = join_all((0..3).map(|_| limit.enter(false))).await;
     assert!(before.elapsed() >= Duration::from_millis(100), "idle time is not saved up for a burst");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
-    let lanes = Lanes::default();
+    let limits = Limits::default();
     let one = Bounds::ONE_AT_A_TIME;
-    let first = lanes.lane("a", one);
+    let first = limits.of("a", one);
     let held = first.enter(false).await;
-    let same = lanes.lane("a", one);
-    assert!(futures::poll!(Box::pin(same.enter(false))).is_pending(), "the same lane");
-    assert!(futures::poll!(Box::pin(lanes.lane("b", one).enter(false))).is_ready(), "another URL");
-    let wider = lanes.lane("a", Bounds { in_flight: 2, per_second: None });
+    let same = limits.of("a", one);
+    assert!(futures::poll!(Box::pin(same.enter(false))).is_pending(), "the same limit");
+    assert!(futures::poll!(Box::pin(limits.of("b", one).enter(false))).is_ready(), "another URL");
+    let wider = limits.of("a", Bounds { in_flight: 2, per_second: None });
     assert!(futures::poll!(Box::pin(wider.enter(false))).is_ready());
     drop(held);
     assert!(futures::poll!(Box::pin(same.enter(false))).is_ready());
@@ -149,14 +149,14 @@ async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
 
 #[tokio::test]
 async fn the_rest_of_a_change_passes_those_who_only_begin() {
-    let lanes = Lanes::default();
-    let lane = lanes.lane("a", Bounds::ONE_AT_A_TIME);
-    let held = lane.enter(false).await;
-    let mut beginners: Vec<_> = (0..5).map(|_| Box::pin(lane.enter(false))).collect();
+    let limits = Limits::default();
+    let limit = limits.of("a", Bounds::ONE_AT_A_TIME);
+    let held = limit.enter(false).await;
+    let mut beginners: Vec<_> = (0..5).map(|_| Box::pin(limit.enter(false))).collect();
     for beginner in &mut beginners {
         assert!(futures::poll!(beginner).is_pending());
     }
-    let mut urgent = Box::pin(lane.enter(true));
+    let mut urgent = Box::pin(limit.enter(true));
     assert!(futures::poll!(&mut urgent).is_pending());
     drop(held);
     // One beginner stands at the front already; then it is the change's turn.
@@ -197,17 +197,17 @@ async fn a_pause_that_a_server_asks_for_counts_for_all_its_objects() {
 
 #[tokio::test(start_paused = true)]
 async fn a_system_that_limits_requests_without_a_time_is_left_alone_for_a_moment() {
-    let lanes = Lanes::default();
-    let lane = lanes.lane("a", Bounds::ONE_AT_A_TIME);
-    lane.pause(429, Duration::from_secs(5));
+    let limits = Limits::default();
+    let limit = limits.of("a", Bounds::ONE_AT_A_TIME);
+    limit.pause(429, Duration::from_secs(5));
     let begun = clock::instant();
-    assert!(lane.enter(true).await.is_ok());
+    assert!(limit.enter(true).await.is_ok());
     assert_eq!(begun.elapsed().as_secs(), 5);
-    lane.pause(503, Duration::from_mins(10));
-    lane.pause(429, Duration::from_secs(5));
-    let paused = lane.enter(true).await.unwrap_err();
+    limit.pause(503, Duration::from_mins(10));
+    limit.pause(429, Duration::from_secs(5));
+    let paused = limit.enter(true).await.unwrap_err();
     assert_eq!((paused.status, paused.left), (503, Duration::from_mins(10)), "the longer one counts");
-    let wider = lanes.lane("a", Bounds { in_flight: 2, per_second: None });
+    let wider = limits.of("a", Bounds { in_flight: 2, per_second: None });
     assert!(wider.enter(true).await.is_err(), "with other bounds, too");
     tokio::time::advance(Duration::from_mins(10)).await;
     assert!(wider.enter(true).await.is_ok());

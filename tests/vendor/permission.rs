@@ -155,8 +155,8 @@ async fn the_path_of_customers_is_found_out_by_one_write() {
     let ids: Vec<_> = (0..8).map(|n| format!("1d2b7a10-0f2c-11ee-be56-{n:012}")).collect();
     ids.iter().for_each(|id| drop(kona.add_customer(id, "Acme")));
     let mut world = World::of_kona(&kona);
-    let bounds = tenure::vendor::lanes::Bounds { in_flight: 8, per_second: None };
-    world.endpoint.lane = tenure::vendor::lanes::Lanes::default().lane(&kona.url(), bounds);
+    let bounds = tenure::vendor::limits::Bounds { in_flight: 8, per_second: None };
+    world.endpoint.limit = tenure::vendor::limits::Limits::default().of(&kona.url(), bounds);
     world.kona().log_in().await.unwrap();
     let writes = ids.iter().map(async |id| {
         let client = world.kona();

@@ -16,7 +16,7 @@ use tenure::vendor::endpoint::{BaseUrl, Endpoint, Transport};
 use tenure::vendor::fault::{Class, RemoteError};
 use tenure::vendor::http::{Http, MaySend, Purpose};
 use tenure::vendor::kona::{Fresh, Kona, Outgoing, Spellings};
-use tenure::vendor::lanes::{Bounds, Lanes};
+use tenure::vendor::limits::{Bounds, Limits};
 use tenure::vendor::login::{AccessError, Remotes};
 use tenure::vendor::sessions::{Serial, Sessions};
 use tenure::vendor::slots::Slots;
@@ -69,7 +69,7 @@ pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
         transport: Transport { ca: ca.map(Into::into), ..Transport::default() },
         timeout: Duration::from_secs(20),
         namespace: "a".to_owned(),
-        lane: Lanes::default().lane(url, Bounds::ONE_AT_A_TIME),
+        limit: Limits::default().of(url, Bounds::ONE_AT_A_TIME),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::lanes::Bounds;
+use crate::vendor::limits::Bounds;
 use crate::vendor::login::AccessError;
 use crate::vendor::sessions::{Serial, SessionKey};
 use crate::vendor::x2::X2;
@@ -141,8 +141,8 @@ impl Examination<'_> {
             return Ok(verdict.into());
         }
         let namespace = self.gateway.namespace().unwrap_or_default();
-        let Context { references, lanes, .. } = &**self.context;
-        let endpoint = judged.endpoint(references, lanes, Bounds::ONE_AT_A_TIME, &namespace, age).await;
+        let Context { references, limits, .. } = &**self.context;
+        let endpoint = judged.endpoint(references, limits, Bounds::ONE_AT_A_TIME, &namespace, age).await;
         let endpoint = match endpoint {
             Ok(endpoint) => endpoint,
             Err(why) => return self.not_in(why),

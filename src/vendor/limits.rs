@@ -28,9 +28,9 @@ impl Bounds {
     pub const ONE_AT_A_TIME: Self = Self { in_flight: 1, per_second: None };
 }
 
-/// The way to one remote system, shared by all that ask it.
+/// What bounds requests to one remote system, shared by all that ask it.
 #[derive(Debug)]
-pub struct Lane {
+pub struct Limit {
     bounds: Bounds,
     in_flight: Arc<Semaphore>,
     /// Where those wait who are not in a hurry, so that the others find a short queue.
@@ -64,7 +64,7 @@ pub struct Paused {
     pub left: Duration,
 }
 
-impl Lane {
+impl Limit {
     fn new(bounds: Bounds, memory: Memory) -> Self {
         let in_flight = Arc::new(Semaphore::new(bounds.in_flight.max(1) as usize));
         Self {
@@ -94,7 +94,7 @@ impl Lane {
             tokio::time::sleep(paused.left).await;
         }
         self.start(urgent).await;
-        Ok(Pass { lane: Arc::clone(self), _permit: permit })
+        Ok(Pass { limit: Arc::clone(self), _permit: permit })
     }
 
     /// Leaves the system alone for a while, as its answer with this status asked for.
@@ -155,36 +155,36 @@ impl Lane {
 /// Leave to make a request, given back when dropped.
 #[derive(Debug)]
 pub struct Pass {
-    lane: Arc<Lane>,
+    limit: Arc<Limit>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Pass {
     /// Waits until one more request may begin: no longer than the bound per second demands between any two.
     pub async fn again(&self) {
-        self.lane.start(true).await;
+        self.limit.start(true).await;
     }
 }
 
-/// The lanes by effective URL.
+/// The limits by effective URL.
 #[derive(Debug, Default)]
-pub struct Lanes(Mutex<HashMap<String, Arc<Lane>>>);
+pub struct Limits(Mutex<HashMap<String, Arc<Limit>>>);
 
-impl Lanes {
-    /// The lane to a URL; a new one where its bounds have changed.
-    pub fn lane(&self, url: &str, bounds: Bounds) -> Arc<Lane> {
-        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match lanes.get(url) {
-            Some(lane) if lane.bounds == bounds => Arc::clone(lane),
+impl Limits {
+    /// The limit of a URL; a new one if its bounds have changed.
+    pub fn of(&self, url: &str, bounds: Bounds) -> Arc<Limit> {
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match limits.get(url) {
+            Some(limit) if limit.bounds == bounds => Arc::clone(limit),
             known => {
                 // Unused ones go, now and then: looking at all of them at each new one would be quadratic.
-                let memory = known.map(|lane| *lane.memory()).unwrap_or_default();
-                if lanes.len().is_power_of_two() {
-                    lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.paused().is_some());
+                let memory = known.map(|limit| *limit.memory()).unwrap_or_default();
+                if limits.len().is_power_of_two() {
+                    limits.retain(|_, limit| Arc::strong_count(limit) > 1 || limit.paused().is_some());
                 }
-                let lane = Arc::new(Lane::new(bounds, memory));
-                lanes.insert(url.to_owned(), Arc::clone(&lane));
-                lane
+                let limit = Arc::new(Limit::new(bounds, memory));
+                limits.insert(url.to_owned(), Arc::clone(&limit));
+                limit
             }
         }
     }
