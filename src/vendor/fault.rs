@@ -7,27 +7,6 @@ use std::time::Duration;
 
 use crate::engine::verdict::Reason;
 
-/// What a failed exchange means for the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// May go away by itself.
-    Transient,
-    /// Asked too often; not before this time has passed, where the other side named one.
-    RateLimited(Option<Duration>),
-    /// Token or password refused.
-    Unauthorized,
-    /// Known, but not allowed.
-    Forbidden,
-    /// No such thing, or no such path.
-    NotFound,
-    /// Written on the basis of an old read.
-    StaleVersion,
-    /// The request itself is refused.
-    Rejected,
-    /// The answer makes no sense.
-    Protocol,
-}
-
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -134,16 +113,24 @@ impl fmt::Display for RemoteError {
 }
 
 impl RemoteError {
-    /// What this means for the next exchange.
+    /// Whether the other side is asked too often, or asks to be left alone for a while.
     #[must_use]
-    pub fn class(&self) -> Class {
-        match &self.fault {
-            Fault::Unreachable(_) | Fault::TimedOut => Class::Transient,
-            Fault::Tls(_) | Fault::AddressRefused(_) => Class::Rejected,
-            Fault::Malformed(_) => Class::Protocol,
-            Fault::Status { code, retry_after } => class_of(*code, *retry_after),
-            Fault::Refused { code, .. } => class_of(*code, None),
-            Fault::Paused { left, .. } => Class::RateLimited(Some(*left)),
+    pub fn is_rate_limited(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::Paused { .. }
+                | Fault::Status { code: 429, .. }
+                | Fault::Status { code: 500..=599, retry_after: Some(_) }
+        )
+    }
+
+    /// How long the other side asked us to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.fault {
+            Fault::Status { code: 429 | 500..=599, retry_after } => retry_after,
+            Fault::Paused { left, .. } => Some(left),
+            _ => None,
         }
     }
 
@@ -196,18 +183,5 @@ impl RemoteError {
             Fault::Refused { shown, .. } => Some(shown),
             _ => None,
         }
-    }
-}
-
-fn class_of(status: u16, retry_after: Option<Duration>) -> Class {
-    match status {
-        401 => Class::Unauthorized,
-        403 => Class::Forbidden,
-        404 => Class::NotFound,
-        409 => Class::StaleVersion,
-        429 => Class::RateLimited(retry_after),
-        300..=399 => Class::Protocol,
-        500..=599 => retry_after.map_or(Class::Transient, |after| Class::RateLimited(Some(after))),
-        _ => Class::Rejected,
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Class, Fault, RemoteError, Shown};
+use super::fault::{Fault, RemoteError, Shown};
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
@@ -383,7 +383,7 @@ fn is_token_fault(error: &RemoteError) -> bool {
 /// Whether the server refuses a refresh token: by any status, but for one that asks us to come later. Its relative answers
 /// 500 to a token of the wrong kind.
 fn is_refused(error: &RemoteError) -> bool {
-    error.status().is_some() && !matches!(error.class(), Class::RateLimited(_))
+    error.status().is_some() && !error.is_rate_limited()
 }
 
 /// Reads a customer and makes sure that it is the one meant: an object without its id, written back, would create

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Class, Fault, NoAnswer, RemoteError, Shown};
+use super::fault::{Fault, NoAnswer, RemoteError, Shown};
 use super::http::Http;
 use super::sessions::{Serial, Sessions};
 use super::wire::Content;
@@ -118,7 +118,7 @@ impl AccessError {
     #[must_use]
     pub fn awaits_secret(&self) -> bool {
         match self {
-            Self::Remote(error) => matches!(error.class(), Class::Unauthorized | Class::Forbidden),
+            Self::Remote(error) => matches!(error.status(), Some(401 | 403)),
             Self::Half | Self::NotAdmin | Self::TokenRefused | Self::Stale(_) => true,
             Self::Refused | Self::NotTried(_) => self.is_refusal(),
             Self::NotSent | Self::NotAwaited => false,
@@ -129,10 +129,7 @@ impl AccessError {
     #[must_use]
     pub fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
-            Self::Remote(error) => match error.class() {
-                Class::RateLimited(after) => after,
-                _ => None,
-            },
+            Self::Remote(error) => error.retry_after(),
             _ => None,
         }
     }

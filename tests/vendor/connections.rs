@@ -3,13 +3,13 @@
 use tenure::engine::verdict::Reason;
 use tenure::vendor::address::DialPolicy;
 use tenure::vendor::endpoint::BaseUrl;
-use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure::vendor::fault::Fault as Seen;
 use tenure_kit::canary::Canary;
 use tenure_kit::pki::Certificate;
 
 use super::world::*;
 
-const REFUSED: (Class, Reason) = (Class::Rejected, Reason::TlsFailed);
+const REFUSED: (&str, Reason) = ("tls", Reason::TlsFailed);
 
 #[tokio::test]
 async fn a_bad_certificate_says_what_to_do_and_gets_no_password() {
@@ -20,8 +20,8 @@ async fn a_bad_certificate_says_what_to_do_and_gets_no_password() {
     ] {
         let (fleet, world) = secured();
         fleet.appliance(0).set_certificate(certificate);
-        let (class, reason, text) = judged(&world.failure().await);
-        assert_eq!((class, reason), REFUSED, "{certificate:?}: {text}");
+        let (code, reason, text) = judged(&world.failure().await);
+        assert_eq!((code.as_str(), reason), REFUSED, "{certificate:?}: {text}");
         assert!(text.contains(words), "{certificate:?}: {text}");
         assert_eq!(fleet.counts().total(), 0, "nothing was sent");
     }
@@ -32,8 +32,8 @@ async fn a_ca_that_is_named_replaces_all_others() {
     let (fleet, mut world) = secured();
     let (strangers, _) = secured();
     world.endpoint.transport.ca = strangers.ca_pem().map(Into::into);
-    let (class, reason, _) = judged(&world.failure().await);
-    assert_eq!((class, reason), REFUSED);
+    let (code, reason, _) = judged(&world.failure().await);
+    assert_eq!((code.as_str(), reason), REFUSED);
     world.endpoint.transport.ca = None;
     assert_eq!(judged(&world.failure().await).1, Reason::TlsFailed, "the system's roots do not know it");
     world.endpoint.transport.ca = fleet.ca_pem().map(Into::into);
@@ -67,8 +67,8 @@ async fn the_name_to_verify_is_sent_as_sni_and_the_host_stays_the_urls() {
         assert_eq!(entry.host, Some(format!("{}:{}", appliance.address(), appliance.port())));
     }
     world.endpoint.transport.server_name = Some("other.example.net".to_owned());
-    let (class, reason, text) = judged(&world.failure().await);
-    assert_eq!((class, reason), REFUSED, "{text}");
+    let (code, reason, text) = judged(&world.failure().await);
+    assert_eq!((code.as_str(), reason), REFUSED, "{text}");
     appliance.set_certificate(Certificate::WrongName);
     assert_eq!(world.x2().read_timeout().await, Ok(86_400), "a certificate for this name");
     world.endpoint.transport.server_name = None;
@@ -108,8 +108,8 @@ async fn idle_connections_are_bounded_in_number_whatever_the_fleet() {
 async fn special_addresses_are_not_dialled_unless_allowed() {
     let (fleet, mut world) = secured();
     (world.remotes, world.ending) = remotes(DialPolicy::default(), 64);
-    let (class, reason, text) = judged(&world.failure().await);
-    assert_eq!((class, reason), (Class::Rejected, Reason::AddressRefused));
+    let (code, reason, text) = judged(&world.failure().await);
+    assert_eq!((code.as_str(), reason), ("connect", Reason::AddressRefused));
     assert_eq!(
         text,
         "the address 127.1.0.1 is not an allowed destination; the operator's --allow-cidr can permit it"

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::Class;
 use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;
 use tenure_kit::faults::{Fault, Gate};
@@ -12,15 +11,14 @@ use tenure_kit::server::Reception;
 
 use super::world::*;
 
-const BROKEN: (Class, Reason) = (Class::Transient, Reason::Unreachable);
-const LATE: (Class, Reason) = (Class::Transient, Reason::TimedOut);
-const NONSENSE: (Class, Reason) = (Class::Protocol, Reason::UnexpectedAnswer);
+const BROKEN: (&str, Reason) = ("connect", Reason::Unreachable);
+const LATE: (&str, Reason) = ("timeout", Reason::TimedOut);
+const NONSENSE: (&str, Reason) = ("protocol", Reason::UnexpectedAnswer);
 
 #[tokio::test]
-async fn every_fault_of_an_exchange_has_its_class_and_its_reason() {
+async fn every_fault_of_an_exchange_has_its_code_and_its_reason() {
     let echo = r#"{"message":"no: x2-admin-password eyJhbGciOi planted"}"#;
-    let refused = (Class::Rejected, Reason::UnexpectedAnswer);
-    let busy = (Class::Transient, Reason::UnexpectedAnswer);
+    let unexpected = |code: &'static str| (code, Reason::UnexpectedAnswer);
     for (fault, expected, words) in [
         (Fault::reset(), BROKEN, "the connection was reset before the answer was complete"),
         (Fault::reset().after_effect(), BROKEN, "the connection was reset before the answer was complete"),
@@ -37,29 +35,29 @@ async fn every_fault_of_an_exchange_has_its_class_and_its_reason() {
         (Fault::oversize_chunked(8 << 20), NONSENSE, "the answer is too long"),
         (
             Fault::status(404, echo),
-            (Class::NotFound, Reason::UnexpectedAnswer),
+            unexpected("404"),
             "GET /api2/token/timeout returned status 404: check that the URL is the API's base",
         ),
-        (Fault::status(400, echo), refused, "GET /api2/token/timeout returned status 400"),
-        (Fault::status(418, echo), refused, "status 418"),
-        (Fault::status(409, echo), (Class::StaleVersion, Reason::UnexpectedAnswer), "status 409"),
-        (Fault::status(429, echo), (Class::RateLimited(None), Reason::RateLimited), "status 429"),
-        (Fault::status(500, echo), busy, "status 500"),
-        (Fault::status(503, echo), busy, "status 503"),
+        (Fault::status(400, echo), unexpected("400"), "GET /api2/token/timeout returned status 400"),
+        (Fault::status(418, echo), unexpected("418"), "status 418"),
+        (Fault::status(409, echo), unexpected("409"), "status 409"),
+        (Fault::status(429, echo), ("429", Reason::RateLimited), "status 429"),
+        (Fault::status(500, echo), unexpected("500"), "status 500"),
+        (Fault::status(503, echo), unexpected("503"), "status 503"),
         (
             Fault::redirect(302, "http://192.0.2.1/planted"),
-            NONSENSE,
+            unexpected("302"),
             "GET /api2/token/timeout returned a redirect, which is never followed: correct the URL",
         ),
-        (Fault::status(304, ""), NONSENSE, "redirect"),
+        (Fault::status(304, ""), unexpected("304"), "redirect"),
     ] {
         let (fleet, world) = plain();
         world.x2().log_in().await.unwrap();
         let described = format!("{fault:?}");
         fleet.appliance(0).fault(fault.on(Kind::Get));
         let error = world.failure().await;
-        let (class, reason, text) = judged(&error);
-        assert_eq!((class, reason), expected, "{described}: {text}");
+        let (code, reason, text) = judged(&error);
+        assert_eq!((code.as_str(), reason), expected, "{described}: {text}");
         assert!(text.contains(words), "{described}: {text}");
         assert!(!text.contains("127."), "the URL is not repeated: {text}");
     }
@@ -83,8 +81,8 @@ async fn silence_and_slowness_end_at_the_request_timeout() {
         world.endpoint.timeout = Duration::from_millis(300);
         fleet.appliance(0).fault(fault.on(Kind::Get));
         let begun = tenure::clock::instant();
-        let (class, reason, text) = judged(&world.failure().await);
-        assert_eq!((class, reason), LATE, "{text}");
+        let (code, reason, text) = judged(&world.failure().await);
+        assert_eq!((code.as_str(), reason), LATE, "{text}");
         assert_eq!(text, "GET /api2/token/timeout timed out after requestTimeout");
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
         fleet.appliance(0).requests().wait_until(|requests| requests.in_flight() == 0).await;
@@ -102,19 +100,19 @@ async fn a_connection_that_cannot_be_made() {
             world.endpoint.timeout = Duration::from_millis(300);
         }
         fleet.appliance(0).set_reception(reception);
-        let (class, reason, text) = judged(&remote(world.x2().log_in().await.unwrap_err()));
-        assert_eq!((class, reason), expected, "{text}");
+        let (code, reason, text) = judged(&remote(world.x2().log_in().await.unwrap_err()));
+        assert_eq!((code.as_str(), reason), expected, "{text}");
         assert!(text.contains(words), "{text}");
     }
     let (fleet, world) = secured();
     fleet.stop_listening().await;
-    let (class, reason, text) = judged(&world.failure().await);
-    assert_eq!((class, reason), BROKEN);
+    let (code, reason, text) = judged(&world.failure().await);
+    assert_eq!((code.as_str(), reason), BROKEN);
     assert_eq!(text, "the connection was refused: check the URL's port, and whether the service is running");
     let (_, mut world) = secured();
     world.endpoint.base = tenure::vendor::endpoint::BaseUrl::parse("https://nowhere.invalid").unwrap();
-    let (class, reason, text) = judged(&world.failure().await);
-    assert_eq!((class, reason), BROKEN);
+    let (code, reason, text) = judged(&world.failure().await);
+    assert_eq!((code.as_str(), reason), BROKEN);
     assert_eq!(text, "the host name does not resolve: check the URL and the DNS");
 }
 
@@ -123,13 +121,13 @@ async fn plain_http_where_tls_is_spoken_and_the_other_way_round() {
     let (fleet, mut world) = plain();
     let https = fleet.appliance(0).url().replace("http:", "https:");
     world.endpoint = endpoint(&https, None);
-    let (class, reason, text) = judged(&world.failure().await);
-    assert_eq!((class, reason), (Class::Rejected, Reason::TlsFailed), "{text}");
+    let (code, reason, text) = judged(&world.failure().await);
+    assert_eq!((code.as_str(), reason), ("tls", Reason::TlsFailed), "{text}");
     assert_eq!(text, "the TLS handshake failed: check that the port speaks TLS 1.2 or newer");
     let (fleet, mut world) = secured();
     world.endpoint = endpoint(&fleet.appliance(0).url().replace("https:", "http:"), None);
-    let (class, _, text) = judged(&world.failure().await);
-    assert_eq!(class, Class::Transient, "{text}");
+    let (code, _, text) = judged(&world.failure().await);
+    assert_eq!(code, "connect", "{text}");
 }
 
 #[tokio::test]
@@ -147,7 +145,7 @@ async fn a_redirect_is_never_followed() {
                 _ => x2.read_timeout().await,
             };
             let error = remote(failed.unwrap_err());
-            assert_eq!((error.class(), error.status()), (Class::Protocol, Some(status)));
+            assert_eq!(error.status(), Some(status));
             assert_eq!(fleet.counts().of(kind), 1, "once");
         }
     }
@@ -161,7 +159,7 @@ async fn a_write_whose_answer_is_lost_is_not_repeated() {
         let appliance = fleet.appliance(0);
         appliance.fault(fault.after_effect().on(Kind::Write));
         let error = remote(world.x2().set_timeout(600, ALLOWED).await.unwrap_err());
-        assert_eq!(error.class(), Class::Transient, "{error}");
+        assert!(["connect", "503"].contains(&error.code().as_str()), "{error}");
         assert_eq!((appliance.timeout(), appliance.counts().write), (600, 1), "who reads finds it out");
         assert_eq!(world.x2().read_timeout().await, Ok(600));
     }
@@ -176,7 +174,7 @@ async fn a_pooled_connection_that_was_closed_is_opened_anew() {
     // The client may learn of it a moment too late: once, and no request is lost but this one.
     let again = match world.x2().read_timeout().await {
         Err(error) => {
-            assert_eq!(remote(error).class(), Class::Transient);
+            assert_eq!(remote(error).reason(), Reason::Unreachable);
             world.x2().read_timeout().await
         }
         read => read,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::{Class, Fault as Seen, Shown};
+use tenure::vendor::fault::{Fault as Seen, Shown};
 use tenure::vendor::http::Purpose;
 use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;
@@ -83,7 +83,7 @@ async fn a_redirect_is_a_fault_of_the_token_and_never_followed() {
     kona.fault(redirect());
     let refused = stale(world.customer(ID).await.unwrap_err());
     let error = remote(world.kona_after(Some(refused)).read_customer(ID, Purpose::Ask).await.err().unwrap());
-    assert_eq!((error.status(), error.class()), (Some(302), Class::Protocol));
+    assert_eq!(error.status(), Some(302));
     assert_eq!(logins(&kona), (2, 2), "one login, and no more");
     assert_eq!(canary.requests().connections(), 0);
 }
@@ -119,22 +119,22 @@ async fn a_refused_password_is_tried_once() {
 }
 
 #[tokio::test]
-async fn every_failure_of_a_read_has_its_class() {
-    for (failure, class, reason) in [
-        (Failure::Permission, Class::Forbidden, Reason::Forbidden),
-        (Failure::NotFound, Class::NotFound, Reason::UnexpectedAnswer),
-        (Failure::BadRequest, Class::Rejected, Reason::UnexpectedAnswer),
-        (Failure::TooManyRequests, Class::RateLimited(None), Reason::RateLimited),
-        (Failure::StaleVersion, Class::StaleVersion, Reason::UnexpectedAnswer),
-        (Failure::General, Class::Transient, Reason::UnexpectedAnswer),
-        (Failure::Database, Class::Transient, Reason::UnexpectedAnswer),
+async fn every_failure_of_a_read_has_its_reason() {
+    for (failure, reason) in [
+        (Failure::Permission, Reason::Forbidden),
+        (Failure::NotFound, Reason::UnexpectedAnswer),
+        (Failure::BadRequest, Reason::UnexpectedAnswer),
+        (Failure::TooManyRequests, Reason::RateLimited),
+        (Failure::StaleVersion, Reason::UnexpectedAnswer),
+        (Failure::General, Reason::UnexpectedAnswer),
+        (Failure::Database, Reason::UnexpectedAnswer),
     ] {
         let (kona, world) = start();
         kona.fault(Fault::status(failure.codes().0, failure.body("planted")).on(Kind::Get));
         let error = remote(world.customer(ID).await.err().unwrap());
         assert_eq!(
-            (error.class(), error.reason(), error.path),
-            (class, reason, "/api/customer/{customerId}")
+            (error.code(), error.reason(), error.path),
+            (failure.codes().0.to_string(), reason, "/api/customer/{customerId}")
         );
         assert!(!error.to_string().contains(ID), "the path's template, not its ids: {error}");
     }

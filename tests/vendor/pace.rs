@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use tenure::clock;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::Class;
 use tenure::vendor::limits::{Bounds, Limits};
 use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
@@ -41,13 +40,14 @@ async fn a_wait_that_is_asked_for_counts_up_to_ten_minutes() {
             let wait = error.retry_after().unwrap_or_else(|| panic!("{text:?} is understood"));
             assert!((least..=most).contains(&wait), "{text:?}: {wait:?}");
             let error = remote(error);
-            assert_eq!((error.class(), error.reason()), (Class::RateLimited(Some(wait)), reason));
+            assert_eq!((error.is_rate_limited(), error.reason()), (true, reason));
         }
     }
     for text in ["", "soon", "-1", "1.5", "Mon, 99 Foo 2026 00:00:00 GMT"] {
         let (fleet, world) = plain();
         fleet.appliance(0).fault(Fault::status(429, "{}").retry_after(text).on(Kind::Get));
-        assert_eq!(world.failure().await.class(), Class::RateLimited(None), "{text:?}");
+        let error = world.failure().await;
+        assert_eq!((error.is_rate_limited(), error.retry_after()), (true, None), "{text:?}");
     }
 }
 

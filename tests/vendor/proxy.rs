@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tenure::engine::verdict::Reason;
 use tenure::vendor::address::DialPolicy;
 use tenure::vendor::endpoint::BaseUrl;
-use tenure::vendor::fault::{Class, Fault as Seen};
+use tenure::vendor::fault::Fault as Seen;
 use tenure_kit::pki::Certificate;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -118,8 +118,8 @@ async fn a_proxys_address_is_checked_and_so_is_an_address_in_the_url() {
         world.endpoint.base = BaseUrl::parse("https://192.0.2.1").unwrap();
         (world.remotes, world.ending) = remotes(DialPolicy::default(), 64);
         through(&mut world, &format!("http://{host}:{}", proxy.port));
-        let (class, reason, text) = judged(&world.failure().await);
-        assert_eq!((class, reason), (Class::Rejected, Reason::AddressRefused), "{host}: {text}");
+        let (code, reason, text) = judged(&world.failure().await);
+        assert_eq!((code.as_str(), reason), ("connect", Reason::AddressRefused), "{host}: {text}");
     }
     let (_fleet, mut world) = secured();
     world.endpoint.base = BaseUrl::parse("https://169.254.169.254").unwrap();
@@ -136,8 +136,8 @@ async fn a_proxy_that_refuses_is_unreachability() {
         let proxy = Proxy::start(answer).await;
         let (fleet, mut world) = secured();
         through(&mut world, &format!("http://127.0.0.1:{}", proxy.port));
-        let (class, reason, text) = judged(&world.failure().await);
-        assert_eq!((class, reason), (Class::Transient, Reason::Unreachable), "{answer}: {text}");
+        let (code, reason, text) = judged(&world.failure().await);
+        assert_eq!((code.as_str(), reason), ("connect", Reason::Unreachable), "{answer}: {text}");
         assert!(text.contains("check the URL, the proxy and the network"), "{answer}: {text}");
         assert_eq!(fleet.requests().connections(), 0);
         assert_eq!(proxy.heads().len(), 1, "tried once");

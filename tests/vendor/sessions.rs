@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::future::join_all;
 use tenure::engine::login::NotTried;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::Class;
 use tenure::vendor::login::AccessError;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::requests::Kind;
@@ -168,8 +167,8 @@ async fn a_login_that_fails_on_the_way_fails_for_all_who_wait_and_may_be_repeate
         gate.open();
     };
     let (first, second, ()) = tokio::join!(one.read_timeout(), two.read_timeout(), open);
-    assert_eq!(remote(first.unwrap_err()).class(), Class::Transient);
-    assert_eq!(remote(second.unwrap_err()).class(), Class::Transient);
+    assert_eq!(remote(first.unwrap_err()).reason(), Reason::Unreachable);
+    assert_eq!(remote(second.unwrap_err()).reason(), Reason::Unreachable);
     assert_eq!(fleet.counts().login, 1, "nobody waits for one timeout after the other");
     assert_eq!(two.read_timeout().await, Ok(86_400));
     assert_eq!(fleet.counts().login, 2);

@@ -13,7 +13,7 @@ use tenure::vendor::address::DialPolicy;
 use tenure::vendor::admission::Admission;
 use tenure::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 use tenure::vendor::endpoint::{BaseUrl, Endpoint, Transport};
-use tenure::vendor::fault::{Class, RemoteError};
+use tenure::vendor::fault::RemoteError;
 use tenure::vendor::http::{Http, MaySend, Purpose};
 use tenure::vendor::kona::{Fresh, Kona, Outgoing, Spellings};
 use tenure::vendor::limits::{Bounds, Limits};
@@ -174,9 +174,9 @@ pub(crate) fn harmless(error: &AccessError) {
     }
 }
 
-/// Class, reason and text of an error, to be compared at once.
-pub(crate) fn judged(error: &RemoteError) -> (Class, Reason, String) {
-    (error.class(), error.reason(), error.to_string())
+/// Code, reason and text of an error, to be compared at once.
+pub(crate) fn judged(error: &RemoteError) -> (String, Reason, String) {
+    (error.code(), error.reason(), error.to_string())
 }
 
 pub(crate) fn stale(error: AccessError) -> Serial {
