@@ -1,7 +1,7 @@
 //! Secrets and `ConfigMaps`, read by `get` of the one name (the operator has no right to list or watch them), one read
 //! for all objects that refer to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -153,12 +153,36 @@ where
     }
 }
 
+/// The CA certificates in use, each once however many objects name them: a bundle has up to 256 KiB, and each session holds
+/// on to its own.
+#[derive(Debug, Default)]
+struct Texts(Mutex<HashSet<Arc<str>>>);
+
+impl Texts {
+    fn share(&self, text: &str) -> Arc<str> {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = texts.get(text) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = Arc::from(text);
+        texts.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// Drops those that are not in use any more.
+    fn purge(&self) {
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain(|text| Arc::strong_count(text) > 1);
+    }
+}
+
 /// Reads Secrets and `ConfigMaps`.
 #[derive(Debug)]
 pub struct References {
     client: ClientHandle,
     secrets: Cache<Secret>,
     config_maps: Cache<ConfigMap>,
+    texts: Texts,
     /// The key of passwords' fingerprints: only this process has it.
     fingerprints: RandomState,
 }
@@ -179,6 +203,7 @@ impl References {
             client: ClientHandle(client),
             secrets: Cache::default(),
             config_maps: Cache::default(),
+            texts: Texts::default(),
             fingerprints: RandomState::new(),
         }
     }
@@ -187,6 +212,7 @@ impl References {
     pub fn purge(&self) {
         self.secrets.purge();
         self.config_maps.purge();
+        self.texts.purge();
     }
 
     /// User name and password of a Secret, and the origins that it allows, if it limits them.
@@ -227,7 +253,7 @@ impl References {
         age: Age,
     ) -> Result<Arc<str>, Unread> {
         let secret = self.secret(namespace, name, age).await?;
-        Ok(text(&secret, name, key).map(Arc::from)?)
+        Ok(self.texts.share(&text(&secret, name, key)?))
     }
 
     /// One key of a `ConfigMap` as text.
@@ -241,7 +267,7 @@ impl References {
         let found = self.config_maps.read(&self.client.0, namespace, name, age).await;
         let map = found.map_err(|missing| unread(missing, "ConfigMap", name, Reason::ConfigMapNotFound))?;
         let value = map.data.as_ref().and_then(|data| data.get(key));
-        value.map(|value| Arc::from(value.as_str())).ok_or_else(|| {
+        value.map(|value| self.texts.share(value)).ok_or_else(|| {
             let message = format!("ConfigMap {name} has no key {key}. Add the CA's certificate under this key, or correct the key.");
             Verdict::new(Reason::CaUnusable, message).into()
         })
@@ -284,6 +310,18 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[test]
+    fn one_ca_is_kept_once_and_only_while_it_is_in_use() {
+        let texts = Texts::default();
+        let (one, two) = (texts.share("ca"), texts.share("ca"));
+        assert!(Arc::ptr_eq(&one, &two));
+        texts.purge();
+        assert!(Arc::ptr_eq(&one, &texts.share("ca")), "in use");
+        drop((one, two));
+        texts.purge();
+        assert_eq!(texts.0.lock().unwrap().len(), 0);
+    }
 
     /// Secrets behind an API server that counts how often they are read.
     fn references() -> (References, Arc<AtomicU32>) {

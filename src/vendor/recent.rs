@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// How many are kept: systems with an idle connection each, and TLS settings. A connection takes some 30 KiB; more of them
-/// than exchanges that move at once save a handshake only to a fleet that is checked more often than once a minute.
-const KEPT: usize = 128;
+/// How many are kept: systems with an idle connection each, and TLS settings. A connection takes some 37 kB; more of them
+/// than exchanges that move at once save a handshake only to a fleet that is checked more often than every 90 seconds.
+const KEPT: usize = 64;
 /// How long what is not used is kept.
 const UNUSED: Duration = Duration::from_hours(1);
 

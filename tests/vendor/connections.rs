@@ -93,14 +93,14 @@ async fn two_appliances_that_share_a_name_are_told_apart() {
 
 #[tokio::test]
 async fn idle_connections_are_bounded_in_number_whatever_the_fleet() {
-    let options = tenure_kit::x2::FleetOptions { appliances: 140, ..tenure_kit::x2::FleetOptions::default() };
+    let options = tenure_kit::x2::FleetOptions { appliances: 70, ..tenure_kit::x2::FleetOptions::default() };
     let fleet = tenure_kit::x2::X2Fleet::start(options).unwrap();
     let mut world = World::of(&fleet);
-    for index in (0..140).chain([139, 0]) {
+    for index in (0..70).chain([69, 0]) {
         world.endpoint = endpoint(&fleet.appliance(index).url(), fleet.ca_pem());
         assert_eq!(world.x2().read_timeout().await, Ok(86_400), "{index}");
     }
-    assert_eq!(fleet.appliance(139).requests().connections(), 1, "kept");
+    assert_eq!(fleet.appliance(69).requests().connections(), 1, "kept");
     assert_eq!(fleet.appliance(0).requests().connections(), 2, "closed for others, and made again");
 }
 
