@@ -16,5 +16,6 @@ pub mod restoration;
 pub mod rollout;
 pub mod schedule;
 pub mod tally;
+pub mod text;
 pub mod verdict;
 pub mod window;

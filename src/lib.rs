@@ -7,18 +7,19 @@
 //! watch ──► queue ──► gather ──► decide ──► act ──► report ──► requeue
 //!                     (I/O)      (pure)     (I/O)   (status, events, metrics)
 //!
-//! watch    controller::watch keeps controller::store up to date with the API server
-//! queue    controller::workers runs what is due, one task per object
-//! gather   controller::{references, connection, governance}: Secrets, policies, the remote value
+//! watch    runtime::watch keeps a runtime::store per kind up to date with the API server
+//! queue    runtime::workers reconciles what is due, one object at a time
+//! gather   runtime::secrets, controller::{references, connection, governance}: Secrets, policies, the remote value
 //! decide   engine::{gateway, customer, rollout}: the next step, or a verdict
 //! act      vendor::{x2, kona}: one request, past the limits, slots and the lease's fence
-//! report   engine::conditions, controller::{report, events}: what a user sees
+//! report   engine::conditions, runtime::{status, events}: what a user sees
 //! ```
 //!
 //! - [`crd`]: the four kinds that users declare.
 //! - [`engine`]: the rules and the words: every decision, condition and reason. No I/O, no clock.
 //! - [`vendor`]: the remote systems.
-//! - [`controller`]: watches, gathers, acts and reports.
+//! - [`runtime`]: the Kubernetes machinery: watches, stores, the queue, writes of statuses and finalizers, events.
+//! - [`controller`]: gathers, acts and reports, for each kind.
 //! - [`leader`]: which of several replicas is active.
 //! - [`cli`]: the commands.
 //! - [`admin`], [`metrics`], [`telemetry`]: health, metrics, logs and traces of the operator itself.
@@ -32,5 +33,6 @@ pub mod crd;
 pub mod engine;
 pub mod leader;
 pub mod metrics;
+pub mod runtime;
 pub mod telemetry;
 pub mod vendor;

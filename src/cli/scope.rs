@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::controller::watch::Scope;
+use crate::runtime::watch::Scope;
 
 /// Longest name of a namespace.
 const LONGEST: usize = 63;

@@ -1,11 +1,11 @@
 //! The record of writes to remote systems: one log line each, with who declared it, what was written, and what came of it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-use super::report::printable;
 use crate::crd::{Cause, TtlSeconds};
 use crate::engine::change;
+use crate::engine::text::printable;
 use crate::telemetry::AUDIT;
 use crate::vendor::fault::Fault;
 use crate::vendor::login::AccessError;
@@ -249,65 +249,10 @@ pub(super) fn lifetimes(ttl: TtlSeconds) -> String {
     format!("{}/{}", seconds(ttl.access_token_ttl_seconds), seconds(ttl.refresh_token_ttl_seconds))
 }
 
-/// Of an object's managed fields, keeps the name of the manager that last changed its spec: all else of them would take more
-/// memory than the object.
-pub(super) fn keep_manager(meta: &mut ObjectMeta) {
-    let manager = meta.managed_fields.take().and_then(spec_manager);
-    meta.managed_fields =
-        manager.map(|manager| vec![ManagedFieldsEntry { manager: Some(manager), ..Default::default() }]);
-}
-
-/// The manager that last changed the spec: a status is ours to write.
-fn spec_manager(fields: Vec<ManagedFieldsEntry>) -> Option<String> {
-    let of_spec = |entry: &ManagedFieldsEntry| {
-        entry.subresource.is_none()
-            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some())
-    };
-    let last = fields.into_iter().filter(of_spec).max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-    last.and_then(|entry| entry.manager)
-}
-
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, Time};
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::vendor::fault::RemoteError;
-
-    fn entry(manager: &str, second: i64, subresource: Option<&str>, fields: Value) -> ManagedFieldsEntry {
-        ManagedFieldsEntry {
-            manager: Some(manager.to_owned()),
-            time: Some(Time(jiff::Timestamp::from_second(second).unwrap())),
-            subresource: subresource.map(str::to_owned),
-            fields_v1: Some(FieldsV1(fields)),
-            ..ManagedFieldsEntry::default()
-        }
-    }
-
-    #[test]
-    fn the_last_manager_of_the_spec_is_kept_and_nothing_else() {
-        let spec = || json!({"f:spec": {"f:timeoutSeconds": {}}});
-        let mut meta = ObjectMeta {
-            managed_fields: Some(vec![
-                entry("argocd", 10, None, spec()),
-                entry("alice", 20, None, spec()),
-                entry("flux", 15, None, spec()),
-                entry("labels", 30, None, json!({"f:metadata": {}})),
-                entry("tenure", 40, Some("status"), json!({"f:spec": {}, "f:status": {}})),
-            ]),
-            ..ObjectMeta::default()
-        };
-        keep_manager(&mut meta);
-        let alone = ManagedFieldsEntry { manager: Some("alice".to_owned()), ..Default::default() };
-        assert_eq!(meta.managed_fields, Some(vec![alone]));
-        let mut none = ObjectMeta {
-            managed_fields: Some(vec![entry("tenure", 1, Some("status"), json!({}))]),
-            ..ObjectMeta::default()
-        };
-        keep_manager(&mut none);
-        assert_eq!(none.managed_fields, None);
-    }
 
     #[test]
     fn an_error_tells_no_more_of_a_write_than_it_can() {

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::store::Key;
 use crate::engine::ownership::{Claimant, Standing, Trial, standing};
+use crate::runtime::object::Key;
 
 /// A claimant: sorts by age, then by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

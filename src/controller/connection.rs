@@ -11,10 +11,11 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::context::Context;
 use super::origin;
-use super::references::{Age, References, Unread};
+use super::references::{References, Unread};
 use crate::crd::{CaRef, Connection, CredentialsRef, KonaServer, Tls};
 use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
+use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{BaseUrl, Endpoint, Transport};
 use crate::vendor::limits::{Bounds, Limits};

@@ -1,30 +1,26 @@
 //! What all controllers share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use tokio::sync::watch;
 
 use super::claims::Claims;
 use super::connection::Restrictions;
-use super::departures::Departures;
-use super::events::{Events, Happening};
 use super::references::References;
-use super::report::Reporter;
-use super::restore::Namespaces;
 use super::rollout::Rollouts;
-use super::store::{Key, Store};
 use super::windows;
-use super::workers::{Kind, Workers};
-use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
+use crate::engine::login::{self, Holder};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::Verdict;
-use crate::leader::fence::Fence;
-use crate::metrics::Metrics;
+use crate::runtime::cluster::Cluster;
+use crate::runtime::events::Happening;
+use crate::runtime::object::{Key, Reported};
+use crate::runtime::reconcile::new_work;
+use crate::runtime::store::Store;
+use crate::runtime::workers::{Kinds, Work};
 use crate::vendor::limits::Limits;
 use crate::vendor::login::Remotes;
 
@@ -40,52 +36,36 @@ pub struct Settings {
 /// Everything but the objects' own memory.
 #[derive(Debug)]
 pub struct Context {
+    /// What all kinds share.
+    pub cluster: Arc<Cluster>,
     /// Gateways as the API server holds them.
-    pub gateways: Store<X2Gateway>,
+    pub gateways: Arc<Store<X2Gateway>>,
     /// Policies, likewise.
-    pub policies: Store<TokenPolicy>,
+    pub policies: Arc<Store<TokenPolicy>>,
     /// Servers, likewise.
-    pub servers: Store<KonaServer>,
+    pub servers: Arc<Store<KonaServer>>,
     /// Customers, likewise.
-    pub customers: Store<CustomerTokenTtl>,
+    pub customers: Arc<Store<CustomerTokenTtl>>,
     /// Who declares which appliance.
     pub gateway_claims: Claims,
     /// Who declares which customer.
     pub customer_claims: Claims,
-    /// The tasks, one an object.
-    pub workers: Workers,
     /// Clients of the remote systems.
     pub remotes: Remotes,
     /// How hard each is asked.
     pub limits: Limits,
     /// Secrets and `ConfigMaps`.
     pub references: References,
-    /// Which namespaces are being deleted.
-    pub namespaces: Namespaces,
-    /// Objects that are leaving, or have left.
-    pub departures: Departures,
     /// Change windows, as they were read.
     pub windows: windows::Cache,
     /// Who may be changed now.
     pub rollouts: Rollouts,
-    /// Writes statuses and finalizers.
-    pub reporter: Reporter,
-    /// Writes events.
-    pub events: Events,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
     /// Settings.
     pub settings: Settings,
     /// Which requests of a whole its parts have carried out.
     pub handled: Handled,
     /// Servers whose login was found refused by somebody else than their own task.
     pub alarms: Alarms,
-    /// Becomes true when the operator is to end.
-    pub ending: watch::Receiver<bool>,
-    /// Whether this replica may work.
-    pub fence: Fence,
-    /// Whether the stores hold all there is.
-    pub filled: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -100,7 +80,7 @@ impl Context {
         if let Some(before) = before.filter(|before| before.is_warning() && now.reason.is_ready()) {
             let note = format!("Ready again after {}. {}", before.as_str(), now.message);
             let reason = EventReason::Recovered;
-            return self.events.publish(Happening { object, reason, note, warning: false, policy });
+            return self.cluster.events.publish(Happening { object, reason, note, warning: false, policy });
         }
         if before == Some(now.reason) || !now.reason.is_warning() {
             return;
@@ -114,8 +94,51 @@ impl Context {
             now.message
         );
         let (reason, note) = (EventReason::NotReady(now.reason), now.message.clone());
-        self.events.publish(Happening { object, reason, note, warning: true, policy });
+        self.cluster.events.publish(Happening { object, reason, note, warning: true, policy });
     }
+
+    /// Wakes the objects that are called upon to log in again, since the next try of a password is left to them.
+    pub fn wake_called(&self) {
+        for Holder { kind, namespace, name } in self.remotes.admission.take_untold() {
+            let kind = match kind {
+                login::Kind::Gateway => Kind::Gateway,
+                login::Kind::Server => Kind::Server,
+                login::Kind::Customer => Kind::Customer,
+            };
+            self.cluster.wake(kind, Key::new(namespace, name));
+        }
+    }
+}
+
+/// The kinds that are reconciled, as long as the operator lives.
+pub(super) struct AllKinds(pub(super) Weak<Context>);
+
+impl Kinds for AllKinds {
+    fn new_work(&self, kind: Kind) -> Box<dyn Work> {
+        let context = Weak::clone(&self.0);
+        match kind {
+            Kind::Gateway => new_work::<X2Gateway>(context),
+            Kind::Policy => new_work::<TokenPolicy>(context),
+            Kind::Server => new_work::<KonaServer>(context),
+            Kind::Customer => new_work::<CustomerTokenTtl>(context),
+        }
+    }
+
+    fn objects(&self, namespace: Option<&str>) -> Vec<(Kind, Key)> {
+        let Some(context) = self.0.upgrade() else { return Vec::new() };
+        let mut objects = keys(&context.servers, namespace);
+        objects.extend(keys(&context.policies, namespace));
+        objects.extend(keys(&context.gateways, namespace));
+        objects.extend(keys(&context.customers, namespace));
+        objects
+    }
+}
+
+/// The keys of a namespace's objects of one kind, or of all of them, and of those that have left.
+fn keys<K: Reported>(store: &Store<K>, namespace: Option<&str>) -> Vec<(Kind, Key)> {
+    let (there, left) = (store.keys().into_iter(), store.departures().open().into_iter());
+    let in_scope = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+    there.chain(left).filter(in_scope).map(|key| (K::KIND, key)).collect()
 }
 
 /// A request on a policy or a server: its key, and the value of its annotation.
@@ -159,9 +182,3 @@ impl Alarms {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 }
-
-/// Time between two looks at something that only a change can concern.
-pub const UNDISTURBED: Duration = Duration::from_hours(24);
-
-/// Wait after the API server did not take a status.
-pub const AGAIN: Duration = Duration::from_secs(15);

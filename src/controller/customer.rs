@@ -14,16 +14,12 @@ use tokio::time::Instant;
 
 pub(super) use self::claim::claim;
 use self::claim::{claim_id, release_claim};
-use super::context::{AGAIN, Context, Request, UNDISTURBED};
-use super::events::{Happening, reference};
+use super::context::{Context, Request};
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
-use super::report::{Reported, Written};
-use super::store::{Entry, Key, Store};
-use super::workers::{Kind, Look, Reconciled, wake};
-use super::{logins, request, restore, windows};
+use super::{logins, request, windows};
 use crate::clock;
 use crate::crd::{
-    Cause, Condition, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Time, TtlChange,
+    Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlChange,
     TtlSeconds,
 };
 use crate::engine::backoff::Nothing;
@@ -34,6 +30,14 @@ use crate::engine::customer::{
 use crate::engine::reason::EventReason;
 use crate::engine::schedule;
 use crate::engine::verdict::{self, Reason};
+use crate::runtime::events::{Happening, reference};
+use crate::runtime::object::{Entry, Key};
+use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::status::AGAIN;
+use crate::runtime::store::Store;
+use crate::runtime::workers::UNDISTURBED;
+use crate::runtime::writer::Written;
+use crate::runtime::{finalizers, restore};
 use crate::vendor::endpoint::BaseUrl;
 
 /// What is kept in memory of a customer beyond what all kinds keep.
@@ -70,39 +74,15 @@ pub struct Found {
     proven: Option<TtlSeconds>,
 }
 
-impl Reported for CustomerTokenTtl {
-    type Status = CustomerTokenTtlStatus;
-
-    fn status(&self) -> Option<&CustomerTokenTtlStatus> {
-        self.status.as_ref()
-    }
-
-    fn times(status: &mut CustomerTokenTtlStatus) -> [Option<&mut Option<Time>>; 2] {
-        [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)]
-    }
-
-    fn head(status: &mut CustomerTokenTtlStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
-
-    fn conditions(status: &CustomerTokenTtlStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn handled(status: &mut CustomerTokenTtlStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
-    }
-}
-
 impl Reconciled for CustomerTokenTtl {
-    const KIND: Kind = Kind::Customer;
+    type Context = Context;
     type Memory = Memory<Self>;
 
-    fn store(context: &Context) -> &Store<Self> {
+    fn store(context: &Context) -> &Arc<Store<Self>> {
         &context.customers
     }
 
-    async fn look(context: &Arc<Context>, customer: &Arc<Self>, memory: &mut Memory<Self>) -> Look {
+    async fn reconcile(context: &Arc<Context>, customer: &Arc<Self>, memory: &mut Memory<Self>) -> Reconcile {
         reconcile(context, customer, memory).await
     }
 
@@ -120,14 +100,13 @@ impl Reconciled for CustomerTokenTtl {
             (None, None) => {}
         }
         if let Some(customer) = after.or(before).and_then(Entry::valid) {
-            wake(context, Kind::Server, server_key(customer));
+            context.cluster.wake(Kind::Server, server_key(customer));
         }
-        wake(context, Kind::Customer, key);
+        context.cluster.wake(Kind::Customer, key);
     }
 
     fn gone(context: &Context, key: &Key) {
         context.handled.set(Kind::Customer, key.clone(), HashSet::new());
-        context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
     }
 }
 
@@ -142,7 +121,7 @@ impl Managed for CustomerTokenTtl {
 
     fn gather(context: &Arc<Context>, customer: &Self) -> Given<Self> {
         let server = server_of(context, customer);
-        let leaves = restore::is_leaving(customer.meta());
+        let leaves = finalizers::is_leaving(customer.meta());
         Given {
             inputs: Inputs {
                 generation: customer.meta().generation,
@@ -155,7 +134,7 @@ impl Managed for CustomerTokenTtl {
             paused: paused(customer, server.as_deref()).filter(|_| !leaves),
             interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
             time_left: leaves.then(|| restore::time_left(customer.meta())),
-            holds: restore::is_held(customer.meta())
+            holds: finalizers::is_held(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,
             contested: contested(customer),
             parents: server,
@@ -167,7 +146,7 @@ impl Managed for CustomerTokenTtl {
         customer: &Arc<Self>,
         given: &Given<Self>,
         memory: &mut Memory<Self>,
-    ) -> Option<Look> {
+    ) -> Option<Reconcile> {
         let wish = Wish::of(&customer.spec);
         if !std::mem::replace(&mut memory.extra.has_recalled, true) {
             memory.change = customer.status.as_ref().and_then(|status| remembered(status, wish));
@@ -176,14 +155,14 @@ impl Managed for CustomerTokenTtl {
         if meta.deletion_timestamp.is_none() {
             return hold(context, customer, memory).await;
         }
-        if !restore::is_held(meta) || memory.has_gone {
+        if !finalizers::is_held(meta) || memory.has_gone {
             // Others keep it. A request on the server does not wait for that.
-            return Some(Look::Done { next: clock::instant() + UNDISTURBED, ready: true });
+            return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true });
         }
         let decided = memory.extra.parting.take().filter(|parting| !matches!(parting, Parting::Restore(_)));
         let mut parting = decided.unwrap_or_else(|| required(context, customer, given, memory));
         if matches!(parting, Parting::Restore(_))
-            && let Some(why) = restore::let_go(context, meta).await
+            && let Some(why) = restore::skip_reason(&context.cluster, meta).await
         {
             parting = Parting::Skipped(why.as_str());
         }
@@ -214,7 +193,7 @@ impl Managed for CustomerTokenTtl {
         customer: &Arc<Self>,
         memory: &mut Memory<Self>,
         _: &mut Findings<Self>,
-    ) -> Option<Look> {
+    ) -> Option<Reconcile> {
         // What was restored is recorded before the resource goes.
         let is_restored = memory.owed.last().is_some_and(|made| made.change.cause == Cause::Restore);
         let skipped = match memory.extra.parting {
@@ -265,7 +244,7 @@ impl Managed for CustomerTokenTtl {
     }
 
     fn carried_out(context: &Arc<Context>, customer: &Self) {
-        wake(context, Kind::Server, server_key(customer));
+        context.cluster.wake(Kind::Server, server_key(customer));
     }
 
     fn pausing(status: &mut CustomerTokenTtlStatus) {
@@ -288,15 +267,15 @@ async fn hold(
     context: &Arc<Context>,
     customer: &CustomerTokenTtl,
     memory: &Memory<CustomerTokenTtl>,
-) -> Option<Look> {
+) -> Option<Reconcile> {
     let meta = customer.meta();
     let set = written(customer.status.as_ref(), memory.change.as_ref(), &memory.owed);
     let done = match customer.spec.deletion_policy {
-        DeletionPolicy::Retain => restore::release::<CustomerTokenTtl>(context, meta).await,
-        DeletionPolicy::Restore if !set.is_empty() => restore::hold::<CustomerTokenTtl>(context, meta).await,
+        DeletionPolicy::Retain => finalizers::release(&context.customers, meta).await,
+        DeletionPolicy::Restore if !set.is_empty() => finalizers::hold(&context.customers, meta).await,
         DeletionPolicy::Restore => Written::Unchanged,
     };
-    (done == Written::Failed).then(|| Look::NotDue(clock::instant() + AGAIN))
+    (done == Written::Failed).then(|| Reconcile::NotDue(clock::instant() + AGAIN))
 }
 
 /// What a deleted resource requires.
@@ -325,17 +304,17 @@ async fn release(
     customer: &CustomerTokenTtl,
     memory: &mut Memory<CustomerTokenTtl>,
     skipped: Option<&str>,
-) -> Look {
-    match restore::release::<CustomerTokenTtl>(context, customer.meta()).await {
+) -> Reconcile {
+    match finalizers::release(&context.customers, customer.meta()).await {
         Written::Failed | Written::Forbidden => {
-            Look::Done { next: restore::next_look(customer.meta()), ready: false }
+            Reconcile::Done { next: restore::next_check(customer.meta()), ready: false }
         }
         Written::Gone | Written::Written | Written::Unchanged => {
             memory.has_gone = true;
             if let Some(why) = skipped {
-                restore::skipped(context, reference(customer), why);
+                restore::report_skipped(&context.cluster, reference(customer), why);
             }
-            Look::Done { next: clock::instant() + UNDISTURBED, ready: true }
+            Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true }
         }
     }
 }
@@ -343,7 +322,7 @@ async fn release(
 fn announce_change(context: &Context, customer: &CustomerTokenTtl, change: &TtlChange) {
     let (reason, note) = changed(change);
     if reason == EventReason::DriftCorrected {
-        context.metrics.drift_corrected(Kind::Customer.as_str());
+        context.cluster.metrics.drift_corrected(Kind::Customer.as_str());
     }
     let TtlChange { to, cause, .. } = change;
     tracing::info!(
@@ -359,7 +338,7 @@ fn announce_change(context: &Context, customer: &CustomerTokenTtl, change: &TtlC
 }
 
 fn publish(context: &Context, customer: &CustomerTokenTtl, reason: EventReason, note: String) {
-    context.events.publish(Happening {
+    context.cluster.events.publish(Happening {
         object: reference(customer),
         reason,
         note,

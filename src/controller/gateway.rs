@@ -21,17 +21,18 @@ use self::turns::Turns;
 use super::context::{Context, Request};
 use super::governance::{Governance, PolicySet};
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
-use super::report::Reported;
-use super::store::{Entry, Key, Store};
 use super::windows::Closed;
-use super::workers::{Kind, Look, Reconciled, wake};
-use super::{connection, logins, policy, request, restore};
-use crate::crd::{Change, Condition, Time, X2Gateway, X2GatewayStatus};
+use super::{connection, logins, policy, request};
+use crate::crd::{Change, Kind, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
 use crate::engine::gateway::{OpenChange, Regime};
 use crate::engine::lifetime::Target;
 use crate::engine::login;
 use crate::engine::verdict::{Reason, Verdict};
+use crate::runtime::finalizers;
+use crate::runtime::object::{Entry, Key, Reported as _};
+use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::store::Store;
 
 /// What is kept in memory of a gateway beyond what all kinds keep.
 #[derive(Debug, Default)]
@@ -72,39 +73,15 @@ pub struct Found {
     skipped: Option<&'static str>,
 }
 
-impl Reported for X2Gateway {
-    type Status = X2GatewayStatus;
-
-    fn status(&self) -> Option<&X2GatewayStatus> {
-        self.status.as_ref()
-    }
-
-    fn times(status: &mut X2GatewayStatus) -> [Option<&mut Option<Time>>; 2] {
-        [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)]
-    }
-
-    fn head(status: &mut X2GatewayStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
-
-    fn conditions(status: &X2GatewayStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn handled(status: &mut X2GatewayStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
-    }
-}
-
 impl Reconciled for X2Gateway {
-    const KIND: Kind = Kind::Gateway;
+    type Context = Context;
     type Memory = Memory<Self>;
 
-    fn store(context: &Context) -> &Store<Self> {
+    fn store(context: &Context) -> &Arc<Store<Self>> {
         &context.gateways
     }
 
-    async fn look(context: &Arc<Context>, gateway: &Arc<Self>, memory: &mut Memory<Self>) -> Look {
+    async fn reconcile(context: &Arc<Context>, gateway: &Arc<Self>, memory: &mut Memory<Self>) -> Reconcile {
         reconcile(context, gateway, memory).await
     }
 
@@ -126,16 +103,15 @@ impl Reconciled for X2Gateway {
             (Some(gone), None) => context.gateway_claims.set(&claim_id(gone), None, false, false),
             (None, None) => Vec::new(),
         };
-        rivals.into_iter().for_each(|rival| wake(context, Kind::Gateway, rival));
+        rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Gateway, rival));
         if after.is_none() || !only_times_differ(before, after) {
             policy::wake_all(context, &key.namespace);
         }
-        wake(context, Kind::Gateway, key);
+        context.cluster.wake(Kind::Gateway, key);
     }
 
     fn gone(context: &Context, key: &Key) {
         context.handled.set(Kind::Gateway, key.clone(), HashSet::new());
-        context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
     }
 }
 
@@ -157,7 +133,7 @@ impl Managed for X2Gateway {
             paused: suspended.then(|| "spec.suspend is true: nothing is read or changed.".to_owned()),
             interval,
             time_left: leaving::time_left(gateway, &governance),
-            holds: restore::is_held(gateway.meta()) || governance.restores(),
+            holds: finalizers::is_held(gateway.meta()) || governance.restores(),
             contested: contested(gateway, &regime),
             inputs: Inputs { generation: gateway.meta().generation, regime, interval },
             parents: Parents { turns: Turns::of(context, gateway, &governance), governance },
@@ -169,9 +145,9 @@ impl Managed for X2Gateway {
         gateway: &Arc<Self>,
         given: &Given<Self>,
         memory: &mut Memory<Self>,
-    ) -> Option<Look> {
+    ) -> Option<Reconcile> {
         let next = leaving::keep_hold(context, gateway, &given.parents.governance, memory).await;
-        next.map(Look::NotDue)
+        next.map(Reconcile::NotDue)
     }
 
     fn is_called(

@@ -8,15 +8,16 @@ use kube::core::{Selector, SelectorExt as _};
 use kube::{Resource as _, ResourceExt};
 
 use super::context::{Context, Request};
-use super::store::{Entry, Key};
+use super::request;
 use super::windows::{self, Closed};
-use super::{request, restore};
 use crate::crd::{Cause, DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::change::reference;
 use crate::engine::gateway::{Regime, wrote_last};
 use crate::engine::lifetime::{InvalidTarget, Target};
 use crate::engine::precedence::{Claim, winner};
 use crate::engine::schedule;
+use crate::runtime::finalizers;
+use crate::runtime::object::{Entry, Key};
 
 /// Who governs a gateway.
 #[derive(Clone, Debug)]
@@ -139,7 +140,7 @@ impl PolicySet {
         let policy = self.restorer(status)?;
         let selects = || selector(policy).is_some_and(|selector| selector.matches(gateway.labels()));
         let left = is_deleted(&**policy) || is_deleted(gateway) || !selects();
-        (gives_back(policy) && !restore::is_let_go(policy.meta()) && left).then_some(policy)
+        (gives_back(policy) && !finalizers::is_released(policy.meta()) && left).then_some(policy)
     }
 }
 

@@ -11,8 +11,7 @@ use crate::crd::{
 };
 use crate::engine::login::{Account, Holder, Kind, News, Seat};
 use crate::engine::reason::Reason;
-use crate::engine::schedule;
-use crate::engine::verdict;
+use crate::engine::{schedule, verdict};
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::{Credentials, Identity};
 use crate::vendor::endpoint::{BaseUrl, Endpoint};

@@ -3,8 +3,8 @@
 //! It listens on no port, catches no signal and reads no file: the command line, or a simulation, does.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -14,22 +14,26 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
 use super::claims::Claims;
-use super::context::{Alarms, Context, Handled, Settings};
-use super::departures::Departures;
-use super::events::Events;
+use super::context::{Alarms, AllKinds, Context, Handled, Settings};
 use super::references::References;
-use super::report::Reporter;
-use super::restore::Namespaces;
 use super::rollout::Rollouts;
-use super::store::Store;
-use super::watch::{Scope, Watches};
-use super::workers::{self, Workers};
-use super::{endings, windows};
+use super::windows;
 use crate::admin::Health;
 use crate::clock;
 use crate::leader::fence::{Fence, Term};
 use crate::leader::{Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
+use crate::runtime::cluster::Cluster;
+use crate::runtime::deletions::Deletions;
+use crate::runtime::events::Events;
+use crate::runtime::finalizers::release_namespace;
+use crate::runtime::namespaces::Namespaces;
+use crate::runtime::object::Entry;
+use crate::runtime::reconcile::Reconciled;
+use crate::runtime::store::Store;
+use crate::runtime::watch::{Scope, Watches};
+use crate::runtime::workers::Workers;
+use crate::runtime::writer::Writer;
 use crate::vendor::admission::Admission;
 use crate::vendor::http::Http;
 use crate::vendor::kona::Spellings;
@@ -53,7 +57,7 @@ pub struct Clients {
     pub writes: Client,
     /// For watches: beside many writes on one connection, one was seen to stop delivering.
     pub watching: Client,
-    /// For the lease; none where there is no other replica.
+    /// For the lease; none if there is no other replica.
     pub lease: Option<Client>,
 }
 
@@ -94,6 +98,7 @@ impl Identity {
 /// The operator, ready to run.
 pub struct Operator {
     context: Arc<Context>,
+    filled: Arc<AtomicBool>,
     watching: Client,
     scopes: Vec<Scope>,
     election: Option<Election>,
@@ -116,18 +121,27 @@ impl Operator {
         let (events, write_events) =
             Events::new(clients.writes.clone(), identity.instance.clone(), fence.clone());
         let election = clients.lease.map(|client| Election::new(client, identity.candidacy(), term));
-        let context = Arc::new(context(&settings, &clients.writes, wire, events, fence));
+        let context =
+            Arc::new_cyclic(|context| assemble(context, &settings, &clients.writes, wire, (events, fence)));
         let (watching, scopes) = (clients.watching, settings.scopes);
-        Self { context, watching, scopes, election, end, write_events: write_events.boxed() }
+        Self {
+            context,
+            filled: Arc::default(),
+            watching,
+            scopes,
+            election,
+            end,
+            write_events: write_events.boxed(),
+        }
     }
 
     /// What probes and scrapes are answered from.
     #[must_use]
     pub fn health(&self) -> Health {
-        let Context { metrics, filled, workers, fence, .. } = &*self.context;
+        let Cluster { metrics, workers, fence, .. } = &*self.context.cluster;
         Health {
             metrics: Arc::clone(metrics),
-            filled: Arc::clone(filled),
+            filled: Arc::clone(&self.filled),
             started: workers.has_started(),
             fence: fence.clone(),
         }
@@ -142,14 +156,14 @@ impl Operator {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.write_events);
         tasks.spawn(clean_up(Arc::clone(&context)));
-        tasks.spawn(workers::keep_time(Arc::clone(&context)));
-        let mut watches = Watches::begin(&context, &self.watching, &self.scopes, &mut tasks);
-        let endings = endings::watch(&context, &self.watching, &self.scopes);
+        tasks.spawn(context.cluster.workers.clone().keep_time());
+        let mut watches = watch(&context, &self.watching, &self.scopes, &mut tasks);
+        let namespaces = watch_namespaces(Arc::clone(&context), self.watching.clone(), self.scopes).boxed();
         tokio::select! {
             biased;
             never = broken(&mut tasks) => match never {},
             () = shutdown => {}
-            superseded = work(&context, &mut watches, &mut self.election, endings) => {
+            superseded = work(&context, &self.filled, &mut watches, &mut self.election, namespaces) => {
                 let _ = self.end.send(true);
                 return Err(superseded);
             }
@@ -169,11 +183,11 @@ impl Operator {
     }
 }
 
-/// Waits for what is under way, and for the events of it. False where that took too long.
+/// Waits for what is under way, and for the events of it. False if that took too long.
 async fn finish(context: &Context) -> bool {
-    let finished = tokio::time::timeout(GRACE, context.workers.finished()).await.is_ok();
+    let finished = tokio::time::timeout(GRACE, context.cluster.workers.finished()).await.is_ok();
     // Events are of less use than a lease that is handed over soon.
-    let _ = tokio::time::timeout(FLUSH, context.events.flush()).await;
+    let _ = tokio::time::timeout(FLUSH, context.cluster.events.flush()).await;
     finished
 }
 
@@ -189,13 +203,14 @@ async fn broken(tasks: &mut JoinSet<()>) -> Infallible {
 
 /// Works as long as this replica may.
 async fn work(
-    context: &Arc<Context>,
+    context: &Context,
+    filled: &AtomicBool,
     watches: &mut Watches,
     election: &mut Option<Election>,
-    endings: impl Future<Output = Infallible>,
+    namespaces: BoxFuture<'static, Infallible>,
 ) -> Superseded {
     watches.filled().await;
-    context.filled.store(true, Ordering::Release);
+    filled.store(true, Ordering::Release);
     if let Some(election) = election {
         tracing::info!("standing by");
         election.win().await;
@@ -205,10 +220,10 @@ async fn work(
         if elected {
             watches.renew().await;
         }
-        workers::start(context);
+        context.cluster.workers.start();
         let (gateways, customers) = (context.gateways.keys().len(), context.customers.keys().len());
         tracing::info!(gateways, customers, "at work");
-        endings.await
+        namespaces.await
     };
     tokio::select! {
         biased;
@@ -225,46 +240,91 @@ async fn kept(election: &mut Option<Election>) -> Superseded {
     }
 }
 
-fn context(
+fn watch(context: &Context, client: &Client, scopes: &[Scope], tasks: &mut JoinSet<()>) -> Watches {
+    let mut watches = Watches::default();
+    for scope in scopes {
+        watches.add(&context.gateways, client, scope, tasks);
+        watches.add(&context.policies, client, scope, tasks);
+        watches.add(&context.servers, client, scope, tasks);
+        watches.add(&context.customers, client, scope, tasks);
+    }
+    watches
+}
+
+/// Releases what is in a namespace that is being deleted, and reconciles what is in one that has come in its place.
+async fn watch_namespaces(context: Arc<Context>, client: Client, scopes: Vec<Scope>) -> Infallible {
+    let changed = |namespace: String, terminating| {
+        let context = Arc::clone(&context);
+        namespace_changed(context, namespace, terminating).boxed()
+    };
+    let names = scopes.iter().filter_map(|scope| scope.namespace.as_deref());
+    context.cluster.namespaces.watch(&client, names, changed).await
+}
+
+async fn namespace_changed(context: Arc<Context>, namespace: String, terminating: bool) {
+    if terminating {
+        tracing::warn!(namespace, "the namespace is being deleted: original values are not restored");
+        tokio::join!(
+            release_namespace(&context.policies, &namespace),
+            release_namespace(&context.gateways, &namespace),
+            release_namespace(&context.customers, &namespace),
+        );
+    }
+    context.cluster.workers.wake_all(Some(&namespace));
+}
+
+fn assemble(
+    context: &Weak<Context>,
     settings: &OperatorSettings,
     client: &Client,
     wire: Arc<dyn Wire>,
-    events: Events,
-    fence: Fence,
+    (events, fence): (Events, Fence),
 ) -> Context {
     let metrics = Arc::new(Metrics::new(settings.metrics_per_object));
-    let slots = Slots::new(settings.concurrency.into());
+    let concurrency = settings.concurrency.into();
     let remotes = Remotes {
-        http: Http::new(wire, slots, Arc::clone(&metrics), fence.clone()),
+        http: Http::new(wire, Slots::new(concurrency), Arc::clone(&metrics), fence.clone()),
         sessions: Sessions::default(),
         admission: Admission::new(settings.retry_refused_logins_after),
         spellings: Spellings::default(),
     };
+    let cluster = Arc::new(Cluster {
+        writer: Writer::new(client.clone(), fence.clone()),
+        events,
+        namespaces: Namespaces::default(),
+        deletions: Deletions::default(),
+        workers: Workers::new(Box::new(AllKinds(Weak::clone(context))), concurrency, fence.ending()),
+        metrics,
+        fence,
+    });
     Context {
-        gateways: Store::default(),
-        policies: Store::default(),
-        servers: Store::default(),
-        customers: Store::default(),
+        gateways: store(&cluster, context),
+        policies: store(&cluster, context),
+        servers: store(&cluster, context),
+        customers: store(&cluster, context),
         gateway_claims: Claims::default(),
         customer_claims: Claims::default(),
-        workers: Workers::new(settings.concurrency.into()),
         remotes,
         limits: Limits::default(),
         references: References::new(client.clone()),
-        namespaces: Namespaces::default(),
-        departures: Departures::default(),
-        rollouts: Rollouts::default(),
         windows: windows::Cache::default(),
-        reporter: Reporter::new(client.clone(), fence.clone()),
-        events,
-        metrics,
+        rollouts: Rollouts::default(),
         settings: settings.rules,
         handled: Handled::default(),
         alarms: Alarms::default(),
-        ending: fence.ending(),
-        fence,
-        filled: Arc::default(),
+        cluster,
     }
+}
+
+/// The store of one kind; what depends on its objects is reconciled when they change.
+fn store<K: Reconciled<Context = Context>>(cluster: &Arc<Cluster>, context: &Weak<Context>) -> Arc<Store<K>> {
+    let context = Weak::clone(context);
+    let changed = move |before: Option<&Entry<K>>, after: Option<&Entry<K>>| {
+        if let Some(context) = context.upgrade() {
+            K::changed(&context, before, after);
+        }
+    };
+    Arc::new(Store::new(Arc::clone(cluster), changed))
 }
 
 async fn clean_up(context: Arc<Context>) {
@@ -272,7 +332,7 @@ async fn clean_up(context: Arc<Context>) {
     loop {
         every.tick().await;
         context.references.purge();
-        context.namespaces.purge();
+        context.cluster.namespaces.purge();
         context.remotes.http.purge();
         context.remotes.admission.purge();
         context.remotes.sessions.purge(&context.remotes.admission.systems());

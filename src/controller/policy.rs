@@ -13,24 +13,27 @@ use tokio::time::Instant;
 
 use self::rolling::Rolling;
 use self::summary::{Summary, listed};
-use super::context::{AGAIN, Context, UNDISTURBED};
-use super::events::{Happening, reference};
+use super::context::Context;
 use super::governance::{self, PolicySet, is_deleted, open_request};
-use super::report::{self, Reported, Written};
 use super::rollout::Rollout;
-use super::store::{Entry, Key, Store};
-use super::workers::{Kind, Look, Reconciled, wake};
-use super::{restore, windows};
+use super::windows;
 use crate::clock;
-use crate::crd::{Condition, DeletionPolicy, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway};
-use crate::engine::change;
+use crate::crd::{DeletionPolicy, Kind, Mode, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::gateway::{Regime, wrote_last};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::rollout::{Survey, is_bounded};
-use crate::engine::schedule;
 use crate::engine::tally::{Part, State, Tally};
 use crate::engine::verdict::{self, Verdict};
+use crate::engine::{change, schedule};
 use crate::metrics::Whole;
+use crate::runtime::events::{Happening, reference};
+use crate::runtime::object::{Entry, Key};
+use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::status::{self, AGAIN};
+use crate::runtime::store::Store;
+use crate::runtime::workers::{Pool, UNDISTURBED};
+use crate::runtime::writer::Written;
+use crate::runtime::{finalizers, restore};
 
 /// While gateways move, a policy's status is written at most once in this time.
 const SPACING: Duration = Duration::from_secs(1);
@@ -51,31 +54,7 @@ pub fn uid(context: &Context, namespace: &str, policy: &str) -> Option<String> {
 /// Lets every policy of a namespace sum up again.
 pub fn wake_all(context: &Arc<Context>, namespace: &str) {
     for policy in context.policies.namespace(namespace) {
-        wake(context, Kind::Policy, Key::of(policy.meta()));
-    }
-}
-
-impl Reported for TokenPolicy {
-    type Status = TokenPolicyStatus;
-
-    fn status(&self) -> Option<&TokenPolicyStatus> {
-        self.status.as_ref()
-    }
-
-    fn times(_: &mut TokenPolicyStatus) -> [Option<&mut Option<Time>>; 2] {
-        [None, None]
-    }
-
-    fn head(status: &mut TokenPolicyStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
-
-    fn conditions(status: &TokenPolicyStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn handled(status: &mut TokenPolicyStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
+        context.cluster.wake(Kind::Policy, Key::of(policy.meta()));
     }
 }
 
@@ -105,12 +84,12 @@ impl Subject {
     /// own deletion waits for us no longer is gone.
     fn awaits_restoration(&self, policy: &str) -> bool {
         // What is not understood may be understood again in time.
-        self.entry.valid().map_or(restore::is_held(self.entry.meta()), |gateway| {
+        self.entry.valid().map_or(finalizers::is_held(self.entry.meta()), |gateway| {
             let status = gateway.status.as_ref().filter(|status| governance::is_changed(status));
             let left = matches!(&self.regime, Some(Regime::Left { policy: left }) if left == policy);
             status.is_some_and(|status| left || status.policy.as_deref() == Some(policy))
                 && !gateway.spec.connection.suspend
-                && !restore::is_let_go(gateway.meta())
+                && !finalizers::is_released(gateway.meta())
         })
     }
 
@@ -120,26 +99,27 @@ impl Subject {
 }
 
 impl Reconciled for TokenPolicy {
-    const KIND: Kind = Kind::Policy;
+    type Context = Context;
     type Memory = Memory;
+    const POOL: Pool = Pool::Cluster;
 
-    fn store(context: &Context) -> &Store<Self> {
+    fn store(context: &Context) -> &Arc<Store<Self>> {
         &context.policies
     }
 
-    async fn look(context: &Arc<Context>, policy: &Arc<Self>, memory: &mut Memory) -> Look {
+    async fn reconcile(context: &Arc<Context>, policy: &Arc<Self>, memory: &mut Memory) -> Reconcile {
         let edited = memory.generation != policy.meta().generation;
         if let Some(next) = memory.plan_after.filter(|after| !edited && *after > clock::instant()) {
-            return Look::NotDue(next);
+            return Reconcile::NotDue(next);
         }
         memory.generation = policy.meta().generation;
         let hold = keep_hold(context, policy, &subjects(context, policy), memory).await;
         if let Hold::Until(next) = hold {
-            return Look::NotDue(next);
+            return Reconcile::NotDue(next);
         }
         let barred = matches!(hold, Hold::Forbidden);
         let begun = clock::instant();
-        let rollout = context.rollouts.of(context, policy).filter(|_| rolls(context, policy));
+        let rollout = context.rollouts.of(&context.policies, policy).filter(|_| rolls(context, policy));
         // Before the gateways are read: a report is written before a permit is given back, and must not be missed.
         let survey = rollout.as_ref().map(|rollout| survey(context, policy, rollout));
         let subjects = subjects(context, policy);
@@ -158,7 +138,7 @@ impl Reconciled for TokenPolicy {
             let written = conclude(context, policy, (status, verdict), rolling.as_ref(), memory).await;
             if !matches!(written, Written::Written | Written::Unchanged) {
                 // What could not be written is not acted upon.
-                return Look::Done { next: clock::instant() + AGAIN, ready };
+                return Reconcile::Done { next: clock::instant() + AGAIN, ready };
             }
         }
         if let Some((mut rolling, rollout)) = rolling.zip(rollout) {
@@ -172,13 +152,13 @@ impl Reconciled for TokenPolicy {
             next = moment.map_or(next, |moment| next.min(moment));
             // Writing took time: what was decided for an earlier spec is not carried out.
             if is_as_before(context, policy) {
-                rollout.answer(context, &rolling.decision);
+                rollout.answer(&rolling.decision);
             }
         }
-        if restore::is_leaving(policy.meta()) {
-            next = next.min(restore::next_look(policy.meta()));
+        if finalizers::is_leaving(policy.meta()) {
+            next = next.min(restore::next_check(policy.meta()));
         }
-        Look::Done { next, ready }
+        Reconcile::Done { next, ready }
     }
 
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
@@ -186,20 +166,19 @@ impl Reconciled for TokenPolicy {
         let key = Key::of(meta);
         if !is_alike(before, after) {
             for gateway in context.gateways.namespace(&key.namespace) {
-                wake(context, Kind::Gateway, Key::of(gateway.meta()));
+                context.cluster.wake(Kind::Gateway, Key::of(gateway.meta()));
             }
             // Others may have lost or won gateways.
             wake_all(context, &key.namespace);
         }
-        wake(context, Kind::Policy, key);
+        context.cluster.wake(Kind::Policy, key);
     }
 
     fn gone(context: &Context, key: &Key) {
         for state in State::ALL {
-            context.metrics.counted(Whole::Policy, &key.name, &key.namespace, state.as_str(), None);
+            context.cluster.metrics.counted(Whole::Policy, &key.name, &key.namespace, state.as_str(), None);
         }
         context.rollouts.forget(key);
-        context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
     }
 }
 
@@ -227,7 +206,7 @@ fn subjects(context: &Context, policy: &TokenPolicy) -> Vec<Subject> {
     let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
     let set = PolicySet::of(context, &namespace);
     let subject = |entry: Entry<X2Gateway>| {
-        if restore::is_let_go(entry.meta()) {
+        if finalizers::is_released(entry.meta()) {
             return None;
         }
         let selected = selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS));
@@ -267,9 +246,9 @@ async fn keep_hold(
         return let_go(context, policy, subjects, memory).await;
     }
     let written = if gives_back {
-        restore::hold::<TokenPolicy>(context, meta).await
+        finalizers::hold(&context.policies, meta).await
     } else {
-        restore::release::<TokenPolicy>(context, meta).await
+        finalizers::release(&context.policies, meta).await
     };
     match written {
         Written::Failed | Written::Gone => Hold::Until(clock::instant() + AGAIN_SOON),
@@ -286,25 +265,25 @@ async fn let_go(
     memory: &mut Memory,
 ) -> Hold {
     let meta = policy.meta();
-    if memory.has_gone || !restore::is_held(meta) {
+    if memory.has_gone || !finalizers::is_held(meta) {
         return Hold::Until(clock::instant() + UNDISTURBED);
     }
     let open = subjects.iter().filter(|subject| subject.awaits_restoration(&policy.name_any()));
     let open: Vec<String> = open.filter_map(|subject| subject.entry.meta().name.clone()).collect();
     let nothing_to_do = open.is_empty() || !governance::gives_back(policy);
-    let why = if nothing_to_do { None } else { restore::let_go(context, meta).await };
+    let why = if nothing_to_do { None } else { restore::skip_reason(&context.cluster, meta).await };
     if why.is_none() && !nothing_to_do {
         return Hold::AsWanted;
     }
-    match restore::release::<TokenPolicy>(context, meta).await {
+    match finalizers::release(&context.policies, meta).await {
         Written::Failed => return Hold::Until(clock::instant() + AGAIN_SOON),
-        Written::Forbidden => return Hold::Until(restore::next_look(meta)),
+        Written::Forbidden => return Hold::Until(restore::next_check(meta)),
         Written::Unchanged | Written::Written | Written::Gone => {}
     }
     memory.has_gone = true;
     if let Some(why) = why {
         let why = format!("{}; these gateways keep their values: {}", why.as_str(), listed(&open, NAMES));
-        restore::skipped(context, reference(&**policy), &why);
+        restore::report_skipped(&context.cluster, reference(&**policy), &why);
     }
     Hold::Until(clock::instant() + UNDISTURBED)
 }
@@ -359,7 +338,7 @@ async fn conclude(
     let start =
         |status: &TokenPolicyStatus| status.rollout.as_ref().map(|rollout| rollout.started_time.clone());
     let has_started = start(&status).is_some() && policy.status.as_ref().and_then(start) != start(&status);
-    let written = report::write(context, &**policy, status).await;
+    let written = status::write(&context.policies, &**policy, status).await;
     if written == Written::Written && !policy.spec.suspend {
         context.warn_of(reference(&**policy), None, before, &verdict);
         if let Some(rolling) = rolling.filter(|_| has_started) {
@@ -403,7 +382,7 @@ fn publish(context: &Context, policy: &TokenPolicy, reason: EventReason, note: S
     let object = reference(policy);
     let (kind, word) = (Kind::Policy.as_str(), reason.as_str());
     tracing::info!(kind, namespace = object.namespace, name = object.name, reason = word, "{note}");
-    context.events.publish(Happening { object, reason, note, warning, policy: None });
+    context.cluster.events.publish(Happening { object, reason, note, warning, policy: None });
 }
 
 /// When time alone changes the plan.
@@ -421,6 +400,6 @@ fn count(context: &Context, policy: &TokenPolicy, parts: Option<&[Part]>) {
     let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
     for state in State::ALL {
         let count = tally.map(|tally| tally.count(state));
-        context.metrics.counted(Whole::Policy, &name, &namespace, state.as_str(), count);
+        context.cluster.metrics.counted(Whole::Policy, &name, &namespace, state.as_str(), count);
     }
 }

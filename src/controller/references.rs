@@ -1,27 +1,18 @@
-//! Secrets and `ConfigMaps`, read by `get` of the one name (the operator has no right to list or watch them), one read
-//! for all objects that refer to them.
+//! What resources refer to: logins in Secrets, and certificates in Secrets and `ConfigMaps`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{Api, Client, ResourceExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Client, ResourceExt};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
-use crate::clock;
 use crate::crd::{ALLOWED_ORIGINS, CredentialsRef};
-use crate::engine::schedule::SECRET_POLL;
 use crate::engine::verdict::{Reason, Verdict};
+use crate::runtime::secrets::{Age, Missing, Secrets};
 use crate::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 
-/// Longest wait for the API server.
-const API_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a read value is used if there is no reason to read it again.
-const IN_USE: Duration = Duration::from_mins(1);
 /// Secret types that are credentials of Kubernetes itself.
 const REFUSED_TYPES: [&str; 4] = [
     "kubernetes.io/service-account-token",
@@ -29,52 +20,6 @@ const REFUSED_TYPES: [&str; 4] = [
     "kubernetes.io/dockercfg",
     "kubernetes.io/dockerconfigjson",
 ];
-
-/// The maximum age of a read value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Age {
-    /// In use: a minute.
-    InUse,
-    /// A login is refused, or it was missing: 30 seconds.
-    Polled,
-    /// A login is due, or something has changed: read now, or share a read that was requested a moment ago.
-    Now,
-    /// A token was refused, or a user requested a reconcile, at this moment: a value read before it may have been corrected
-    /// since, and a wrong password would be tried again.
-    Since(Instant),
-}
-
-impl Age {
-    /// What a reconcile needs: it was requested, something has changed, or it waits for a Secret or `ConfigMap`.
-    #[must_use]
-    pub fn for_look(asked: bool, changed: bool, polls: bool) -> Self {
-        if asked {
-            Self::Since(clock::instant())
-        } else if changed {
-            Self::Now
-        } else if polls {
-            Self::Polled
-        } else {
-            Self::InUse
-        }
-    }
-}
-
-impl Age {
-    /// Whether a value read at `read` is new enough for a caller that `came` later.
-    fn allows(self, read: Instant, came: Instant) -> bool {
-        match self {
-            Self::InUse => read.elapsed() < IN_USE,
-            // Polls come a little early or late.
-            Self::Polled => read.elapsed() < SECRET_POLL.mul_f64(0.9),
-            Self::Now => read + Duration::from_secs(1) >= came,
-            Self::Since(moment) => read >= moment,
-        }
-    }
-}
-
-type Read<K> = Option<(Instant, Result<Arc<K>, Missing>)>;
-type Place<K> = Arc<tokio::sync::Mutex<Read<K>>>;
 
 /// Why a reference cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,68 +33,6 @@ pub enum Unread {
 impl From<Verdict> for Unread {
     fn from(verdict: Verdict) -> Self {
         Self::Refused(verdict)
-    }
-}
-
-/// Why an object could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missing {
-    NotFound,
-    Forbidden,
-    NoAnswer,
-}
-
-/// Recently read objects of one kind.
-#[derive(Debug)]
-struct Cache<K>(Mutex<HashMap<(String, String), Place<K>>>);
-
-impl<K> Default for Cache<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K> Cache<K>
-where
-    K: Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-{
-    async fn read(&self, client: &Client, namespace: &str, name: &str, age: Age) -> Result<Arc<K>, Missing> {
-        let place = {
-            let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(places.entry((namespace.to_owned(), name.to_owned())).or_default())
-        };
-        let came = clock::instant();
-        let mut last = place.lock().await;
-        if let Some((_, found)) = last.as_ref().filter(|(asked, _)| age.allows(*asked, came)) {
-            return found.clone();
-        }
-        let asked = clock::instant();
-        let answer =
-            tokio::time::timeout(API_TIMEOUT, Api::<K>::namespaced(client.clone(), namespace).get(name))
-                .await;
-        let found = match answer {
-            Ok(Ok(object)) => Ok(Arc::new(object)),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(Missing::NotFound),
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Missing::Forbidden),
-            _ => Err(Missing::NoAnswer),
-        };
-        // A missing answer says nothing about the object, and is not cached.
-        *last = Some((asked, found.clone())).filter(|(_, found)| !matches!(found, Err(Missing::NoAnswer)));
-        found
-    }
-
-    /// Drops what has not been used for a while, so that no password stays in memory for longer than needed.
-    fn purge(&self) {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, place| {
-            place.try_lock().map_or(true, |read| {
-                read.as_ref().is_some_and(|(asked, _)| asked.elapsed() < IN_USE)
-                    || Arc::strong_count(place) > 1
-            })
-        });
     }
 }
 
@@ -179,39 +62,22 @@ impl Texts {
 /// Reads Secrets and `ConfigMaps`.
 #[derive(Debug)]
 pub struct References {
-    client: ClientHandle,
-    secrets: Cache<Secret>,
-    config_maps: Cache<ConfigMap>,
+    secrets: Secrets,
     texts: Texts,
     /// The key of passwords' fingerprints: only this process has it.
     fingerprints: RandomState,
-}
-
-struct ClientHandle(Client);
-
-impl std::fmt::Debug for ClientHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
 }
 
 impl References {
     /// Reads through a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self {
-            client: ClientHandle(client),
-            secrets: Cache::default(),
-            config_maps: Cache::default(),
-            texts: Texts::default(),
-            fingerprints: RandomState::new(),
-        }
+        Self { secrets: Secrets::new(client), texts: Texts::default(), fingerprints: RandomState::new() }
     }
 
     /// Drops what is not in use any more; to be called now and then.
     pub fn purge(&self) {
         self.secrets.purge();
-        self.config_maps.purge();
         self.texts.purge();
     }
 
@@ -264,7 +130,7 @@ impl References {
         key: &str,
         age: Age,
     ) -> Result<Arc<str>, Unread> {
-        let found = self.config_maps.read(&self.client.0, namespace, name, age).await;
+        let found = self.secrets.config_map(namespace, name, age).await;
         let map = found.map_err(|missing| unread(missing, "ConfigMap", name, Reason::ConfigMapNotFound))?;
         let value = map.data.as_ref().and_then(|data| data.get(key));
         value.map(|value| self.texts.share(value)).ok_or_else(|| {
@@ -274,7 +140,7 @@ impl References {
     }
 
     async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Unread> {
-        let found = self.secrets.read(&self.client.0, namespace, name, age).await;
+        let found = self.secrets.secret(namespace, name, age).await;
         found.map_err(|missing| unread(missing, "Secret", name, Reason::SecretNotFound))
     }
 }
@@ -308,8 +174,10 @@ fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use super::*;
+    use crate::runtime::secrets::IN_USE;
 
     #[test]
     fn one_ca_is_kept_once_and_only_while_it_is_in_use() {

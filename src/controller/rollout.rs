@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 
-use super::context::Context;
-use super::store::Key;
-use super::workers::{Kind, wake};
 use crate::clock;
-use crate::crd::{TokenPolicy, X2Gateway};
+use crate::crd::{Kind, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Target;
 use crate::engine::rollout::{Decision, Machine, Outcome, Permit, Reply, Survey, Wish};
+use crate::runtime::object::Key;
+use crate::runtime::store::Store;
+use crate::runtime::workers::Workers;
 
 /// Which policy has which rollout.
 #[derive(Debug, Default)]
@@ -24,6 +24,7 @@ pub struct Rollout {
     policy: Key,
     uid: String,
     machine: Mutex<Machine>,
+    workers: Workers,
 }
 
 /// What a gateway is told.
@@ -43,7 +44,6 @@ pub enum Turn {
 pub struct Held {
     permit: Option<Permit>,
     rollout: Arc<Rollout>,
-    context: Arc<Context>,
 }
 
 impl Rollouts {
@@ -54,13 +54,17 @@ impl Rollouts {
     /// The rollout of a policy. None if the policy is gone, or another has taken its name: what is made for a policy is
     /// forgotten with it.
     #[must_use]
-    pub fn of(&self, context: &Context, policy: &TokenPolicy) -> Option<Arc<Rollout>> {
+    pub fn of(&self, policies: &Store<TokenPolicy>, policy: &TokenPolicy) -> Option<Arc<Rollout>> {
         let (key, uid) = (Key::of(&policy.metadata), policy.uid()?);
         let mut all = self.all();
-        if context.policies.get(&key)?.meta().uid.as_ref() != Some(&uid) {
+        if policies.get(&key)?.meta().uid.as_ref() != Some(&uid) {
             return None;
         }
-        let new = || Arc::new(Rollout { policy: key.clone(), uid: uid.clone(), machine: Mutex::default() });
+        let workers = &policies.cluster().workers;
+        let new = || {
+            let (policy, uid, machine) = (key.clone(), uid.clone(), Mutex::default());
+            Arc::new(Rollout { policy, uid, machine, workers: workers.clone() })
+        };
         let rollout = all.entry(key.clone()).or_insert_with(new);
         if rollout.uid != uid {
             *rollout = new();
@@ -85,10 +89,10 @@ impl Rollout {
     }
 
     /// Carries out what the policy's task has decided, and wakes the gateways that this concerns.
-    pub(super) fn answer(&self, context: &Arc<Context>, decision: &Decision) {
+    pub(super) fn answer(&self, decision: &Decision) {
         let called = self.machine().answer(decision);
         for name in called {
-            wake(context, Kind::Gateway, Key::new(self.policy.namespace.clone(), name));
+            self.workers.wake(Kind::Gateway, Key::new(self.policy.namespace.clone(), name));
         }
     }
 
@@ -104,38 +108,24 @@ impl Rollout {
     }
 
     /// A reconcile of a gateway has ended, and its report is written.
-    pub fn ended(
-        &self,
-        context: &Arc<Context>,
-        gateway: (&str, &str),
-        target: Option<Target>,
-        outcome: Outcome,
-    ) {
+    pub fn ended(&self, gateway: (&str, &str), target: Option<Target>, outcome: Outcome) {
         let news = self.machine().ended(gateway, target, outcome);
         if news {
-            wake(context, Kind::Policy, self.policy.clone());
+            self.workers.wake(Kind::Policy, self.policy.clone());
         }
     }
 
     /// Asks whether a gateway may be brought to a target, or to its original value if that is none.
-    pub fn turn(
-        self: &Arc<Self>,
-        context: &Arc<Context>,
-        gateway: &X2Gateway,
-        target: Option<Target>,
-        wish: Wish,
-    ) -> Turn {
+    pub fn turn(self: &Arc<Self>, gateway: &X2Gateway, target: Option<Target>, wish: Wish) -> Turn {
         let (uid, name) = (gateway.uid().unwrap_or_default(), gateway.name_any());
         let (reply, news) = self.machine().ask((&uid, &name), target, wish, clock::elapsed());
         if news {
-            wake(context, Kind::Policy, self.policy.clone());
+            self.workers.wake(Kind::Policy, self.policy.clone());
         }
         match reply {
-            Reply::Granted(permit) if permit.allows(&uid, target) => Turn::Now(Held {
-                permit: Some(permit),
-                rollout: Arc::clone(self),
-                context: Arc::clone(context),
-            }),
+            Reply::Granted(permit) if permit.allows(&uid, target) => {
+                Turn::Now(Held { permit: Some(permit), rollout: Arc::clone(self) })
+            }
             Reply::Granted(permit) => {
                 self.machine().give_back(permit.uid());
                 Turn::Asked
@@ -158,7 +148,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
             self.rollout.machine().give_back(permit.uid());
-            wake(&self.context, Kind::Policy, self.rollout.policy.clone());
+            self.rollout.workers.wake(Kind::Policy, self.rollout.policy.clone());
         }
     }
 }

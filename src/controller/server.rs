@@ -6,23 +6,25 @@ use std::time::Duration;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::connection;
-use super::context::{AGAIN, Context, Request};
-use super::events::reference;
+use super::context::{Context, Request};
 use super::logins::{self, Barred};
 use super::pace::Pace;
-use super::references::{Age, Unread};
-use super::report::{self, Reported, Written};
-use super::request;
-use super::store::{Entry, Key, Store};
-use super::workers::{Kind, Look, Reconciled, wake, wake_called};
+use super::references::Unread;
+use super::{connection, request};
 use crate::clock;
-use crate::crd::{Condition, CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, Time};
+use crate::crd::{CustomerCounts, CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Mode, Time};
 use crate::engine::login::{self, News};
 use crate::engine::schedule::CAP;
 use crate::engine::tally::{Part, State, Tally, state_of};
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 use crate::metrics::Whole;
+use crate::runtime::events::reference;
+use crate::runtime::object::{Entry, Key};
+use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::secrets::Age;
+use crate::runtime::status::{self, AGAIN};
+use crate::runtime::store::Store;
+use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
@@ -33,30 +35,6 @@ use crate::vendor::sessions::{Serial, SessionKey};
 const SPACING: Duration = Duration::from_secs(1);
 /// Time between two looks at a server.
 const INTERVAL: Duration = CAP;
-
-impl Reported for KonaServer {
-    type Status = KonaServerStatus;
-
-    fn status(&self) -> Option<&KonaServerStatus> {
-        self.status.as_ref()
-    }
-
-    fn times(status: &mut KonaServerStatus) -> [Option<&mut Option<Time>>; 2] {
-        [Some(&mut status.last_checked_time), None]
-    }
-
-    fn head(status: &mut KonaServerStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
-
-    fn conditions(status: &KonaServerStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn handled(status: &mut KonaServerStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
-    }
-}
 
 /// What is kept in memory of a server between looks.
 #[derive(Debug, Default)]
@@ -100,14 +78,15 @@ impl Findings {
 }
 
 impl Reconciled for KonaServer {
-    const KIND: Kind = Kind::Server;
+    type Context = Context;
     type Memory = Memory;
+    const URGENT: bool = true;
 
-    fn store(context: &Context) -> &Store<Self> {
+    fn store(context: &Context) -> &Arc<Store<Self>> {
         &context.servers
     }
 
-    async fn look(context: &Arc<Context>, server: &Arc<Self>, memory: &mut Memory) -> Look {
+    async fn reconcile(context: &Arc<Context>, server: &Arc<Self>, memory: &mut Memory) -> Reconcile {
         let asked =
             open_request(server).filter(|asked| memory.handled.as_deref() != Some(*asked)).map(str::to_owned);
         let key = Key::of(server.meta());
@@ -132,14 +111,14 @@ impl Reconciled for KonaServer {
         let due = !suspended && memory.pace.due().is_none_or(|due| due <= clock::instant());
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         if let Some(next) = spaced.filter(|_| !due && !alarmed) {
-            return Look::NotDue(next);
+            return Reconcile::NotDue(next);
         }
         memory.summed_up = Some(clock::instant());
         if (due || alarmed) && !suspended {
-            let age = Age::for_look(asked.is_some(), changed, memory.polled);
+            let age = Age::for_reconcile(asked.is_some(), changed, memory.polled);
             let Some(findings) = examine(context, server, asked.is_some(), age, &mut memory.barred).await
             else {
-                return Look::NotDue(clock::instant() + AGAIN);
+                return Reconcile::NotDue(clock::instant() + AGAIN);
             };
             settle(server, memory, findings);
         }
@@ -160,16 +139,15 @@ impl Reconciled for KonaServer {
         );
         for customer in customers_of(context, &key) {
             super::customer::claim(context, &customer);
-            wake(context, Kind::Customer, Key::of(customer.meta()));
+            context.cluster.wake(Kind::Customer, Key::of(customer.meta()));
         }
-        wake(context, Kind::Server, key);
+        context.cluster.wake(Kind::Server, key);
     }
 
     fn gone(context: &Context, key: &Key) {
         for state in State::ALL {
-            context.metrics.counted(Whole::Server, &key.name, &key.namespace, state.as_str(), None);
+            context.cluster.metrics.counted(Whole::Server, &key.name, &key.namespace, state.as_str(), None);
         }
-        context.metrics.succeeded(Self::KIND.as_str(), &key.namespace, &key.name, None);
     }
 }
 
@@ -270,11 +248,11 @@ fn refusal(context: &Arc<Context>, error: &AccessError, credentials: &Credential
     findings.retry_after = error.retry_after();
     findings.polls = error.awaits_secret();
     findings.news = logins::refused_login(&context.remotes.admission, error, credentials, url);
-    wake_called(context);
+    context.wake_called();
     findings
 }
 
-async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut Memory) -> Look {
+async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut Memory) -> Reconcile {
     let parts: Vec<Part> =
         customers_of(context, &Key::of(server.meta())).iter().map(|c| part(server, c)).collect();
     count(context, server, &Tally::of(&parts));
@@ -283,15 +261,15 @@ async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut M
     let verdict = memory.findings.as_ref().map(|findings| findings.verdict.clone());
     let ready = verdict.as_ref().is_some_and(|verdict| verdict.reason.is_ready());
     let due = memory.pace.due().unwrap_or_else(|| clock::instant() + INTERVAL);
-    match report::write(context, &**server, status).await {
-        Written::Failed | Written::Forbidden => Look::Done { next: clock::instant() + AGAIN, ready },
+    match status::write(&context.servers, &**server, status).await {
+        Written::Failed | Written::Forbidden => Reconcile::Done { next: clock::instant() + AGAIN, ready },
         Written::Written => {
             if let Some(verdict) = verdict.filter(|_| !server.spec.connection.suspend) {
                 context.warn_of(reference(&**server), None, before, &verdict);
             }
-            Look::Done { next: due, ready }
+            Reconcile::Done { next: due, ready }
         }
-        Written::Unchanged | Written::Gone => Look::Done { next: due, ready },
+        Written::Unchanged | Written::Gone => Reconcile::Done { next: due, ready },
     }
 }
 
@@ -312,12 +290,12 @@ fn new_status(
     }
     if server.spec.connection.suspend {
         let message = "spec.suspend is true: neither the server nor its customers are read or changed.";
-        report::set_suspended(&mut status, server, message);
+        status::set_suspended(&mut status, server, message);
         return status;
     }
     let Some(findings) = findings else { return status };
     let notes = Notes { insecure: findings.insecure.clone(), ..Notes::default() };
-    report::set_verdict(&mut status, server, &findings.verdict, &notes);
+    status::set_verdict(&mut status, server, &findings.verdict, &notes);
     if status.effective_url != findings.effective_url {
         login::record(&mut status.refused_login, &News::Elsewhere);
         status.last_checked_time = None;
@@ -376,7 +354,13 @@ fn has_been_handled(context: &Context, server: &KonaServer, parts: &[Part], aske
 fn count(context: &Context, server: &KonaServer, tally: &Tally) {
     let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
     for state in State::ALL.into_iter().filter(|state| *state != State::Overridden) {
-        context.metrics.counted(Whole::Server, &name, &namespace, state.as_str(), Some(tally.count(state)));
+        context.cluster.metrics.counted(
+            Whole::Server,
+            &name,
+            &namespace,
+            state.as_str(),
+            Some(tally.count(state)),
+        );
     }
 }
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tenure::controller::report::{Reported, set_suspended, set_verdict};
 use tenure::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 use tenure::engine::verdict::{Notes, Reason, Verdict};
+use tenure::runtime::object::Reported;
+use tenure::runtime::status::{set_suspended, set_verdict};
 
 const FILE: &str = "tests/gitops/testdata/objects.json";
 

@@ -12,8 +12,8 @@ use tenure::clock::{self, Source};
 use tenure::controller::connection::Restrictions;
 use tenure::controller::context::Settings;
 use tenure::controller::operator::{Clients, Identity, Operator, OperatorSettings};
-use tenure::controller::watch::Scope;
 use tenure::engine::lifetime::Bounds;
+use tenure::runtime::watch::Scope;
 
 use crate::api::Api;
 use crate::crash::Crash;

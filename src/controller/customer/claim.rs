@@ -7,17 +7,16 @@ use kube::{Resource as _, ResourceExt as _};
 use super::{paused, server_of};
 use crate::controller::claims::ClaimId;
 use crate::controller::context::Context;
-use crate::controller::restore;
-use crate::controller::store::Key;
-use crate::controller::workers::{Kind, wake};
-use crate::crd::CustomerTokenTtl;
+use crate::crd::{CustomerTokenTtl, Kind};
 use crate::engine::verdict::{self, Reason};
+use crate::runtime::finalizers;
+use crate::runtime::object::Key;
 use crate::vendor::endpoint::BaseUrl;
 
 /// Enters what a customer claims: its id on its server's effective URL.
 pub(in crate::controller) fn claim(context: &Arc<Context>, customer: &CustomerTokenTtl) {
     let meta = customer.meta();
-    if meta.deletion_timestamp.is_some() && !restore::is_held(meta) {
+    if meta.deletion_timestamp.is_some() && !finalizers::is_held(meta) {
         // Nothing is written for it any more. One that is to be restored keeps its claim, so that nothing comes in between.
         return release_claim(context, customer);
     }
@@ -31,12 +30,12 @@ pub(in crate::controller) fn claim(context: &Arc<Context>, customer: &CustomerTo
     });
     let suspended = paused(customer, server.as_deref()).is_some();
     let rivals = context.customer_claims.set(&claim_id(customer), claimed, suspended, got_in);
-    rivals.into_iter().for_each(|rival| wake(context, Kind::Customer, rival));
+    rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Customer, rival));
 }
 
 pub(super) fn release_claim(context: &Arc<Context>, customer: &CustomerTokenTtl) {
     let rivals = context.customer_claims.set(&claim_id(customer), None, false, false);
-    rivals.into_iter().for_each(|rival| wake(context, Kind::Customer, rival));
+    rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Customer, rival));
 }
 
 pub(super) fn claim_id(customer: &CustomerTokenTtl) -> ClaimId {

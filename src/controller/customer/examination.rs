@@ -9,13 +9,13 @@ use crate::controller::audit::Write;
 use crate::controller::claims::ClaimId;
 use crate::controller::context::Context;
 use crate::controller::references::Unread;
-use crate::controller::store::Key;
 use crate::controller::windows::{self, Closed};
 use crate::crd::{CustomerTokenTtl, KonaServer};
 use crate::engine::backoff::Nothing;
 use crate::engine::customer::{Prior, Reading, Task, Wish};
 use crate::engine::ownership::Standing;
 use crate::engine::verdict::Verdict;
+use crate::runtime::object::Key;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::login::AccessError;
 

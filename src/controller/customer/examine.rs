@@ -11,13 +11,10 @@ use super::exchange::understand;
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
+use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
-use crate::controller::references::{Age, Unread};
-use crate::controller::report::Written;
-use crate::controller::store::Key;
-use crate::controller::workers::{Kind, wake};
-use crate::controller::{logins, report};
-use crate::crd::{CustomerTokenTtl, KonaServer};
+use crate::controller::references::Unread;
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::backoff::Nothing;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
@@ -27,6 +24,10 @@ use crate::engine::customer::{
 use crate::engine::login::NotTried;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Reason, Verdict};
+use crate::runtime::object::Key;
+use crate::runtime::secrets::Age;
+use crate::runtime::status;
+use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::fault::Shown;
@@ -69,11 +70,14 @@ pub(super) async fn examine(
     let url = judged.base.to_string();
     let known = customer.status.as_ref().and_then(|status| status.effective_url.clone());
     if let Some(fresh) = moved_to(&**customer, memory, (&url, known.as_deref()), SERVER_MOVED)
-        && !matches!(report::update(context, customer, fresh).await, Written::Written | Written::Unchanged)
+        && !matches!(
+            status::update(&context.customers, customer, fresh).await,
+            Written::Written | Written::Unchanged
+        )
     {
         return Err(Nothing::NotAccepted);
     }
-    let age = Age::for_look(asked, memory.is_changed(), memory.polled);
+    let age = Age::for_reconcile(asked, memory.is_changed(), memory.polled);
     let mut examination = Examination {
         basis: Basis {
             context,
@@ -155,7 +159,7 @@ fn record(
 ) -> Standing {
     let id = claim_id(customer);
     let rivals = context.customer_claims.record(&id, trial);
-    rivals.into_iter().for_each(|rival| wake(context, Kind::Customer, rival));
+    rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Customer, rival));
     let standing = context.customer_claims.standing(&id);
     memory.judged = Some(standing);
     standing
@@ -300,7 +304,7 @@ impl Examination<'_> {
         } else {
             let key = Key::of(server.meta());
             context.alarms.raise(key.clone());
-            wake(context, Kind::Server, key);
+            context.cluster.wake(Kind::Server, key);
             server_not_ready(&server.name_any(), general.reason)
         };
         // Other faults of the login are the server's, and so is the wait for its Secret.

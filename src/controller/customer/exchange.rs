@@ -7,9 +7,6 @@ use super::examination::{Examination, Progress, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::reconcile::{Findings, Memory};
-use crate::controller::references::Age;
-use crate::controller::report::{self, Written};
-use crate::controller::restore;
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlChange, TtlSeconds};
 use crate::engine::backoff::Nothing;
 use crate::engine::change::{Outcome, reference};
@@ -21,7 +18,11 @@ use crate::engine::customer::{
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
+use crate::engine::text::printable;
 use crate::engine::verdict::{Reason, Verdict};
+use crate::runtime::secrets::Age;
+use crate::runtime::writer::Written;
+use crate::runtime::{finalizers, status};
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::fault::Shown;
 use crate::vendor::http::{MaySend, Purpose};
@@ -269,9 +270,9 @@ impl Examination<'_> {
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<(), Stop> {
         let context = self.basis.context;
-        match restore::hold_working(context, self.customer).await {
+        match finalizers::hold_working(&context.customers, self.customer).await {
             Written::Unchanged | Written::Written => {}
-            Written::Forbidden => return Err(restore::forbidden::<CustomerTokenTtl>().into()),
+            Written::Forbidden => return Err(finalizers::forbidden::<CustomerTokenTtl>().into()),
             Written::Failed | Written::Gone => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }
         if self.customer.meta().generation != self.basis.generation {
@@ -285,7 +286,7 @@ impl Examination<'_> {
         let recorded = status.history.clone();
         put_on_record(&mut status, memory.owed.unrecorded(|made| recorded.contains(&made.change)));
         prepare(&mut status, change, memory.change.as_ref());
-        match report::update(context, self.customer, status).await {
+        match status::update(&context.customers, self.customer, status).await {
             Written::Written | Written::Unchanged => {}
             _ => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }
@@ -357,7 +358,7 @@ fn close(memory: &mut Memory<CustomerTokenTtl>, seen: TtlSeconds) {
 /// Reads what concerns us in a customer.
 pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, Verdict> {
     let Fresh { customer: object, seat } = fresh;
-    let title = object.text("title").map(|title| report::printable(&title));
+    let title = object.text("title").map(|title| printable(&title));
     let info = AdditionalInfo::read(object.get(ADDITIONAL_INFO));
     let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
     progress.read = Some(Reading { title, ttl });

@@ -7,8 +7,6 @@ use crate::clock;
 use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
 use crate::controller::reconcile::Memory;
-use crate::controller::report::{self, Written};
-use crate::controller::restore;
 use crate::controller::rollout::{Held, Turn};
 use crate::crd::{Cause, DeletionPolicy, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
@@ -16,6 +14,8 @@ use crate::engine::change::Outcome;
 use crate::engine::gateway::{OpenChange, prepare, put_on_record};
 use crate::engine::rollout::{Wish, is_bounded};
 use crate::engine::verdict::{Notes, Reason, Verdict};
+use crate::runtime::writer::Written;
+use crate::runtime::{finalizers, status};
 
 /// Whether a write may be made now.
 pub(super) enum Clearance {
@@ -106,10 +106,13 @@ impl Examination<'_> {
         if !is_bounded(&policy.spec, governance::target(policy, self.context).ok()) {
             return closed.map_or(Ok(None), Err);
         }
-        let rollout =
-            self.context.rollouts.of(self.context, policy).ok_or(Clearance::Nothing(Nothing::Outdated))?;
+        let rollout = self
+            .context
+            .rollouts
+            .of(&self.context.policies, policy)
+            .ok_or(Clearance::Nothing(Nothing::Outdated))?;
         // Also if no window is open: the policy's task is to know which gateways wait.
-        match rollout.turn(self.context, self.gateway, target, wish) {
+        match rollout.turn(self.gateway, target, wish) {
             Turn::Now(permit) => closed.map_or(Ok(Some(permit)), Err),
             Turn::Later { halted } => {
                 Err(closed.unwrap_or_else(|| Clearance::Wait(self.later(&policy.name_any(), halted))))
@@ -155,9 +158,9 @@ impl Examination<'_> {
         kept: bool,
     ) -> Result<(), Clearance> {
         if self.governance.restores() && change.cause != Cause::Restore {
-            match restore::hold_working(self.context, self.gateway).await {
+            match finalizers::hold_working(&self.context.gateways, self.gateway).await {
                 Written::Unchanged | Written::Written => {}
-                Written::Forbidden => return Err(Clearance::Wait(restore::forbidden::<X2Gateway>())),
+                Written::Forbidden => return Err(Clearance::Wait(finalizers::forbidden::<X2Gateway>())),
                 Written::Failed | Written::Gone => return Err(Clearance::Nothing(Nothing::NotAccepted)),
             }
         }
@@ -168,7 +171,7 @@ impl Examination<'_> {
             return Ok(());
         }
         let status = self.under_change(change, memory);
-        match report::update(self.context, self.gateway, status).await {
+        match status::update(&self.context.gateways, self.gateway, status).await {
             Written::Written | Written::Unchanged => {
                 memory.owed.unanswered();
                 Ok(())
@@ -192,7 +195,7 @@ impl Examination<'_> {
         };
         let verdict = Verdict::new(Reason::Progressing, message);
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
-        report::set_verdict(&mut status, &**self.gateway, &verdict, &notes);
+        status::set_verdict(&mut status, &**self.gateway, &verdict, &notes);
         let recorded = status.history.clone();
         put_on_record(&mut status, memory.owed.unrecorded(|change| recorded.contains(change)));
         prepare(&mut status, change, clock::now());

@@ -3,16 +3,16 @@
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::controller::claims::ClaimId;
-use crate::controller::restore;
-use crate::controller::store::Key;
 use crate::crd::X2Gateway;
 use crate::engine::verdict::{self, Reason};
+use crate::runtime::finalizers;
+use crate::runtime::object::Key;
 use crate::vendor::endpoint::BaseUrl;
 
 /// What a gateway claims: its effective URL.
 pub(super) fn claim(gateway: &X2Gateway) -> Option<String> {
     let connection = &gateway.spec.connection;
-    if restore::is_let_go(gateway.meta()) {
+    if finalizers::is_released(gateway.meta()) {
         // Somebody else keeps it from going.
         return None;
     }

@@ -10,18 +10,19 @@ use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::governance::{Governance, PolicySet};
+use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Memory, moved_to};
-use crate::controller::references::{Age, Unread};
-use crate::controller::report::Written;
-use crate::controller::store::Key;
-use crate::controller::workers::{Kind, wake, wake_called};
-use crate::controller::{logins, report};
-use crate::crd::X2Gateway;
+use crate::controller::references::Unread;
+use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Nothing;
 use crate::engine::gateway::{Prior, Regime, Seen, found_drift, prior, remembered};
 use crate::engine::login;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
+use crate::runtime::object::Key;
+use crate::runtime::secrets::Age;
+use crate::runtime::status;
+use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::limits::Bounds;
@@ -92,7 +93,10 @@ pub(super) async fn examine(
     let known = gateway.status.as_ref().and_then(|status| status.effective_url.clone());
     let message = "spec.url has changed; the appliance is read again.";
     if let Some(fresh) = moved_to(&**gateway, memory, (&url, known.as_deref()), message)
-        && !matches!(report::update(context, gateway, fresh).await, Written::Written | Written::Unchanged)
+        && !matches!(
+            status::update(&context.gateways, gateway, fresh).await,
+            Written::Written | Written::Unchanged
+        )
     {
         return Err(Nothing::NotAccepted);
     }
@@ -100,7 +104,7 @@ pub(super) async fn examine(
     if !std::mem::replace(&mut memory.extra.has_recalled, true) {
         memory.change = remembered(&status, &governance.regime);
     }
-    let age = Age::for_look(asked, memory.is_changed(), memory.polled);
+    let age = Age::for_reconcile(asked, memory.is_changed(), memory.polled);
     let prior = prior(&status, memory.change.as_ref(), &memory.owed);
     let mut examination = Examination {
         context,
@@ -127,7 +131,7 @@ pub(super) async fn examine(
 
 fn record(context: &Arc<Context>, gateway: &X2Gateway, trial: Trial) {
     let rivals = context.gateway_claims.record(&claim_id(gateway), trial);
-    rivals.into_iter().for_each(|rival| wake(context, Kind::Gateway, rival));
+    rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Gateway, rival));
 }
 
 impl Examination<'_> {
@@ -254,7 +258,7 @@ impl Examination<'_> {
 
     fn refusal(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {
         let news = logins::refused_login(&self.context.remotes.admission, error, credentials, &self.url);
-        wake_called(self.context);
+        self.context.wake_called();
         Findings {
             retry_after: error.retry_after(),
             polls: error.awaits_secret(),

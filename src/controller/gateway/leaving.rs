@@ -7,17 +7,18 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::controller::context::{Context, UNDISTURBED};
-use crate::controller::events::reference;
+use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance, is_deleted};
 use crate::controller::reconcile::Memory;
-use crate::controller::report::Written;
-use crate::controller::restore;
-use crate::controller::store::Key;
 use crate::crd::{DeletionPolicy, X2Gateway};
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::InvalidTarget;
 use crate::engine::restoration::LetGo;
+use crate::runtime::events::reference;
+use crate::runtime::object::Key;
+use crate::runtime::workers::UNDISTURBED;
+use crate::runtime::writer::Written;
+use crate::runtime::{finalizers, restore};
 
 /// Wait after our finalizer could not be changed.
 const SOON: Duration = Duration::from_secs(2);
@@ -32,7 +33,7 @@ pub(super) async fn keep_hold(
 ) -> Option<Instant> {
     let meta = gateway.meta();
     let deleted = is_deleted(&**gateway);
-    if memory.has_gone || deleted && !restore::is_held(meta) {
+    if memory.has_gone || deleted && !finalizers::is_held(meta) {
         return Some(clock::instant() + UNDISTURBED);
     }
     let left = matches!(governance.regime, Regime::Left { .. });
@@ -48,23 +49,27 @@ pub(super) async fn keep_hold(
     let written = if !wanted {
         // Its policy was let go before it.
         let why = if deleted && !suspended && is_bereft(context, gateway) {
-            Some(restore::let_go(context, meta).await.map_or("its policy is gone", LetGo::as_str))
+            Some(
+                restore::skip_reason(&context.cluster, meta)
+                    .await
+                    .map_or("its policy is gone", LetGo::as_str),
+            )
         } else {
             None
         };
         release(context, gateway, why).await
     } else if deleted {
-        let why = restore::let_go(context, meta).await?;
+        let why = restore::skip_reason(&context.cluster, meta).await?;
         release(context, gateway, Some(why.as_str())).await
     } else if left || unclear {
         // It was put on before the first change, or there is none to be taken back.
         Written::Unchanged
     } else {
-        restore::hold::<X2Gateway>(context, meta).await
+        finalizers::hold(&context.gateways, meta).await
     };
     match written {
         Written::Failed => Some(clock::instant() + SOON),
-        Written::Forbidden if deleted => Some(restore::next_look(meta)),
+        Written::Forbidden if deleted => Some(restore::next_check(meta)),
         // Also if no watch has reported a deletion: the answer shows that it is gone.
         written if deleted || written == Written::Gone => {
             memory.has_gone = true;
@@ -88,9 +93,9 @@ fn is_to_be_held(gateway: &X2Gateway, governance: &Governance) -> bool {
 
 /// Takes our finalizer off; where something was left unrestored for that, says why.
 async fn release(context: &Arc<Context>, gateway: &X2Gateway, why: Option<&str>) -> Written {
-    let written = restore::release::<X2Gateway>(context, gateway.meta()).await;
+    let written = finalizers::release(&context.gateways, gateway.meta()).await;
     if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
-        restore::skipped(context, reference(gateway), why);
+        restore::report_skipped(&context.cluster, reference(gateway), why);
     }
     written
 }
@@ -107,6 +112,6 @@ pub(super) fn time_left(gateway: &X2Gateway, governance: &Governance) -> Option<
     let left = matches!(governance.regime, Regime::Left { .. });
     let policy = governance.policy.as_ref().filter(|_| left).map(|policy| policy.meta());
     let deleted =
-        [Some(gateway.meta()), policy].into_iter().flatten().filter(|meta| restore::is_leaving(meta));
+        [Some(gateway.meta()), policy].into_iter().flatten().filter(|meta| finalizers::is_leaving(meta));
     deleted.map(restore::time_left).min()
 }

@@ -6,7 +6,7 @@ use super::examine::{Examination, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
 use crate::controller::reconcile::{Findings, Memory};
-use crate::controller::references::{Age, Unread};
+use crate::controller::references::Unread;
 use crate::controller::rollout::Held;
 use crate::crd::{Cause, Change, Time, X2Gateway};
 use crate::engine::backoff::Nothing;
@@ -18,6 +18,7 @@ use crate::engine::gateway::{
 };
 use crate::engine::lifetime::proves;
 use crate::engine::verdict::{Reason, Verdict};
+use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::login::AccessError;

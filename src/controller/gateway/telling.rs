@@ -5,17 +5,16 @@ use kube::ResourceExt as _;
 
 use crate::clock;
 use crate::controller::context::Context;
-use crate::controller::events::{Happening, policy_reference, reference};
 use crate::controller::policy;
 use crate::controller::reconcile::{Findings, Memory, Report};
-use crate::controller::restore;
-use crate::controller::store::Key;
-use crate::controller::workers::Kind;
-use crate::crd::{Change, X2Gateway, X2GatewayStatus};
+use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::change::referring;
 use crate::engine::gateway::{Found, changed, forget_original, put_on_record, update};
 use crate::engine::login::{self, News};
 use crate::engine::reason::EventReason;
+use crate::runtime::events::{Happening, reference, reference_to};
+use crate::runtime::object::Key;
+use crate::runtime::restore;
 
 /// The status after a reconcile, but for its conditions.
 pub(super) fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2GatewayStatus {
@@ -50,12 +49,15 @@ pub(super) fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: 
     let object = reference(gateway);
     let namespace = gateway.namespace().unwrap_or_default();
     let about = |policy: &str| {
-        policy_reference(&Key::new(namespace.clone(), policy), policy::uid(context, &namespace, policy))
+        reference_to::<TokenPolicy>(
+            &Key::new(namespace.clone(), policy),
+            policy::uid(context, &namespace, policy),
+        )
     };
     for change in owed {
         let (reason, note) = changed(change);
         if reason == EventReason::DriftCorrected {
-            context.metrics.drift_corrected(Kind::Gateway.as_str());
+            context.cluster.metrics.drift_corrected(Kind::Gateway.as_str());
         }
         let Change { from, to, policy, cause, .. } = change;
         tracing::info!(
@@ -69,7 +71,13 @@ pub(super) fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: 
             "{note}"
         );
         let policy = Some(about(policy));
-        context.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+        context.cluster.events.publish(Happening {
+            object: object.clone(),
+            reason,
+            note,
+            warning: false,
+            policy,
+        });
     }
     if findings.found.revoked {
         let note = "The tokens issued before the change were invalidated. The operator's user has been logged out of all sessions.";
@@ -83,10 +91,10 @@ pub(super) fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: 
             "{note}"
         );
         let (object, reason) = (object.clone(), EventReason::TokensRevoked);
-        context.events.publish(Happening { object, reason, note, warning: false, policy });
+        context.cluster.events.publish(Happening { object, reason, note, warning: false, policy });
     }
     if let Some(why) = findings.found.skipped {
-        restore::skipped(context, object.clone(), why);
+        restore::report_skipped(&context.cluster, object.clone(), why);
     }
     if report.shown {
         announce_drift(context, &object, findings, regime.policy().map(about));
@@ -103,7 +111,7 @@ fn announce_drift(
 ) {
     let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout) else { return };
     let message = &findings.verdict.message;
-    context.events.publish(Happening {
+    context.cluster.events.publish(Happening {
         object: object.clone(),
         reason: EventReason::DriftFound,
         note: format!("Something changed the token lifetime from {from}s to {to}s. {message}"),

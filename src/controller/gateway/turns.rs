@@ -16,7 +16,6 @@ use crate::engine::verdict::Reason;
 
 /// If a policy bounds its changes: what its rollout learns of a reconcile. One that ends early came to nothing.
 pub(super) struct Turns {
-    context: Arc<Context>,
     rollout: Option<Arc<Rollout>>,
     uid: String,
     name: String,
@@ -26,14 +25,13 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn of(context: &Arc<Context>, gateway: &X2Gateway, governance: &Governance) -> Self {
+    pub(super) fn of(context: &Context, gateway: &X2Gateway, governance: &Governance) -> Self {
         let bounded = governance.policy.as_ref().filter(|policy| {
             let target = governance::target(policy, context);
             is_bounded(&policy.spec, target.ok())
         });
         Self {
-            context: Arc::clone(context),
-            rollout: bounded.and_then(|policy| context.rollouts.of(context, policy)),
+            rollout: bounded.and_then(|policy| context.rollouts.of(&context.policies, policy)),
             uid: gateway.uid().unwrap_or_default(),
             name: gateway.name_any(),
             target: governance.regime.target(),
@@ -75,7 +73,7 @@ impl Turns {
 
     fn end(&self, outcome: Outcome) {
         if let Some(rollout) = &self.rollout {
-            rollout.ended(&self.context, (&self.uid, &self.name), self.target, outcome);
+            rollout.ended((&self.uid, &self.name), self.target, outcome);
         }
     }
 }

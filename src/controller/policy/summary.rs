@@ -6,16 +6,15 @@ use super::Subject;
 use super::rolling::Rolling;
 use crate::controller::context::Context;
 use crate::controller::governance::{self, is_deleted, open_request};
-use crate::controller::store::Key;
-use crate::controller::workers::Kind;
-use crate::controller::{report, restore};
 use crate::crd::{
-    APPROVE, Failure, GatewayCounts, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway,
+    APPROVE, Failure, GatewayCounts, Kind, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway,
 };
 use crate::engine::gateway::Regime;
 use crate::engine::lifetime::{Target, proves};
 use crate::engine::tally::{Part, State, Tally, policy_verdict, state_of};
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
+use crate::runtime::object::Key;
+use crate::runtime::{finalizers, status};
 
 /// Failures that a status lists.
 const FAILURES: usize = 20;
@@ -59,11 +58,11 @@ impl Summary<'_> {
         // Its rollout goes on from where it is once the policy is resumed.
         if policy.spec.suspend {
             let message = "spec.suspend is true: no gateway is changed. The policy still takes precedence for its gateways.";
-            report::set_suspended(&mut status, policy, message);
+            status::set_suspended(&mut status, policy, message);
             status.next_window = None;
             return (status, verdict);
         }
-        report::set_verdict(&mut status, policy, &verdict, &Notes { risky, ..Notes::default() });
+        status::set_verdict(&mut status, policy, &verdict, &Notes { risky, ..Notes::default() });
         status.rollout = self.rolling.and_then(|rolling| rolling.status.clone());
         let closed = self.awaits_window().then(|| governance::closed_window(self.context, policy)).flatten();
         status.next_window = closed.map(|closed| Time(closed.next));
@@ -83,7 +82,7 @@ impl Summary<'_> {
             );
         }
         match self.rolling {
-            _ if self.barred => restore::forbidden::<TokenPolicy>(),
+            _ if self.barred => finalizers::forbidden::<TokenPolicy>(),
             Some(rolling) if rolling.decision.plan.lacks_canaries => Verdict::new(
                 Reason::InvalidSpec,
                 "spec.rollout.canary.selector matches none of the policy's gateways, so nothing is changed. Correct it, or label a gateway.",

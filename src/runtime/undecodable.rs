@@ -1,6 +1,5 @@
 //! Objects that the API server accepted under another schema and that this one does not understand.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
@@ -9,12 +8,12 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::context::{Context, UNDISTURBED};
 use super::events::reference_of;
-use super::report::Written;
-use super::restore;
-use super::store::Key;
-use super::workers::Reconciled;
+use super::object::{Key, Reported};
+use super::store::Store;
+use super::workers::UNDISTURBED;
+use super::writer::Written;
+use super::{finalizers, restore};
 use crate::clock;
 use crate::crd::Condition;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
@@ -25,41 +24,37 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Says so in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
+/// Reports that in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
 /// with it until it is corrected, or deleted.
-pub async fn report<K: Reconciled>(
-    context: &Arc<Context>,
-    meta: &Arc<ObjectMeta>,
-    reported: &mut Option<i64>,
-) -> Instant {
-    let next = tell::<K>(context, meta, reported).await;
-    if !restore::is_leaving(meta) {
+pub async fn report<K: Reported>(store: &Store<K>, meta: &ObjectMeta, reported: &mut Option<i64>) -> Instant {
+    let next = set_condition(store, meta, reported).await;
+    if !finalizers::is_leaving(meta) {
         return next;
     }
     // What is not understood cannot be restored, unless it is corrected while its deletion waits.
-    let Some(why) = restore::let_go(context, meta).await else {
-        return next.min(restore::next_look(meta));
+    let Some(why) = restore::skip_reason(store.cluster(), meta).await else {
+        return next.min(restore::next_check(meta));
     };
-    match restore::release::<K>(context, meta).await {
+    match finalizers::release(store, meta).await {
         Written::Failed | Written::Forbidden => clock::instant() + AGAIN,
         Written::Gone | Written::Written | Written::Unchanged => {
-            restore::skipped(context, reference_of::<K>(meta), why.as_str());
+            restore::report_skipped(store.cluster(), reference_of::<K>(meta), why.as_str());
             clock::instant() + UNDISTURBED
         }
     }
 }
 
-async fn tell<K: Reconciled>(
-    context: &Arc<Context>,
-    meta: &Arc<ObjectMeta>,
+async fn set_condition<K: Reported>(
+    store: &Store<K>,
+    meta: &ObjectMeta,
     reported: &mut Option<i64>,
 ) -> Instant {
-    // Whoever wakes this task, the same spec is reported once.
+    // Whatever wakes this object, the same spec is reported once.
     if reported.is_some() && *reported == meta.generation {
         return clock::instant() + UNDISTURBED;
     }
-    let writing = tokio::time::timeout(API_TIMEOUT, write::<K>(context.reporter.client(), meta));
-    match context.fence.within(writing).await {
+    let writing = tokio::time::timeout(API_TIMEOUT, write::<K>(store.cluster().writer.client(), meta));
+    match store.cluster().fence.within(writing).await {
         Ok(Ok(Ok(()))) => {
             *reported = meta.generation;
             clock::instant() + UNDISTURBED
@@ -68,7 +63,7 @@ async fn tell<K: Reconciled>(
     }
 }
 
-async fn write<K: Reconciled>(client: Client, meta: &ObjectMeta) -> kube::Result<()> {
+async fn write<K: Reported>(client: Client, meta: &ObjectMeta) -> kube::Result<()> {
     let key = Key::of(meta);
     let api = Api::<DynamicObject>::namespaced_with(client, &key.namespace, &ApiResource::erase::<K>(&()));
     let object = api.get(&key.name).await?;

@@ -1,4 +1,4 @@
-//! Events: on transitions only, after the status, fifty a second at the most.
+//! Events: on transitions only, after the status, at most fifty per second.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,13 +10,12 @@ use kube::api::PostParams;
 use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, oneshot};
 
-use super::store::Key;
+use super::object::Key;
 use crate::clock;
-use crate::crd::TokenPolicy;
 use crate::engine::reason::EventReason;
 use crate::leader::fence::Fence;
 
-/// Events a second.
+/// Events per second.
 const RATE: u32 = 50;
 /// Events that wait to be taken up.
 const WAITING: usize = 4096;
@@ -38,9 +37,9 @@ pub struct Happening {
     pub reason: EventReason,
     /// A sentence.
     pub note: String,
-    /// Whether somebody has to do something.
+    /// Whether a user has to do something.
     pub warning: bool,
-    /// The policy that sums up where there are too many.
+    /// What sums up if there are too many.
     pub policy: Option<ObjectReference>,
 }
 
@@ -73,7 +72,7 @@ impl Events {
     pub async fn flush(&self) {
         let (written, done) = oneshot::channel();
         if self.0.send(Message::Flush(written)).await.is_ok() {
-            // Fails only where the writer is gone.
+            // Fails only if the writer is gone.
             let _ = done.await;
         }
     }
@@ -97,17 +96,11 @@ pub fn reference_of<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectR
     }
 }
 
-/// A reference to a policy that may be gone by now.
+/// A reference to an object that may be gone by now.
 #[must_use]
-pub fn policy_reference(key: &Key, uid: Option<String>) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(TokenPolicy::api_version(&()).into_owned()),
-        kind: Some(TokenPolicy::kind(&()).into_owned()),
-        namespace: Some(key.namespace.clone()),
-        name: Some(key.name.clone()),
-        uid,
-        ..ObjectReference::default()
-    }
+pub fn reference_to<K: Resource<DynamicType = ()>>(key: &Key, uid: Option<String>) -> ObjectReference {
+    let (namespace, name) = (Some(key.namespace.clone()), Some(key.name.clone()));
+    reference_of::<K>(&ObjectMeta { namespace, name, uid, ..ObjectMeta::default() })
 }
 
 async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>) {
@@ -131,7 +124,7 @@ async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>) {
                     while let Some(happening) = surplus.next() {
                         writer.write(happening).await;
                     }
-                    // Fails only where nothing waits any more.
+                    // Fails only if nothing waits any more.
                     let _ = written.send(());
                 }
                 Some(Message::Happened(happening)) if left > 0 => {
@@ -151,7 +144,7 @@ type About = (String, String, EventReason);
 #[derive(Default)]
 struct Surplus {
     namespaces: BTreeMap<String, BTreeMap<About, (Happening, usize)>>,
-    turns: VecDeque<String>,
+    order: VecDeque<String>,
 }
 
 impl Surplus {
@@ -162,7 +155,7 @@ impl Surplus {
             (text(&about.namespace), (text(&about.kind), text(&about.name), happening.reason));
         let waiting = self.namespaces.entry(namespace.clone()).or_default();
         if waiting.is_empty() {
-            self.turns.push_back(namespace);
+            self.order.push_back(namespace);
         }
         if waiting.len() < SURPLUS || waiting.contains_key(&key) {
             waiting.entry(key).or_insert((happening, 0)).1 += 1;
@@ -172,13 +165,13 @@ impl Surplus {
     }
 
     fn next(&mut self) -> Option<Happening> {
-        let namespace = self.turns.pop_front()?;
+        let namespace = self.order.pop_front()?;
         let waiting = self.namespaces.get_mut(&namespace)?;
         let (_, (one, count)) = waiting.pop_first()?;
         if waiting.is_empty() {
             self.namespaces.remove(&namespace);
         } else {
-            self.turns.push_back(namespace);
+            self.order.push_back(namespace);
         }
         Some(summed_up(one, count))
     }
@@ -277,7 +270,7 @@ mod tests {
             surplus.add(happening("X2Gateway", namespace, name));
         }
         assert_eq!(names(&mut surplus), ["1", "4", "2", "3"]);
-        assert!(surplus.namespaces.is_empty() && surplus.turns.is_empty());
+        assert!(surplus.namespaces.is_empty() && surplus.order.is_empty());
     }
 
     #[test]

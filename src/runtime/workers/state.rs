@@ -6,22 +6,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::queue::Queue;
-use super::{Reconciled, Work};
-use crate::clock;
-use crate::controller::context::Context;
-use crate::controller::restore;
-use crate::controller::store::{Entry, Key};
-use crate::crd::{CustomerTokenTtl, Kind, KonaServer, X2Gateway};
+use super::{Pool, Work};
+use crate::crd::Kind;
+use crate::runtime::object::Key;
 
 /// Reconciles under way at once that ask only the API server.
 const CLUSTER: usize = 32;
-
-/// What a reconcile waits for. Those that ask no remote system do not queue behind those that do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pool {
-    Remote,
-    Cluster,
-}
 
 /// Where an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +20,7 @@ pub(super) enum Place {
     Idle,
     /// It waits in the queue.
     Queued(Pool),
-    /// It is being reconciled; `again` tells that something has changed meanwhile.
+    /// It is being reconciled; `again`: something has changed meanwhile.
     UnderWay { again: bool },
 }
 
@@ -87,17 +77,17 @@ impl State {
     }
 
     /// Puts an object into the queue, unless it is there.
-    pub(super) fn enqueue(&mut self, context: &Context, id: &Id) {
+    pub(super) fn enqueue(&mut self, id: &Id) {
         let Some(object) = self.objects.get_mut(id) else { return };
-        let plan = Plan::of(context, id);
-        match &mut object.place {
-            Place::UnderWay { again } => *again = true,
-            Place::Queued(pool) if *pool == plan.pool => {}
-            place => {
-                *place = Place::Queued(plan.pool);
-                self.set_due(id, plan.too_late);
-                self.queue(plan.pool).push(&id.1.namespace, Arc::clone(id), plan.urgent);
-            }
+        let Some(work) = &object.work else {
+            object.place = Place::UnderWay { again: true };
+            return;
+        };
+        let plan = work.plan(&id.1);
+        if object.place != Place::Queued(plan.pool) {
+            object.place = Place::Queued(plan.pool);
+            self.set_due(id, plan.too_late);
+            self.queue(plan.pool).push(&id.1.namespace, Arc::clone(id), plan.urgent);
         }
     }
 
@@ -116,41 +106,5 @@ impl State {
             // It has been moved to the other queue.
             self.queue(pool).ended(&id.1.namespace, false);
         }
-    }
-}
-
-/// How an object is queued.
-pub(super) struct Plan {
-    pool: Pool,
-    urgent: bool,
-    /// When its deletion does not wait for the remote system any longer.
-    too_late: Option<Instant>,
-}
-
-impl Plan {
-    fn of(context: &Context, id: &Id) -> Self {
-        match id.0 {
-            Kind::Gateway => Self::for_kind::<X2Gateway>(context, &id.1),
-            Kind::Policy => Self { pool: Pool::Cluster, urgent: false, too_late: None },
-            Kind::Server => Self::for_kind::<KonaServer>(context, &id.1),
-            Kind::Customer => Self::for_kind::<CustomerTokenTtl>(context, &id.1),
-        }
-    }
-
-    fn for_kind<K: Reconciled>(context: &Context, key: &Key) -> Self {
-        let cluster = Self { pool: Pool::Cluster, urgent: true, too_late: None };
-        let Some(Entry::Valid(object)) = K::store(context).get(key) else { return cluster };
-        if context.namespaces.ends(&key.namespace) {
-            return cluster;
-        }
-        if !restore::is_leaving(object.meta()) {
-            // Customers wait for their server.
-            return Self { pool: Pool::Remote, urgent: K::KIND == Kind::Server, too_late: None };
-        }
-        let left = restore::time_left(object.meta());
-        if left.is_zero() {
-            return cluster;
-        }
-        Self { pool: Pool::Remote, urgent: true, too_late: Some(clock::instant() + left) }
     }
 }

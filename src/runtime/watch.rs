@@ -13,13 +13,12 @@ use kube::{Api, Client, Resource};
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
-use super::context::Context;
-use super::store::{self, Entry, Key, Source};
-use super::workers::{Reconciled, wake, wake_all};
+use super::finalizers;
+use super::object::{Entry, Key, Reported};
+use super::store::{Source, Store};
 use crate::clock;
-use crate::crd::{CustomerTokenTtl, KonaServer, TokenPolicy, X2Gateway};
 
-/// Time after which a watch is begun anew, in seconds: one whose connection has died unnoticed would tell nothing.
+/// Time after which a watch is begun again, in seconds: one whose connection has died unnoticed would show nothing.
 const WATCH_SECONDS: u32 = 60;
 
 /// Longest wait until all watches are renewed.
@@ -73,53 +72,43 @@ impl Scope {
 }
 
 /// The watches of all kinds in all scopes. They end with the tasks that they run in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watches {
-    /// How often they were begun, told to each by itself: which of several receivers a channel wakes first is left to chance.
+    /// How often they were begun, shown to each by itself: which of several receivers a channel wakes first is left to chance.
     begun: Vec<signal::Sender<u64>>,
+    /// How often they were begun again.
     rounds: u64,
     /// How often they had been begun when a store last held all there was.
-    filled: Vec<signal::Receiver<u64>>,
+    filled: Vec<signal::Receiver<Option<u64>>>,
 }
 
 impl Watches {
-    /// Begins to watch.
-    pub fn begin(context: &Arc<Context>, client: &Client, scopes: &[Scope], tasks: &mut JoinSet<()>) -> Self {
-        let mut watches = Self { begun: Vec::new(), rounds: 1, filled: Vec::new() };
-        for scope in scopes {
-            watches.add::<X2Gateway>(context, client, scope, tasks);
-            watches.add::<TokenPolicy>(context, client, scope, tasks);
-            watches.add::<KonaServer>(context, client, scope, tasks);
-            watches.add::<CustomerTokenTtl>(context, client, scope, tasks);
-        }
-        watches
-    }
-
-    fn add<K: Reconciled>(
+    /// Begins to watch one kind in one scope.
+    pub fn add<K: Reported>(
         &mut self,
-        context: &Arc<Context>,
+        store: &Arc<Store<K>>,
         client: &Client,
         scope: &Scope,
         tasks: &mut JoinSet<()>,
     ) {
-        let (filled, filling) = signal::channel(0);
+        let (filled, filling) = signal::channel(None);
         self.filled.push(filling);
         let (round, begun) = signal::channel(self.rounds);
         self.begun.push(round);
-        let (context, client, scope) = (Arc::clone(context), client.clone(), scope.clone());
-        tasks.spawn(watch::<K>(context, client, scope, begun, filled));
+        let (store, client, scope) = (Arc::clone(store), client.clone(), scope.clone());
+        tasks.spawn(watch(store, client, scope, begun, filled));
     }
 
     /// Waits until all stores hold what there was, at the earliest, when the watches were last begun.
     pub async fn filled(&mut self) {
         let rounds = self.rounds;
         for filling in &mut self.filled {
-            // Where the task has ended, the process does.
-            let _ = filling.wait_for(|filled| *filled >= rounds).await;
+            // If the task has ended, the process does.
+            let _ = filling.wait_for(|filled| *filled >= Some(rounds)).await;
         }
     }
 
-    /// Begins them anew: what another replica has written up to now is known afterwards, and so is what a watch has missed whose
+    /// Begins them again: what another replica has written up to now is known afterwards, and so is what a watch has missed whose
     /// connection had died unnoticed. A kind that cannot be listed does not hold up the others for long: what was known of it
     /// when it last could is known still.
     pub async fn renew(&mut self) {
@@ -133,13 +122,13 @@ impl Watches {
     }
 }
 
-/// Watches one kind for ever.
-async fn watch<K: Reconciled>(
-    context: Arc<Context>,
+/// Watches one kind forever.
+async fn watch<K: Reported>(
+    store: Arc<Store<K>>,
     client: Client,
     scope: Scope,
     mut begun: signal::Receiver<u64>,
-    filled: signal::Sender<u64>,
+    filled: signal::Sender<Option<u64>>,
 ) {
     let api: Api<DeserializeGuard<K>> = scope.api(client);
     let config = watcher::Config { label_selector: scope.selector.clone(), ..watcher::Config::default() };
@@ -159,8 +148,8 @@ async fn watch<K: Reconciled>(
             };
             match event {
                 Ok(Some(event)) => {
-                    if follow(&context, &scope, event, &mut listed) {
-                        filled.send_replace(round);
+                    if follow(&store, &scope, event, &mut listed) {
+                        filled.send_replace(Some(round));
                     }
                 }
                 Ok(None) => return,
@@ -168,8 +157,8 @@ async fn watch<K: Reconciled>(
                     complain::<K>(&error, scope.namespace.as_deref());
                     if let Some(namespace) = scope.namespace.as_deref().filter(|_| is_refused(&error)) {
                         // A namespace that is gone, or whose rights are missing, holds up no other.
-                        context.namespaces.set_closed(namespace, K::KIND, true);
-                        filled.send_replace(round);
+                        store.cluster().namespaces.set_unreadable(namespace, K::KIND, true);
+                        filled.send_replace(Some(round));
                     }
                 }
             }
@@ -189,48 +178,50 @@ struct Listed {
     keys: HashSet<Key>,
 }
 
-/// Does to the store what an event says. True where the store now holds all there is.
-fn follow<K: Reconciled>(
-    context: &Arc<Context>,
+/// Applies an event to the store. True if the store now holds all there is.
+fn follow<K: Reported>(
+    store: &Store<K>,
     scope: &Scope,
     event: Event<DeserializeGuard<K>>,
     listed: &mut Listed,
 ) -> bool {
     match event {
         Event::Init => {
-            *listed = Listed { number: K::store(context).begin_list(), keys: HashSet::new() };
+            *listed = Listed { number: store.begin_list(), keys: HashSet::new() };
         }
         Event::InitApply(object) => {
             let entry = Entry::of(object);
             listed.keys.insert(Key::of(entry.meta()));
-            store::put::<K>(context, &entry, Source::List(listed.number));
+            store.put(&entry, Source::List(listed.number));
         }
         Event::InitDone => {
-            for key in K::store(context).vanished(scope.namespace.as_deref(), &listed.keys) {
-                forget::<K>(context, key);
+            for key in store.vanished(scope.namespace.as_deref(), &listed.keys) {
+                forget(store, key);
             }
             let namespace = scope.namespace.as_deref();
-            if namespace.is_some_and(|namespace| context.namespaces.set_closed(namespace, K::KIND, false)) {
-                wake_all(context, namespace);
+            if namespace
+                .is_some_and(|namespace| store.cluster().namespaces.set_unreadable(namespace, K::KIND, false))
+            {
+                store.cluster().workers.wake_all(namespace);
             }
             return true;
         }
-        Event::Apply(object) => store::put::<K>(context, &Entry::of(object), Source::Watch),
-        Event::Delete(object) => forget::<K>(context, Key::of(Entry::<K>::of(object).meta())),
+        Event::Apply(object) => store.put(&Entry::of(object), Source::Watch),
+        Event::Delete(object) => forget(store, Key::of(Entry::<K>::of(object).meta())),
     }
     false
 }
 
-fn forget<K: Reconciled>(context: &Arc<Context>, key: Key) {
-    if let Some(entry) = K::store(context).get(&key) {
-        context.departures.record::<K>(entry.meta());
+fn forget<K: Reported>(store: &Store<K>, key: Key) {
+    if let Some(entry) = store.get(&key).filter(|entry| finalizers::is_held(entry.meta())) {
+        store.departures().record(entry.meta());
     }
-    store::remove::<K>(context, &key);
-    wake(context, K::KIND, key);
+    store.remove(&key);
+    store.cluster().wake(K::KIND, key);
 }
 
-/// Says in our own words what keeps a watch from working; it is tried again.
-fn complain<K: Reconciled>(error: &watcher::Error, namespace: Option<&str>) {
+/// Reports in our own words what keeps a watch from working; it is tried again.
+fn complain<K: Reported>(error: &watcher::Error, namespace: Option<&str>) {
     let kind = K::KIND.as_str();
     let code = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))

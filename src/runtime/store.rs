@@ -1,4 +1,4 @@
-//! What the API server holds, as far as we watch it: one store a kind, fed by watches and by the answers to our own
+//! What the API server holds, as far as we watch it: one store per kind, fed by watches and by the answers to our own
 //! writes, whichever is newer.
 
 use std::collections::{BTreeMap, HashSet};
@@ -8,104 +8,123 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
 
-use super::audit;
-use super::context::Context;
-use super::workers::Reconciled;
+use super::cluster::Cluster;
+use super::departures::Departures;
+use super::object::{Entry, Key, Reported};
 use crate::engine::conditions;
 use crate::engine::reason::{ConditionType, Reason};
 
-/// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
+/// What is done when an object has appeared, changed or gone: it is called with the object before and after that.
+type Changed<K> = Box<dyn Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync>;
 
-impl Key {
-    /// A key.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-
-    /// The key of an object.
-    #[must_use]
-    pub fn of(meta: &ObjectMeta) -> Self {
-        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// An object as it was last seen.
-#[derive(Debug)]
-pub enum Entry<K> {
-    /// Decoded.
-    Valid(Arc<K>),
-    /// Accepted by the API server under another schema, and not understood by this one.
-    Undecodable(Arc<ObjectMeta>),
-}
-
-impl<K> Clone for Entry<K> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Valid(object) => Self::Valid(Arc::clone(object)),
-            Self::Undecodable(meta) => Self::Undecodable(Arc::clone(meta)),
-        }
-    }
-}
-
-impl<K: ResourceExt> Entry<K> {
-    /// Takes an object from a watch.
-    #[must_use]
-    pub fn of(guard: DeserializeGuard<K>) -> Self {
-        match guard.0 {
-            Ok(mut object) => {
-                audit::keep_manager(object.meta_mut());
-                Self::Valid(Arc::new(object))
-            }
-            Err(mut invalid) => {
-                audit::keep_manager(&mut invalid.metadata);
-                Self::Undecodable(Arc::new(invalid.metadata))
-            }
-        }
-    }
-
-    /// The object's metadata.
-    #[must_use]
-    pub fn meta(&self) -> &ObjectMeta {
-        match self {
-            Self::Valid(object) => object.meta(),
-            Self::Undecodable(meta) => meta,
-        }
-    }
-
-    /// The object, where it was understood.
-    #[must_use]
-    pub fn valid(&self) -> Option<&Arc<K>> {
-        match self {
-            Self::Valid(object) => Some(object),
-            Self::Undecodable(_) => None,
-        }
-    }
-}
-
-/// All objects of one kind.
-#[derive(Debug)]
+/// The objects of one kind, and what it takes to change them.
 pub struct Store<K> {
+    objects: Objects<K>,
+    departures: Departures,
+    changed: Changed<K>,
+    cluster: Arc<Cluster>,
+}
+
+impl<K> fmt::Debug for Store<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl<K: Reported> Store<K> {
+    /// An empty store. `changed` is called when an object has appeared, changed or gone, with the object before and after that.
+    #[must_use]
+    pub fn new(
+        cluster: Arc<Cluster>,
+        changed: impl Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync + 'static,
+    ) -> Self {
+        let (objects, departures) = (Objects::default(), Departures::default());
+        Self { objects, departures, changed: Box::new(changed), cluster }
+    }
+
+    /// What all kinds share.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Objects that have left.
+    #[must_use]
+    pub fn departures(&self) -> &Departures {
+        &self.departures
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Entry<K>> {
+        self.objects.get(key)
+    }
+
+    /// One object, if it was understood.
+    #[must_use]
+    pub fn valid(&self, key: &Key) -> Option<Arc<K>> {
+        self.get(key)?.valid().cloned()
+    }
+
+    /// All objects of a namespace, by name.
+    #[must_use]
+    pub fn namespace(&self, namespace: &str) -> Vec<Entry<K>> {
+        self.objects.namespace(namespace)
+    }
+
+    /// The keys of all objects.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        self.objects.keys()
+    }
+
+    /// A list of what there is begins. Returns its number.
+    pub(crate) fn begin_list(&self) -> u64 {
+        self.objects.begin_list()
+    }
+
+    /// Keys of a namespace (or of all of them) that are not among `seen`: a watch that began again did not list them.
+    pub(crate) fn vanished(&self, namespace: Option<&str>, seen: &HashSet<Key>) -> Vec<Key> {
+        let in_scope = |key: &Key| namespace.is_none_or(|ns| key.namespace == ns);
+        self.keys().into_iter().filter(|key| in_scope(key) && !seen.contains(key)).collect()
+    }
+
+    /// Puts an object in, unless a newer one is there.
+    pub(crate) fn put(&self, entry: &Entry<K>, source: Source) {
+        let (before, newer) = self.objects.put(entry, source);
+        if newer {
+            self.count(before.as_ref(), Some(entry));
+            (self.changed)(before.as_ref(), Some(entry));
+        }
+    }
+
+    /// Takes an object out.
+    pub(crate) fn remove(&self, key: &Key) {
+        if let Some(before) = self.objects.remove(key) {
+            self.count(Some(&before), None);
+            (self.changed)(Some(&before), None);
+        }
+    }
+
+    /// Counts an object by the reason that it shows now, and not any more by the one before.
+    fn count(&self, before: Option<&Entry<K>>, after: Option<&Entry<K>>) {
+        let Some(meta) = after.or(before).map(Entry::meta) else { return };
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let (before, after) = (before.map(shown_reason), after.map(shown_reason));
+        self.cluster.metrics.stands(K::KIND.as_str(), namespace, before, after);
+    }
+}
+
+/// Objects by namespace and name.
+#[derive(Debug)]
+struct Objects<K> {
     objects: RwLock<BTreeMap<String, BTreeMap<String, Stored<K>>>>,
     /// How many lists have begun.
     lists: AtomicU64,
 }
 
-impl<K> Default for Store<K> {
+impl<K> Default for Objects<K> {
     fn default() -> Self {
         Self { objects: RwLock::default(), lists: AtomicU64::new(0) }
     }
@@ -114,32 +133,24 @@ impl<K> Default for Store<K> {
 #[derive(Debug)]
 struct Stored<K> {
     entry: Entry<K>,
-    /// How many lists had begun when we wrote it; none where a watch has brought it.
+    /// How many lists had begun when we wrote it; none if a watch has brought it.
     written: u64,
 }
 
-impl<K: ResourceExt> Store<K> {
-    /// One object.
-    pub fn get(&self, key: &Key) -> Option<Entry<K>> {
+impl<K: ResourceExt> Objects<K> {
+    fn get(&self, key: &Key) -> Option<Entry<K>> {
         let all = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         Some(all.get(&key.namespace)?.get(&key.name)?.entry.clone())
     }
 
-    /// One object, where it was understood.
-    pub fn valid(&self, key: &Key) -> Option<Arc<K>> {
-        self.get(key)?.valid().cloned()
-    }
-
-    /// All objects of a namespace, by name.
-    pub fn namespace(&self, namespace: &str) -> Vec<Entry<K>> {
+    fn namespace(&self, namespace: &str) -> Vec<Entry<K>> {
         let all = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         all.get(namespace)
             .map(|objects| objects.values().map(|one| one.entry.clone()).collect())
             .unwrap_or_default()
     }
 
-    /// The keys of all objects.
-    pub fn keys(&self) -> Vec<Key> {
+    fn keys(&self) -> Vec<Key> {
         let all = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         all.iter()
             .flat_map(|(ns, objects)| objects.keys().map(|name| Key::new(ns.clone(), name.clone())))
@@ -167,13 +178,11 @@ impl<K: ResourceExt> Store<K> {
         (before, wanted)
     }
 
-    /// A list of what there is begins. Returns its number.
-    pub fn begin_list(&self) -> u64 {
+    fn begin_list(&self) -> u64 {
         self.lists.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Takes an object out.
-    pub fn remove(&self, key: &Key) -> Option<Entry<K>> {
+    fn remove(&self, key: &Key) -> Option<Entry<K>> {
         let mut all = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let objects = all.get_mut(&key.namespace)?;
         let removed = objects.remove(&key.name);
@@ -182,51 +191,21 @@ impl<K: ResourceExt> Store<K> {
         }
         removed.map(|one| one.entry)
     }
-
-    /// Keys of a namespace (or of all of them) that are not among `seen`: a watch that began anew did not list them.
-    pub fn vanished(&self, namespace: Option<&str>, seen: &HashSet<Key>) -> Vec<Key> {
-        let in_scope = |key: &Key| namespace.is_none_or(|ns| key.namespace == ns);
-        self.keys().into_iter().filter(|key| in_scope(key) && !seen.contains(key)).collect()
-    }
 }
 
 /// Where an object comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A watch: it says what there is.
+pub(crate) enum Source {
+    /// A watch: it shows what there is.
     Watch,
-    /// The list with this number: it says what there was when it began, or later.
+    /// The list with this number: it shows what there was when it began, or later.
     List(u64),
     /// The answer to a write of ours: by now the object may have been deleted, and must not come back.
     OwnWrite,
 }
 
-/// Puts an object into its store and wakes whom that concerns.
-pub fn put<K: Reconciled>(context: &Arc<Context>, entry: &Entry<K>, source: Source) {
-    let (before, newer) = K::store(context).put(entry, source);
-    if newer {
-        stands(context, before.as_ref(), Some(entry));
-        K::changed(context, before.as_ref(), Some(entry));
-    }
-}
-
-/// Takes an object out of its store and wakes whom that concerns.
-pub fn remove<K: Reconciled>(context: &Arc<Context>, key: &Key) {
-    if let Some(before) = K::store(context).remove(key) {
-        stands(context, Some(&before), None);
-        K::changed(context, Some(&before), None);
-    }
-}
-
-/// Counts how an object stands, and not any more how it stood.
-fn stands<K: Reconciled>(context: &Context, before: Option<&Entry<K>>, after: Option<&Entry<K>>) {
-    let Some(meta) = after.or(before).map(Entry::meta) else { return };
-    let namespace = meta.namespace.as_deref().unwrap_or_default();
-    context.metrics.stands(K::KIND.as_str(), namespace, before.map(standing), after.map(standing));
-}
-
-/// The reason of the condition Ready, as far as it counts: an object that is paused stands as it stood before.
-fn standing<K: Reconciled>(entry: &Entry<K>) -> &'static str {
+/// The reason of the condition Ready, as metrics count it: a paused object keeps the one from before.
+fn shown_reason<K: Reported>(entry: &Entry<K>) -> &'static str {
     let Some(object) = entry.valid() else { return Reason::InvalidSpec.as_str() };
     let conditions = object.status().map(K::conditions).unwrap_or_default();
     if conditions::find(conditions, ConditionType::Suspended).is_some() {
@@ -242,7 +221,7 @@ fn is_restored(new: &ObjectMeta, old: &ObjectMeta, written: Option<u64>, source:
         && new.resource_version != old.resource_version
 }
 
-/// Whether `new` was written after `old`. Resource versions are numbers that grow; where they are not, the later one to
+/// Whether `new` was written after `old`. Resource versions are numbers that grow; if they are not, the later one to
 /// arrive counts.
 fn is_newer(new: &ObjectMeta, old: &ObjectMeta) -> bool {
     let version = |meta: &ObjectMeta| meta.resource_version.as_ref().and_then(|v| v.parse::<u64>().ok());
@@ -267,13 +246,13 @@ mod tests {
         Entry::Undecodable(Arc::new(meta))
     }
 
-    fn version(store: &Store<X2Gateway>) -> String {
+    fn version(store: &Objects<X2Gateway>) -> String {
         store.get(&Key::new("berlin", "x2")).unwrap().meta().resource_version.clone().unwrap()
     }
 
     #[test]
     fn a_watch_brings_nothing_older_than_what_we_wrote() {
-        let store = Store::default();
+        let store = Objects::default();
         store.put(&entry("5"), Source::Watch);
         store.put(&entry("7"), Source::OwnWrite);
         assert!(!store.put(&entry("6"), Source::Watch).1);
@@ -282,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_list_begun_after_our_last_write_brings_back_what_a_backup_holds() {
-        let store = Store::default();
+        let store = Objects::default();
         store.put(&entry("5"), Source::Watch);
         store.put(&entry("7"), Source::OwnWrite);
         let list = store.begin_list();
@@ -294,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_list_begun_before_our_last_write_does_not_undo_it() {
-        let store = Store::default();
+        let store = Objects::default();
         store.put(&entry("5"), Source::Watch);
         let list = store.begin_list();
         store.put(&entry("7"), Source::OwnWrite);

@@ -1,0 +1,221 @@
+//! What a kind with a remote system supplies to its reconciles, and what these keep and find.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::controller::context::{Context, Request};
+use crate::controller::logins::Barred;
+use crate::controller::owed::Owed;
+use crate::engine::backoff::{Backoff, Nothing};
+use crate::engine::contest::Contest;
+use crate::engine::login::News;
+use crate::engine::ownership::Standing;
+use crate::engine::verdict::{Notes, Reason, Verdict};
+use crate::runtime::reconcile::{Reconcile, Reconciled};
+
+/// A kind whose objects stand for something in a remote system: what it supplies to [`super::reconcile`].
+pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
+    /// What is gathered from the cluster: who governs the object.
+    type Parents: Send + Sync;
+    /// What, when it changes, is a reason to reconcile at once.
+    type Inputs: Clone + std::fmt::Debug + PartialEq + Send + Sync;
+    /// A change of the remote value that was begun and is not seen to its end.
+    type Change: std::fmt::Debug + Send + Sync;
+    /// A change that was made, as the history has it.
+    type Record: Clone + std::fmt::Debug + Send + Sync;
+    /// What a reconcile has found beyond what all kinds have in common.
+    type Found: std::fmt::Debug + Default + Send + Sync;
+    /// What is kept in memory beyond that.
+    type Extra: std::fmt::Debug + Default + Send;
+
+    /// Gathers what the cluster has to say about an object.
+    fn gather(context: &Arc<Context>, object: &Self) -> Given<Self>;
+    /// Puts on or takes off our finalizer, and finishes deletions. Some if there is nothing else to do.
+    fn finalize(
+        context: &Arc<Context>,
+        object: &Arc<Self>,
+        given: &Given<Self>,
+        memory: &mut Memory<Self>,
+    ) -> impl Future<Output = Option<Reconcile>> + Send;
+    /// Whether something calls for a reconcile now although the inputs are the same. May bring the next one forward.
+    fn is_called(
+        context: &Arc<Context>,
+        object: &Self,
+        given: &Given<Self>,
+        memory: &mut Memory<Self>,
+    ) -> bool;
+    /// Reads the remote system, decides and acts, until nothing is left to do. `object` is the working copy.
+    fn examine(
+        context: &Arc<Context>,
+        object: &mut Arc<Self>,
+        given: &Given<Self>,
+        memory: &mut Memory<Self>,
+        asked: bool,
+    ) -> impl Future<Output = Result<Findings<Self>, Nothing>> + Send;
+    /// Finishes a deletion that waited for what was found. Some if there is nothing to report.
+    fn conclude(
+        context: &Arc<Context>,
+        object: &Arc<Self>,
+        memory: &mut Memory<Self>,
+        findings: &mut Findings<Self>,
+    ) -> impl Future<Output = Option<Reconcile>> + Send {
+        let _ = (context, object, memory, findings);
+        std::future::ready(None)
+    }
+    /// The status after that, but for its conditions.
+    fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> Self::Status;
+    /// Publishes what was done and found, once the status is written.
+    fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>);
+    /// A request was carried out: those that wait for it are woken.
+    fn carried_out(context: &Arc<Context>, object: &Self);
+    /// A reconcile begins (none), or has ended with this reason. One that came to nothing does not end.
+    fn progress(given: &Given<Self>, ended: Option<Reason>) {
+        let _ = (given, ended);
+    }
+    /// Drops from the status of an object that is paused what only counts while it is not.
+    fn pausing(status: &mut Self::Status) {
+        let _ = status;
+    }
+    /// Takes over from `now` what is no reason to reconcile.
+    fn overlook(before: &mut Self::Inputs, now: &Self::Inputs, reason: Option<Reason>) {
+        let _ = (before, now, reason);
+    }
+}
+
+/// What the cluster has to say about an object.
+pub struct Given<K: Managed> {
+    /// Who governs it.
+    pub parents: K::Parents,
+    /// What is a reason to reconcile at once.
+    pub inputs: K::Inputs,
+    /// Its standing among the objects that declare the same remote object.
+    pub standing: Standing,
+    /// Requests to reconcile now: its own, and those of its parents.
+    pub requests: HashSet<Request>,
+    /// Why nothing is done for now.
+    pub paused: Option<String>,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// What is left for restoring if a deletion waits for it.
+    pub time_left: Option<Duration>,
+    /// Whether a deletion may come to wait for this reconcile.
+    pub holds: bool,
+    /// The last correction, if the status shows that what is still desired is contested.
+    pub contested: Option<Timestamp>,
+}
+
+/// What is kept in memory of an object between reconciles.
+#[derive(Debug)]
+pub struct Memory<K: Managed> {
+    /// What the last reconcile that came to something began with.
+    pub inputs: Option<(K::Inputs, Standing)>,
+    /// What the last one began with, if it came to nothing.
+    pub(super) nothing: Option<(K::Inputs, Standing)>,
+    /// When the next one is due.
+    pub backoff: Backoff<Instant>,
+    /// Whether something else keeps overwriting the value.
+    pub contest: Contest,
+    /// Requests that were carried out.
+    pub handled: HashSet<Request>,
+    /// The URL that the change and what is owed are about.
+    pub url: Option<String>,
+    /// The change that was begun and is not seen to its end.
+    pub change: Option<K::Change>,
+    /// Changes made but not yet reported.
+    pub owed: Owed<K::Record>,
+    /// Whether a Secret or `ConfigMap` may bring the change.
+    pub polled: bool,
+    /// A refusal that another user may end.
+    pub barred: Option<Barred>,
+    /// The standing that the last reconcile has acted on.
+    pub judged: Option<Standing>,
+    /// Our finalizer was removed from the deleted object; the watch has not shown it yet.
+    pub has_gone: bool,
+    /// What else the kind keeps.
+    pub extra: K::Extra,
+}
+
+impl<K: Managed> Default for Memory<K> {
+    fn default() -> Self {
+        Self {
+            inputs: None,
+            nothing: None,
+            backoff: Backoff::default(),
+            contest: Contest::default(),
+            handled: HashSet::new(),
+            url: None,
+            change: None,
+            owed: Owed::default(),
+            polled: false,
+            barred: None,
+            judged: None,
+            has_gone: false,
+            extra: K::Extra::default(),
+        }
+    }
+}
+
+impl<K: Managed> Memory<K> {
+    /// Whether something that counts has changed since the last reconcile that came to something.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.inputs.is_none() || self.nothing.is_some() || self.backoff.due().is_none()
+    }
+}
+
+/// What a reconcile has found and done.
+#[derive(Debug)]
+pub struct Findings<K: Managed> {
+    /// What is reported.
+    pub verdict: Verdict,
+    /// What is unprotected or risky.
+    pub notes: Notes,
+    /// Where it was found.
+    pub effective_url: Option<String>,
+    /// What is new about the login.
+    pub news: Option<News>,
+    /// How long the remote system wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Whether a Secret or `ConfigMap` may bring the change.
+    pub polls: bool,
+    /// When the change window opens that a change waits for.
+    pub opens: Option<Timestamp>,
+    /// A change that was made.
+    pub change: Option<K::Record>,
+    /// What else the kind has found.
+    pub found: K::Found,
+}
+
+impl<K: Managed> From<Verdict> for Findings<K> {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            polls: verdict.reason.awaits_reference(),
+            verdict,
+            notes: Notes::default(),
+            effective_url: None,
+            news: None,
+            retry_after: None,
+            opens: None,
+            change: None,
+            found: K::Found::default(),
+        }
+    }
+}
+
+/// What is about to be reported.
+pub struct Report<'a, K: Managed> {
+    /// The working copy.
+    pub object: &'a Arc<K>,
+    /// What the reconcile began with.
+    pub given: &'a Given<K>,
+    /// What it came to.
+    pub findings: &'a Findings<K>,
+    /// The reason that the object showed when the reconcile began.
+    pub before: Option<Reason>,
+    /// Whether the verdict is shown: a failure that may pass leaves Ready as it is, even if something else is written.
+    pub shown: bool,
+}

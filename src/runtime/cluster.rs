@@ -1,0 +1,39 @@
+//! The API server's side of the operator, whatever its kinds are.
+
+use std::sync::Arc;
+
+use super::deletions::Deletions;
+use super::events::Events;
+use super::namespaces::Namespaces;
+use super::object::Key;
+use super::workers::Workers;
+use super::writer::Writer;
+use crate::crd::Kind;
+use crate::leader::fence::Fence;
+use crate::metrics::Metrics;
+
+/// What all kinds share.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Writes statuses and finalizers.
+    pub writer: Writer,
+    /// Writes events.
+    pub events: Events,
+    /// Which namespaces are being deleted.
+    pub namespaces: Namespaces,
+    /// Since when objects are under deletion.
+    pub deletions: Deletions,
+    /// What is reconciled next.
+    pub workers: Workers,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether this replica may work.
+    pub fence: Fence,
+}
+
+impl Cluster {
+    /// Something that concerns an object has happened: it is reconciled if anything is to be done.
+    pub fn wake(&self, kind: Kind, key: Key) {
+        self.workers.wake(kind, key);
+    }
+}

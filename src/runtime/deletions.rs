@@ -1,0 +1,31 @@
+//! Since when objects are known to be under deletion.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::core::ObjectMeta;
+use tokio::time::Instant;
+
+use crate::clock;
+
+/// When the deletion of objects, by their uid, was first seen.
+#[derive(Debug, Default)]
+pub struct Deletions(Mutex<HashMap<String, Instant>>);
+
+impl Deletions {
+    /// The time by which a deletion is judged: the wall clock's, or a later one if that was set back since the deletion was
+    /// first seen.
+    pub fn time_of(&self, meta: &ObjectMeta, deleted: Timestamp) -> Timestamp {
+        let (now, instant) = (clock::now().0, clock::instant());
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *seen.entry(meta.uid.clone().unwrap_or_default()).or_insert(instant);
+        let passed = SignedDuration::try_from(instant - since).unwrap_or(SignedDuration::MAX);
+        now.max(deleted.saturating_add(passed).unwrap_or(now))
+    }
+
+    /// An object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}

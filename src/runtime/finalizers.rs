@@ -1,0 +1,170 @@
+//! Our finalizer: it keeps an object whose remote value is to be restored when it goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kube::Api;
+use kube::core::ObjectMeta;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::object::{Key, Reported};
+use super::store::{Source, Store};
+use super::workers::UNDISTURBED;
+use super::writer::{Part, Written};
+use crate::clock;
+use crate::crd::RESTORE;
+use crate::engine::schedule;
+use crate::engine::verdict::{Reason, Verdict};
+
+/// Longest wait for the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Wait after a finalizer that could not be taken off: our rights may last a few seconds more.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Whether an object has our finalizer.
+#[must_use]
+pub fn is_held(meta: &ObjectMeta) -> bool {
+    finalizers(meta).iter().any(|finalizer| finalizer == RESTORE)
+}
+
+/// Whether the deletion of an object waits for us.
+#[must_use]
+pub fn is_leaving(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && is_held(meta)
+}
+
+/// Whether an object is being deleted and does not wait for us: whatever else keeps it from going, to us it is gone.
+#[must_use]
+pub fn is_released(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && !is_held(meta)
+}
+
+/// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted,
+/// or whose namespace is, takes no finalizer any more: to us it is gone.
+pub async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
+    if is_held(meta) {
+        return Written::Unchanged;
+    }
+    if meta.deletion_timestamp.is_some()
+        || store.cluster().namespaces.is_terminating(meta.namespace.as_deref().unwrap_or_default())
+    {
+        return Written::Gone;
+    }
+    let mut wanted = finalizers(meta).to_vec();
+    wanted.push(RESTORE.to_owned());
+    write(store, meta, &wanted).await
+}
+
+/// The same for a reconcile's working copy, which has the finalizer from then on.
+pub async fn hold_working<K: Reported>(store: &Store<K>, object: &mut Arc<K>) -> Written {
+    let written = hold(store, object.meta()).await;
+    if written == Written::Written {
+        let now = store.valid(&Key::of(object.meta()));
+        let Some(now) = now.filter(|now| now.meta().uid == object.meta().uid) else { return Written::Gone };
+        *object = now;
+    }
+    written
+}
+
+/// Takes our finalizer off an object. `Gone` if it was the last one of an object that is being deleted: from then on the
+/// store holds it as one whose deletion does not wait for us, until the watch reports that it is gone.
+pub async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
+    if !is_held(meta) {
+        return Written::Unchanged;
+    }
+    let wanted: Vec<String> = finalizers(meta).iter().filter(|f| *f != RESTORE).cloned().collect();
+    write(store, meta, &wanted).await
+}
+
+/// Removes our finalizer from an object whose namespace is being deleted. Returns when to try again.
+pub async fn release_terminating<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Instant {
+    match release(store, meta).await {
+        Written::Failed | Written::Forbidden => clock::instant() + RETRY,
+        Written::Unchanged | Written::Written | Written::Gone => clock::instant() + UNDISTURBED,
+    }
+}
+
+/// The same for all objects of a namespace: one may be in the middle of a reconcile.
+pub async fn release_namespace<K: Reported>(store: &Store<K>, namespace: &str) {
+    let objects = store.namespace(namespace);
+    join_all(objects.iter().map(|entry| release_terminating(store, entry.meta()))).await;
+}
+
+/// What to report of an object that our finalizer cannot be put on.
+#[must_use]
+pub fn forbidden<K: Reported>() -> Verdict {
+    let message = format!(
+        "deletionPolicy is Restore, but the operator is not allowed to add its finalizer to a {}, so nothing is changed: grant it the verb patch on that kind.",
+        K::KIND.as_str()
+    );
+    Verdict::new(Reason::Forbidden, message)
+}
+
+fn finalizers(meta: &ObjectMeta) -> &[String] {
+    meta.finalizers.as_deref().unwrap_or_default()
+}
+
+/// Replaces the finalizers, if they still are what we know of them: others have theirs, and none of them may be lost.
+async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, wanted: &[String]) -> Written {
+    // A test for null holds where there is nothing.
+    let present = Some(finalizers(meta)).filter(|present| !present.is_empty());
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": meta.uid},
+        {"op": "test", "path": "/metadata/finalizers", "value": present},
+        {"op": "add", "path": "/metadata/finalizers", "value": wanted},
+    ]);
+    match store.cluster().writer.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
+        Ok(entry) => {
+            // Its deletion may be news: the watch can be behind.
+            store.put(&entry, Source::OwnWrite);
+            let gone = entry.meta().deletion_timestamp.is_some() && finalizers(entry.meta()).is_empty();
+            if gone { Written::Gone } else { Written::Written }
+        }
+        Err(written) => written,
+    }
+}
+
+/// An object is not reconciled any more: if it has only left, our finalizer is taken off it.
+pub fn settle<K: Reported>(store: &Arc<Store<K>>, key: &Key) {
+    let Some(meta) = store.departures().take(key) else { return };
+    let store = Arc::clone(store);
+    tokio::spawn(async move { release_departed(&store, &meta).await });
+}
+
+async fn release_departed<K: Reported>(store: &Store<K>, meta: &ObjectMeta) {
+    for failures in 1.. {
+        store.cluster().fence.opened().await;
+        let permit = store.departures().at_once.acquire().await;
+        let released = try_to_release(store, meta).await;
+        drop(permit);
+        if released {
+            return;
+        }
+        tokio::time::sleep(schedule::backoff(failures, clock::random())).await;
+    }
+}
+
+/// False if that is to be tried again.
+async fn try_to_release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> bool {
+    let key = Key::of(meta);
+    if store.get(&key).is_some() {
+        // It has come back.
+        return true;
+    }
+    let api = Api::<K>::namespaced(store.cluster().writer.client(), &key.namespace);
+    let now = match tokio::time::timeout(API_TIMEOUT, api.get_metadata_opt(&key.name)).await {
+        Ok(Ok(Some(now))) if now.metadata.uid == meta.uid => now.metadata,
+        Ok(Ok(_)) => return true,
+        _ => return false,
+    };
+    match release(store, &now).await {
+        Written::Written => {
+            tracing::info!(kind = K::KIND.as_str(), object = %key, "out of scope: the finalizer is released");
+            true
+        }
+        Written::Unchanged | Written::Gone => true,
+        Written::Failed | Written::Forbidden => false,
+    }
+}

@@ -1,0 +1,179 @@
+//! Objects as the API server holds them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::crd::{Condition, Kind, Time};
+
+/// A kind whose status we write.
+pub trait Reported:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + DeserializeOwned
+    + Clone
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
+{
+    /// Which one.
+    const KIND: Kind;
+    /// Its status.
+    type Status: Clone + Default + PartialEq + Serialize + Send;
+    /// The current status.
+    fn status(&self) -> Option<&Self::Status>;
+    /// Times that alone are no reason to write: of the last check and of the last proof.
+    fn times(status: &mut Self::Status) -> [Option<&mut Option<Time>>; 2];
+    /// Generation and conditions that every report sets.
+    fn head(status: &mut Self::Status) -> (&mut Option<i64>, &mut Vec<Condition>);
+    /// The current conditions.
+    fn conditions(status: &Self::Status) -> &[Condition];
+    /// The request to reconcile that was carried out last.
+    fn handled(status: &mut Self::Status) -> &mut Option<String>;
+}
+
+/// Namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// A key.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object.
+    #[must_use]
+    pub fn of(meta: &ObjectMeta) -> Self {
+        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object as it was last seen.
+#[derive(Debug)]
+pub enum Entry<K> {
+    /// Decoded.
+    Valid(Arc<K>),
+    /// Accepted by the API server under another schema, and not understood by this one.
+    Undecodable(Arc<ObjectMeta>),
+}
+
+impl<K> Clone for Entry<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Valid(object) => Self::Valid(Arc::clone(object)),
+            Self::Undecodable(meta) => Self::Undecodable(Arc::clone(meta)),
+        }
+    }
+}
+
+impl<K: ResourceExt> Entry<K> {
+    /// Takes an object from a watch.
+    #[must_use]
+    pub fn of(guard: DeserializeGuard<K>) -> Self {
+        match guard.0 {
+            Ok(mut object) => {
+                keep_manager(object.meta_mut());
+                Self::Valid(Arc::new(object))
+            }
+            Err(mut invalid) => {
+                keep_manager(&mut invalid.metadata);
+                Self::Undecodable(Arc::new(invalid.metadata))
+            }
+        }
+    }
+
+    /// The object's metadata.
+    #[must_use]
+    pub fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::Valid(object) => object.meta(),
+            Self::Undecodable(meta) => meta,
+        }
+    }
+
+    /// The object, if it was understood.
+    #[must_use]
+    pub fn valid(&self) -> Option<&Arc<K>> {
+        match self {
+            Self::Valid(object) => Some(object),
+            Self::Undecodable(_) => None,
+        }
+    }
+}
+
+/// Of an object's managed fields, keeps the name of the manager that last changed its spec: all else of them would take more
+/// memory than the object.
+fn keep_manager(meta: &mut ObjectMeta) {
+    let manager = meta.managed_fields.take().and_then(spec_manager);
+    meta.managed_fields =
+        manager.map(|manager| vec![ManagedFieldsEntry { manager: Some(manager), ..Default::default() }]);
+}
+
+/// The manager that last changed the spec: a status is ours to write.
+fn spec_manager(fields: Vec<ManagedFieldsEntry>) -> Option<String> {
+    let of_spec = |entry: &ManagedFieldsEntry| {
+        entry.subresource.is_none()
+            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some())
+    };
+    let last = fields.into_iter().filter(of_spec).max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    last.and_then(|entry| entry.manager)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, Time};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn entry(manager: &str, second: i64, subresource: Option<&str>, fields: Value) -> ManagedFieldsEntry {
+        ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            time: Some(Time(jiff::Timestamp::from_second(second).unwrap())),
+            subresource: subresource.map(str::to_owned),
+            fields_v1: Some(FieldsV1(fields)),
+            ..ManagedFieldsEntry::default()
+        }
+    }
+
+    #[test]
+    fn the_last_manager_of_the_spec_is_kept_and_nothing_else() {
+        let spec = || json!({"f:spec": {"f:timeoutSeconds": {}}});
+        let mut meta = ObjectMeta {
+            managed_fields: Some(vec![
+                entry("argocd", 10, None, spec()),
+                entry("alice", 20, None, spec()),
+                entry("flux", 15, None, spec()),
+                entry("labels", 30, None, json!({"f:metadata": {}})),
+                entry("tenure", 40, Some("status"), json!({"f:spec": {}, "f:status": {}})),
+            ]),
+            ..ObjectMeta::default()
+        };
+        keep_manager(&mut meta);
+        let alone = ManagedFieldsEntry { manager: Some("alice".to_owned()), ..Default::default() };
+        assert_eq!(meta.managed_fields, Some(vec![alone]));
+        let mut none = ObjectMeta {
+            managed_fields: Some(vec![entry("tenure", 1, Some("status"), json!({}))]),
+            ..ObjectMeta::default()
+        };
+        keep_manager(&mut none);
+        assert_eq!(none.managed_fields, None);
+    }
+}

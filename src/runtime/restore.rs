@@ -1,0 +1,75 @@
+//! How long the deletion of an object waits for its remote value to be restored.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::core::ObjectMeta;
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::events::Happening;
+use super::object::{Key, Reported};
+use super::store::Store;
+use crate::clock;
+use crate::crd::SKIP_RESTORE;
+use crate::engine::reason::EventReason;
+use crate::engine::restoration::{self, LetGo};
+
+/// Time between two checks whether the deletion of an object still waits: nothing may report that its namespace is terminating.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// Why a deletion does not wait for the remote value any longer, if so. Asks for the namespace, so it is for objects whose
+/// deletion waits for us.
+pub async fn skip_reason(cluster: &Cluster, meta: &ObjectMeta) -> Option<LetGo> {
+    let deleted = meta.deletion_timestamp.as_ref()?.0;
+    let annotation = meta.annotations.as_ref().and_then(|all| all.get(SKIP_RESTORE));
+    let asked = annotation.is_some_and(|value| value == "true");
+    let known = restoration::let_go(deleted, asked, false, cluster.deletions.time_of(meta, deleted));
+    if known.is_some() {
+        return known;
+    }
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let ends = cluster.namespaces.ask_terminating(&cluster.writer.client(), namespace).await;
+    restoration::let_go(deleted, asked, ends, cluster.deletions.time_of(meta, deleted))
+}
+
+/// Waits until a deletion does not wait for the remote value any longer, to be raced against work on it. None if the
+/// object has gone meanwhile.
+pub async fn until_skipped<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Option<LetGo> {
+    let key = Key::of(meta);
+    loop {
+        let entry = store.get(&key).filter(|now| now.meta().uid == meta.uid)?;
+        if let Some(why) = skip_reason(store.cluster(), entry.meta()).await {
+            return Some(why);
+        }
+        tokio::time::sleep_until(next_check(entry.meta())).await;
+    }
+}
+
+/// When an object whose deletion waits, or may come, is checked again, at the latest.
+#[must_use]
+pub fn next_check(meta: &ObjectMeta) -> Instant {
+    let left = Some(time_left(meta)).filter(|left| !left.is_zero());
+    clock::instant() + left.map_or(CHECK, |left| left.min(CHECK))
+}
+
+/// The time that is left for restoring; none if the object is not being deleted.
+#[must_use]
+pub fn time_left(meta: &ObjectMeta) -> Duration {
+    let deleted = meta.deletion_timestamp.as_ref();
+    deleted.map_or(Duration::ZERO, |deleted| restoration::time_left(deleted.0, clock::now().0))
+}
+
+/// Reports that an object went, or was changed, without its remote value being restored. `why` is a clause.
+pub fn report_skipped(cluster: &Cluster, object: ObjectReference, why: &str) {
+    let note = format!("The original value was not restored: {why}.");
+    let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
+    tracing::warn!(kind, namespace, name, "{note}");
+    cluster.events.publish(Happening {
+        object,
+        reason: EventReason::RestoreSkipped,
+        note,
+        warning: true,
+        policy: None,
+    });
+}

@@ -1,0 +1,108 @@
+//! Statuses: what every report sets, and writing one only if it says something new.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::object::{Entry, Key, Reported};
+use super::store::{Source, Store};
+use super::writer::{Part, Written};
+use crate::clock;
+use crate::engine::verdict::{self, Notes, Verdict};
+
+/// Wait after the API server did not take a status.
+pub const AGAIN: Duration = Duration::from_secs(15);
+/// `lastCheckedTime` is refreshed after this time if nothing else was written.
+const REFRESH: Duration = Duration::from_hours(1);
+
+/// Sets what every report sets: conditions, each with the generation that they are about.
+pub fn set_verdict<K: Reported>(status: &mut K::Status, object: &K, verdict: &Verdict, notes: &Notes) {
+    let generation = object.meta().generation.unwrap_or_default();
+    let (observed, conditions) = K::head(status);
+    *conditions = verdict::conditions(conditions, verdict, notes, generation, &clock::now());
+    *observed = Some(generation);
+}
+
+/// Sets what a paused object reports: `Ready` stays as it was.
+pub fn set_suspended<K: Reported>(status: &mut K::Status, object: &K, message: &str) {
+    let generation = object.meta().generation.unwrap_or_default();
+    let (observed, conditions) = K::head(status);
+    *conditions = verdict::suspended(conditions, message, generation, &clock::now());
+    *observed = Some(generation);
+}
+
+/// Writes a status if it says something new, or if its time of the last check is an hour old.
+pub async fn write<K: Reported>(store: &Store<K>, object: &K, status: K::Status) -> Written {
+    match send(store, object, status).await {
+        Ok(Some(_)) => Written::Written,
+        Ok(None) => Written::Unchanged,
+        Err(written) => written,
+    }
+}
+
+/// The same for a reconcile's working copy, which is the object as written from then on.
+pub async fn update<K: Reported>(store: &Store<K>, object: &mut Arc<K>, status: K::Status) -> Written {
+    match send(store, &**object, status).await {
+        Ok(None) => Written::Unchanged,
+        Ok(Some(Entry::Valid(now))) => {
+            *object = now;
+            Written::Written
+        }
+        // It does not fit the schema any more.
+        Ok(Some(Entry::Undecodable(_))) => Written::Gone,
+        Err(written) => written,
+    }
+}
+
+/// The object as it was written; none if there is nothing new to write.
+async fn send<K: Reported>(
+    store: &Store<K>,
+    object: &K,
+    status: K::Status,
+) -> Result<Option<Entry<K>>, Written> {
+    let old = object.status().cloned().unwrap_or_default();
+    if is_old_news::<K>(&old, &status, object) {
+        return Ok(None);
+    }
+    let value = serde_json::to_value(&status).map_err(|_| Written::Failed)?;
+    let key = Key::of(object.meta());
+    let uid = object.uid().unwrap_or_default();
+    // The whole status: we are the only one who writes it.
+    let operations = json!([
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "add", "path": "/status", "value": value},
+    ]);
+    let entry = store.cluster().writer.patch::<K>(&key, Part::Status, operations).await?;
+    store.put(&entry, Source::OwnWrite);
+    Ok(Some(entry))
+}
+
+fn is_old_news<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {
+    let (mut old, mut new) = (old.clone(), new.clone());
+    let checked =
+        |status: &mut K::Status| K::times(status).into_iter().flatten().next().and_then(Option::take);
+    let (before, now) = (checked(&mut old), checked(&mut new));
+    for time in K::times(&mut old).into_iter().chain(K::times(&mut new)).flatten() {
+        *time = None;
+    }
+    if old != new {
+        return false;
+    }
+    match (before, now) {
+        (Some(before), Some(now)) => now.0.duration_since(before.0).unsigned_abs() < spread(object),
+        (None, Some(_)) => false,
+        _ => true,
+    }
+}
+
+/// An hour, and up to six minutes more, always the same for one object, so that a fleet's writes spread out.
+fn spread(object: &impl ResourceExt) -> Duration {
+    let sum = object
+        .uid()
+        .unwrap_or_default()
+        .bytes()
+        .fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    REFRESH + Duration::from_secs(u64::from(sum % 360))
+}

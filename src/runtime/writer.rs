@@ -1,0 +1,131 @@
+//! The one place that writes to our objects: JSON patches of statuses and finalizers, as long as the fence is open.
+
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::object::{Entry, Key, Reported};
+use crate::leader::fence::Fence;
+
+/// Longest wait for the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Writes under way at once: more buys latency, not throughput.
+const IN_FLIGHT: usize = 16;
+/// Tries before a reconcile gives up on a write; the next one comes to the same.
+const TRIES: u32 = 4;
+
+/// Writes statuses and finalizers.
+#[derive(Debug)]
+pub struct Writer {
+    client: ClientHandle,
+    in_flight: Semaphore,
+    fence: Fence,
+}
+
+struct ClientHandle(Client);
+
+impl std::fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing had changed.
+    Unchanged,
+    /// Written.
+    Written,
+    /// The object is gone, or another has taken its name.
+    Gone,
+    /// The API server did not take it: to be tried again soon.
+    Failed,
+    /// The operator has no right to write finalizers.
+    Forbidden,
+}
+
+impl Writer {
+    /// Writes through a client, as long as the fence is open.
+    #[must_use]
+    pub fn new(client: Client, fence: Fence) -> Self {
+        Self { client: ClientHandle(client), in_flight: Semaphore::new(IN_FLIGHT), fence }
+    }
+
+    /// The client that it writes with.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.0.clone()
+    }
+
+    /// Changes one part of an object by a JSON patch: whole, or not at all if one of its tests fails.
+    pub(crate) async fn patch<K: Reported>(
+        &self,
+        key: &Key,
+        part: Part,
+        operations: Value,
+    ) -> Result<Entry<K>, Written> {
+        let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|_| Written::Failed)?;
+        let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
+        let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
+        for attempt in 0..TRIES {
+            let permit = self.in_flight.acquire().await;
+            let sending = async {
+                match part {
+                    Part::Status => api.patch_status(&key.name, &params, &patch).await,
+                    Part::Finalizers => api.patch(&key.name, &params, &patch).await,
+                }
+            };
+            let answer = self.fence.within(tokio::time::timeout(API_TIMEOUT, sending)).await;
+            drop(permit);
+            let Ok(answer) = answer else { return Err(Written::Failed) };
+            match answer {
+                Ok(Ok(object)) => return Ok(Entry::of(object)),
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
+                    return Err(part.refused(key, status.code));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await,
+            }
+        }
+        tracing::warn!(object = %key, "the API server did not accept {}", part.as_str());
+        Err(Written::Failed)
+    }
+}
+
+/// What of an object is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Its status.
+    Status,
+    /// Its finalizers.
+    Finalizers,
+}
+
+impl Part {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "a status",
+            Self::Finalizers => "finalizers",
+        }
+    }
+
+    /// What a refusal means. 422: a test failed, or the object does not fit its schema any more. Of a status only the UID
+    /// is tested; finalizers are others' to change, too.
+    fn refused(self, key: &Key, code: u16) -> Written {
+        if self == Self::Finalizers && code == 422 {
+            tracing::debug!(object = %key, "the finalizers have changed in the meantime");
+            return Written::Failed;
+        }
+        tracing::warn!(object = %key, code, "the API server refused {}", self.as_str());
+        match code {
+            403 if self == Self::Finalizers => Written::Forbidden,
+            422 => Written::Gone,
+            _ => Written::Failed,
+        }
+    }
+}
