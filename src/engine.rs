@@ -12,6 +12,7 @@ pub mod login;
 pub mod ownership;
 pub mod precedence;
 pub mod reason;
+pub mod remote;
 pub mod restoration;
 pub mod rollout;
 pub mod schedule;

@@ -6,7 +6,6 @@ pub mod credentials;
 mod diagnosis;
 mod dial;
 pub mod endpoint;
-pub mod fault;
 pub mod http;
 pub mod jwt;
 pub mod kona;

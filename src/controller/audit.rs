@@ -5,9 +5,9 @@ use kube::Resource;
 
 use crate::crd::{Cause, TtlSeconds};
 use crate::engine::change;
+use crate::engine::remote::Fault;
 use crate::engine::text::printable;
 use crate::telemetry::AUDIT;
-use crate::vendor::fault::Fault;
 use crate::vendor::login::AccessError;
 
 /// A request that changes something.
@@ -252,7 +252,7 @@ pub(super) fn lifetimes(ttl: TtlSeconds) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vendor::fault::RemoteError;
+    use crate::engine::remote::{Broken, RemoteError};
 
     #[test]
     fn an_error_tells_no_more_of_a_write_than_it_can() {
@@ -264,7 +264,7 @@ mod tests {
             (SetTimeout, remote("PUT", timeout, status(400)), Outcome::Refused),
             (SetTimeout, remote("PUT", timeout, status(503)), Outcome::Unknown),
             (SetTimeout, remote("PUT", timeout, Fault::TimedOut), Outcome::Unknown),
-            (SetTimeout, remote("PUT", timeout, Fault::Unreachable("")), Outcome::Unknown),
+            (SetTimeout, remote("PUT", timeout, Fault::Unreachable(Broken::Lost)), Outcome::Unknown),
             (SetTimeout, AccessError::NotAwaited, Outcome::Unknown),
             (SetTimeout, AccessError::NotSent, Outcome::NotSent),
             (SetTimeout, remote("POST", tokens, Fault::TimedOut), Outcome::NotSent),

@@ -1,10 +1,10 @@
-//! What an error of the HTTP library comes from, in words of our own.
+//! What an error of the HTTP library comes from.
 
 use std::error::Error as StdError;
 use std::io;
 
 use super::dial::DialError;
-use super::fault::Fault;
+use crate::engine::remote::{Broken, Fault, Tls};
 
 /// Finds out what an error of the HTTP library comes from. Its own text is not used: it may quote what it choked on.
 pub(super) fn diagnose(error: &reqwest::Error) -> Fault {
@@ -15,7 +15,7 @@ pub(super) fn diagnose(error: &reqwest::Error) -> Fault {
             return fault.clone();
         }
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return Fault::Tls(tls_remedy(tls));
+            return Fault::Tls(tls_fault(tls));
         }
         let io = current.downcast_ref::<io::Error>();
         broken = broken.or_else(|| io_fault(io?.kind()));
@@ -30,51 +30,35 @@ pub(super) fn diagnose(error: &reqwest::Error) -> Fault {
     if error.is_timeout() {
         Fault::TimedOut
     } else if error.is_connect() {
-        Fault::Unreachable("no connection could be made: check the URL, the proxy and the network")
+        Fault::Unreachable(Broken::NotMade)
     } else {
-        Fault::Unreachable("the connection was lost before the answer was complete")
+        Fault::Unreachable(Broken::Lost)
     }
 }
 
 fn io_fault(kind: io::ErrorKind) -> Option<Fault> {
-    Some(match kind {
-        io::ErrorKind::ConnectionRefused => Fault::Unreachable(
-            "the connection was refused: check the URL's port, and whether the service is running",
-        ),
+    Some(Fault::Unreachable(match kind {
+        io::ErrorKind::ConnectionRefused => Broken::Refused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            Fault::Unreachable("the connection was reset before the answer was complete")
+            Broken::Reset
         }
-        io::ErrorKind::UnexpectedEof => {
-            Fault::Unreachable("the connection was closed before the answer was complete")
-        }
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            Fault::Unreachable("there is no route to the address: check the URL and the network")
-        }
-        io::ErrorKind::TimedOut => Fault::TimedOut,
+        io::ErrorKind::UnexpectedEof => Broken::Closed,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Broken::NoRoute,
+        io::ErrorKind::TimedOut => return Some(Fault::TimedOut),
         _ => return None,
-    })
+    }))
 }
 
-fn tls_remedy(error: &rustls::Error) -> &'static str {
+fn tls_fault(error: &rustls::Error) -> Tls {
     use rustls::CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::Expired | Bad::ExpiredContext { .. } => "the server's certificate has expired: renew it",
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet: check the clocks"
-            }
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "the server's certificate is for another name: correct the URL, or set tls.serverName"
-            }
-            // A CA of the same name that has other keys is another CA.
-            Bad::UnknownIssuer | Bad::BadSignature => {
-                "the server's certificate is signed by an unknown CA: set tls.caSecretRef or tls.caConfigMapRef"
-            }
-            Bad::Revoked => "the server's certificate is revoked",
-            _ => {
-                "the server's certificate cannot be verified: set tls.caSecretRef or tls.caConfigMapRef, or renew it"
-            }
-        },
-        _ => "the TLS handshake failed: check that the port speaks TLS 1.2 or newer",
+    let rustls::Error::InvalidCertificate(bad) = error else { return Tls::Handshake };
+    match bad {
+        Bad::Expired | Bad::ExpiredContext { .. } => Tls::Expired,
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => Tls::NotYetValid,
+        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Tls::OtherName,
+        // A CA of the same name that has other keys is another CA.
+        Bad::UnknownIssuer | Bad::BadSignature => Tls::UnknownCa,
+        Bad::Revoked => Tls::Revoked,
+        _ => Tls::Unverifiable,
     }
 }

@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 
 use super::address::DialPolicy;
 use super::endpoint::{Endpoint, Transport};
-use super::fault::Fault;
+use crate::engine::remote::{Broken, Fault, Tls};
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -33,7 +33,7 @@ impl ClientKey {
 
 /// A client that keeps to the rules for addresses.
 pub(super) fn build(key: &ClientKey, tls: ClientConfig, dial: &Arc<DialPolicy>) -> Result<Client, Fault> {
-    let unusable = |_| Fault::Tls("the TLS settings cannot be used: check tls and proxyUrl");
+    let unusable = |_| Fault::Tls(Tls::Settings);
     let Transport { server_name, proxy, .. } = &key.transport;
     // Without a proxy the URL carries the name to verify in place of the host.
     let dialled = server_name.as_ref().filter(|_| proxy.is_none()).map(|_| key.host.clone());
@@ -69,8 +69,7 @@ impl Resolve for CheckedResolver {
         let dial = Arc::clone(&self.dial);
         let host = self.dialled.clone().unwrap_or_else(|| name.as_str().to_owned());
         Box::pin(async move {
-            let unknown =
-                || DialError(Fault::Unreachable("the host name does not resolve: check the URL and the DNS"));
+            let unknown = || DialError(Fault::Unreachable(Broken::NoName));
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let found: Vec<SocketAddr> =
                 tokio::net::lookup_host((host, 0)).await.map_err(|_| unknown())?.collect();

@@ -8,11 +8,11 @@ use reqwest::Method;
 use tracing::Instrument as _;
 
 use super::endpoint::Endpoint;
-use super::fault::{Fault, NoAnswer, RemoteError, Shown};
 use super::limits::{Limit, Pass, Paused};
 use super::slots::{Slot, Slots};
 use super::wire::{Content, Request, Wire};
 use crate::clock;
+use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 use crate::leader::fence::{Closed, Fence};
 use crate::metrics::Metrics;
 use crate::telemetry::traces;

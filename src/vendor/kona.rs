@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Fault, RemoteError, Shown};
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
@@ -19,6 +18,7 @@ use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::customer::{ADDITIONAL_INFO, RawObject};
 use crate::engine::login::Outcome;
+use crate::engine::remote::{Fault, RemoteError, Shown};
 
 mod spelling;
 

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Fault, NoAnswer, RemoteError, Shown};
 use super::http::Http;
 use super::sessions::{Serial, Sessions};
 use super::wire::Content;
 use crate::engine::login::{self, Failure, LONGEST, NotTried, Outcome};
 use crate::engine::reason::Reason;
+use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 use crate::engine::verdict::Verdict;
 
 /// What all clients of remote systems share.
@@ -81,7 +81,7 @@ impl AccessError {
     #[must_use]
     pub fn verdict(&self, system: &str, secret: &str) -> Verdict {
         let failure = match self {
-            Self::Remote(error) => return Verdict::new(error.reason(), format!("{system}: {error}.")),
+            Self::Remote(error) => return error.verdict(system),
             // Reported by no reconcile: such a one begins again.
             Self::NotSent | Self::NotAwaited => {
                 return Verdict::new(Reason::Unreachable, format!("{system}: {self}."));

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use rustls_platform_verifier::Verifier;
 
 use super::endpoint::{Endpoint, Transport};
-use super::fault::Fault;
+use crate::engine::remote::{Fault, Tls};
 
 /// What the TLS settings of connections depend on. They are shared by all connections that have these in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,10 +34,8 @@ impl Trust {
 
     /// The settings for connections.
     pub(super) fn config(&self) -> Result<ClientConfig, Fault> {
-        let unusable = |_| Fault::Tls("the TLS settings cannot be used: check tls and proxyUrl");
-        let provider = CryptoProvider::get_default()
-            .cloned()
-            .ok_or(Fault::Tls("the TLS settings cannot be used: no provider is installed"))?;
+        let unusable = |_| Fault::Tls(Tls::Settings);
+        let provider = CryptoProvider::get_default().cloned().ok_or(Fault::Tls(Tls::Settings))?;
         let verifier = self.verifier(&provider)?;
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(unusable)?.dangerous().with_custom_certificate_verifier(verifier);
@@ -55,12 +53,12 @@ impl Trust {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         match (ServerName::try_from(host), ServerName::try_from(name.clone())) {
             (Ok(host), Ok(name @ ServerName::DnsName(_))) => Ok(Arc::new(Named { host, name, roots })),
-            _ => Err(Fault::Tls(NOT_A_NAME)),
+            _ => Err(Fault::Tls(Tls::NotAName)),
         }
     }
 
     fn roots(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Fault> {
-        let unusable = || Fault::Tls("the CA certificates cannot be used: check tls");
+        let unusable = || Fault::Tls(Tls::Roots);
         let provider = Arc::clone(provider);
         let Some(pem) = &self.ca else {
             return Ok(Arc::new(Verifier::new(provider).map_err(|_| unusable())?));
@@ -73,9 +71,6 @@ impl Trust {
         Ok(verifier.map_err(|_| unusable())?)
     }
 }
-
-/// An address in place of a name would be dialled, or verified, in place of the one that was checked.
-pub(super) const NOT_A_NAME: &str = "tls.serverName must be a host name, not an address";
 
 /// Verifies a certificate in full, for another name than that of the host that is connected to. That of a proxy is
 /// verified for the proxy's own name.

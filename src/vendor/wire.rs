@@ -16,10 +16,10 @@ use super::address::DialPolicy;
 use super::diagnosis::diagnose;
 use super::dial::{self, ClientKey};
 use super::endpoint::{BaseUrl, Endpoint, Transport};
-use super::fault::{Fault, Shown};
 use super::recent::Recent;
-use super::tls::{NOT_A_NAME, Trust};
+use super::tls::Trust;
 use crate::clock;
+use crate::engine::remote::{Fault, Shown, Tls};
 
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
@@ -83,7 +83,7 @@ impl Network {
     fn check_literals(&self, endpoint: &Endpoint) -> Result<(), Fault> {
         let proxy = endpoint.transport.proxy.as_ref().and_then(BaseUrl::ip);
         let refused = [endpoint.base.ip(), proxy].into_iter().flatten().find(|ip| !self.dial.allows(*ip));
-        refused.map_or(Ok(()), |ip| Err(Fault::AddressRefused(Some(ip))))
+        refused.map_or(Ok(()), |ip| Err(Fault::AddressRefused(Some(ip.to_string()))))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
@@ -132,7 +132,7 @@ async fn transfer(
             HeaderValue::from_str(&host)
                 .map_err(|_| Fault::Malformed("the URL's host is not a valid Host header"))?,
         );
-        let unusable = Fault::Tls(NOT_A_NAME);
+        let unusable = Fault::Tls(Tls::NotAName);
         url.set_host(Some(name)).map_err(|_| unusable.clone())?;
         // An address would be dialled in place of the one that was checked.
         url.domain().ok_or(unusable)?;

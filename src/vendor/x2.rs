@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::fault::{Fault, NoAnswer, RemoteError, Shown};
 use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login::{self, AccessError, Remotes};
@@ -17,6 +16,7 @@ use super::sessions::{Serial, Session, SessionKey, Wanted};
 use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::login::Outcome;
+use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";

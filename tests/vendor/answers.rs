@@ -1,7 +1,7 @@
 //! Answers that are no good: what they say, and how tokens look.
 
+use tenure::engine::remote::Fault as Seen;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::Fault as Seen;
 use tenure::vendor::login::AccessError;
 use tenure_kit::faults::Fault;
 use tenure_kit::requests::Kind;

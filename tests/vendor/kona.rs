@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use tenure::engine::remote::{Fault as Seen, Shown};
 use tenure::engine::verdict::Reason;
-use tenure::vendor::fault::{Fault as Seen, Shown};
 use tenure::vendor::http::Purpose;
 use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tenure::engine::customer::RawObject;
+use tenure::engine::remote::RemoteError;
 use tenure::engine::verdict::Reason;
 use tenure::leader::fence::{Fence, Term};
 use tenure::metrics::Metrics;
@@ -13,7 +14,6 @@ use tenure::vendor::address::DialPolicy;
 use tenure::vendor::admission::Admission;
 use tenure::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 use tenure::vendor::endpoint::{BaseUrl, Endpoint, Transport};
-use tenure::vendor::fault::RemoteError;
 use tenure::vendor::http::{Http, MaySend, Purpose};
 use tenure::vendor::kona::{Fresh, Kona, Outgoing, Spellings};
 use tenure::vendor::limits::{Bounds, Limits};

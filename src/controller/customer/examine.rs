@@ -23,6 +23,7 @@ use crate::engine::customer::{
 };
 use crate::engine::login::NotTried;
 use crate::engine::ownership::{Standing, Trial};
+use crate::engine::remote::Shown;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
@@ -30,7 +31,6 @@ use crate::runtime::status;
 use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::fault::Shown;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::Kona;
 use crate::vendor::login::AccessError;

@@ -18,13 +18,13 @@ use crate::engine::customer::{
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
+use crate::engine::remote::Shown;
 use crate::engine::text::printable;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::runtime::secrets::Age;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, status};
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::fault::Shown;
 use crate::vendor::http::{MaySend, Purpose};
 use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat, Turn};
 use crate::vendor::login::AccessError;

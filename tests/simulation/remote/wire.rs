@@ -6,8 +6,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use secrecy::zeroize::Zeroizing;
+use tenure::engine::remote::{Broken, Fault};
 use tenure::vendor::endpoint::Endpoint;
-use tenure::vendor::fault::Fault;
 use tenure::vendor::wire::{Content, Request, Wire};
 
 use super::call::{Call, Reply};
@@ -69,7 +69,7 @@ impl Line {
             Course::Lost | Course::AnswerLost | Course::Silent { .. } => None,
         };
         match reply {
-            None => Err(Fault::Unreachable("the connection was closed: check that the remote system is up")),
+            None => Err(Fault::Unreachable(Broken::Closed)),
             Some(reply) if reply.body.len() > cap => Err(Fault::Malformed("it is too long")),
             Some(reply) if (200..300).contains(&reply.status) => {
                 Ok((reply.status, Zeroizing::new(reply.body)))

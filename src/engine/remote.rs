@@ -1,23 +1,22 @@
-//! Why an exchange with a remote system failed. Errors name method, path template and what was seen; never a body, a
+//! Why an exchange with a remote system failed, and what to report of it. Errors name method, path template and what was seen; never a body, a
 //! header, a token or a password.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::engine::verdict::Reason;
+use super::verdict::{Reason, Verdict};
 
 /// What went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No connection: the sentence says how far it got.
-    Unreachable(&'static str),
+    /// No connection.
+    Unreachable(Broken),
     /// No answer in time.
     TimedOut,
-    /// The certificate or the handshake: the sentence says what to do.
-    Tls(&'static str),
+    /// The certificate, the handshake or its settings.
+    Tls(Tls),
     /// The address may not be dialled: named if the URL does, since a name may lead to another one each time.
-    AddressRefused(Option<IpAddr>),
+    AddressRefused(Option<String>),
     /// An answer other than success.
     Status {
         /// HTTP status, or the status that the body names.
@@ -41,6 +40,54 @@ pub enum Fault {
     },
     /// A success whose content makes no sense: the sentence says why.
     Malformed(&'static str),
+}
+
+/// How far a connection got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum Broken {
+    #[error("the host name does not resolve: check the URL and the DNS")]
+    NoName,
+    #[error("no connection could be made: check the URL, the proxy and the network")]
+    NotMade,
+    #[error("there is no route to the address: check the URL and the network")]
+    NoRoute,
+    #[error("the connection was refused: check the URL's port, and whether the service is running")]
+    Refused,
+    #[error("the connection was reset before the answer was complete")]
+    Reset,
+    #[error("the connection was closed before the answer was complete")]
+    Closed,
+    #[error("the connection was lost before the answer was complete")]
+    Lost,
+}
+
+/// What TLS lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum Tls {
+    #[error("the server's certificate has expired: renew it")]
+    Expired,
+    #[error("the server's certificate is not valid yet: check the clocks")]
+    NotYetValid,
+    #[error("the server's certificate is for another name: correct the URL, or set tls.serverName")]
+    OtherName,
+    #[error("the server's certificate is signed by an unknown CA: set tls.caSecretRef or tls.caConfigMapRef")]
+    UnknownCa,
+    #[error("the server's certificate is revoked")]
+    Revoked,
+    #[error(
+        "the server's certificate cannot be verified: set tls.caSecretRef or tls.caConfigMapRef, or renew it"
+    )]
+    Unverifiable,
+    #[error("the TLS handshake failed: check that the port speaks TLS 1.2 or newer")]
+    Handshake,
+    #[error("tls.serverName must be a host name, not an address")]
+    NotAName,
+    #[error("the CA certificates cannot be used: check tls")]
+    Roots,
+    #[error("the TLS settings cannot be used: check tls and proxyUrl")]
+    Settings,
 }
 
 /// What the content of an answer shows, out of a closed list: its text is never repeated.
@@ -84,10 +131,11 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, path, fault } = self;
         match fault {
-            Fault::Unreachable(how) | Fault::Tls(how) => f.write_str(how),
+            Fault::Unreachable(how) => how.fmt(f),
+            Fault::Tls(how) => how.fmt(f),
             Fault::TimedOut => write!(f, "{method} {path} timed out after requestTimeout"),
             Fault::AddressRefused(address) => {
-                let which = address.map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
+                let which = address.as_ref().map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
                 write!(f, "{which} is not an allowed destination; the operator's --allow-cidr can permit it")
             }
             Fault::Status { code: 429, .. } | Fault::Paused { code: 429, .. } => f.write_str(
@@ -113,6 +161,12 @@ impl fmt::Display for RemoteError {
 }
 
 impl RemoteError {
+    /// What to report of it. `system` is what the remote system is called.
+    #[must_use]
+    pub fn verdict(&self, system: &str) -> Verdict {
+        Verdict::new(self.reason(), format!("{system}: {self}."))
+    }
+
     /// Whether the other side is asked too often, or asks to be left alone for a while.
     #[must_use]
     pub fn is_rate_limited(&self) -> bool {
