@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tenure::engine::schedule::{after_restart, backoff, jittered, parse, stalled};
+use tenure::engine::schedule::{UNMANAGED, after_restart, backoff, jittered, parse, stalled};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -20,6 +20,11 @@ fn failures_double_the_wait_up_to_ten_minutes() {
         assert_eq!(backoff(failures, 1.0), seconds(600), "{failures}");
     }
     assert!(backoff(1, 1.0) + backoff(2, 1.0) < seconds(60), "three tries fit into a minute");
+}
+
+#[test]
+fn what_no_policy_selects_is_read_every_ten_minutes() {
+    assert_eq!((jittered(UNMANAGED, 0.0), jittered(UNMANAGED, 1.0)), (seconds(600), seconds(540)));
 }
 
 #[test]
