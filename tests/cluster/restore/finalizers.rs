@@ -1,11 +1,13 @@
 //! Our finalizer: where it is, where it is not, and that others' survive.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 use tenure_kit::access::operator_rules;
@@ -162,6 +164,16 @@ impl Denial {
         let parameters = PostParams::default();
         denial.policies.create(&parameters, &serde_json::from_value(policy).unwrap()).await.unwrap();
         denial.bindings.create(&parameters, &serde_json::from_value(binding).unwrap()).await.unwrap();
+        // The API server takes a moment to enforce it.
+        let gateways = f.ns.api("X2Gateway").await.unwrap();
+        let probe = Patch::Merge(json!({"metadata": {"finalizers": ["example.net/probe"]}}));
+        let dry_run = PatchParams { dry_run: true, ..PatchParams::default() };
+        let enforced = async {
+            while gateways.patch("x2-0", &dry_run, &probe).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(SOON, enforced).await.unwrap();
         denial
     }
 
@@ -185,7 +197,7 @@ async fn finalizers_that_are_not_accepted_show_and_are_tried_ever_more_slowly() 
     let counts = fleet.counts();
     assert_eq!((counts.write, counts.login), (0, 1));
     denial.end().await;
-    f.request("X2Gateway", "x2-0", "now").await;
+    f.request("X2Gateway", "x2-0", "again").await;
     f.reason("X2Gateway", "x2-0", "InSync").await;
     assert_eq!(finalizers(&f.get("X2Gateway", "x2-0").await), [FINALIZER]);
     f.finish().await;
