@@ -337,7 +337,12 @@ impl Scene<'_> {
         if !soaked || !matches!(record.phase, Phase::Canary | Phase::AwaitingWindow) {
             return Vec::new();
         }
-        let open = self.present(record).filter(|(_, member)| !self.has_passed(record, member));
+        // What has to be changed first is checked after that: until then each check would end in the same wait.
+        let waits = |s| match s {
+            Standing::Waiting | Standing::Drifted | Standing::UnderWay => true,
+            s => s == Standing::Failed { asks: true },
+        };
+        let open = self.present(record).filter(|(_, m)| !waits(m.standing) && !self.has_passed(record, m));
         open.map(|(name, _)| name.clone()).collect()
     }
 

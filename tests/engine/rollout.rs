@@ -285,6 +285,20 @@ fn the_others_follow_canaries_that_have_soaked_and_were_checked() {
 }
 
 #[test]
+fn a_canary_that_waits_for_its_change_is_not_checked_again_and_again() {
+    let soak = soaking(Phase::Canary, &["a"]);
+    for standing in [Waiting, Drifted, UnderWay, RETRY] {
+        let given = Given::of(&[("a", standing), ("b", Waiting)]).at(900);
+        assert_eq!(given.plan(Some(&soak)).check, strings(&[]), "{standing:?}");
+        assert_eq!(
+            given.closed().plan(Some(&soak)).check,
+            strings(&[]),
+            "{standing:?}, and no window is open"
+        );
+    }
+}
+
+#[test]
 fn every_canary_has_to_pass() {
     let one = Given::of(&[("a", Proven), ("b", UnderWay)]).plan(Some(&record(Phase::Canary, &["a", "b"])));
     assert_eq!(one.record, Some(record(Phase::Canary, &["a", "b"])), "the soak begins with the last");

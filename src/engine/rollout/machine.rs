@@ -284,7 +284,9 @@ impl Machine {
                     seat.tries += 1;
                     news = true;
                 }
-                Outcome::Failed | Outcome::Waits | Outcome::Nothing => {}
+                // It was read: what failed before is over.
+                Outcome::Waits => news |= std::mem::take(&mut seat.tries) > 0,
+                Outcome::Failed | Outcome::Nothing => {}
             }
         }
         news

@@ -157,6 +157,23 @@ fn a_reconcile_for_an_earlier_target_is_no_check_and_no_failure() {
 }
 
 #[test]
+fn a_gateway_that_was_read_and_waits_has_not_failed_in_a_row() {
+    let gateways = [gateway(1)];
+    let (mut machine, _) = asked(&gateways);
+    let tries = |machine: &mut Machine| {
+        let survey = survey(machine, NEW);
+        decision(&survey, &gateways, None).members["x2-1"].tries
+    };
+    survey(&mut machine, NEW);
+    for _ in 0..3 {
+        ended(&mut machine, &gateways[0], NEW, Outcome::Failed);
+    }
+    assert_eq!(tries(&mut machine), 3);
+    assert!(ended(&mut machine, &gateways[0], NEW, Outcome::Waits), "it is news");
+    assert_eq!(tries(&mut machine), 0);
+}
+
+#[test]
 fn a_permit_that_a_reconcile_does_not_use_is_anothers() {
     let gateways = [gateway(0)];
     for (outcome, asks_again) in [
