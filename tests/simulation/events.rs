@@ -40,6 +40,7 @@ pub enum Event {
     Demote,
     Clash,
     Approve,
+    Leave,
 }
 
 /// Everything that may happen under these knobs.
@@ -74,6 +75,7 @@ pub fn possible(world: &World) -> Vec<Event> {
         (knobs.demotions, Event::Demote),
         (knobs.clashes, Event::Clash),
         (knobs.approval, Event::Approve),
+        (knobs.scope, Event::Leave),
     ];
     all.into_iter().filter(|(possible, _)| *possible).map(|(_, event)| event).collect()
 }
@@ -110,6 +112,7 @@ impl World {
             Event::Demote => self.demote(),
             Event::Clash => self.clash(),
             Event::Approve => self.approve(),
+            Event::Leave => self.leave(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{Api, Kind};
+use crate::manifest::OUT_OF_SCOPE;
 
 /// The lifetimes that a policy admits, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,11 @@ impl CustomerIntent {
     }
 }
 
+/// Whether the operator does not see an object.
+pub fn is_out_of_scope(object: &Value) -> bool {
+    object["metadata"]["labels"]["scope"] == OUT_OF_SCOPE
+}
+
 /// Whether an object is being deleted.
 pub fn is_deleting(object: &Value) -> bool {
     !object["metadata"]["deletionTimestamp"].is_null()
@@ -133,7 +139,7 @@ pub fn rank<'a>(policy: &'a Value, gateway: &Value) -> Option<(i64, &'a str)> {
 /// Of all Enforce policies that select a gateway the one with the highest priority, or else the first by name.
 pub fn governing(api: &Api, gateway: &Value) -> Option<Governing> {
     let policies = api.all(Kind::TokenPolicy);
-    let policies = policies.iter().map(|policy| &policy.value);
+    let policies = policies.iter().map(|policy| &policy.value).filter(|policy| !is_out_of_scope(policy));
     let best =
         policies.filter_map(|policy| Some((rank(policy, gateway)?, policy))).min_by_key(|(rank, _)| *rank);
     best.map(|(_, policy)| Governing::of(policy))

@@ -46,6 +46,8 @@ pub struct Knobs {
     pub clashes: bool,
     /// A policy's rollout waits for a person after its canaries.
     pub approval: bool,
+    /// The operator sees only objects with a label, which some lose.
+    pub scope: bool,
 }
 
 impl Knobs {
@@ -78,6 +80,7 @@ impl Knobs {
         demotions: true,
         clashes: true,
         approval: true,
+        scope: true,
     };
 
     /// Nothing happens by itself.
@@ -109,6 +112,7 @@ impl Knobs {
         demotions: false,
         clashes: false,
         approval: false,
+        scope: false,
     };
 
     /// Draws some.
@@ -147,6 +151,7 @@ impl Knobs {
             demotions: !is_long && on(most.demotions),
             clashes: !is_long && on(most.clashes),
             approval: !is_long && on(true) && most.approval && most.rollout,
+            scope: !is_long && on(most.scope),
         }
     }
 }

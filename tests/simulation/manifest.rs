@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 /// The namespace that all objects are in.
 pub const NAMESPACE: &str = "field";
+/// The label `scope` of the objects that an operator sees which is started with a selector.
+pub const IN_SCOPE: &str = "in";
+/// The same of those that it does not see.
+pub const OUT_OF_SCOPE: &str = "out";
 
 pub fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -26,7 +30,7 @@ pub fn credentials(user: &str, password: &str) -> Value {
 pub fn gateway(name: &str, url: &str, secret: &str, group: &str) -> Value {
     json!({
         "apiVersion": "tenure.dev/v1alpha1", "kind": "X2Gateway",
-        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"group": group}},
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"group": group, "scope": IN_SCOPE}},
         "spec": {"url": url, "credentialsSecretRef": {"name": secret}},
     })
 }
@@ -35,7 +39,7 @@ pub fn gateway(name: &str, url: &str, secret: &str, group: &str) -> Value {
 pub fn policy(name: &str, group: &str, spec: &Value) -> Value {
     let mut policy = json!({
         "apiVersion": "tenure.dev/v1alpha1", "kind": "TokenPolicy",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"scope": IN_SCOPE}},
         "spec": {"gatewaySelector": {"matchLabels": {"group": group}}},
     });
     for (field, value) in spec.as_object().into_iter().flatten() {
@@ -47,7 +51,7 @@ pub fn policy(name: &str, group: &str, spec: &Value) -> Value {
 pub fn server(name: &str, url: &str, secret: &str) -> Value {
     json!({
         "apiVersion": "tenure.dev/v1alpha1", "kind": "KonaServer",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"scope": IN_SCOPE}},
         "spec": {"url": url, "credentialsSecretRef": {"name": secret}},
     })
 }
@@ -56,7 +60,7 @@ pub fn server(name: &str, url: &str, secret: &str) -> Value {
 pub fn customer(name: &str, server: &str, id: &str, spec: &Value) -> Value {
     let mut customer = json!({
         "apiVersion": "tenure.dev/v1alpha1", "kind": "CustomerTokenTtl",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"scope": IN_SCOPE}},
         "spec": {"serverRef": {"name": server}, "customerId": id},
     });
     for (field, value) in spec.as_object().into_iter().flatten() {

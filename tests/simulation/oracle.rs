@@ -61,6 +61,7 @@ impl Oracles {
 
     /// Checks what has happened since the last time.
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
+        self.pace.check_each(entries)?;
         secrets::check(&self.planted, writes)?;
         self.writes.check(entries, writes)?;
         self.customers.check(entries)?;

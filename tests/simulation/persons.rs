@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::api::Kind;
-use crate::manifest::{self, NAMESPACE};
+use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, GROUPS};
 use crate::remote::{Device, Role};
 use crate::world::World;
@@ -40,6 +40,14 @@ impl World {
         let group = GROUPS[self.rng.usize(0..3)];
         self.note(format!("a rival of {name} in group {group}"));
         let _ = self.api.create(manifest::gateway(RIVAL, &url, &secret, group));
+    }
+
+    /// An object leaves what the operator sees, or comes back.
+    pub fn leave(&mut self) {
+        let kind = Kind::OURS[self.rng.usize(0..4)];
+        let Some(name) = self.pick(kind) else { return };
+        let scope = if self.rng.bool() { OUT_OF_SCOPE } else { IN_SCOPE };
+        self.merge(kind, &name, json!({"metadata": {"labels": {"scope": scope}}}));
     }
 
     /// A person approves what a policy's rollout waits for, or something else.

@@ -58,6 +58,8 @@ pub struct Outside {
     /// Whether a lease decides which replica works.
     pub elected: bool,
     pub concurrency: u16,
+    /// Labels of the objects that the operator sees.
+    pub selector: Option<String>,
     pub judge: Judge,
 }
 
@@ -159,7 +161,7 @@ impl Drop for Replica {
 fn settings(outside: &Outside) -> OperatorSettings {
     let restrictions = Restrictions { plaintext: false, insecure_tls: false, origins_required: false };
     OperatorSettings {
-        scopes: vec![Scope { namespace: None, selector: None }],
+        scopes: vec![Scope { namespace: None, selector: outside.selector.clone() }],
         concurrency: outside.concurrency,
         rules: Settings { restrictions, bounds: Bounds { least: 600, most: 2_592_000 } },
         retry_refused_logins_after: None,

@@ -10,7 +10,7 @@ use crate::intent::governing;
 use crate::judge::Weather;
 use crate::log::Log;
 use crate::manifest::NAMESPACE;
-use crate::oracle::{self, Violation};
+use crate::oracle::Violation;
 use crate::plan;
 use crate::remote::Mood;
 use crate::replica::client_name;
@@ -69,10 +69,15 @@ fn go_through(world: &mut World) -> Result<Duration, Violation> {
     }
     calm(world)?;
     let begun = world.now;
+    let mut asked = begun;
     let unmet = loop {
         world.resolve();
+        if world.now > asked + Duration::from_mins(11) {
+            asked = world.now;
+            ask(world, is_locked_out);
+        }
         world.run_until(world.now + Duration::from_mins(1))?;
-        let unmet = oracle::unmet(&world.api, &world.internet_now());
+        let unmet = world.unmet();
         if unmet.is_empty() || world.now > begun + PATIENCE {
             break unmet;
         }
@@ -106,20 +111,32 @@ fn calm(world: &mut World) -> Result<(), Violation> {
         place.process.iter().for_each(|process| process.crash.clear());
     });
     world.run_until(world.now + Duration::from_mins(2))?;
+    ask(world, |_| true);
+    Ok(())
+}
+
+/// Somebody asks for a check of some objects.
+fn ask(world: &mut World, which: impl Fn(&Value) -> bool) {
+    let stamp = world.now.as_millis().to_string();
     for kind in Kind::OURS {
-        for name in world.names(kind) {
-            let asked = json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": "calm"}}});
-            let _ = world.api.merge(kind, NAMESPACE, &name, asked);
+        for object in world.api.all(kind).iter().filter(|object| which(&object.value)) {
+            let asked = json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": stamp}}});
+            let _ = world.api.merge(kind, NAMESPACE, object.text("name").unwrap_or_default(), asked);
         }
     }
-    Ok(())
+}
+
+/// Whether a login is not tried any more. One request in ten minutes allows another try.
+fn is_locked_out(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|condition| condition["reason"] == "AuthenticationFailed")
 }
 
 fn stay_quiet(world: &mut World) -> Result<(), Violation> {
     world.run_until(world.now + Duration::from_mins(1))?;
     world.oracles.quiet = true;
     world.run_until(world.now + world.knobs.shape.quiet())?;
-    let unmet = oracle::unmet(&world.api, &world.internet_now());
+    let unmet = world.unmet();
     if !unmet.is_empty() {
         return Err(Violation::new("what is right stays so", unmet.join("\n")));
     }

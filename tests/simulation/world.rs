@@ -11,8 +11,8 @@ use crate::history::{History, Line, time_of};
 use crate::judge::Judge;
 use crate::knobs::Knobs;
 use crate::log;
-use crate::manifest::{self, NAMESPACE};
-use crate::oracle::{Oracles, Violation};
+use crate::manifest::{self, IN_SCOPE, NAMESPACE};
+use crate::oracle::{self, Oracles, Violation};
 use crate::plan;
 use crate::remote::{Device, Internet, Role, What};
 use crate::replica::{Outside, Replica, Stop};
@@ -69,6 +69,7 @@ impl World {
             internet,
             elected: knobs.replicas,
             concurrency,
+            selector: knobs.scope.then(|| format!("scope={IN_SCOPE}")),
             judge: judge.clone(),
         };
         let mut oracles = Oracles::default();
@@ -239,6 +240,11 @@ impl World {
         }
         self.now = end.max(begin);
         interrupted
+    }
+
+    /// What is not yet as it must be.
+    pub fn unmet(&self) -> Vec<String> {
+        oracle::unmet(&self.api, &self.internet_now(), self.processes > self.places.len())
     }
 
     /// Takes over what has happened since, and checks it.

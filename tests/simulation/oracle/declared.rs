@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::sight::Sight;
 use crate::api::{Key, Kind, Stored, Write};
-use crate::intent::{CustomerIntent, Governing, rank};
+use crate::intent::{CustomerIntent, Governing, is_out_of_scope, rank};
 use crate::replica::process_of;
 use crate::time;
 
@@ -134,12 +134,24 @@ impl Declared {
         let answers = self.answered.get(&(process, kind, key.clone())).map_or(&[][..], Vec::as_slice);
         let answered = answers.iter().rfind(|answered| **answered + ANSWER <= at).copied();
         let from = by_watch.max(answered.unwrap_or_default());
+        // The answer to a write does not show that the object has left the scope: only a watch does.
+        let is_blind = by_watch < at.saturating_sub(self.lag());
         let versions =
             self.objects.get(&kind).and_then(|objects| objects.get(key)).map_or(&[][..], Vec::as_slice);
         let before = versions.iter().rposition(|version| version.since <= from);
         let absent = before.is_none().then_some(None);
-        let known =
-            versions.iter().skip(before.unwrap_or_default()).filter(move |version| version.since <= at);
-        absent.into_iter().chain(known.map(|version| version.object.as_ref().map(|object| &object.value)))
+        // Clocks of several replicas and of the users differ.
+        let latest = if self.several { at + SKEW } else { at };
+        let known = versions.iter().skip(before.unwrap_or_default());
+        let known = known.filter(move |version| version.since <= latest);
+        absent.into_iter().chain(known.flat_map(move |version| {
+            let object = version.object.as_ref().map(|object| &object.value);
+            match object.filter(|object| is_out_of_scope(object)) {
+                None => [Some(object), None],
+                out => [Some(None), is_blind.then_some(out)],
+            }
+            .into_iter()
+            .flatten()
+        }))
     }
 }

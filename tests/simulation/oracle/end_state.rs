@@ -3,17 +3,24 @@
 use serde_json::Value;
 
 use crate::api::{Api, Kind};
-use crate::intent::{Target, governing};
+use crate::intent::{Target, governing, is_out_of_scope};
 use crate::remote::{Device, State, token_ttls};
 
-/// What is not yet as it must be, in words.
-pub fn unmet(api: &Api, internet: &State) -> Vec<String> {
+/// What is not yet as it must be, in words. `restarted`: an object may have left the scope while no process ran, and no
+/// later one sees it.
+pub fn unmet(api: &Api, internet: &State, restarted: bool) -> Vec<String> {
     let mut unmet = Vec::new();
     for kind in Kind::OURS {
         for object in api.all(kind) {
             let object = &object.value;
             let mut complain =
                 |what: String| unmet.push(format!("{kind:?} {}: {what}", object["metadata"]["name"]));
+            if is_out_of_scope(object) {
+                if !object["metadata"]["finalizers"].is_null() && !restarted {
+                    complain("is out of scope and has a finalizer of ours".to_owned());
+                }
+                continue;
+            }
             if !object["metadata"]["deletionTimestamp"].is_null() {
                 complain("is still being deleted".to_owned());
                 continue;
@@ -74,15 +81,17 @@ fn gateway(api: &Api, internet: &State, gateway: &Value) -> Result<(), String> {
     if gateway["status"]["timeoutSeconds"] != set {
         return Err(format!("shows another timeout than {set}: {}", gateway["status"]["timeoutSeconds"]));
     }
+    let policy = governing(api, gateway);
+    // What was begun stays on record: its tokens may have to be revoked when the policy is resumed.
+    if policy.as_ref().is_some_and(|policy| policy.suspended) {
+        return Ok(());
+    }
     if !gateway["status"]["pending"].is_null() {
         return Err(format!("has a change pending: {}", gateway["status"]["pending"]));
     }
-    let Some(policy) = governing(api, gateway) else {
+    let Some(policy) = policy else {
         return ready(gateway, &["Unmanaged", "Observed"]);
     };
-    if policy.suspended {
-        return Ok(());
-    }
     if !policy.target.admits(set) {
         let Target { least, most } = policy.target;
         return Err(format!("its appliance has {set} and not {least}-{most} of policy {}", policy.name));
@@ -115,12 +124,16 @@ fn server(server: &Value) -> Result<(), String> {
 }
 
 fn customer(api: &Api, internet: &State, customer: &Value) -> Result<(), String> {
+    if customer["spec"]["suspend"] == true {
+        return Ok(());
+    }
     let namespace = customer["metadata"]["namespace"].as_str().unwrap_or_default();
     let server = customer["spec"]["serverRef"]["name"].as_str().unwrap_or_default();
-    let Some(server) = api.get(Kind::KonaServer, namespace, server) else {
+    let server = api.get(Kind::KonaServer, namespace, server);
+    let Some(server) = server.filter(|server| !is_out_of_scope(&server.value)) else {
         return ready(customer, &["ServerNotFound"]);
     };
-    if customer["spec"]["suspend"] == true || server.value["spec"]["suspend"] == true {
+    if server.value["spec"]["suspend"] == true {
         return Ok(());
     }
     let url = server.value["spec"]["url"].as_str().unwrap_or_default();
