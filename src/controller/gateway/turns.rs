@@ -62,7 +62,8 @@ impl Turns {
         let Some(begun) = self.since().take() else { return };
         self.end(match reason {
             reason if reason.awaits_permission() => Outcome::Waits,
-            reason if reason.is_ready() => Outcome::Healthy(begun),
+            // One that ended before it began: the clock was set back meanwhile.
+            reason if reason.is_ready() => Outcome::Healthy(begun.min(clock::now().0)),
             _ => Outcome::Failed,
         });
     }

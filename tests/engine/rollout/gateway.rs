@@ -222,7 +222,7 @@ impl Gateway {
                     self.corrected = Some(now);
                 }
                 self.found_in_order(task.target, now);
-                Outcome::Healthy(task.begun)
+                Outcome::Healthy(task.begun.min(now))
             }
             Err(reason) => {
                 self.ready = Some(reason);
