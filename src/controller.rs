@@ -11,7 +11,6 @@ pub mod logins;
 pub mod operator;
 pub mod origin;
 pub mod owed;
-pub mod pace;
 pub mod policy;
 pub mod reconcile;
 pub mod references;

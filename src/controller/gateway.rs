@@ -1,43 +1,47 @@
 //! The controller of `X2Gateway`.
 
 mod change;
-mod claim;
 mod examine;
-mod leaving;
-mod settle;
-mod telling;
-mod turns;
+mod finalizer;
+mod permits;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource as _, ResourceExt as _};
 
 use self::change::window_has_moved;
-use self::claim::{claim, claim_id, has_got_in};
-use self::turns::Turns;
+use self::permits::Permits;
+use super::claims::ClaimId;
 use super::context::{Context, Request};
 use super::governance::{Governance, PolicySet};
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
 use super::windows::Closed;
-use super::{connection, logins, policy, request};
-use crate::crd::{Change, Kind, X2Gateway, X2GatewayStatus};
+use super::{logins, policy, request};
+use crate::clock;
+use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
-use crate::engine::gateway::{OpenChange, Regime};
-use crate::engine::lifetime::Target;
-use crate::engine::login;
-use crate::engine::verdict::{Reason, Verdict};
-use crate::runtime::finalizers;
+use crate::engine::change::referring;
+use crate::engine::gateway::{
+    self, Aim, OpenChange, REVOKED, Regime, changed, drifted, forget_original, put_on_record, update,
+};
+use crate::engine::login::{self, News};
+use crate::engine::reason::EventReason;
+use crate::engine::verdict::{self, Reason};
+use crate::runtime::events::{Happening, reference, reference_to};
 use crate::runtime::object::{Entry, Key, Reported as _};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
 use crate::runtime::store::Store;
+use crate::runtime::{finalizers, restore};
+use crate::vendor::endpoint::BaseUrl;
 
 /// What is kept in memory of a gateway beyond what all kinds keep.
 #[derive(Debug, Default)]
 pub struct Extra {
-    contested: Option<(String, Target)>,
+    contested: Aim,
     /// Whether what the status has on record of an open change was taken over.
     has_recalled: bool,
     /// What was last reported of a closed change window.
@@ -47,7 +51,7 @@ pub struct Extra {
 /// Who governs a gateway, and its part in the rollout.
 pub struct Parents {
     governance: Governance,
-    turns: Turns,
+    permits: Permits,
 }
 
 /// What, when it changes, is a reason to reconcile at once.
@@ -132,11 +136,11 @@ impl Managed for X2Gateway {
             requests: requests(gateway, &governance),
             paused: suspended.then(|| "spec.suspend is true: nothing is read or changed.".to_owned()),
             interval,
-            time_left: leaving::time_left(gateway, &governance),
+            time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::is_held(gateway.meta()) || governance.restores(),
             contested: contested(gateway, &regime),
             inputs: Inputs { generation: gateway.meta().generation, regime, interval },
-            parents: Parents { turns: Turns::of(context, gateway, &governance), governance },
+            parents: Parents { permits: Permits::of(context, gateway, &governance), governance },
         }
     }
 
@@ -146,8 +150,7 @@ impl Managed for X2Gateway {
         given: &Given<Self>,
         memory: &mut Memory<Self>,
     ) -> Option<Reconcile> {
-        let next = leaving::keep_hold(context, gateway, &given.parents.governance, memory).await;
-        next.map(Reconcile::NotDue)
+        finalizer::keep(context, gateway, &given.parents.governance, memory).await.map(Reconcile::NotDue)
     }
 
     fn is_called(
@@ -156,14 +159,14 @@ impl Managed for X2Gateway {
         given: &Given<Self>,
         memory: &mut Memory<Self>,
     ) -> bool {
-        let Parents { governance, turns } = &given.parents;
+        let Parents { governance, permits } = &given.parents;
         let moved = match current_reason(gateway) {
             Some(Reason::AwaitingWindow) => window_has_moved(context, governance, memory),
-            Some(Reason::AwaitingRollout) => !turns.are_given(),
+            Some(Reason::AwaitingRollout) => !permits.are_given(),
             _ => false,
         };
         let holder = logins::holder(login::Kind::Gateway, gateway.meta());
-        moved || turns.calls() || context.remotes.admission.calls(&holder)
+        moved || permits.calls() || context.remotes.admission.calls(&holder)
     }
 
     async fn examine(
@@ -182,7 +185,7 @@ impl Managed for X2Gateway {
     }
 
     fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> X2GatewayStatus {
-        let status = telling::new_status(report, memory);
+        let status = new_status(report, memory);
         if status.pending.is_none() {
             memory.change = None;
         }
@@ -190,7 +193,7 @@ impl Managed for X2Gateway {
     }
 
     fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>) {
-        telling::announce(context, report, &memory.owed);
+        announce(context, report, &memory.owed);
     }
 
     fn carried_out(context: &Arc<Context>, gateway: &Self) {
@@ -198,8 +201,8 @@ impl Managed for X2Gateway {
     }
 
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
-        let turns = &given.parents.turns;
-        ended.map_or_else(|| turns.begun(), |reason| turns.ended(reason));
+        let permits = &given.parents.permits;
+        ended.map_or_else(|| permits.begun(), |reason| permits.ended(reason));
     }
 }
 
@@ -230,7 +233,129 @@ fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2G
         && timeless(before) == timeless(after)
 }
 
-/// The connection's faults that keep a gateway from being claimed are found when it is examined.
-fn judged(context: &Context, gateway: &X2Gateway) -> Result<connection::Judged, Verdict> {
-    connection::judge(&gateway.spec.connection, context.settings.restrictions)
+/// What a gateway claims: its effective URL.
+fn claim(gateway: &X2Gateway) -> Option<String> {
+    let connection = &gateway.spec.connection;
+    if finalizers::is_released(gateway.meta()) {
+        // Something else keeps it from going.
+        return None;
+    }
+    BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
+}
+
+fn claim_id(gateway: &X2Gateway) -> ClaimId {
+    ClaimId {
+        created: gateway.creation_timestamp().map(|t| t.0).unwrap_or_default(),
+        key: Key::of(gateway.meta()),
+        uid: gateway.uid().unwrap_or_default(),
+    }
+}
+
+/// Whether the status shows that a gateway's credential was accepted at its URL, and that the URL was its own.
+fn has_got_in(gateway: &X2Gateway, claimed: Option<&str>) -> bool {
+    gateway.status.as_ref().is_some_and(|status| {
+        status.effective_url.as_deref() == claimed
+            && status.timeout_seconds.is_some()
+            && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
+    })
+}
+
+/// The status after a reconcile, but for its conditions.
+fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2GatewayStatus {
+    let mut status = report.object.status.clone().unwrap_or_default();
+    let findings = report.findings;
+    let (regime, reason) = (&report.given.parents.governance.regime, findings.verdict.reason);
+    let found = gateway::Found {
+        reason,
+        before: report.before,
+        effective_url: findings.effective_url.clone(),
+        timeout: findings.found.timeout,
+        token: findings.found.token,
+    };
+    if found.timeout.is_some() {
+        login::record(&mut status.refused_login, &News::LetIn);
+    }
+    update(&mut status, &found, regime, memory.change.as_ref(), &clock::now());
+    if let Some(news) = &findings.news {
+        login::record(&mut status.refused_login, news);
+    }
+    let recorded = status.history.clone();
+    put_on_record(&mut status, memory.owed.unrecorded(|change| recorded.contains(change)));
+    forget_original(&mut status, regime, reason);
+    status
+}
+
+/// Publishes changes and a worse condition: after the status was written.
+fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: &[Change]) {
+    let (gateway, findings) = (&**report.object, report.findings);
+    let governance = &report.given.parents.governance;
+    let regime = &governance.regime;
+    let object = reference(gateway);
+    let namespace = gateway.namespace().unwrap_or_default();
+    let about = |policy: &str| {
+        let key = Key::new(namespace.clone(), policy);
+        reference_to::<TokenPolicy>(&key, policy::uid(context, &namespace, policy))
+    };
+    for change in owed {
+        let (reason, note) = changed(change);
+        if reason == EventReason::DriftCorrected {
+            context.cluster.metrics.drift_corrected(Kind::Gateway.as_str());
+        }
+        let Change { from, to, policy, cause, .. } = change;
+        tracing::info!(
+            kind = Kind::Gateway.as_str(),
+            namespace,
+            name = gateway.name_any(),
+            from,
+            to,
+            policy,
+            ?cause,
+            "{note}"
+        );
+        let policy = Some(about(policy));
+        context.cluster.events.publish(Happening {
+            object: object.clone(),
+            reason,
+            note,
+            warning: false,
+            policy,
+        });
+    }
+    if findings.found.revoked {
+        let policy = regime.policy().map(about);
+        let note = referring(REVOKED.to_owned(), governance.change_reference().as_deref());
+        tracing::info!(
+            kind = Kind::Gateway.as_str(),
+            namespace,
+            name = gateway.name_any(),
+            reason = EventReason::TokensRevoked.as_str(),
+            "{note}"
+        );
+        let (object, reason) = (object.clone(), EventReason::TokensRevoked);
+        context.cluster.events.publish(Happening { object, reason, note, warning: false, policy });
+    }
+    if let Some(why) = findings.found.skipped {
+        restore::report_skipped(&context.cluster, object.clone(), why);
+    }
+    if report.shown {
+        announce_drift(context, &object, findings, regime.policy().map(about));
+        context.warn_of(object, regime.policy().map(about), report.before, &findings.verdict);
+    }
+}
+
+/// Publishes that something else has changed the value, if that is found and not corrected for now.
+fn announce_drift(
+    context: &Context,
+    object: &ObjectReference,
+    findings: &Findings<X2Gateway>,
+    policy: Option<ObjectReference>,
+) {
+    let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout) else { return };
+    context.cluster.events.publish(Happening {
+        object: object.clone(),
+        reason: EventReason::DriftFound,
+        note: drifted(from, to, &findings.verdict),
+        warning: false,
+        policy,
+    });
 }

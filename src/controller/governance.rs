@@ -10,9 +10,9 @@ use kube::{Resource as _, ResourceExt};
 use super::context::{Context, Request};
 use super::request;
 use super::windows::{self, Closed};
-use crate::crd::{Cause, DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::crd::{DeletionPolicy, GatewaySelector, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::change::reference;
-use crate::engine::gateway::{Regime, wrote_last};
+use crate::engine::gateway::{Regime, is_changed, wrote_last};
 use crate::engine::lifetime::{InvalidTarget, Target};
 use crate::engine::precedence::{Claim, winner};
 use crate::engine::schedule;
@@ -150,12 +150,6 @@ fn observed<'a>(claims: impl Iterator<Item = &'a Claim>) -> (Vec<String>, Regime
     let wants: Vec<(String, Target)> = claims.filter_map(wants).collect();
     let names = wants.iter().map(|(policy, _)| policy.clone()).collect();
     (names, if wants.is_empty() { Regime::Unmanaged } else { Regime::Observed(wants) })
-}
-
-/// Whether what stands there may be what we wrote, as far as it is on record. What was restored is not ours any more.
-#[must_use]
-pub fn is_changed(status: &X2GatewayStatus) -> bool {
-    status.pending.is_some() || status.history.first().is_some_and(|last| last.cause != Cause::Restore)
 }
 
 /// Whether a policy puts back what stood there before it. One that is paused or only observes changes nothing.

@@ -19,7 +19,7 @@ use super::rollout::Rollout;
 use super::windows;
 use crate::clock;
 use crate::crd::{DeletionPolicy, Kind, Mode, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
-use crate::engine::gateway::{Regime, wrote_last};
+use crate::engine::gateway::{Regime, is_changed, wrote_last};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::rollout::{Survey, is_bounded};
 use crate::engine::tally::{Part, State, Tally};
@@ -85,7 +85,7 @@ impl Subject {
     fn awaits_restoration(&self, policy: &str) -> bool {
         // What is not understood may be understood again in time.
         self.entry.valid().map_or(finalizers::is_held(self.entry.meta()), |gateway| {
-            let status = gateway.status.as_ref().filter(|status| governance::is_changed(status));
+            let status = gateway.status.as_ref().filter(|status| is_changed(status));
             let left = matches!(&self.regime, Some(Regime::Left { policy: left }) if left == policy);
             status.is_some_and(|status| left || status.policy.as_deref() == Some(policy))
                 && !gateway.spec.connection.suspend

@@ -89,9 +89,9 @@ fn not_due<K: Managed>(
     let (now, reason) = (clock::instant(), current_reason(&**object));
     let inputs = (given.inputs.clone(), given.standing);
     let is_called = K::is_called(context, object, given, memory);
-    if let Some(before) = &memory.nothing {
+    if let Some((before, standing, requests)) = &memory.nothing {
         // An API server that refuses or does not answer would be asked without end.
-        if *before == inputs && !asked {
+        if (before, standing, requests) == (&inputs.0, &inputs.1, &given.requests) {
             return memory.backoff.due().filter(|due| *due > now);
         }
         memory.nothing = None;
@@ -256,7 +256,7 @@ async fn nothing<K: Managed>(
     if why == Nothing::Asked {
         return Reconcile::NotDue(clock::instant() + AGAIN);
     }
-    memory.nothing = Some((given.inputs.clone(), given.standing));
+    memory.nothing = Some((given.inputs.clone(), given.standing, given.requests.clone()));
     if memory.backoff.nothing(clock::instant(), clock::random())
         && let Some(now) = K::store(context).valid(&Key::of(object.meta()))
         && now.uid() == object.uid()
@@ -299,12 +299,8 @@ pub fn moved_to<K: Managed>(
         let mut fresh = K::Status::default();
         *K::handled(&mut fresh) = K::handled(&mut old).take();
         *K::head(&mut fresh).1 = std::mem::take(K::head(&mut old).1);
-        status::set_verdict(
-            &mut fresh,
-            object,
-            &Verdict::new(Reason::Progressing, message),
-            &Notes::default(),
-        );
+        let verdict = Verdict::new(Reason::Progressing, message);
+        status::set_verdict(&mut fresh, object, &verdict, &Notes::default());
         fresh
     })
 }

@@ -8,11 +8,12 @@ use tokio::time::Instant;
 
 use super::context::{Context, Request};
 use super::logins::{self, Barred};
-use super::pace::Pace;
+use super::reconcile::current_reason;
 use super::references::Unread;
 use super::{connection, request};
 use crate::clock;
 use crate::crd::{CustomerCounts, CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Mode, Time};
+use crate::engine::backoff::{Attempt, Backoff};
 use crate::engine::login::{self, News};
 use crate::engine::schedule::CAP;
 use crate::engine::tally::{Part, State, Tally, state_of};
@@ -33,14 +34,14 @@ use crate::vendor::sessions::{Serial, SessionKey};
 
 /// While customers move, a server's status is written at most once in this time.
 const SPACING: Duration = Duration::from_secs(1);
-/// Time between two looks at a server.
+/// Time between two checks of a server.
 const INTERVAL: Duration = CAP;
 
-/// What is kept in memory of a server between looks.
+/// What is kept in memory of a server between reconciles.
 #[derive(Debug, Default)]
 pub struct Memory {
     generation: Option<i64>,
-    pace: Pace,
+    backoff: Backoff<Instant>,
     findings: Option<Findings>,
     handled: Option<String>,
     summed_up: Option<Instant>,
@@ -97,18 +98,18 @@ impl Reconciled for KonaServer {
         let changed = memory.generation != server.meta().generation;
         if memory.generation.is_none()
             && asked.is_none()
-            && current_reason(server).is_some_and(Reason::is_remote)
+            && current_reason(&**server).is_some_and(Reason::is_remote)
         {
-            memory.pace.postpone();
+            memory.backoff.postpone(clock::instant(), clock::random());
         } else if changed || asked.is_some() {
-            memory.pace.reset();
+            memory.backoff.reset();
         }
         let suspended = server.spec.connection.suspend;
         if suspended {
             // Nothing is due until it is resumed.
-            memory.pace.reset();
+            memory.backoff.reset();
         }
-        let due = !suspended && memory.pace.due().is_none_or(|due| due <= clock::instant());
+        let due = !suspended && memory.backoff.due().is_none_or(|due| due <= clock::instant());
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         if let Some(next) = spaced.filter(|_| !due && !alarmed) {
             return Reconcile::NotDue(next);
@@ -151,23 +152,23 @@ impl Reconciled for KonaServer {
     }
 }
 
-/// The request on a server, where it was not carried out yet.
+/// The request on a server, if it was not carried out yet.
 fn open_request(server: &KonaServer) -> Option<&str> {
     request::open(server, server.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref()))
-}
-
-/// Reason of the Ready condition, if it speaks of the present spec.
-fn current_reason(server: &KonaServer) -> Option<Reason> {
-    let status = server.status.as_ref().filter(|s| s.observed_generation == server.meta().generation)?;
-    verdict::ready_reason(&status.conditions)
 }
 
 /// Takes findings over, unless an earlier success still counts.
 fn settle(server: &KonaServer, memory: &mut Memory, findings: Findings) {
     let was_ready = current_reason(server).is_some_and(Reason::is_ready);
     memory.polled = findings.polls;
-    let reported =
-        memory.pace.after(&findings.verdict, findings.retry_after, INTERVAL, was_ready, findings.polls);
+    let attempt = Attempt {
+        reason: findings.verdict.reason,
+        retry_after: findings.retry_after,
+        interval: INTERVAL,
+        was_ready,
+        polls: findings.polls,
+    };
+    let reported = memory.backoff.attempted(clock::instant(), clock::random(), attempt);
     if reported {
         memory.findings = Some(findings);
     }
@@ -260,7 +261,7 @@ async fn sum_up(context: &Arc<Context>, server: &Arc<KonaServer>, memory: &mut M
     let before = server.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
     let verdict = memory.findings.as_ref().map(|findings| findings.verdict.clone());
     let ready = verdict.as_ref().is_some_and(|verdict| verdict.reason.is_ready());
-    let due = memory.pace.due().unwrap_or_else(|| clock::instant() + INTERVAL);
+    let due = memory.backoff.due().unwrap_or_else(|| clock::instant() + INTERVAL);
     match status::write(&context.servers, &**server, status).await {
         Written::Failed | Written::Forbidden => Reconcile::Done { next: clock::instant() + AGAIN, ready },
         Written::Written => {

@@ -1,12 +1,22 @@
 //! What to do with an X2 gateway.
 
+mod finalizer;
 mod record;
+mod verdicts;
+mod write;
 
 use std::time::Duration;
 
+pub use self::finalizer::{Finalizer, Phase, finalizer, is_changed, owes_original};
 pub use self::record::{
     Found, OpenChange, changed, entry, forget_original, found_drift, prepare, prior, put_on_record,
     remembered, update, wrote_last,
+};
+pub use self::verdicts::{
+    MOVED, NO_POLICY, REVOKED, RIVAL, awaiting_rollout, conflict, drifted, under_change,
+};
+pub use self::write::{
+    Aim, Conclusion, Intent, follow, known_original, must_be_durable, not_restored, owes_revocation,
 };
 use super::contest::Contest;
 use super::lifetime::{InvalidTarget, Target, proves};

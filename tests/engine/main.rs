@@ -6,6 +6,7 @@ mod change;
 mod contest;
 mod customer;
 mod gateway;
+mod gateway_change;
 mod lifetime;
 mod login;
 mod merge;

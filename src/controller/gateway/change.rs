@@ -1,21 +1,34 @@
-//! What must be in place before a write: a window, a turn, and in the status whatever must not be forgotten.
+//! From an appliance as it was read to what is reported of it: one step after the other, each as far as it is permitted.
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::examine::Examination;
+use super::Found;
+use super::examine::{Examination, Stop};
 use crate::clock;
+use crate::controller::audit::{Operation, Write};
 use crate::controller::context::Context;
 use crate::controller::governance::{self, Governance};
-use crate::controller::reconcile::Memory;
+use crate::controller::reconcile::{Findings, Memory};
+use crate::controller::references::Unread;
 use crate::controller::rollout::{Held, Turn};
-use crate::crd::{Cause, DeletionPolicy, RevokeTokens, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::crd::{Cause, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
 use crate::engine::change::Outcome;
-use crate::engine::gateway::{OpenChange, prepare, put_on_record};
-use crate::engine::rollout::{Wish, is_bounded};
+use crate::engine::gateway::{
+    BETWEEN_PROOFS, Conclusion, Intent, OpenChange, Prior, Seen, Step, awaiting_rollout, decide, entry,
+    follow, known_original, must_be_durable, not_restored, owes_revocation, prepare, put_on_record,
+    under_change,
+};
+use crate::engine::lifetime::proves;
+use crate::engine::rollout::is_bounded;
 use crate::engine::verdict::{Notes, Reason, Verdict};
+use crate::runtime::secrets::Age;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, status};
+use crate::vendor::credentials::Credentials;
+use crate::vendor::endpoint::Endpoint;
+use crate::vendor::login::AccessError;
+use crate::vendor::x2::X2;
 
 /// Whether a write may be made now.
 pub(super) enum Clearance {
@@ -27,17 +40,194 @@ pub(super) enum Clearance {
     Nothing(Nothing),
 }
 
-/// A write that is about to be made, in seconds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Intent {
-    pub(super) from: u32,
-    pub(super) to: u32,
-    pub(super) cause: Cause,
-}
-
 impl Examination<'_> {
+    /// Takes one step after the other until there is something to report.
+    pub(super) async fn settle(
+        &mut self,
+        x2: &mut X2<'_>,
+        mut seen: Seen,
+        (endpoint, credentials): (&Endpoint, &Credentials),
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<Findings<X2Gateway>, Stop> {
+        // What was begun and not seen to its end is not known to be proven, whatever was proven before it.
+        let prior =
+            Prior { timeout: self.prior.timeout.filter(|_| memory.change.is_none()), ..self.prior.clone() };
+        let required = (&self.governance.regime, &self.prior);
+        (memory.contest, memory.extra.contested) =
+            follow(memory.contest, &memory.extra.contested, required, seen.timeout, clock::elapsed());
+        let (mut reread, mut record, mut held) = (false, None::<Write>, None::<Held>);
+        let verdict = loop {
+            let step = decide(&self.governance.regime, &prior, seen, memory.contest, clock::elapsed());
+            let intent = match step {
+                Step::Write { to, cause } => Some(Intent { from: seen.timeout, to, cause }),
+                Step::Prove | Step::Read | Step::Report(_) => None,
+            };
+            if let Some(intent) = intent {
+                match self.permit(intent) {
+                    Ok(permit) => held = permit,
+                    Err(Clearance::Wait(verdict)) => break verdict,
+                    Err(clearance) => return Err(clearance.into()),
+                }
+            }
+            if !reread && !matches!(step, Step::Report(_)) {
+                // A proving login comes next: not with a password that has been replaced meanwhile.
+                reread = true;
+                match self.credentials(endpoint, Age::Now).await {
+                    Ok(now) if now.identity == credentials.identity => {}
+                    Err(Unread::Silence) => return Err(Stop::Nothing(Nothing::Unanswered)),
+                    _ => return Err(Stop::Nothing(Nothing::Outdated)),
+                }
+            }
+            match (step, intent) {
+                (Step::Report(verdict), _) => break verdict,
+                (Step::Write { to, cause }, Some(intent)) => {
+                    match self.carry_out(x2, intent, held.as_ref(), memory).await? {
+                        Ok(write) => record = Some(write),
+                        Err(Clearance::Wait(verdict)) => break verdict,
+                        Err(clearance) => return Err(clearance.into()),
+                    }
+                    if cause == Cause::Drift {
+                        memory.contest = memory.contest.corrected(clock::elapsed());
+                    }
+                    seen = Seen { timeout: to, written: true, read_back: false, token: None, proofs: 0 };
+                }
+                (Step::Read, _) => seen = Seen { timeout: x2.read_timeout().await?, read_back: true, ..seen },
+                (Step::Prove | Step::Write { .. }, _) => {
+                    if seen.proofs > 0 {
+                        tokio::time::sleep(BETWEEN_PROOFS).await;
+                    }
+                    let token = x2.prove().await?;
+                    seen.token = Some(token);
+                    if let Some(write) = &mut record {
+                        write.proven(proves(token, seen.timeout), &token);
+                    }
+                    seen.proofs += 1;
+                }
+            }
+        };
+        // What came of it is known: it goes on record before what follows it.
+        drop((record, held));
+        Ok(self.conclude(x2, seen, verdict, memory).await?)
+    }
+
+    /// Makes a change that has its turn. An error is what keeps it from being sent.
+    async fn carry_out(
+        &mut self,
+        x2: &mut X2<'_>,
+        intent: Intent,
+        held: Option<&Held>,
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<Result<Write, Clearance>, AccessError> {
+        self.revoked |= self.close_earlier(x2, intent, memory).await?;
+        let started = held.and_then(Held::started).map(Time);
+        let change = match self.clear(intent, started, memory).await {
+            Ok(change) => change,
+            Err(clearance) => return Ok(Err(clearance)),
+        };
+        match self.write(x2, intent, change, memory).await {
+            Err(error) if error.is_unsent() && error.is_silence() => Ok(Err(self.permitted(intent))),
+            written => written.map(Ok),
+        }
+    }
+
+    /// An earlier write has taken effect, and something else is required by now: the change is put on record, and the tokens
+    /// issued before it are revoked, before the next one begins. Returns whether tokens were revoked.
+    async fn close_earlier(
+        &self,
+        x2: &mut X2<'_>,
+        intent: Intent,
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<bool, AccessError> {
+        let earlier = memory.change.clone().filter(|open| open.is_to_be_closed(&intent.from));
+        let Some((earlier, policy)) = earlier.zip(self.governance.regime.policy()) else { return Ok(false) };
+        let due = self.owes_revocation(&earlier);
+        if due {
+            self.revoke_tokens(x2).await?;
+        }
+        if earlier.from != earlier.to {
+            memory.owed.add(entry(&earlier, policy, clock::now()));
+        }
+        memory.change = None;
+        Ok(due)
+    }
+
+    /// Sets the token lifetime, if that is still permitted when its turn comes, and puts it on record.
+    async fn write(
+        &self,
+        x2: &mut X2<'_>,
+        intent: Intent,
+        change: OpenChange,
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<Write, AccessError> {
+        let Intent { from, to, cause } = intent;
+        let contest = memory.contest;
+        memory.contest = contest.tried(clock::elapsed());
+        let earlier = memory.change.replace(OpenChange { outcome: Outcome::Sent, ..change.clone() });
+        let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
+        let may_send = || matches!(self.permitted(intent), Clearance::Go);
+        let answer = x2.set_timeout(to, &may_send).await;
+        write.answered(&answer);
+        memory.change = Some(change.after(write.effect(), earlier));
+        if answer.as_ref().is_err_and(AccessError::is_unsent) {
+            memory.contest = contest;
+        }
+        answer.map(|()| write)
+    }
+
+    fn on_record(&self, operation: Operation) -> Write {
+        let policy = self.governance.policy.as_ref().map(|policy| &policy.metadata);
+        let reference = self.governance.change_reference();
+        Write::new(operation, &self.url, &**self.gateway).by(policy).referring(reference)
+    }
+
+    /// Sums up what was found and done.
+    async fn conclude(
+        &self,
+        x2: &mut X2<'_>,
+        seen: Seen,
+        verdict: Verdict,
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<Findings<X2Gateway>, AccessError> {
+        let (regime, timeout) = (&self.governance.regime, seen.timeout);
+        let token = seen.token.or(x2.fresh_lifetime());
+        // An open change shows that its revocation was not done yet, also after a restart.
+        let open = memory.change.as_ref().filter(|open| open.holds(&timeout));
+        let revokes = verdict.reason == Reason::InSync && open.is_some_and(|open| self.owes_revocation(open));
+        if revokes {
+            self.revoke_tokens(x2).await?;
+        }
+        let conclusion = Conclusion {
+            regime,
+            prior: &self.prior,
+            reason: verdict.reason,
+            timeout,
+            reference: self.governance.change_reference(),
+            is_owing: !memory.owed.is_empty(),
+        };
+        let change = conclusion.to_record(memory.change.as_mut(), clock::now());
+        let found = Found {
+            timeout: Some(timeout),
+            token,
+            revoked: revokes || self.revoked,
+            skipped: not_restored(regime, &self.prior, timeout),
+            drifted_from: None,
+        };
+        Ok(Findings { change, found, ..Findings::from(verdict) })
+    }
+
+    fn owes_revocation(&self, change: &OpenChange) -> bool {
+        owes_revocation(self.governance.policy.as_ref().map(|policy| &policy.spec), change)
+    }
+
+    async fn revoke_tokens(&self, x2: &mut X2<'_>) -> Result<(), AccessError> {
+        let mut write = self.on_record(Operation::RevokeTokens);
+        let answer = x2.revoke_tokens(&|| self.still_holds().is_some()).await;
+        write.answered(&answer);
+        answer
+    }
+
     /// Sees to it that everything is in place for a write that has its turn.
-    pub(super) async fn clear(
+    async fn clear(
         &mut self,
         intent: Intent,
         started: Option<Time>,
@@ -45,8 +235,10 @@ impl Examination<'_> {
     ) -> Result<OpenChange, Clearance> {
         let in_rollout = started.is_some();
         let change = self.change(intent, started, memory).ok_or(Clearance::Nothing(Nothing::Outdated))?;
-        let kept = self.is_kept(&change) || in_rollout;
-        self.prepare(&change, memory, kept).await?;
+        let policy = self.governance.policy.as_ref();
+        let durable =
+            in_rollout || policy.is_some_and(|policy| must_be_durable(&policy.spec, &self.prior, &change));
+        self.prepare(&change, memory, durable).await?;
         // Should it never be sent, that is known; an earlier one that was sent stays open.
         memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
         Ok(change)
@@ -54,7 +246,7 @@ impl Examination<'_> {
 
     /// Whether a write is permitted at this moment: what the reconcile began with still holds, and a window is open. Asked
     /// last, when nothing but the bytes of the write is left to be sent.
-    pub(super) fn permitted(&self, intent: Intent) -> Clearance {
+    fn permitted(&self, intent: Intent) -> Clearance {
         match self.still_holds() {
             Some(now) => now
                 .policy
@@ -72,36 +264,20 @@ impl Examination<'_> {
         started: Option<Time>,
         memory: &Memory<X2Gateway>,
     ) -> Option<OpenChange> {
-        let Intent { from, to, cause } = intent;
-        let on_record = self.gateway.status.as_ref().and_then(|status| status.original_timeout_seconds);
-        let owed = memory.owed.first().and_then(|change| change.from);
         let now = clock::now();
-        let change = OpenChange {
-            from,
-            found: from,
-            to,
-            cause,
-            policy: Some(self.governance.regime.policy()?.to_owned()),
-            reference: self.governance.change_reference(),
-            since: started.filter(|started| started.0 > now.0).unwrap_or(now).0,
-            original_before: on_record.or(owed),
-            outcome: Outcome::Prepared,
-            is_recorded: false,
-        };
+        let since = started.filter(|started| started.0 > now.0).unwrap_or(now).0;
+        let status = self.gateway.status.clone().unwrap_or_default();
+        let original = known_original(&status, &memory.owed);
+        let policy = self.governance.regime.policy()?;
+        let change = intent.begin(policy, self.governance.change_reference(), since, original);
         Some(change.following(memory.change.as_ref()))
     }
 
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the
     /// answer wakes the gateway.
-    pub(super) fn turn(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
+    fn permit(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
         let policy = self.governance.policy.as_deref().ok_or(Clearance::Nothing(Nothing::Outdated))?;
-        let (target, wish) = match intent.cause {
-            Cause::Policy => {
-                (self.governance.regime.target(), Wish::Change { tightens: intent.to < intent.from })
-            }
-            Cause::Drift => (self.governance.regime.target(), Wish::Repair),
-            Cause::Restore => (None, Wish::Restore),
-        };
+        let (target, wish) = intent.wish(&self.governance.regime);
         let closed = closed(self.context, policy, intent).map(Clearance::Wait);
         if !is_bounded(&policy.spec, governance::target(policy, self.context).ok()) {
             return closed.map_or(Ok(None), Err);
@@ -115,39 +291,12 @@ impl Examination<'_> {
         match rollout.turn(self.gateway, target, wish) {
             Turn::Now(permit) => closed.map_or(Ok(Some(permit)), Err),
             Turn::Later { halted } => {
-                Err(closed.unwrap_or_else(|| Clearance::Wait(self.later(&policy.name_any(), halted))))
+                let status = self.gateway.status.as_ref();
+                let waits = || Clearance::Wait(awaiting_rollout(status, &policy.name_any(), halted));
+                Err(closed.unwrap_or_else(waits))
             }
             Turn::Asked => Err(closed.unwrap_or(Clearance::Nothing(Nothing::Asked))),
         }
-    }
-
-    /// What to report of a gateway whose turn has not come. While a rollout is halted, what has failed stays in sight.
-    fn later(&self, policy: &str, halted: bool) -> Verdict {
-        if !halted {
-            return Verdict::new(
-                Reason::AwaitingRollout,
-                format!("A change is waiting for the rollout of TokenPolicy {policy}."),
-            );
-        }
-        let failure = self.gateway.status.as_ref().filter(|status| status.pending.is_some());
-        let failure = failure.and_then(|status| Verdict::reported(&status.conditions));
-        failure.filter(|verdict| verdict.reason.is_failed_change()).unwrap_or_else(|| {
-            let message = format!(
-                "A change is waiting: the rollout of TokenPolicy {policy} is halted. See the policy's conditions."
-            );
-            Verdict::new(Reason::AwaitingRollout, message)
-        })
-    }
-
-    /// Whether a change must be in the status before it is sent.
-    fn is_kept(&self, change: &OpenChange) -> bool {
-        let Some(policy) = &self.governance.policy else { return false };
-        let restores = policy.spec.deletion_policy == DeletionPolicy::Restore;
-        // Only what is known to be ours is taken back.
-        let known = self.prior.original.is_some() && self.prior.wrote.is_some_and(|(to, _)| to == change.to);
-        policy.spec.rollout.is_some()
-            || restores && (!known || change.cause == Cause::Restore)
-            || policy.spec.revoke_tokens != RevokeTokens::Never
     }
 
     /// Puts into the status and on the gateway whatever must not be forgotten should we die in the middle.
@@ -155,7 +304,7 @@ impl Examination<'_> {
         &mut self,
         change: &OpenChange,
         memory: &mut Memory<X2Gateway>,
-        kept: bool,
+        durable: bool,
     ) -> Result<(), Clearance> {
         if self.governance.restores() && change.cause != Cause::Restore {
             match finalizers::hold_working(&self.context.gateways, self.gateway).await {
@@ -167,7 +316,7 @@ impl Examination<'_> {
         if self.gateway.meta().generation != self.generation {
             return Err(Clearance::Nothing(Nothing::Outdated));
         }
-        if !kept {
+        if !durable {
             return Ok(());
         }
         let status = self.under_change(change, memory);
@@ -185,17 +334,8 @@ impl Examination<'_> {
     /// The status of a gateway under change.
     fn under_change(&self, change: &OpenChange, memory: &Memory<X2Gateway>) -> X2GatewayStatus {
         let mut status = self.gateway.status.clone().unwrap_or_default();
-        let name = change.policy.as_deref().unwrap_or_default();
-        let to = change.to;
-        let message = match change.cause {
-            Cause::Restore => {
-                format!("Restoring the token lifetime to {to}s, the value before TokenPolicy {name}.")
-            }
-            _ => format!("Setting the token lifetime to {to}s, as required by TokenPolicy {name}."),
-        };
-        let verdict = Verdict::new(Reason::Progressing, message);
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
-        status::set_verdict(&mut status, &**self.gateway, &verdict, &notes);
+        status::set_verdict(&mut status, &**self.gateway, &under_change(change), &notes);
         let recorded = status.history.clone();
         put_on_record(&mut status, memory.owed.unrecorded(|change| recorded.contains(change)));
         prepare(&mut status, change, clock::now());
@@ -204,7 +344,7 @@ impl Examination<'_> {
     }
 }
 
-/// What to report where no change window is open. Giving back what stood there before does not wait for one.
+/// What to report if no change window is open. Restoring the original value does not wait for one.
 fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Verdict> {
     if intent.cause == Cause::Restore {
         return None;
@@ -214,7 +354,7 @@ fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Ver
 }
 
 /// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
-/// of the annotation that opens it by hand. While it is so, the next look comes with the window, which may be another by now.
+/// of the annotation that opens it by hand. While it is so, the next reconcile comes with the window, which may be another by now.
 pub(super) fn window_has_moved(
     context: &Context,
     governance: &Governance,

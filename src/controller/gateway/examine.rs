@@ -1,11 +1,11 @@
-//! Gather, decide and act: one look at an appliance.
+//! Gather, decide and act: one reconcile of an appliance.
 
 use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
 use super::change::Clearance;
-use super::{claim_id, judged};
+use super::claim_id;
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
@@ -15,7 +15,7 @@ use crate::controller::reconcile::{Findings, Memory, moved_to};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Nothing;
-use crate::engine::gateway::{Prior, Regime, Seen, found_drift, prior, remembered};
+use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
 use crate::engine::login;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
@@ -30,7 +30,7 @@ use crate::vendor::login::AccessError;
 use crate::vendor::sessions::{Serial, SessionKey};
 use crate::vendor::x2::X2;
 
-/// Everything one look works with.
+/// Everything that one reconcile works with.
 pub(super) struct Examination<'a> {
     pub(super) context: &'a Arc<Context>,
     /// The working copy, replaced after each write of our own.
@@ -82,7 +82,7 @@ pub(super) async fn examine(
     asked: bool,
 ) -> Result<Findings<X2Gateway>, Nothing> {
     let generation = gateway.meta().generation;
-    let judged = match judged(context, gateway) {
+    let judged = match connection::judge(&gateway.spec.connection, context.settings.restrictions) {
         Ok(judged) => judged,
         Err(verdict) => {
             record(context, gateway, Trial::Refused);
@@ -91,8 +91,7 @@ pub(super) async fn examine(
     };
     let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
     let known = gateway.status.as_ref().and_then(|status| status.effective_url.clone());
-    let message = "spec.url has changed; the appliance is read again.";
-    if let Some(fresh) = moved_to(&**gateway, memory, (&url, known.as_deref()), message)
+    if let Some(fresh) = moved_to(&**gateway, memory, (&url, known.as_deref()), MOVED)
         && !matches!(
             status::update(&context.gateways, gateway, fresh).await,
             Written::Written | Written::Unchanged
@@ -122,7 +121,7 @@ pub(super) async fn examine(
     let is_drift = |seen: u32| found_drift(&governance.regime, before, seen, findings.verdict.reason);
     findings.found.drifted_from = before.filter(|_| findings.found.timeout.is_some_and(is_drift));
     if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
-        findings.found.skipped = Some("another X2Gateway manages the appliance");
+        findings.found.skipped = Some(RIVAL);
     }
     findings.effective_url = Some(url);
     findings.notes = Notes { insecure, ..Notes::default() };
@@ -185,21 +184,11 @@ impl Examination<'_> {
         }
     }
 
-    /// What to report where the appliance is another resource's, or not yet anybody's.
+    /// What to report if the appliance is another resource's, or is not known to be this one's.
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.context.gateway_claims.standing(&claim_id(self.gateway));
         memory.judged = Some(standing);
-        match standing {
-            Standing::Owner | Standing::TryNow => None,
-            Standing::Loser => Some(Verdict::new(
-                Reason::Conflict,
-                "Another X2Gateway already manages the appliance at this URL, so this one is ignored. Delete one of the two, or correct spec.url.",
-            )),
-            Standing::Undecided => Some(Verdict::new(
-                Reason::Progressing,
-                "Another X2Gateway has the same URL; nothing is changed until it is known which of the two can log in.",
-            )),
-        }
+        conflict(standing)
     }
 
     fn not_in(&self, why: Unread) -> Result<Findings<X2Gateway>, Nothing> {
@@ -212,7 +201,7 @@ impl Examination<'_> {
         }
     }
 
-    /// Who governs the gateway now, if what the look began with still holds: a wait may lie between, and nobody wants
+    /// Who governs the gateway now, if what the reconcile began with still holds: a wait may lie between, and nobody wants
     /// yesterday's decision carried out.
     pub(super) fn still_holds(&self) -> Option<Governance> {
         let key = Key::of(self.gateway.meta());
@@ -223,7 +212,7 @@ impl Examination<'_> {
         (owns && same && governance.regime == self.governance.regime).then_some(governance)
     }
 
-    /// User name and password: read now where a login is due.
+    /// User name and password: read now if a login is due.
     pub(super) async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let credentials = connection::login(self.context, endpoint, reference, age).await?;
@@ -247,7 +236,7 @@ impl Examination<'_> {
         }
         let timeout = x2.read_timeout().await;
         if matches!(timeout, Err(AccessError::NotAdmin | AccessError::TokenRefused)) {
-            // A token keeps the role it was issued with: the next look logs in again.
+            // A token keeps the role it was issued with: the next reconcile logs in again.
             let key = SessionKey::new(endpoint, &credentials.identity);
             self.context.remotes.sessions.forget(&key).await;
         }

@@ -113,8 +113,8 @@ pub struct Given<K: Managed> {
 pub struct Memory<K: Managed> {
     /// What the last reconcile that came to something began with.
     pub inputs: Option<(K::Inputs, Standing)>,
-    /// What the last one began with, if it came to nothing.
-    pub(super) nothing: Option<(K::Inputs, Standing)>,
+    /// What the last one began with, and was asked for, if it came to nothing.
+    pub(super) nothing: Option<(K::Inputs, Standing, HashSet<Request>)>,
     /// When the next one is due.
     pub backoff: Backoff<Instant>,
     /// Whether something else keeps overwriting the value.

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Prior, Regime, cause};
+use super::{Prior, Regime, cause, known_original};
 use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2GatewayStatus};
 use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
 use crate::engine::lifetime::{Target, proves};
@@ -35,7 +35,7 @@ pub struct Found {
 #[must_use]
 pub fn prior(status: &X2GatewayStatus, open: Option<&OpenChange>, owed: &[Change]) -> Prior {
     let last = owed.last().or_else(|| status.history.first());
-    let original = status.original_timeout_seconds.or_else(|| owed.first()?.from);
+    let original = known_original(status, owed);
     Prior {
         timeout: status.timeout_seconds,
         proven: status.proven_timeout_seconds,

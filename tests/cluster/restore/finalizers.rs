@@ -188,6 +188,7 @@ async fn finalizers_that_are_not_accepted_show_and_are_tried_ever_more_slowly() 
     let fleet = fleet(1);
     let mut f = world("denied", &fleet).await;
     let denial = Denial::begin(&f).await;
+    f.request("X2Gateway", "x2-0", "first").await;
     f.apply(&restoring("short", json!({"timeoutSeconds": 28800}))).await;
     f.start().await;
     let gateway = f.reason("X2Gateway", "x2-0", "Forbidden").await;

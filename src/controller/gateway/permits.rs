@@ -15,7 +15,7 @@ use crate::engine::rollout::{Outcome, is_bounded};
 use crate::engine::verdict::Reason;
 
 /// If a policy bounds its changes: what its rollout learns of a reconcile. One that ends early came to nothing.
-pub(super) struct Turns {
+pub(super) struct Permits {
     rollout: Option<Arc<Rollout>>,
     uid: String,
     name: String,
@@ -24,7 +24,7 @@ pub(super) struct Turns {
     begun: Mutex<Option<Timestamp>>,
 }
 
-impl Turns {
+impl Permits {
     pub(super) fn of(context: &Context, gateway: &X2Gateway, governance: &Governance) -> Self {
         let bounded = governance.policy.as_ref().filter(|policy| {
             let target = governance::target(policy, context);
@@ -79,7 +79,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turns {
+impl Drop for Permits {
     fn drop(&mut self) {
         if self.since().take().is_some() {
             self.end(Outcome::Nothing);

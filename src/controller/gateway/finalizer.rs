@@ -1,0 +1,94 @@
+//! Our finalizer on a gateway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Resource as _, ResourceExt as _};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::controller::context::Context;
+use crate::controller::governance::{Governance, is_deleted};
+use crate::controller::reconcile::Memory;
+use crate::crd::{DeletionPolicy, TokenPolicy, X2Gateway};
+use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer, owes_original};
+use crate::engine::restoration::LetGo;
+use crate::runtime::events::reference;
+use crate::runtime::object::Key;
+use crate::runtime::workers::UNDISTURBED;
+use crate::runtime::writer::Written;
+use crate::runtime::{finalizers, restore};
+
+/// Wait after the finalizer could not be changed.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Adds our finalizer if a deletion has to wait for the operator, and releases it if not. Returns the time of the next
+/// reconcile if there is nothing else to do.
+pub(super) async fn keep(
+    context: &Arc<Context>,
+    gateway: &Arc<X2Gateway>,
+    governance: &Governance,
+    memory: &mut Memory<X2Gateway>,
+) -> Option<Instant> {
+    let meta = gateway.meta();
+    let phase = match (is_deleted(&**gateway), gateway.spec.connection.suspend) {
+        (false, _) => Phase::Alive,
+        (true, false) => Phase::Deleted,
+        (true, true) => Phase::DeletedSuspended,
+    };
+    let deleted = phase != Phase::Alive;
+    if memory.has_gone || deleted && !finalizers::is_held(meta) {
+        return Some(clock::instant() + UNDISTURBED);
+    }
+    let restores = |policy: &TokenPolicy| policy.spec.deletion_policy == DeletionPolicy::Restore;
+    let owes = governance.restorer.as_deref().is_some_and(restores)
+        && gateway.status.as_ref().is_some_and(owes_original);
+    let written = match finalizer(&governance.regime, phase, owes) {
+        Finalizer::Add => finalizers::hold(&context.gateways, meta).await,
+        Finalizer::Keep => Written::Unchanged,
+        Finalizer::Abandon if is_bereft(context, gateway) => {
+            let why = restore::skip_reason(&context.cluster, meta).await.map_or(NO_POLICY, LetGo::as_str);
+            release(context, gateway, Some(why)).await
+        }
+        Finalizer::Remove | Finalizer::Abandon => release(context, gateway, None).await,
+        Finalizer::Wait => {
+            let why = restore::skip_reason(&context.cluster, meta).await?;
+            release(context, gateway, Some(why.as_str())).await
+        }
+    };
+    match written {
+        Written::Failed => Some(clock::instant() + SOON),
+        Written::Forbidden if deleted => Some(restore::next_check(meta)),
+        // Also if no watch has reported a deletion: the answer shows that it is gone.
+        written if deleted || written == Written::Gone => {
+            memory.has_gone = true;
+            Some(clock::instant() + UNDISTURBED)
+        }
+        _ => None,
+    }
+}
+
+/// Releases our finalizer, and reports why if the original value is not restored.
+async fn release(context: &Arc<Context>, gateway: &X2Gateway, why: Option<&str>) -> Written {
+    let written = finalizers::release(&context.gateways, gateway.meta()).await;
+    if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
+        restore::report_skipped(&context.cluster, reference(gateway), why);
+    }
+    written
+}
+
+/// Whether the policy that a gateway still obeys is not there any more.
+fn is_bereft(context: &Context, gateway: &X2Gateway) -> bool {
+    let policy = gateway.status.as_ref().and_then(|status| status.policy.as_deref());
+    let namespace = gateway.namespace().unwrap_or_default();
+    policy.is_some_and(|policy| context.policies.get(&Key::new(namespace, policy)).is_none())
+}
+
+/// What is left for restoring, if a deletion waits for it: the gateway's own, or its policy's.
+pub(super) fn time_left(gateway: &X2Gateway, governance: &Governance) -> Option<Duration> {
+    let left = matches!(governance.regime, Regime::Left { .. });
+    let policy = governance.policy.as_ref().filter(|_| left).map(|policy| policy.meta());
+    let deleted =
+        [Some(gateway.meta()), policy].into_iter().flatten().filter(|meta| finalizers::is_leaving(meta));
+    deleted.map(restore::time_left).min()
+}
