@@ -25,6 +25,7 @@ use crate::clock;
 use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
 use crate::engine::change::referring;
+use crate::engine::conditions::SUSPENDED;
 use crate::engine::gateway::{
     self, Aim, OpenChange, REVOKED, Regime, changed, drifted, forget_original, put_on_record, update,
 };
@@ -134,7 +135,7 @@ impl Managed for X2Gateway {
         Given {
             standing: context.gateway_claims.standing(&claim_id(gateway)),
             requests: requests(gateway, &governance),
-            paused: suspended.then(|| "spec.suspend is true: nothing is read or changed.".to_owned()),
+            paused: suspended.then(|| SUSPENDED.to_owned()),
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::is_held(gateway.meta()) || governance.restores(),

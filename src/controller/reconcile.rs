@@ -131,9 +131,9 @@ fn resumed(last: Timestamp) -> Contest {
 /// Reason of the Ready condition, if it speaks of the present spec.
 #[must_use]
 pub fn current_reason<K: Reported>(object: &K) -> Option<Reason> {
-    let mut status = object.status().cloned()?;
-    let (observed, conditions) = K::head(&mut status);
-    verdict::ready_reason(conditions).filter(|_| *observed == object.meta().generation)
+    let status = object.status()?;
+    let is_current = K::observed_generation(status) == object.meta().generation;
+    verdict::ready_reason(K::conditions(status)).filter(|_| is_current)
 }
 
 /// Reason of the Ready condition, whatever spec it speaks of.

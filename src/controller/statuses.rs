@@ -6,102 +6,43 @@ use crate::crd::{
 };
 use crate::runtime::object::Reported;
 
-impl Reported for X2Gateway {
-    const KIND: Kind = Kind::Gateway;
-    type Status = X2GatewayStatus;
+/// Implements [`Reported`] for a kind whose status has the fields that all kinds have, and these times.
+macro_rules! reported {
+    ($kind:ident: $object:ty, $status:ty, times($times_of:ident) = $times:expr) => {
+        impl Reported for $object {
+            const KIND: Kind = Kind::$kind;
+            type Status = $status;
 
-    fn status(&self) -> Option<&X2GatewayStatus> {
-        self.status.as_ref()
-    }
+            fn status(&self) -> Option<&$status> {
+                self.status.as_ref()
+            }
 
-    fn times(status: &mut X2GatewayStatus) -> [Option<&mut Option<Time>>; 2] {
-        [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)]
-    }
+            fn times($times_of: &mut $status) -> [Option<&mut Option<Time>>; 2] {
+                $times
+            }
 
-    fn head(status: &mut X2GatewayStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
+            fn head(status: &mut $status) -> (&mut Option<i64>, &mut Vec<Condition>) {
+                (&mut status.observed_generation, &mut status.conditions)
+            }
 
-    fn conditions(status: &X2GatewayStatus) -> &[Condition] {
-        &status.conditions
-    }
+            fn observed_generation(status: &$status) -> Option<i64> {
+                status.observed_generation
+            }
 
-    fn handled(status: &mut X2GatewayStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
-    }
+            fn conditions(status: &$status) -> &[Condition] {
+                &status.conditions
+            }
+
+            fn handled(status: &mut $status) -> &mut Option<String> {
+                &mut status.last_handled_reconcile_at
+            }
+        }
+    };
 }
 
-impl Reported for TokenPolicy {
-    const KIND: Kind = Kind::Policy;
-    type Status = TokenPolicyStatus;
-
-    fn status(&self) -> Option<&TokenPolicyStatus> {
-        self.status.as_ref()
-    }
-
-    fn times(_: &mut TokenPolicyStatus) -> [Option<&mut Option<Time>>; 2] {
-        [None, None]
-    }
-
-    fn head(status: &mut TokenPolicyStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
-
-    fn conditions(status: &TokenPolicyStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn handled(status: &mut TokenPolicyStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
-    }
-}
-
-impl Reported for KonaServer {
-    const KIND: Kind = Kind::Server;
-    type Status = KonaServerStatus;
-
-    fn status(&self) -> Option<&KonaServerStatus> {
-        self.status.as_ref()
-    }
-
-    fn times(status: &mut KonaServerStatus) -> [Option<&mut Option<Time>>; 2] {
-        [Some(&mut status.last_checked_time), None]
-    }
-
-    fn head(status: &mut KonaServerStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
-
-    fn conditions(status: &KonaServerStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn handled(status: &mut KonaServerStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
-    }
-}
-
-impl Reported for CustomerTokenTtl {
-    const KIND: Kind = Kind::Customer;
-    type Status = CustomerTokenTtlStatus;
-
-    fn status(&self) -> Option<&CustomerTokenTtlStatus> {
-        self.status.as_ref()
-    }
-
-    fn times(status: &mut CustomerTokenTtlStatus) -> [Option<&mut Option<Time>>; 2] {
-        [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)]
-    }
-
-    fn head(status: &mut CustomerTokenTtlStatus) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut status.observed_generation, &mut status.conditions)
-    }
-
-    fn conditions(status: &CustomerTokenTtlStatus) -> &[Condition] {
-        &status.conditions
-    }
-
-    fn handled(status: &mut CustomerTokenTtlStatus) -> &mut Option<String> {
-        &mut status.last_handled_reconcile_at
-    }
-}
+reported!(Gateway: X2Gateway, X2GatewayStatus, times(status) =
+    [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)]);
+reported!(Policy: TokenPolicy, TokenPolicyStatus, times(_status) = [None, None]);
+reported!(Server: KonaServer, KonaServerStatus, times(status) = [Some(&mut status.last_checked_time), None]);
+reported!(Customer: CustomerTokenTtl, CustomerTokenTtlStatus, times(status) =
+    [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)]);

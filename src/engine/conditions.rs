@@ -93,6 +93,9 @@ pub fn conditions(
     entries.map(|entry| entry.onto(old, generation, now)).collect()
 }
 
+/// What an object reports while its own `spec.suspend` is true.
+pub const SUSPENDED: &str = "spec.suspend is true: nothing is read or changed.";
+
 /// Conditions of a suspended object: Ready stays as it was, and nothing is under way.
 #[must_use]
 pub fn suspended(old: &[Condition], message: &str, generation: i64, now: &Time) -> Vec<Condition> {

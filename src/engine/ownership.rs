@@ -1,5 +1,8 @@
 //! Which of several resources that declare one remote object owns it.
 
+use super::reason::Reason;
+use super::verdict::Verdict;
+
 /// The outcome of a claimant's one attempt to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trial {
@@ -35,6 +38,19 @@ pub enum Standing {
     TryNow,
     /// It may not write: attempts of others are outstanding, or it is suspended.
     Undecided,
+}
+
+impl Standing {
+    /// What to report of a claimant that may not write now: `lost` if the object is another's, `undecided` if that is not
+    /// known yet.
+    #[must_use]
+    pub fn conflict(self, lost: &str, undecided: &str) -> Option<Verdict> {
+        match self {
+            Self::Owner | Self::TryNow => None,
+            Self::Loser => Some(Verdict::new(Reason::Conflict, lost)),
+            Self::Undecided => Some(Verdict::new(Reason::Progressing, undecided)),
+        }
+    }
 }
 
 /// The standing of `me` among all `claimants` of one remote object, itself included.

@@ -2,6 +2,7 @@
 
 use super::{Original, Ttl, Unusable, words};
 use crate::crd::TtlSeconds;
+use crate::engine::conditions::SUSPENDED;
 use crate::engine::ownership::Standing;
 use crate::engine::reason::Reason;
 use crate::engine::verdict::Verdict;
@@ -112,24 +113,17 @@ pub const SERVER_MOVED: &str = "The server's URL has changed; the customer is re
 /// What to report if the customer is another resource's, or if it is not yet known whose it is.
 #[must_use]
 pub fn conflict(standing: Standing) -> Option<Verdict> {
-    match standing {
-        Standing::Owner | Standing::TryNow => None,
-        Standing::Loser => Some(Verdict::new(
-            Reason::Conflict,
-            "Another CustomerTokenTtl already manages this customer of this server, so this one is ignored. Delete one of the two.",
-        )),
-        Standing::Undecided => Some(Verdict::new(
-            Reason::Progressing,
-            "Another CustomerTokenTtl declares the same customer; nothing is changed until it is known which of the two can log in.",
-        )),
-    }
+    standing.conflict(
+        "Another CustomerTokenTtl already manages this customer of this server, so this one is ignored. Delete one of the two.",
+        "Another CustomerTokenTtl declares the same customer; nothing is changed until it is known which of the two can log in.",
+    )
 }
 
 /// Why nothing is read or changed for now, if so. `server` is the name of the resource's server, if that is suspended.
 #[must_use]
 pub fn paused(is_suspended: bool, server: Option<&str>) -> Option<String> {
     if is_suspended {
-        return Some("spec.suspend is true: nothing is read or changed.".to_owned());
+        return Some(SUSPENDED.to_owned());
     }
     server.map(|name| format!("KonaServer {name} is suspended: nothing is read or changed."))
 }

@@ -18,17 +18,10 @@ pub const REVOKED: &str = "The tokens issued before the change were invalidated.
 /// What to report if the appliance is another resource's, or is not known to be this one's.
 #[must_use]
 pub fn conflict(standing: Standing) -> Option<Verdict> {
-    match standing {
-        Standing::Owner | Standing::TryNow => None,
-        Standing::Loser => Some(Verdict::new(
-            Reason::Conflict,
-            "Another X2Gateway already manages the appliance at this URL, so this one is ignored. Delete one of the two, or correct spec.url.",
-        )),
-        Standing::Undecided => Some(Verdict::new(
-            Reason::Progressing,
-            "Another X2Gateway has the same URL; nothing is changed until it is known which of the two can log in.",
-        )),
-    }
+    standing.conflict(
+        "Another X2Gateway already manages the appliance at this URL, so this one is ignored. Delete one of the two, or correct spec.url.",
+        "Another X2Gateway has the same URL; nothing is changed until it is known which of the two can log in.",
+    )
 }
 
 /// A change waits for a permit of the rollout. While it is halted, what has failed stays in sight.
