@@ -243,7 +243,7 @@ async fn keep_hold(
     let TokenPolicy { spec, metadata: meta, .. } = &**policy;
     let gives_back = spec.deletion_policy == DeletionPolicy::Restore;
     if is_deleted(&**policy) {
-        return let_go(context, policy, subjects, memory).await;
+        return release_deleted(context, policy, subjects, memory).await;
     }
     let written = if gives_back {
         finalizers::hold(&context.policies, meta).await
@@ -258,7 +258,7 @@ async fn keep_hold(
 }
 
 /// Lets a deleted policy go once its gateways have what stood there before, or will not get it.
-async fn let_go(
+async fn release_deleted(
     context: &Arc<Context>,
     policy: &Arc<TokenPolicy>,
     subjects: &[Subject],

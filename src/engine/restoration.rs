@@ -9,7 +9,7 @@ pub const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Why an object goes although nothing was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LetGo {
+pub enum SkipReason {
     /// An annotation asks for it.
     Asked,
     /// Ten minutes have passed since the deletion.
@@ -18,7 +18,7 @@ pub enum LetGo {
     NamespaceEnds,
 }
 
-impl LetGo {
+impl SkipReason {
     /// A clause for an event.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -32,13 +32,18 @@ impl LetGo {
 
 /// Whether a deleted object is released now, and why. A namespace that is not known to be ending is not ending.
 #[must_use]
-pub fn let_go(deleted: Timestamp, asked: bool, namespace_ends: bool, now: Timestamp) -> Option<LetGo> {
+pub fn skip_reason(
+    deleted: Timestamp,
+    asked: bool,
+    namespace_ends: bool,
+    now: Timestamp,
+) -> Option<SkipReason> {
     if asked {
-        Some(LetGo::Asked)
+        Some(SkipReason::Asked)
     } else if time_left(deleted, now).is_zero() {
-        Some(LetGo::TooLate)
+        Some(SkipReason::TooLate)
     } else {
-        namespace_ends.then_some(LetGo::NamespaceEnds)
+        namespace_ends.then_some(SkipReason::NamespaceEnds)
     }
 }
 

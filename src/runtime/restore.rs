@@ -13,29 +13,29 @@ use super::store::Store;
 use crate::clock;
 use crate::crd::SKIP_RESTORE;
 use crate::engine::reason::EventReason;
-use crate::engine::restoration::{self, LetGo};
+use crate::engine::restoration::{self, SkipReason};
 
 /// Time between two checks whether the deletion of an object still waits: nothing may report that its namespace is terminating.
 const CHECK: Duration = Duration::from_secs(5);
 
 /// Why a deletion does not wait for the remote value any longer, if so. Asks for the namespace, so it is for objects whose
 /// deletion waits for us.
-pub async fn skip_reason(cluster: &Cluster, meta: &ObjectMeta) -> Option<LetGo> {
+pub async fn skip_reason(cluster: &Cluster, meta: &ObjectMeta) -> Option<SkipReason> {
     let deleted = meta.deletion_timestamp.as_ref()?.0;
     let annotation = meta.annotations.as_ref().and_then(|all| all.get(SKIP_RESTORE));
     let asked = annotation.is_some_and(|value| value == "true");
-    let known = restoration::let_go(deleted, asked, false, cluster.deletions.time_of(meta, deleted));
+    let known = restoration::skip_reason(deleted, asked, false, cluster.deletions.time_of(meta, deleted));
     if known.is_some() {
         return known;
     }
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let ends = cluster.namespaces.ask_terminating(&cluster.writer.client(), namespace).await;
-    restoration::let_go(deleted, asked, ends, cluster.deletions.time_of(meta, deleted))
+    restoration::skip_reason(deleted, asked, ends, cluster.deletions.time_of(meta, deleted))
 }
 
 /// Waits until a deletion does not wait for the remote value any longer, to be raced against work on it. None if the
 /// object has gone meanwhile.
-pub async fn until_skipped<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Option<LetGo> {
+pub async fn until_skipped<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Option<SkipReason> {
     let key = Key::of(meta);
     loop {
         let entry = store.get(&key).filter(|now| now.meta().uid == meta.uid)?;

@@ -1,5 +1,5 @@
-//! Answers that are asked for once: whoever needs one waits for the question that is under way, and shares its answer as long
-//! as that is fresh.
+//! Answers that are asked for once: a caller that needs one waits for the question that is under way, and shares its answer
+//! as long as that is fresh.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use tenure::engine::restoration::{LetGo, PATIENCE, let_go, time_left};
+use tenure::engine::restoration::{PATIENCE, SkipReason, skip_reason, time_left};
 
 fn deleted() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
@@ -19,25 +19,25 @@ fn ten_minutes_an_annotation_or_the_end_of_the_namespace() {
     for (asked, ends, seconds, expected) in [
         (false, false, 0, None),
         (false, false, 599, None),
-        (false, false, 600, Some(LetGo::TooLate)),
-        (false, false, 1_000_000, Some(LetGo::TooLate)),
-        (true, false, 0, Some(LetGo::Asked)),
-        (true, true, 700, Some(LetGo::Asked)),
-        (false, true, 0, Some(LetGo::NamespaceEnds)),
-        (false, true, 600, Some(LetGo::TooLate)),
+        (false, false, 600, Some(SkipReason::TooLate)),
+        (false, false, 1_000_000, Some(SkipReason::TooLate)),
+        (true, false, 0, Some(SkipReason::Asked)),
+        (true, true, 700, Some(SkipReason::Asked)),
+        (false, true, 0, Some(SkipReason::NamespaceEnds)),
+        (false, true, 600, Some(SkipReason::TooLate)),
         // The API server's clock is ahead of ours.
         (false, false, -30, None),
-        (false, true, -30, Some(LetGo::NamespaceEnds)),
+        (false, true, -30, Some(SkipReason::NamespaceEnds)),
     ] {
-        assert_eq!(let_go(deleted(), asked, ends, after(seconds)), expected, "{asked} {ends} {seconds}");
+        assert_eq!(skip_reason(deleted(), asked, ends, after(seconds)), expected, "{asked} {ends} {seconds}");
     }
 }
 
 #[test]
 fn an_event_says_why() {
-    assert!(LetGo::Asked.as_str().contains("tenure.dev/skip-restore"));
-    assert!(LetGo::TooLate.as_str().contains("ten minutes"));
-    assert!(LetGo::NamespaceEnds.as_str().contains("namespace"));
+    assert!(SkipReason::Asked.as_str().contains("tenure.dev/skip-restore"));
+    assert!(SkipReason::TooLate.as_str().contains("ten minutes"));
+    assert!(SkipReason::NamespaceEnds.as_str().contains("namespace"));
 }
 
 proptest! {
@@ -46,12 +46,12 @@ proptest! {
         let now = after(seconds);
         let left = time_left(deleted(), now);
         prop_assert!(left <= PATIENCE);
-        prop_assert_eq!(let_go(deleted(), asked, ends, now).is_some(), asked || ends || left == Duration::ZERO);
+        prop_assert_eq!(skip_reason(deleted(), asked, ends, now).is_some(), asked || ends || left == Duration::ZERO);
         let then = deleted().max(now) + SignedDuration::try_from(left).unwrap();
-        prop_assert!(let_go(deleted(), asked, ends, then).is_some());
+        prop_assert!(skip_reason(deleted(), asked, ends, then).is_some());
         // Who was let go once stays so.
-        if let_go(deleted(), asked, ends, now).is_some() {
-            prop_assert!(let_go(deleted(), asked, ends, now + SignedDuration::from_secs(1)).is_some());
+        if skip_reason(deleted(), asked, ends, now).is_some() {
+            prop_assert!(skip_reason(deleted(), asked, ends, now + SignedDuration::from_secs(1)).is_some());
         }
     }
 }

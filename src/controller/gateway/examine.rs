@@ -201,8 +201,8 @@ impl Examination<'_> {
         }
     }
 
-    /// Who governs the gateway now, if what the reconcile began with still holds: a wait may lie between, and nobody wants
-    /// yesterday's decision carried out.
+    /// Who governs the gateway now, if what the reconcile began with still holds: after a wait the
+    /// decision may be out of date.
     pub(super) fn still_holds(&self) -> Option<Governance> {
         let key = Key::of(self.gateway.meta());
         let now = self.context.gateways.valid(&key)?;

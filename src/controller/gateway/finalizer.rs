@@ -12,7 +12,7 @@ use crate::controller::governance::{Governance, is_deleted};
 use crate::controller::reconcile::Memory;
 use crate::crd::{DeletionPolicy, TokenPolicy, X2Gateway};
 use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer, owes_original};
-use crate::engine::restoration::LetGo;
+use crate::engine::restoration::SkipReason;
 use crate::runtime::events::reference;
 use crate::runtime::object::Key;
 use crate::runtime::workers::UNDISTURBED;
@@ -47,7 +47,8 @@ pub(super) async fn keep(
         Finalizer::Add => finalizers::hold(&context.gateways, meta).await,
         Finalizer::Keep => Written::Unchanged,
         Finalizer::Abandon if is_bereft(context, gateway) => {
-            let why = restore::skip_reason(&context.cluster, meta).await.map_or(NO_POLICY, LetGo::as_str);
+            let why =
+                restore::skip_reason(&context.cluster, meta).await.map_or(NO_POLICY, SkipReason::as_str);
             release(context, gateway, Some(why)).await
         }
         Finalizer::Remove | Finalizer::Abandon => release(context, gateway, None).await,

@@ -52,7 +52,7 @@ pub struct Departure<'a> {
     pub standing: Standing,
 }
 
-/// Decides what is done for a deleted resource. The rules in order:
+/// Decides what is done for a deleted resource. The first rule that applies counts:
 ///
 /// 1. What was restored is not restored again.
 /// 2. Under Retain or Observe, and while work is paused, nothing is touched; if nothing was written, nothing needs to be.
@@ -89,7 +89,7 @@ pub fn parting(departure: Departure<'_>) -> Parting {
 pub enum Restoration {
     /// Nothing: the keys are as they were originally.
     AsBefore,
-    /// They hold what we wrote, and are put back.
+    /// They hold what we wrote: the original values are restored.
     PutBack,
     /// Nothing: they hold what something else has written.
     Foreign,

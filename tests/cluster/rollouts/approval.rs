@@ -48,7 +48,7 @@ async fn the_others_wait_for_the_approval_of_this_target_also_after_restarts() {
     assert!(message.ends_with(&command), "{message}");
     assert_eq!(w.trace().order(), w.names([0]));
 
-    // What approves something else approves nothing, whoever is the leader.
+    // What approves something else approves nothing, also after the leader has changed.
     for (restart, value) in ["", "yes", "0123456789abcdef"].into_iter().enumerate() {
         w.approve(value).await;
         w.f.kill().await;
