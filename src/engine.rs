@@ -16,6 +16,7 @@ pub mod remote;
 pub mod restoration;
 pub mod rollout;
 pub mod schedule;
+pub mod server;
 pub mod tally;
 pub mod text;
 pub mod verdict;

@@ -174,18 +174,13 @@ impl Managed for CustomerTokenTtl {
         }
     }
 
-    fn is_called(_: &Arc<Context>, _: &Self, _: &Given<Self>, _: &mut Memory<Self>) -> bool {
-        false
-    }
-
     async fn examine(
         context: &Arc<Context>,
         customer: &mut Arc<Self>,
         given: &Given<Self>,
         memory: &mut Memory<Self>,
-        asked: bool,
     ) -> Result<Findings<Self>, Nothing> {
-        examine::examine(context, customer, given, memory, asked).await
+        examine::examine(context, customer, given, memory).await
     }
 
     async fn conclude(

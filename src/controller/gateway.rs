@@ -175,12 +175,10 @@ impl Managed for X2Gateway {
         gateway: &mut Arc<Self>,
         given: &Given<Self>,
         memory: &mut Memory<Self>,
-        asked: bool,
     ) -> Result<Findings<Self>, Nothing> {
-        let governance = &given.parents.governance;
-        let mut findings = examine::examine(context, gateway, memory, governance, asked).await?;
+        let mut findings = examine::examine(context, gateway, given, memory).await?;
         let waits = findings.verdict.reason == Reason::AwaitingWindow;
-        memory.extra.window = governance.closed_window(context).filter(|_| waits);
+        memory.extra.window = given.parents.governance.closed_window(context).filter(|_| waits);
         findings.opens = memory.extra.window.map(|closed| closed.next);
         Ok(findings)
     }

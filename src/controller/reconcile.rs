@@ -31,95 +31,236 @@ pub async fn reconcile<K: Managed>(
     memory: &mut Memory<K>,
 ) -> Reconcile {
     let given = K::gather(context, object);
-    let asked = !given.requests.is_subset(&memory.handled);
-    if let Some(look) = K::finalize(context, object, &given, memory).await {
-        if matches!(look, Reconcile::Done { .. }) {
-            carried_out(context, object, memory, &given, asked);
+    let begun = Begun { context, object, given: &given };
+    if let Some(outcome) = K::finalize(context, object, &given, memory).await {
+        if matches!(outcome, Reconcile::Done { .. }) {
+            begun.carried_out(memory);
         }
-        return look;
+        return outcome;
     }
-    if let Some(next) = not_due(context, object, &given, memory, asked) {
-        return in_time(object, Reconcile::NotDue(next));
-    }
-    K::progress(&given, None);
-    let look = match &given.paused {
-        Some(message) => pause(context, object, memory, message).await,
-        None => match attempt(context, object, &given, memory, asked).await {
-            Ok((look, reason)) => {
-                K::progress(&given, Some(reason));
-                look
-            }
-            Err(why) => return in_time(object, nothing(context, object, &given, memory, why).await),
-        },
-    };
-    // A standing that this reconcile itself has changed is no reason for another; one that a rival has changed meanwhile is.
-    let standing = memory.judged.take().unwrap_or(given.standing);
-    memory.inputs = Some((given.inputs.clone(), standing));
-    memory.nothing = None;
-    // A request is carried out when the object is resumed.
-    if given.paused.is_none() {
-        carried_out(context, object, memory, &given, asked);
-    }
-    in_time(object, look)
+    let outcome = begun.check(memory).await;
+    in_time(object, outcome)
 }
 
-/// A reconcile that was asked for has ended.
-fn carried_out<K: Managed>(
-    context: &Arc<Context>,
-    object: &Arc<K>,
-    memory: &mut Memory<K>,
-    given: &Given<K>,
-    asked: bool,
-) {
-    memory.handled.clone_from(&given.requests);
-    context.handled.set(K::KIND, Key::of(object.meta()), given.requests.clone());
-    if asked {
-        K::carried_out(context, object);
-    }
+/// What one reconcile began with.
+struct Begun<'a, K: Managed> {
+    context: &'a Arc<Context>,
+    object: &'a Arc<K>,
+    given: &'a Given<K>,
 }
 
-/// The time of the next reconcile, if nothing that counts has changed since the last one and it is not due yet.
-fn not_due<K: Managed>(
-    context: &Arc<Context>,
-    object: &Arc<K>,
-    given: &Given<K>,
-    memory: &mut Memory<K>,
-    asked: bool,
-) -> Option<Instant> {
-    let (now, reason) = (clock::instant(), current_reason(&**object));
-    let inputs = (given.inputs.clone(), given.standing);
-    let is_called = K::is_called(context, object, given, memory);
-    if let Some((before, standing, requests)) = &memory.nothing {
-        // An API server that refuses or does not answer would be asked without end.
-        if (before, standing, requests) == (&inputs.0, &inputs.1, &given.requests) {
-            return memory.backoff.due().filter(|due| *due > now);
+impl<K: Managed> Begun<'_, K> {
+    async fn check(&self, memory: &mut Memory<K>) -> Reconcile {
+        let given = self.given;
+        if let Some(next) = self.not_due(memory) {
+            return self.idle(memory, next).await;
         }
-        memory.nothing = None;
-        memory.backoff.reset();
-    }
-    match &mut memory.inputs {
-        None => {
-            memory.contest = given.contested.map(resumed).unwrap_or_default();
-            if reason.is_some_and(Reason::is_remote) && !asked {
-                memory.backoff.postpone(now, clock::random());
-                if let Some(left) = given.time_left {
-                    // No longer than what is left for restoring.
-                    memory.backoff.not_later_than(now + left.mul_f64(clock::random()));
+        K::progress(given, None);
+        let outcome = match &given.paused {
+            Some(message) => match memory.spaced() {
+                Some(next) => return Reconcile::NotDue(next),
+                None => self.pause(memory, message).await,
+            },
+            None => match self.attempt(memory).await {
+                Ok((outcome, reason)) => {
+                    K::progress(given, Some(reason));
+                    outcome
                 }
-                memory.inputs = Some(inputs);
-            }
+                Err(why) => {
+                    let next = self.nothing(memory, why).await;
+                    return self.idle(memory, next).await;
+                }
+            },
+        };
+        // A standing that this reconcile itself has changed is no reason for another; one that a rival has changed meanwhile is.
+        let standing = memory.judged.take().unwrap_or(given.standing);
+        memory.inputs = Some((given.inputs.clone(), standing));
+        memory.nothing = None;
+        // A request is carried out when the object is resumed.
+        if given.paused.is_none() {
+            self.carried_out(memory);
         }
-        Some(before) => {
-            K::overlook(&mut before.0, &given.inputs, reason);
-            if *before != inputs || asked || is_called {
-                memory.backoff.reset();
-            }
+        outcome
+    }
+
+    /// A reconcile that was asked for has ended.
+    fn carried_out(&self, memory: &mut Memory<K>) {
+        let (requests, asked) = (&self.given.requests, self.given.is_asked(memory));
+        memory.handled.clone_from(requests);
+        self.context.handled.set(K::KIND, Key::of(self.object.meta()), requests.clone());
+        if asked {
+            K::carried_out(self.context, self.object);
         }
     }
-    if asked {
-        memory.contest = Contest::default();
+
+    /// The time of the next reconcile, if nothing that counts has changed since the last one and it is not due yet.
+    fn not_due(&self, memory: &mut Memory<K>) -> Option<Instant> {
+        let given = self.given;
+        let (now, reason) = (clock::instant(), current_reason(&**self.object));
+        let (inputs, asked) = ((given.inputs.clone(), given.standing), given.is_asked(memory));
+        let is_called = K::is_called(self.context, self.object, given, memory);
+        if let Some((before, standing, requests)) = &memory.nothing {
+            // An API server that refuses or does not answer would be asked without end.
+            if (before, standing, requests) == (&inputs.0, &inputs.1, &given.requests) {
+                return memory.backoff.due().filter(|due| *due > now);
+            }
+            memory.nothing = None;
+            memory.backoff.reset();
+        }
+        match &mut memory.inputs {
+            None => {
+                memory.contest = given.contested.map(resumed).unwrap_or_default();
+                if reason.is_some_and(Reason::is_remote) && !asked && !is_called {
+                    memory.backoff.postpone(now, clock::random());
+                    if let Some(left) = given.time_left {
+                        // No longer than what is left for restoring.
+                        memory.backoff.not_later_than(now + left.mul_f64(clock::random()));
+                    }
+                    memory.inputs = Some(inputs);
+                }
+            }
+            Some(before) => {
+                K::overlook(&mut before.0, &given.inputs, reason);
+                if *before != inputs || asked || is_called {
+                    memory.backoff.reset();
+                }
+            }
+        }
+        if asked {
+            memory.contest = Contest::default();
+        }
+        memory.backoff.due().filter(|due| *due > now)
     }
-    memory.backoff.due().filter(|due| *due > now)
+
+    /// Ends a reconcile that has examined nothing. What the status sums up is brought up to date nevertheless.
+    async fn idle(&self, memory: &mut Memory<K>, next: Instant) -> Reconcile {
+        if K::SPACING.is_none() {
+            return Reconcile::NotDue(next);
+        }
+        let again = match memory.spaced() {
+            Some(again) => Some(again),
+            None => {
+                let mut status = self.object.status().cloned().unwrap_or_default();
+                let is_handled = !self.given.is_asked(memory);
+                self.complete(memory, &mut status, is_handled);
+                let written = status::write(K::store(self.context), &**self.object, status).await;
+                (written == Written::Failed).then(|| clock::instant() + AGAIN)
+            }
+        };
+        Reconcile::NotDue(again.map_or(next, |again| next.min(again)))
+    }
+
+    /// Adds to a status what it sums up, and the request that was carried out.
+    fn complete(&self, memory: &mut Memory<K>, status: &mut K::Status, is_handled: bool) {
+        memory.summed_up = Some(clock::instant());
+        K::sum_up(self.context, self.object, status);
+        if let Some(request) = request::open(&**self.object, K::handled(status).as_deref())
+            && is_handled
+            && K::is_handled(self.context, self.object, request)
+        {
+            *K::handled(status) = Some(request.to_owned());
+        }
+    }
+
+    async fn pause(&self, memory: &mut Memory<K>, message: &str) -> Reconcile {
+        let mut status = self.object.status().cloned().unwrap_or_default();
+        status::set_suspended(&mut status, &**self.object, message);
+        K::pausing(&mut status);
+        self.complete(memory, &mut status, false);
+        let written = status::write(K::store(self.context), &**self.object, status).await;
+        memory.backoff.reset();
+        let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
+        Reconcile::Done { next: clock::instant() + wait, ready: true }
+    }
+
+    /// Examines the remote system and reports what that came to, for as long as a deletion waits for it.
+    async fn attempt(&self, memory: &mut Memory<K>) -> Result<(Reconcile, Reason), Nothing> {
+        let work = Box::pin(self.examine_and_report(memory));
+        if !self.given.holds {
+            return work.await;
+        }
+        tokio::select! {
+            biased;
+            done = work => done,
+            _ = restore::until_skipped(K::store(self.context), self.object.meta()) => Err(Nothing::Outdated),
+        }
+    }
+
+    async fn examine_and_report(&self, memory: &mut Memory<K>) -> Result<(Reconcile, Reason), Nothing> {
+        let Self { context, object, given } = *self;
+        let mut working = Arc::clone(object);
+        let mut findings = K::examine(context, &mut working, given, memory).await?;
+        if let Some(outcome) = K::conclude(context, &working, memory, &mut findings).await {
+            return Ok((outcome, findings.verdict.reason));
+        }
+        memory.owed.add(findings.change.clone());
+        // What was found must not be reported of another spec.
+        let now = K::store(context).valid(&Key::of(object.meta()));
+        now.filter(|now| now.uid() == object.uid() && now.meta().generation == object.meta().generation)
+            .ok_or(Nothing::Outdated)?;
+        let reason = findings.verdict.reason;
+        let attempt = Attempt {
+            reason,
+            retry_after: findings.retry_after,
+            interval: given.interval,
+            was_ready: current_reason(&*working).is_some_and(Reason::is_ready),
+            polls: findings.polls,
+        };
+        memory.polled = findings.polls;
+        let shown = memory.backoff.attempted(clock::instant(), clock::random(), attempt);
+        if let Some(opens) = findings.opens {
+            memory.backoff.not_later_than(clock::instant_of(opens));
+        }
+        let is_new = shown || given.is_asked(memory) || !memory.owed.is_empty() || memory.change.is_some();
+        if is_new || K::SPACING.is_some() {
+            let before = reported_reason(&**object);
+            let report = Report { object: &working, given, findings: &findings, before, shown };
+            self.write(&report, memory).await;
+        }
+        let next = memory.backoff.due().unwrap_or_else(|| clock::instant() + UNDISTURBED);
+        Ok((Reconcile::Done { next, ready: reason.is_ready() }, reason))
+    }
+
+    /// Writes a report, and publishes what is new once it is written.
+    async fn write(&self, report: &Report<'_, K>, memory: &mut Memory<K>) {
+        let (object, findings) = (report.object, report.findings);
+        let mut status = K::new_status(report, memory);
+        if report.shown {
+            status::set_verdict(&mut status, &**object, &findings.verdict, &findings.notes);
+        }
+        self.complete(memory, &mut status, true);
+        match status::write(K::store(self.context), &**object, status).await {
+            Written::Written | Written::Unchanged => {
+                K::announce(self.context, report, memory);
+                memory.owed.clear();
+                memory.backoff.written();
+            }
+            Written::Failed => {
+                memory.backoff.not_written(clock::instant(), clock::random());
+                memory.owed.unanswered();
+            }
+            Written::Gone | Written::Forbidden => {}
+        }
+    }
+
+    /// A reconcile came to nothing: it is still to be done, ever more slowly, and shows if that goes on. Returns when it is due.
+    async fn nothing(&self, memory: &mut Memory<K>, why: Nothing) -> Instant {
+        let (context, object, given) = (self.context, self.object, self.given);
+        memory.judged = None;
+        if why == Nothing::Asked {
+            return clock::instant() + AGAIN;
+        }
+        memory.nothing = Some((given.inputs.clone(), given.standing, given.requests.clone()));
+        if memory.backoff.nothing(clock::instant(), clock::random())
+            && let Some(now) = K::store(context).valid(&Key::of(object.meta()))
+            && now.uid() == object.uid()
+        {
+            let mut status = now.status().cloned().unwrap_or_default();
+            status::set_verdict(&mut status, &*now, &why.verdict(), &Notes::default());
+            status::write(K::store(context), &*now, status).await;
+        }
+        memory.backoff.due().unwrap_or_else(|| clock::instant() + AGAIN)
+    }
 }
 
 /// The fight that a status shows.
@@ -141,140 +282,13 @@ fn reported_reason<K: Reported>(object: &K) -> Option<Reason> {
     verdict::ready_reason(K::conditions(object.status()?))
 }
 
-async fn pause<K: Managed>(
-    context: &Arc<Context>,
-    object: &Arc<K>,
-    memory: &mut Memory<K>,
-    message: &str,
-) -> Reconcile {
-    let mut status = object.status().cloned().unwrap_or_default();
-    status::set_suspended(&mut status, &**object, message);
-    K::pausing(&mut status);
-    let written = status::write(K::store(context), &**object, status).await;
-    memory.backoff.reset();
-    let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
-    Reconcile::Done { next: clock::instant() + wait, ready: true }
-}
-
-/// Examines the remote system and reports what that came to, for as long as a deletion waits for it.
-async fn attempt<K: Managed>(
-    context: &Arc<Context>,
-    object: &Arc<K>,
-    given: &Given<K>,
-    memory: &mut Memory<K>,
-    asked: bool,
-) -> Result<(Reconcile, Reason), Nothing> {
-    let work = Box::pin(examine_and_report(context, object, given, memory, asked));
-    if !given.holds {
-        return work.await;
-    }
-    tokio::select! {
-        biased;
-        done = work => done,
-        _ = restore::until_skipped(K::store(context), object.meta()) => Err(Nothing::Outdated),
-    }
-}
-
-async fn examine_and_report<K: Managed>(
-    context: &Arc<Context>,
-    object: &Arc<K>,
-    given: &Given<K>,
-    memory: &mut Memory<K>,
-    asked: bool,
-) -> Result<(Reconcile, Reason), Nothing> {
-    let mut working = Arc::clone(object);
-    let request = request::of(&**object).map(str::to_owned);
-    let mut findings = K::examine(context, &mut working, given, memory, asked).await?;
-    if let Some(look) = K::conclude(context, &working, memory, &mut findings).await {
-        return Ok((look, findings.verdict.reason));
-    }
-    memory.owed.add(findings.change.clone());
-    // What was found must not be reported of another spec.
-    let now = K::store(context).valid(&Key::of(object.meta()));
-    now.filter(|now| now.uid() == object.uid() && now.meta().generation == object.meta().generation)
-        .ok_or(Nothing::Outdated)?;
-    let reason = findings.verdict.reason;
-    let attempt = Attempt {
-        reason,
-        retry_after: findings.retry_after,
-        interval: given.interval,
-        was_ready: current_reason(&*working).is_some_and(Reason::is_ready),
-        polls: findings.polls,
-    };
-    memory.polled = findings.polls;
-    let shown = memory.backoff.attempted(clock::instant(), clock::random(), attempt);
-    if let Some(opens) = findings.opens {
-        memory.backoff.not_later_than(clock::instant_of(opens));
-    }
-    if shown || asked || !memory.owed.is_empty() || memory.change.is_some() {
-        let before = reported_reason(&**object);
-        let report = Report { object: &working, given, findings: &findings, before, shown };
-        write(context, &report, memory, request).await;
-    }
-    let next = memory.backoff.due().unwrap_or_else(|| clock::instant() + UNDISTURBED);
-    Ok((Reconcile::Done { next, ready: reason.is_ready() }, reason))
-}
-
-/// Writes a report, and publishes what is new once it is written.
-async fn write<K: Managed>(
-    context: &Arc<Context>,
-    report: &Report<'_, K>,
-    memory: &mut Memory<K>,
-    request: Option<String>,
-) {
-    let (object, findings) = (report.object, report.findings);
-    let mut status = K::new_status(report, memory);
-    if report.shown {
-        status::set_verdict(&mut status, &**object, &findings.verdict, &findings.notes);
-    }
-    if request.is_some() {
-        *K::handled(&mut status) = request;
-    }
-    match status::write(K::store(context), &**object, status).await {
-        Written::Written | Written::Unchanged => {
-            K::announce(context, report, memory);
-            memory.owed.clear();
-            memory.backoff.written();
-        }
-        Written::Failed => {
-            memory.backoff.not_written(clock::instant(), clock::random());
-            memory.owed.unanswered();
-        }
-        Written::Gone | Written::Forbidden => {}
-    }
-}
-
-/// A reconcile came to nothing: it is still to be done, ever more slowly, and shows if that goes on.
-async fn nothing<K: Managed>(
-    context: &Arc<Context>,
-    object: &Arc<K>,
-    given: &Given<K>,
-    memory: &mut Memory<K>,
-    why: Nothing,
-) -> Reconcile {
-    memory.judged = None;
-    if why == Nothing::Asked {
-        return Reconcile::NotDue(clock::instant() + AGAIN);
-    }
-    memory.nothing = Some((given.inputs.clone(), given.standing, given.requests.clone()));
-    if memory.backoff.nothing(clock::instant(), clock::random())
-        && let Some(now) = K::store(context).valid(&Key::of(object.meta()))
-        && now.uid() == object.uid()
-    {
-        let mut status = now.status().cloned().unwrap_or_default();
-        status::set_verdict(&mut status, &*now, &why.verdict(), &Notes::default());
-        status::write(K::store(context), &*now, status).await;
-    }
-    Reconcile::NotDue(memory.backoff.due().unwrap_or_else(|| clock::instant() + AGAIN))
-}
-
 /// While a deletion waits, its end is looked for often; remote systems are asked no more often than otherwise.
-fn in_time<K: Managed>(object: &Arc<K>, look: Reconcile) -> Reconcile {
+fn in_time<K: Managed>(object: &Arc<K>, outcome: Reconcile) -> Reconcile {
     if !finalizers::is_leaving(object.meta()) {
-        return look;
+        return outcome;
     }
     let latest = restore::next_check(object.meta());
-    match look {
+    match outcome {
         Reconcile::NotDue(next) => Reconcile::NotDue(next.min(latest)),
         Reconcile::Done { next, ready } => Reconcile::Done { next: next.min(latest), ready },
     }

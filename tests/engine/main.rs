@@ -18,6 +18,7 @@ mod record;
 mod restoration;
 mod rollout;
 mod schedule;
+mod server;
 mod tally;
 mod verdict;
 mod window;

@@ -52,8 +52,8 @@ pub(super) async fn examine(
     customer: &mut Arc<CustomerTokenTtl>,
     given: &Given<CustomerTokenTtl>,
     memory: &mut Memory<CustomerTokenTtl>,
-    asked: bool,
 ) -> Result<Findings<CustomerTokenTtl>, Nothing> {
+    let asked = given.is_asked(memory);
     let task = match &memory.extra.parting {
         Some(Parting::Restore(task)) => Some(task.clone()),
         _ => None,

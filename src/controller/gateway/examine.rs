@@ -11,7 +11,7 @@ use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
 use crate::controller::governance::{Governance, PolicySet};
 use crate::controller::logins;
-use crate::controller::reconcile::{Findings, Memory, moved_to};
+use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Nothing;
@@ -77,10 +77,10 @@ impl From<Clearance> for Stop {
 pub(super) async fn examine(
     context: &Arc<Context>,
     gateway: &mut Arc<X2Gateway>,
+    given: &Given<X2Gateway>,
     memory: &mut Memory<X2Gateway>,
-    governance: &Governance,
-    asked: bool,
 ) -> Result<Findings<X2Gateway>, Nothing> {
+    let (governance, asked) = (&given.parents.governance, given.is_asked(memory));
     let generation = gateway.meta().generation;
     let judged = match connection::judge(&gateway.spec.connection, context.settings.restrictions) {
         Ok(judged) => judged,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::controller::context::{Context, Request};
 use crate::controller::logins::Barred;
 use crate::controller::owed::Owed;
@@ -32,6 +33,9 @@ pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
     /// What is kept in memory beyond that.
     type Extra: std::fmt::Debug + Default + Send;
 
+    /// If a status sums up other objects: it is written at most once in this time for their sake.
+    const SPACING: Option<Duration> = None;
+
     /// Gathers what the cluster has to say about an object.
     fn gather(context: &Arc<Context>, object: &Self) -> Given<Self>;
     /// Puts on or takes off our finalizer, and finishes deletions. Some if there is nothing else to do.
@@ -40,21 +44,26 @@ pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
         object: &Arc<Self>,
         given: &Given<Self>,
         memory: &mut Memory<Self>,
-    ) -> impl Future<Output = Option<Reconcile>> + Send;
+    ) -> impl Future<Output = Option<Reconcile>> + Send {
+        let _ = (context, object, given, memory);
+        std::future::ready(None)
+    }
     /// Whether something calls for a reconcile now although the inputs are the same. May bring the next one forward.
     fn is_called(
         context: &Arc<Context>,
         object: &Self,
         given: &Given<Self>,
         memory: &mut Memory<Self>,
-    ) -> bool;
+    ) -> bool {
+        let _ = (context, object, given, memory);
+        false
+    }
     /// Reads the remote system, decides and acts, until nothing is left to do. `object` is the working copy.
     fn examine(
         context: &Arc<Context>,
         object: &mut Arc<Self>,
         given: &Given<Self>,
         memory: &mut Memory<Self>,
-        asked: bool,
     ) -> impl Future<Output = Result<Findings<Self>, Nothing>> + Send;
     /// Finishes a deletion that waited for what was found. Some if there is nothing to report.
     fn conclude(
@@ -71,7 +80,18 @@ pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
     /// Publishes what was done and found, once the status is written.
     fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>);
     /// A request was carried out: those that wait for it are woken.
-    fn carried_out(context: &Arc<Context>, object: &Self);
+    fn carried_out(context: &Arc<Context>, object: &Self) {
+        let _ = (context, object);
+    }
+    /// Brings up to date what a status shows of other objects.
+    fn sum_up(context: &Context, object: &Self, status: &mut Self::Status) {
+        let _ = (context, object, status);
+    }
+    /// Whether the other objects that a request covers have carried it out, too.
+    fn is_handled(context: &Context, object: &Self, request: &str) -> bool {
+        let _ = (context, object, request);
+        true
+    }
     /// A reconcile begins (none), or has ended with this reason. One that came to nothing does not end.
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
         let _ = (given, ended);
@@ -108,6 +128,14 @@ pub struct Given<K: Managed> {
     pub contested: Option<Timestamp>,
 }
 
+impl<K: Managed> Given<K> {
+    /// Whether a request to reconcile now was not carried out yet.
+    #[must_use]
+    pub fn is_asked(&self, memory: &Memory<K>) -> bool {
+        !self.requests.is_subset(&memory.handled)
+    }
+}
+
 /// What is kept in memory of an object between reconciles.
 #[derive(Debug)]
 pub struct Memory<K: Managed> {
@@ -127,6 +155,8 @@ pub struct Memory<K: Managed> {
     pub change: Option<K::Change>,
     /// Changes made but not yet reported.
     pub owed: Owed<K::Record>,
+    /// When the status was last written with what it sums up.
+    pub(super) summed_up: Option<Instant>,
     /// Whether a Secret or `ConfigMap` may bring the change.
     pub polled: bool,
     /// A refusal that another user may end.
@@ -150,6 +180,7 @@ impl<K: Managed> Default for Memory<K> {
             url: None,
             change: None,
             owed: Owed::default(),
+            summed_up: None,
             polled: false,
             barred: None,
             judged: None,
@@ -164,6 +195,13 @@ impl<K: Managed> Memory<K> {
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.inputs.is_none() || self.nothing.is_some() || self.backoff.due().is_none()
+    }
+
+    /// When the status may be written again for the sake of what it sums up, if not now.
+    #[must_use]
+    pub(super) fn spaced(&self) -> Option<Instant> {
+        let next = self.summed_up? + K::SPACING?;
+        Some(next).filter(|next| *next > clock::instant())
     }
 }
 
