@@ -1,8 +1,8 @@
 //! `/metrics`, `/healthz` and `/readyz`.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
+use crate::runtime::watch::View;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -21,12 +22,23 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Health {
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Whether the stores hold all there is.
-    pub filled: Arc<AtomicBool>,
+    /// What is watched, once it is.
+    pub watches: Arc<OnceLock<Vec<View>>>,
     /// Whether work has started.
     pub started: Arc<AtomicBool>,
     /// Whether this replica may work.
     pub fence: Fence,
+}
+
+impl Health {
+    /// Why this replica does not know what there is; none if it does. A standby is ready, too.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        match self.watches.get() {
+            Some(watches) => watches.iter().find_map(View::not_ready),
+            None => Some("nothing is watched yet".to_owned()),
+        }
+    }
 }
 
 /// Answers until the process ends.
@@ -40,11 +52,9 @@ pub async fn serve(listener: TcpListener, health: Health) -> io::Result<()> {
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
-    // A standby is ready, too.
-    if health.filled.load(Ordering::Acquire) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "caches are not synced yet\n")
+    match health.not_ready() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 

@@ -43,6 +43,7 @@ pub struct Metrics {
     /// What `resources` shows: a count and the series of it change together.
     standings: Mutex<HashMap<Labels<3>, i64>>,
     last_success: Option<Timestamps>,
+    watches: Family<Labels<2>, Gauge<f64, AtomicU64>>,
     leader: Gauge,
     panics: Counter,
 }
@@ -104,6 +105,7 @@ impl Metrics {
             resources: Family::default(),
             standings: Mutex::default(),
             last_success: per_object.then(Family::default),
+            watches: Family::default(),
             leader: Gauge::default(),
             panics: Counter::default(),
             registry,
@@ -147,6 +149,8 @@ impl Metrics {
             let help = "Time when an object was last ready, in seconds since the epoch";
             registry.register("last_success_timestamp_seconds", help, last_success.clone());
         }
+        let help = "Time when a watch was last answered, in seconds since the epoch";
+        registry.register("watch_last_answer_timestamp_seconds", help, self.watches.clone());
         registry.register("leader", "1 if this process is the leader", self.leader.clone());
         registry.register("panics", "Reconciliations that panicked", self.panics.clone());
     }
@@ -238,13 +242,19 @@ impl Metrics {
         }
     }
 
+    /// Sets when the API server last answered a watch of a kind, in a namespace or (`*`) in all.
+    #[allow(clippy::cast_precision_loss, reason = "exact for the next 285 million years")]
+    pub fn watched(&self, kind: &'static str, scope: &str, at: i64) {
+        let labels = [("kind", kind.to_owned()), ("scope", scope.to_owned())];
+        self.watches.get_or_create(&labels).set(at as f64);
+    }
+
     /// Sets when an object was last ready; `None` removes the series.
     pub fn succeeded(&self, kind: &'static str, namespace: &str, name: &str, at: Option<i64>) {
         let Some(family) = &self.last_success else { return };
         let labels = Object { kind, namespace: namespace.to_owned(), name: name.to_owned() };
         match at {
-            // Unix time fits a float exactly for the next 285 million years.
-            #[allow(clippy::cast_precision_loss, reason = "see above")]
+            #[allow(clippy::cast_precision_loss, reason = "exact for the next 285 million years")]
             Some(at) => {
                 family.get_or_create(&labels).set(at as f64);
             }

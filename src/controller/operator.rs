@@ -3,8 +3,7 @@
 //! It listens on no port, catches no signal and reads no file: the command line, or a simulation, does.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -31,7 +30,7 @@ use crate::runtime::namespaces::Namespaces;
 use crate::runtime::object::Entry;
 use crate::runtime::reconcile::Reconciled;
 use crate::runtime::store::Store;
-use crate::runtime::watch::{Scope, Watches};
+use crate::runtime::watch::{Scope, View, Watches};
 use crate::runtime::workers::Workers;
 use crate::runtime::writer::Writer;
 use crate::vendor::admission::Admission;
@@ -98,7 +97,7 @@ impl Identity {
 /// The operator, ready to run.
 pub struct Operator {
     context: Arc<Context>,
-    filled: Arc<AtomicBool>,
+    views: Arc<OnceLock<Vec<View>>>,
     watching: Client,
     scopes: Vec<Scope>,
     election: Option<Election>,
@@ -126,7 +125,7 @@ impl Operator {
         let (watching, scopes) = (clients.watching, settings.scopes);
         Self {
             context,
-            filled: Arc::default(),
+            views: Arc::default(),
             watching,
             scopes,
             election,
@@ -141,7 +140,7 @@ impl Operator {
         let Cluster { metrics, workers, fence, .. } = &*self.context.cluster;
         Health {
             metrics: Arc::clone(metrics),
-            filled: Arc::clone(&self.filled),
+            watches: Arc::clone(&self.views),
             started: workers.has_started(),
             fence: fence.clone(),
         }
@@ -158,12 +157,13 @@ impl Operator {
         tasks.spawn(clean_up(Arc::clone(&context)));
         tasks.spawn(context.cluster.workers.clone().keep_time());
         let mut watches = watch(&context, &self.watching, &self.scopes, &mut tasks);
+        self.views.get_or_init(|| watches.views());
         let namespaces = watch_namespaces(Arc::clone(&context), self.watching.clone(), self.scopes).boxed();
         tokio::select! {
             biased;
             never = broken(&mut tasks) => match never {},
             () = shutdown => {}
-            superseded = work(&context, &self.filled, &mut watches, &mut self.election, namespaces) => {
+            superseded = work(&context, &mut watches, &mut self.election, namespaces) => {
                 let _ = self.end.send(true);
                 return Err(superseded);
             }
@@ -204,13 +204,11 @@ async fn broken(tasks: &mut JoinSet<()>) -> Infallible {
 /// Works as long as this replica may.
 async fn work(
     context: &Context,
-    filled: &AtomicBool,
     watches: &mut Watches,
     election: &mut Option<Election>,
     namespaces: BoxFuture<'static, Infallible>,
 ) -> Superseded {
     watches.filled().await;
-    filled.store(true, Ordering::Release);
     if let Some(election) = election {
         tracing::info!("standing by");
         election.win().await;

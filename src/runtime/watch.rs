@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
 use futures::TryStreamExt as _;
+use kube::client::Body;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
@@ -12,14 +14,19 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::finalizers;
 use super::object::{Entry, Key, Reported};
 use super::store::{Source, Store};
 use crate::clock;
+use crate::crd::Kind;
 
 /// Time after which a watch is begun again, in seconds: one whose connection has died unnoticed would show nothing.
 const WATCH_SECONDS: u32 = 60;
+
+/// A watch that was not answered for so long, in spite of being begun again and again, is stale: three times in a row.
+const STALE: Duration = Duration::from_secs(3 * WATCH_SECONDS as u64);
 
 /// Longest wait until all watches are renewed.
 const TAKE_OVER: Duration = Duration::from_mins(1);
@@ -71,6 +78,38 @@ impl Scope {
     }
 }
 
+/// What a watch has brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// How often it had been begun when its store last held all there was.
+    filled: Option<u64>,
+    /// When the API server last began to answer it.
+    answered: Option<Instant>,
+}
+
+/// The state of one watch, for those who only look at it.
+#[derive(Clone, Debug)]
+pub struct View {
+    kind: Kind,
+    namespace: Option<String>,
+    progress: signal::Receiver<Progress>,
+}
+
+impl View {
+    /// Why the store does not hold what there is; none if it does.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        let Progress { filled, answered } = *self.progress.borrow();
+        let scope = self.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
+        if filled.is_none() {
+            return Some(format!("the cache of {}{scope} is not synced yet", self.kind.as_str()));
+        }
+        let stale = answered.is_some_and(|answered| answered.elapsed() > STALE);
+        let kind = self.kind.as_str();
+        stale.then(|| format!("the watch of {kind}{scope} is stale: the API server does not answer it"))
+    }
+}
+
 /// The watches of all kinds in all scopes. They end with the tasks that they run in.
 #[derive(Debug, Default)]
 pub struct Watches {
@@ -78,8 +117,7 @@ pub struct Watches {
     begun: Vec<signal::Sender<u64>>,
     /// How often they were begun again.
     rounds: u64,
-    /// How often they had been begun when a store last held all there was.
-    filled: Vec<signal::Receiver<Option<u64>>>,
+    views: Vec<View>,
 }
 
 impl Watches {
@@ -91,20 +129,27 @@ impl Watches {
         scope: &Scope,
         tasks: &mut JoinSet<()>,
     ) {
-        let (filled, filling) = signal::channel(None);
-        self.filled.push(filling);
+        let (progress, progresses) = signal::channel(Progress::default());
+        self.views.push(View { kind: K::KIND, namespace: scope.namespace.clone(), progress: progresses });
         let (round, begun) = signal::channel(self.rounds);
         self.begun.push(round);
-        let (store, client, scope) = (Arc::clone(store), client.clone(), scope.clone());
-        tasks.spawn(watch(store, client, scope, begun, filled));
+        let (store, scope) = (Arc::clone(store), scope.clone());
+        let client = noting(client, answered(&store, &scope, progress.clone()));
+        tasks.spawn(watch(store, client, scope, begun, progress));
+    }
+
+    /// The state of each.
+    #[must_use]
+    pub fn views(&self) -> Vec<View> {
+        self.views.clone()
     }
 
     /// Waits until all stores hold what there was, at the earliest, when the watches were last begun.
     pub async fn filled(&mut self) {
         let rounds = self.rounds;
-        for filling in &mut self.filled {
+        for view in &mut self.views {
             // If the task has ended, the process does.
-            let _ = filling.wait_for(|filled| *filled >= Some(rounds)).await;
+            let _ = view.progress.wait_for(|progress| progress.filled >= Some(rounds)).await;
         }
     }
 
@@ -122,13 +167,46 @@ impl Watches {
     }
 }
 
+/// The same client; whatever it watches, `answered` is called when the API server begins to answer. kube's watcher reports
+/// neither that nor the end of a watch, so that one which hears nothing looks like one with nothing to hear.
+fn noting(client: &Client, answered: impl Fn() + Clone + Send + 'static) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let client = client.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, answered) = (client.clone(), answered.clone());
+        let is_watch = request.uri().query().is_some_and(|query| query.split('&').any(|p| p == "watch=true"));
+        async move {
+            let answer = client.send(request).await?;
+            if is_watch && answer.status().is_success() {
+                answered();
+            }
+            Ok::<_, kube::Error>(answer)
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// Notes that a watch is answered.
+fn answered<K: Reported>(
+    store: &Arc<Store<K>>,
+    scope: &Scope,
+    progress: signal::Sender<Progress>,
+) -> impl Fn() + Clone + Send + 'static {
+    let metrics = Arc::clone(&store.cluster().metrics);
+    let scope = scope.namespace.clone().unwrap_or_else(|| "*".to_owned());
+    move || {
+        progress.send_modify(|progress| progress.answered = Some(clock::instant()));
+        metrics.watched(K::KIND.as_str(), &scope, clock::now().0.as_second());
+    }
+}
+
 /// Watches one kind forever.
 async fn watch<K: Reported>(
     store: Arc<Store<K>>,
     client: Client,
     scope: Scope,
     mut begun: signal::Receiver<u64>,
-    filled: signal::Sender<Option<u64>>,
+    progress: signal::Sender<Progress>,
 ) {
     let api: Api<DeserializeGuard<K>> = scope.api(client);
     let config = watcher::Config { label_selector: scope.selector.clone(), ..watcher::Config::default() };
@@ -149,7 +227,7 @@ async fn watch<K: Reported>(
             match event {
                 Ok(Some(event)) => {
                     if follow(&store, &scope, event, &mut listed) {
-                        filled.send_replace(Some(round));
+                        progress.send_modify(|progress| progress.filled = Some(round));
                     }
                 }
                 Ok(None) => return,
@@ -158,7 +236,8 @@ async fn watch<K: Reported>(
                     if let Some(namespace) = scope.namespace.as_deref().filter(|_| is_refused(&error)) {
                         // A namespace that is gone, or whose rights are missing, holds up no other.
                         store.cluster().namespaces.set_unreadable(namespace, K::KIND, true);
-                        filled.send_replace(Some(round));
+                        progress
+                            .send_replace(Progress { filled: Some(round), answered: Some(clock::instant()) });
                     }
                 }
             }

@@ -38,4 +38,5 @@ mod schedules;
 mod scripted;
 mod seed;
 mod time;
+mod watches;
 mod world;

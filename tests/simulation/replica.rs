@@ -83,7 +83,12 @@ impl Replica {
             watching: client("watching"),
             lease: outside.elected.then(|| client("lease")),
         };
-        let operator = Operator::assemble(clients, Arc::new(line), settings(outside), identity(number));
+        let operator = Operator::assemble(
+            clients,
+            Arc::new(line),
+            settings(outside.concurrency, outside.selector.clone()),
+            identity(number),
+        );
         let operator = runtime.spawn(async move {
             let _ = operator.run(async { drop(ended.await) }).await;
         });
@@ -158,11 +163,19 @@ impl Drop for Replica {
     }
 }
 
-fn settings(outside: &Outside) -> OperatorSettings {
+/// An operator without a lease or anything remote, for the calling runtime.
+pub fn alone(api: &Api) -> Operator {
+    let client = |role: &str| api.client(&client_name(1, role));
+    let clients = Clients { writes: client("writes"), watching: client("watching"), lease: None };
+    let line = Line { internet: Internet::new(1), replica: 1, crash: Crash::never() };
+    Operator::assemble(clients, Arc::new(line), settings(1, None), identity(1))
+}
+
+fn settings(concurrency: u16, selector: Option<String>) -> OperatorSettings {
     let restrictions = Restrictions { plaintext: false, insecure_tls: false, origins_required: false };
     OperatorSettings {
-        scopes: vec![Scope { namespace: None, selector: outside.selector.clone() }],
-        concurrency: outside.concurrency,
+        scopes: vec![Scope { namespace: None, selector }],
+        concurrency,
         rules: Settings { restrictions, bounds: Bounds { least: 600, most: 2_592_000 } },
         retry_refused_logins_after: None,
         metrics_per_object: false,

@@ -13,8 +13,8 @@ use crate::replica::client_name;
 use crate::world::World;
 
 /// A world with one gateway, `gw`, whose policy, `short`, restores the original value.
-fn world() -> World {
-    let mut world = World::with(Knobs { restore: true, ..Knobs::NONE }, fastrand::Rng::with_seed(1));
+pub fn world(knobs: Knobs) -> World {
+    let mut world = World::with(Knobs { restore: true, ..knobs }, fastrand::Rng::with_seed(1));
     world.create(manifest::namespace(NAMESPACE));
     world.create(manifest::namespace("default"));
     world.add_secret("shared", "planted-0");
@@ -27,12 +27,12 @@ fn world() -> World {
     world
 }
 
-fn wait(world: &mut World) {
+pub fn wait(world: &mut World) {
     let until = world.now + Duration::from_mins(2);
     world.run_until(until).unwrap_or_else(|violation| panic!("{violation}\n{}", world.history.text()));
 }
 
-fn timeout(world: &World) -> u32 {
+pub fn timeout(world: &World) -> u32 {
     match &world.internet_now().systems[&appliance_url(0)].device {
         Device::X2(appliance) => appliance.timeout,
         Device::Kona(_) => panic!("an appliance"),
@@ -41,7 +41,7 @@ fn timeout(world: &World) -> u32 {
 
 #[test]
 fn a_gateway_that_goes_while_its_watch_is_held_is_left_alone() {
-    let mut world = world();
+    let mut world = world(Knobs::NONE);
     assert_eq!(timeout(&world), 900);
     world.api.hold(&client_name(1, "watching"), Kind::X2Gateway, true);
     let now = world.now;

@@ -1,0 +1,99 @@
+//! What a replica knows of the watches that it depends on, and what it does without one of them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tenure::admin::Health;
+
+use crate::api::{Api, Kind, Verb, Verdict};
+use crate::knobs::Knobs;
+use crate::manifest::NAMESPACE;
+use crate::replica;
+use crate::scripted::{timeout, wait, world};
+
+/// An API server that answers lists and watches of some kinds with 500, and a replica's own view of it.
+struct Watched {
+    refused: Arc<Mutex<Vec<(Verb, Kind)>>>,
+    health: Health,
+}
+
+impl Watched {
+    fn start() -> Self {
+        let api = Api::new(1, tenure::clock::precisely);
+        let refused: Arc<Mutex<Vec<(Verb, Kind)>>> = Arc::default();
+        let asked = Arc::clone(&refused);
+        api.set_judge(move |request| {
+            let is_refused = asked.lock().unwrap().contains(&(request.verb, request.target.kind));
+            if is_refused { Verdict::refuse(500) } else { Verdict::PASS }
+        });
+        let operator = replica::alone(&api);
+        let health = operator.health();
+        tokio::spawn(operator.run(std::future::pending()));
+        Self { refused, health }
+    }
+
+    fn refuse(&self, refused: &[(Verb, Kind)]) {
+        *self.refused.lock().unwrap() = refused.to_vec();
+    }
+
+    async fn after(&self, seconds: u64) -> Option<String> {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        self.health.not_ready()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_watch_is_not_stale() {
+    let watched = Watched::start();
+    assert!(watched.health.not_ready().is_some());
+    for _ in 0..60 {
+        assert_eq!(watched.after(61).await, None);
+    }
+    assert!(
+        watched
+            .health
+            .metrics
+            .text()
+            .contains("tenure_watch_last_answer_timestamp_seconds{kind=\"KonaServer\"")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_cannot_be_listed_keeps_a_replica_from_being_ready() {
+    let watched = Watched::start();
+    watched.refuse(&[(Verb::List, Kind::KonaServer)]);
+    let why = watched.after(3600).await.expect("not ready");
+    assert_eq!(why, "the cache of KonaServer is not synced yet");
+    watched.refuse(&[]);
+    assert_eq!(watched.after(61).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_not_answered_is_stale_until_it_is() {
+    let watched = Watched::start();
+    assert_eq!(watched.after(10).await, None);
+    watched.refuse(&[(Verb::Watch, Kind::KonaServer)]);
+    // The watch that has begun goes on for a minute.
+    assert_eq!(watched.after(120).await, None);
+    let why = watched.after(120).await.expect("not ready");
+    assert_eq!(why, "the watch of KonaServer is stale: the API server does not answer it");
+    watched.refuse(&[]);
+    assert_eq!(watched.after(61).await, None);
+}
+
+#[test]
+fn a_take_over_that_cannot_list_one_kind_works_on_the_others() {
+    let mut world = world(Knobs { replicas: true, ..Knobs::NONE });
+    world.start(1);
+    wait(&mut world);
+    world.api.set_judge(|request| {
+        let is_refused = (request.verb, request.target.kind) == (Verb::List, Kind::KonaServer);
+        if is_refused { Verdict::refuse(500) } else { Verdict::PASS }
+    });
+    world.crash(0, Duration::from_hours(1));
+    let edit = json!({"spec": {"timeoutSeconds": 7200}});
+    world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", edit).unwrap();
+    wait(&mut world);
+    assert_eq!(timeout(&world), 7200, "{}", world.history.text());
+}
