@@ -9,6 +9,7 @@ use super::claims::Claims;
 use super::connection::Restrictions;
 use super::references::References;
 use super::rollout::Rollouts;
+use super::specs::Specs;
 use super::windows;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
@@ -56,7 +57,9 @@ pub struct Context {
     pub limits: Limits,
     /// Secrets and `ConfigMaps`.
     pub references: References,
-    /// Change windows, as they were read.
+    /// The specs of policies, as they were parsed.
+    pub specs: Specs,
+    /// Change windows of customers, as they were read.
     pub windows: windows::Cache,
     /// Who may be changed now.
     pub rollouts: Rollouts,

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 pub(super) use self::claim::claim;
 use self::claim::{claim_id, release_claim};
 use super::context::{Context, Request};
+use super::logins;
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
-use super::{logins, request, windows};
 use crate::clock;
 use crate::crd::{
     Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlChange,
@@ -28,8 +28,10 @@ use crate::engine::customer::{
     remembered, update, written,
 };
 use crate::engine::reason::EventReason;
+use crate::engine::request;
 use crate::engine::schedule;
 use crate::engine::verdict::{self, Reason};
+use crate::engine::window::override_annotation;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
@@ -127,7 +129,7 @@ impl Managed for CustomerTokenTtl {
                 generation: customer.meta().generation,
                 server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
                 server_fails: server.as_deref().is_some_and(is_known_not_ready),
-                by_hand: windows::override_annotation(customer).map(str::to_owned),
+                by_hand: override_annotation(customer.meta()).map(str::to_owned),
             },
             standing: context.customer_claims.standing(&claim_id(customer)),
             requests: requests(customer, server.as_deref()),
@@ -370,10 +372,11 @@ fn is_known_not_ready(server: &KonaServer) -> bool {
 
 fn requests(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> HashSet<Request> {
     let handled = customer.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
-    let own = request::open(customer, handled).map(|asked| (Key::of(customer.meta()), asked.to_owned()));
+    let own =
+        request::open(customer.meta(), handled).map(|asked| (Key::of(customer.meta()), asked.to_owned()));
     let servers = server.and_then(|server| {
         let handled = server.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
-        Some((Key::of(server.meta()), request::open(server, handled)?.to_owned()))
+        Some((Key::of(server.meta()), request::open(server.meta(), handled)?.to_owned()))
     });
     own.into_iter().chain(servers).collect()
 }

@@ -17,10 +17,8 @@ use self::change::window_has_moved;
 use self::permits::Permits;
 use super::claims::ClaimId;
 use super::context::{Context, Request};
-use super::governance::{Governance, PolicySet};
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
-use super::windows::Closed;
-use super::{logins, policy, request};
+use super::{logins, policy};
 use crate::clock;
 use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
@@ -29,9 +27,12 @@ use crate::engine::conditions::SUSPENDED;
 use crate::engine::gateway::{
     self, Aim, OpenChange, REVOKED, Regime, changed, drifted, forget_original, put_on_record, update,
 };
+use crate::engine::governance::Governance;
 use crate::engine::login::{self, News};
 use crate::engine::reason::EventReason;
+use crate::engine::request;
 use crate::engine::verdict::{self, Reason};
+use crate::engine::window::Closed;
 use crate::runtime::events::{Happening, reference, reference_to};
 use crate::runtime::object::{Entry, Key, Reported as _};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
@@ -110,7 +111,7 @@ impl Reconciled for X2Gateway {
         };
         rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Gateway, rival));
         if after.is_none() || !only_times_differ(before, after) {
-            policy::wake_all(context, &key.namespace);
+            policy::wake_concerned(context, &[before, after]);
         }
         context.cluster.wake(Kind::Gateway, key);
     }
@@ -129,7 +130,8 @@ impl Managed for X2Gateway {
     type Extra = Extra;
 
     fn gather(context: &Arc<Context>, gateway: &Self) -> Given<Self> {
-        let governance = PolicySet::of(context, &gateway.namespace().unwrap_or_default()).governance(gateway);
+        let governance =
+            context.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();
         let suspended = gateway.spec.connection.suspend;
         Given {
@@ -162,7 +164,7 @@ impl Managed for X2Gateway {
     ) -> bool {
         let Parents { governance, permits } = &given.parents;
         let moved = match current_reason(gateway) {
-            Some(Reason::AwaitingWindow) => window_has_moved(context, governance, memory),
+            Some(Reason::AwaitingWindow) => window_has_moved(governance, memory),
             Some(Reason::AwaitingRollout) => !permits.are_given(),
             _ => false,
         };
@@ -178,7 +180,7 @@ impl Managed for X2Gateway {
     ) -> Result<Findings<Self>, Nothing> {
         let mut findings = examine::examine(context, gateway, given, memory).await?;
         let waits = findings.verdict.reason == Reason::AwaitingWindow;
-        memory.extra.window = given.parents.governance.closed_window(context).filter(|_| waits);
+        memory.extra.window = given.parents.governance.closed_window(clock::now().0).filter(|_| waits);
         findings.opens = memory.extra.window.map(|closed| closed.next);
         Ok(findings)
     }
@@ -196,7 +198,7 @@ impl Managed for X2Gateway {
     }
 
     fn carried_out(context: &Arc<Context>, gateway: &Self) {
-        policy::wake_all(context, &gateway.namespace().unwrap_or_default());
+        policy::wake_of(context, gateway.meta(), gateway.status.as_ref());
     }
 
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
@@ -214,8 +216,10 @@ fn contested(gateway: &X2Gateway, regime: &Regime) -> Option<Timestamp> {
 
 fn requests(gateway: &X2Gateway, governance: &Governance) -> HashSet<Request> {
     let handled = gateway.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
-    let own = request::open(gateway, handled).map(|asked| (Key::of(gateway.meta()), asked.to_owned()));
-    own.into_iter().chain(governance.requests.iter().cloned()).collect()
+    let own = request::open(gateway.meta(), handled).map(|asked| (Key::of(gateway.meta()), asked.to_owned()));
+    let namespace = gateway.namespace().unwrap_or_default();
+    let of_policy = |(policy, asked): &(String, String)| (Key::new(namespace.clone(), policy), asked.clone());
+    own.into_iter().chain(governance.requests.iter().map(of_policy)).collect()
 }
 
 fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) -> bool {

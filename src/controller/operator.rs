@@ -16,6 +16,7 @@ use super::claims::Claims;
 use super::context::{Alarms, AllKinds, Context, Handled, Settings};
 use super::references::References;
 use super::rollout::Rollouts;
+use super::specs::Specs;
 use super::windows;
 use crate::admin::Health;
 use crate::clock;
@@ -295,9 +296,11 @@ fn assemble(
         metrics,
         fence,
     });
+    let policies = store(&cluster, context);
     Context {
         gateways: store(&cluster, context),
-        policies: store(&cluster, context),
+        specs: Specs::new(Arc::clone(&policies), settings.rules.bounds),
+        policies,
         servers: store(&cluster, context),
         customers: store(&cluster, context),
         gateway_claims: Claims::default(),

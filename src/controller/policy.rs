@@ -7,24 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::SelectorExt as _;
+use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use self::rolling::Rolling;
 use self::summary::{Summary, listed};
 use super::context::Context;
-use super::governance::{self, PolicySet, is_deleted, open_request};
-use super::rollout::Rollout;
-use super::windows;
 use crate::clock;
-use crate::crd::{DeletionPolicy, Kind, Mode, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
+use crate::crd::{
+    DeletionPolicy, Kind, Mode, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway, X2GatewayStatus,
+};
+use crate::engine::change;
 use crate::engine::gateway::{Regime, is_changed, wrote_last};
+use crate::engine::governance::{Policy, open_request};
 use crate::engine::reason::{EventReason, Reason};
-use crate::engine::rollout::{Survey, is_bounded};
 use crate::engine::tally::{Part, State, Tally};
 use crate::engine::verdict::{self, Verdict};
-use crate::engine::{change, schedule};
+use crate::engine::window::override_annotation;
 use crate::metrics::Whole;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
@@ -51,10 +51,18 @@ pub fn uid(context: &Context, namespace: &str, policy: &str) -> Option<String> {
     context.policies.get(&Key::new(namespace, policy)).and_then(|entry| entry.meta().uid.clone())
 }
 
-/// Lets every policy of a namespace sum up again.
-pub fn wake_all(context: &Arc<Context>, namespace: &str) {
-    for policy in context.policies.namespace(namespace) {
-        context.cluster.wake(Kind::Policy, Key::of(policy.meta()));
+/// Reconciles the policies that a change of a gateway concerns.
+pub fn wake_concerned(context: &Context, gateway: &[Option<&Entry<X2Gateway>>; 2]) {
+    for entry in gateway.iter().flatten() {
+        wake_of(context, entry.meta(), entry.valid().and_then(|gateway| gateway.status.as_ref()));
+    }
+}
+
+/// Reconciles the policies that a gateway concerns.
+pub fn wake_of(context: &Context, gateway: &ObjectMeta, status: Option<&X2GatewayStatus>) {
+    let namespace = gateway.namespace.as_deref().unwrap_or_default();
+    for policy in context.specs.namespace(namespace).concerned(gateway, status) {
+        context.cluster.wake(Kind::Policy, Key::new(namespace, policy));
     }
 }
 
@@ -108,27 +116,29 @@ impl Reconciled for TokenPolicy {
     }
 
     async fn reconcile(context: &Arc<Context>, policy: &Arc<Self>, memory: &mut Memory) -> Reconcile {
+        let parsed = &context.specs.of(policy);
         let edited = memory.generation != policy.meta().generation;
         if let Some(next) = memory.plan_after.filter(|after| !edited && *after > clock::instant()) {
             return Reconcile::NotDue(next);
         }
         memory.generation = policy.meta().generation;
-        let hold = keep_hold(context, policy, &subjects(context, policy), memory).await;
+        let hold = keep_hold(context, parsed, &subjects(context, parsed), memory).await;
         if let Hold::Until(next) = hold {
             return Reconcile::NotDue(next);
         }
         let barred = matches!(hold, Hold::Forbidden);
         let begun = clock::instant();
-        let rollout = context.rollouts.of(&context.policies, policy).filter(|_| rolls(context, policy));
+        let rollout = context.rollouts.of(&context.policies, policy).filter(|_| rolls(parsed));
         // Before the gateways are read: a report is written before a permit is given back, and must not be missed.
-        let survey = rollout.as_ref().map(|rollout| survey(context, policy, rollout));
-        let subjects = subjects(context, policy);
-        let parts = summary::parts(context, policy, &subjects);
+        let survey =
+            rollout.as_ref().map(|rollout| rollout.survey(parsed.spec.target(), parsed.spec.interval));
+        let subjects = subjects(context, parsed);
+        let parts = summary::parts(parsed, &subjects);
         count(context, policy, Some(&parts));
-        let rolling = survey
-            .map(|survey| rolling::roll(context, policy, &subjects, &survey, is_to_resume(policy, memory)));
+        let rolling =
+            survey.map(|survey| rolling::roll(parsed, &subjects, &survey, is_to_resume(policy, memory)));
         let (status, verdict) =
-            Summary { context, policy, parts: &parts, rolling: rolling.as_ref(), barred }.status();
+            Summary { context, policy: parsed, parts: &parts, rolling: rolling.as_ref(), barred }.status();
         memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
         let ready = verdict.reason.is_ready();
         let spaced = memory.summed_up.and_then(|last| still_to_come(last, SPACING));
@@ -148,7 +158,7 @@ impl Reconciled for TokenPolicy {
             if rolling.phase() != Some(Phase::Halted) {
                 memory.resumed = open_request(policy).map(str::to_owned);
             }
-            let moment = moment(context, policy, &rolling).map(clock::instant_of);
+            let moment = moment(parsed, &rolling).map(clock::instant_of);
             next = moment.map_or(next, |moment| next.min(moment));
             // Writing took time: what was decided for an earlier spec is not carried out.
             if is_as_before(context, policy) {
@@ -169,7 +179,9 @@ impl Reconciled for TokenPolicy {
                 context.cluster.wake(Kind::Gateway, Key::of(gateway.meta()));
             }
             // Others may have lost or won gateways.
-            wake_all(context, &key.namespace);
+            for policy in context.policies.namespace(&key.namespace) {
+                context.cluster.wake(Kind::Policy, Key::of(policy.meta()));
+            }
         }
         context.cluster.wake(Kind::Policy, key);
     }
@@ -179,6 +191,7 @@ impl Reconciled for TokenPolicy {
             context.cluster.metrics.counted(Whole::Policy, &key.name, &key.namespace, state.as_str(), None);
         }
         context.rollouts.forget(key);
+        context.specs.forget(key);
     }
 }
 
@@ -188,12 +201,12 @@ fn is_alike(before: Option<&Entry<TokenPolicy>>, after: Option<&Entry<TokenPolic
         return false;
     };
     let asked = |policy: &TokenPolicy| {
-        (open_request(policy).map(str::to_owned), windows::override_annotation(policy).map(str::to_owned))
+        (open_request(policy).map(str::to_owned), override_annotation(policy.meta()).map(str::to_owned))
     };
     before.uid() == after.uid()
         && before.spec == after.spec
         && asked(before) == asked(after)
-        && is_deleted(&**before) == is_deleted(&**after)
+        && before.meta().deletion_timestamp == after.meta().deletion_timestamp
 }
 
 /// A moment so long after another, unless it is over.
@@ -201,28 +214,25 @@ fn still_to_come(last: Instant, spacing: Duration) -> Option<Instant> {
     Some(last + spacing).filter(|next| *next > clock::instant())
 }
 
-fn subjects(context: &Context, policy: &TokenPolicy) -> Vec<Subject> {
-    let Some(selector) = governance::selector(policy) else { return Vec::new() };
-    let (name, namespace) = (policy.name_any(), policy.namespace().unwrap_or_default());
-    let set = PolicySet::of(context, &namespace);
+fn subjects(context: &Context, policy: &Policy) -> Vec<Subject> {
+    let (name, namespace) = (policy.name(), policy.object.namespace().unwrap_or_default());
+    let policies = context.specs.namespace(&namespace);
     let subject = |entry: Entry<X2Gateway>| {
         if finalizers::is_released(entry.meta()) {
             return None;
         }
-        let selected = selector.matches(entry.meta().labels.as_ref().unwrap_or(&NO_LABELS));
+        let selected = policy.selects(entry.meta());
         let in_force = |gateway: &Arc<X2Gateway>| {
             gateway.status.as_ref().is_some_and(|status| {
-                status.policy.as_ref() == Some(&name) || wrote_last(status) == Some(&*name)
+                status.policy.as_deref() == Some(name) || wrote_last(status) == Some(name)
             })
         };
         let concerned = selected || entry.valid().is_some_and(in_force);
-        let regime = entry.valid().filter(|_| concerned).map(|gateway| set.governance(gateway).regime);
+        let regime = entry.valid().filter(|_| concerned).map(|gateway| policies.governance(gateway).regime);
         concerned.then_some(Subject { entry, regime, selected })
     };
     context.gateways.namespace(&namespace).into_iter().filter_map(subject).collect()
 }
-
-static NO_LABELS: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
 
 /// Whether a policy's deletion waits for us as it should.
 enum Hold {
@@ -236,13 +246,13 @@ enum Hold {
 /// Puts our finalizer on where a deletion is to wait for gateways, and takes it off where it need not.
 async fn keep_hold(
     context: &Arc<Context>,
-    policy: &Arc<TokenPolicy>,
+    policy: &Policy,
     subjects: &[Subject],
     memory: &mut Memory,
 ) -> Hold {
-    let TokenPolicy { spec, metadata: meta, .. } = &**policy;
+    let TokenPolicy { spec, metadata: meta, .. } = &*policy.object;
     let gives_back = spec.deletion_policy == DeletionPolicy::Restore;
-    if is_deleted(&**policy) {
+    if meta.deletion_timestamp.is_some() {
         return release_deleted(context, policy, subjects, memory).await;
     }
     let written = if gives_back {
@@ -260,17 +270,17 @@ async fn keep_hold(
 /// Lets a deleted policy go once its gateways have what stood there before, or will not get it.
 async fn release_deleted(
     context: &Arc<Context>,
-    policy: &Arc<TokenPolicy>,
+    policy: &Policy,
     subjects: &[Subject],
     memory: &mut Memory,
 ) -> Hold {
-    let meta = policy.meta();
+    let meta = policy.object.meta();
     if memory.has_gone || !finalizers::is_held(meta) {
         return Hold::Until(clock::instant() + UNDISTURBED);
     }
-    let open = subjects.iter().filter(|subject| subject.awaits_restoration(&policy.name_any()));
+    let open = subjects.iter().filter(|subject| subject.awaits_restoration(policy.name()));
     let open: Vec<String> = open.filter_map(|subject| subject.entry.meta().name.clone()).collect();
-    let nothing_to_do = open.is_empty() || !governance::gives_back(policy);
+    let nothing_to_do = open.is_empty() || !policy.restores();
     let why = if nothing_to_do { None } else { restore::skip_reason(&context.cluster, meta).await };
     if why.is_none() && !nothing_to_do {
         return Hold::AsWanted;
@@ -283,21 +293,15 @@ async fn release_deleted(
     memory.has_gone = true;
     if let Some(why) = why {
         let why = format!("{}; these gateways keep their values: {}", why.as_str(), listed(&open, NAMES));
-        restore::report_skipped(&context.cluster, reference(&**policy), &why);
+        restore::report_skipped(&context.cluster, reference(&*policy.object), &why);
     }
     Hold::Until(clock::instant() + UNDISTURBED)
 }
 
 /// Whether a policy's changes need permits now.
-fn rolls(context: &Context, policy: &TokenPolicy) -> bool {
-    let spec = &policy.spec;
-    let target = governance::target(policy, context).ok();
-    !spec.suspend && spec.mode != Mode::Observe && is_bounded(spec, target)
-}
-
-fn survey(context: &Context, policy: &TokenPolicy, rollout: &Rollout) -> Survey {
-    let interval = schedule::parse(&policy.spec.interval).unwrap_or(schedule::CAP);
-    rollout.survey(governance::target(policy, context).ok(), interval)
+fn rolls(policy: &Policy) -> bool {
+    let spec = &policy.object.spec;
+    !spec.suspend && spec.mode != Mode::Observe && policy.is_bounded()
 }
 
 /// Whether a halted rollout is to go on.
@@ -363,7 +367,11 @@ fn announce(context: &Context, policy: &TokenPolicy, phase: Phase, rolling: &Rol
             ),
         ),
         // Nobody is proven to have anything where all have gone to another policy, or are given back what they had.
-        Phase::Complete if rolling.decision.changed.is_empty() || is_deleted(policy) => return,
+        Phase::Complete
+            if rolling.decision.changed.is_empty() || policy.meta().deletion_timestamp.is_some() =>
+        {
+            return;
+        }
         Phase::Complete => {
             let target = policy.status.as_ref().and_then(|status| status.target.clone()).unwrap_or_default();
             (
@@ -386,10 +394,11 @@ fn publish(context: &Context, policy: &TokenPolicy, reason: EventReason, note: S
 }
 
 /// When time alone changes the plan.
-fn moment(context: &Context, policy: &TokenPolicy, rolling: &Rolling) -> Option<Timestamp> {
+fn moment(policy: &Policy, rolling: &Rolling) -> Option<Timestamp> {
     let rollout = rolling.status.as_ref()?;
     let soak = rollout.soak_until.as_ref().map(|until| until.0).filter(|until| *until > clock::now().0);
-    let opening = governance::closed_window(context, policy)
+    let opening = policy
+        .closed_window(clock::now().0)
         .filter(|_| rollout.phase == Phase::AwaitingWindow)
         .map(|closed| closed.next);
     soak.into_iter().chain(opening).min()

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 pub use self::managed::{Findings, Given, Managed, Memory, Report};
 use super::context::Context;
-use super::request;
 use crate::clock;
 use crate::engine::backoff::{Attempt, Nothing};
 use crate::engine::contest::Contest;
+use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::Reconcile;
@@ -154,7 +154,7 @@ impl<K: Managed> Begun<'_, K> {
     fn complete(&self, memory: &mut Memory<K>, status: &mut K::Status, is_handled: bool) {
         memory.summed_up = Some(clock::instant());
         K::sum_up(self.context, self.object, status);
-        if let Some(request) = request::open(&**self.object, K::handled(status).as_deref())
+        if let Some(request) = request::open(self.object.meta(), K::handled(status).as_deref())
             && is_handled
             && K::is_handled(self.context, self.object, request)
         {

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use super::connection;
 use super::context::Context;
 use super::logins::{self, Barred};
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
 use super::references::Unread;
-use super::{connection, request};
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::backoff::Nothing;
 use crate::engine::login::{self, News};
 use crate::engine::ownership::Standing;
+use crate::engine::request;
 use crate::engine::schedule::CAP;
 use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, State, Tally};
@@ -85,7 +86,7 @@ impl Managed for KonaServer {
 
     fn gather(_: &Arc<Context>, server: &Self) -> Given<Self> {
         let handled = server.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
-        let asked = request::open(server, handled);
+        let asked = request::open(server.meta(), handled);
         Given {
             parents: (),
             inputs: server.meta().generation,

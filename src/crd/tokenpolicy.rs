@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,19 +126,30 @@ pub enum Operator {
     DoesNotExist,
 }
 
-impl From<&GatewaySelector> for LabelSelector {
-    fn from(selector: &GatewaySelector) -> Self {
-        let requirement = |r: &Requirement| LabelSelectorRequirement {
-            key: r.key.clone(),
-            operator: format!("{:?}", r.operator),
-            values: r.values.clone(),
-        };
-        Self {
-            match_labels: selector.match_labels.clone(),
-            match_expressions: selector
+impl GatewaySelector {
+    /// Whether it selects an object with these labels.
+    #[must_use]
+    pub fn matches(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
+        let value = |key: &String| labels.and_then(|labels| labels.get(key));
+        let equal = self.match_labels.iter().flatten().all(|(key, required)| value(key) == Some(required));
+        equal
+            && self
                 .match_expressions
-                .as_ref()
-                .map(|list| list.iter().map(requirement).collect()),
+                .iter()
+                .flatten()
+                .all(|requirement| requirement.holds(value(&requirement.key)))
+    }
+}
+
+impl Requirement {
+    /// As in Kubernetes, an object without the label meets `NotIn`.
+    fn holds(&self, value: Option<&String>) -> bool {
+        let listed = value.is_some_and(|value| self.values.iter().flatten().any(|one| one == value));
+        match self.operator {
+            Operator::In => listed,
+            Operator::NotIn => !listed,
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
         }
     }
 }

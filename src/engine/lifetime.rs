@@ -44,6 +44,22 @@ pub enum InvalidTarget {
     /// A change window that makes no sense; the words of the rule that found it.
     #[error("{0}")]
     Window(String),
+    /// Not a duration.
+    #[error("{field} \"{text}\" is not a duration: use one such as 10m or 1h30m")]
+    Duration {
+        /// Its path in the spec.
+        field: &'static str,
+        /// As written.
+        text: String,
+    },
+    /// Neither a number nor a percentage.
+    #[error("{field} \"{text}\" is neither a number nor a percentage: use one such as 10 or 10%")]
+    Bound {
+        /// Its path in the spec.
+        field: &'static str,
+        /// As written.
+        text: String,
+    },
 }
 
 impl Target {

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::crd::RESTORE;
 
 /// Longest wait since the deletion.
 pub const PATIENCE: Duration = Duration::from_mins(10);
@@ -28,6 +31,24 @@ impl SkipReason {
             Self::NamespaceEnds => "the namespace is being deleted",
         }
     }
+}
+
+/// Whether an object has our finalizer.
+#[must_use]
+pub fn is_held(meta: &ObjectMeta) -> bool {
+    meta.finalizers.iter().flatten().any(|finalizer| finalizer == RESTORE)
+}
+
+/// Whether the deletion of an object waits for us.
+#[must_use]
+pub fn is_leaving(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && is_held(meta)
+}
+
+/// Whether an object is being deleted and does not wait for us: whatever else keeps it from going, to us it is gone.
+#[must_use]
+pub fn is_released(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && !is_held(meta)
 }
 
 /// Whether a deleted object is released now, and why. A namespace that is not known to be ending is not ending.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
-pub use bounds::{Canary, Choice, Rules, at_least_one, at_most, is_bounded, is_risky, is_short};
+pub use bounds::{Bound, Canary, Choice, Rules, is_bounded, is_risky, is_short};
 pub use decide::{Circumstances, decide};
 pub use decision::Decision;
 pub use gateway::{Gateway, Relation};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use calendar::Calendar;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::schedule;
-use crate::crd::Window;
+use crate::crd::{OVERRIDE_WINDOW_UNTIL, Window};
 
 /// When to ask again where no window is found to come.
 const AGAIN: SignedDuration = SignedDuration::from_hours(8 * 24);
@@ -22,7 +23,7 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 const BY_HAND: SignedDuration = SignedDuration::from_hours(24);
 
 /// The change windows of a resource; with none, changes may be made at any time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Windows(Arc<[Opening]>);
 
 /// A window that comes round.
@@ -94,6 +95,35 @@ impl Windows {
         // There is one, since every schedule comes soon; without one, to ask again is right.
         State::Closed { next: next.unwrap_or_else(|| after(now, AGAIN)) }
     }
+
+    /// What keeps changes from being made now, if anything does. `by_hand` is the annotation that opens windows manually.
+    #[must_use]
+    pub fn closed(&self, by_hand: Option<&str>, now: Timestamp) -> Option<Closed> {
+        let State::Closed { next } = self.state(now) else { return None };
+        match override_until(by_hand, now) {
+            Override::Until(_) => None,
+            Override::None => Some(Closed { next, note: None }),
+            Override::Unusable(note) => Some(Closed { next, note: Some(note) }),
+        }
+    }
+}
+
+/// No window is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// When the next one opens.
+    pub next: Timestamp,
+    /// What is wrong with the override annotation.
+    pub note: Option<&'static str>,
+}
+
+impl Closed {
+    /// What to report of an object that waits. `whose` names the resource with the windows.
+    #[must_use]
+    pub fn message(self, whose: &str) -> String {
+        let note = self.note.map_or_else(String::new, |note| format!(" {note}."));
+        format!("A change is waiting for the next change window of {whose}.{note}")
+    }
 }
 
 impl Opening {
@@ -120,6 +150,12 @@ impl Opening {
 
 fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// The annotation that opens windows manually.
+#[must_use]
+pub fn override_annotation(meta: &ObjectMeta) -> Option<&str> {
+    meta.annotations.as_ref()?.get(OVERRIDE_WINDOW_UNTIL).map(String::as_str)
 }
 
 /// What the annotation `tenure.dev/override-window-until` says.

@@ -15,6 +15,7 @@ use super::workers::UNDISTURBED;
 use super::writer::{Part, Written};
 use crate::clock;
 use crate::crd::RESTORE;
+pub use crate::engine::restoration::{is_held, is_leaving, is_released};
 use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
 
@@ -22,24 +23,6 @@ use crate::engine::verdict::{Reason, Verdict};
 const API_TIMEOUT: Duration = Duration::from_secs(15);
 /// Wait after a finalizer that could not be taken off: our rights may last a few seconds more.
 const RETRY: Duration = Duration::from_secs(2);
-
-/// Whether an object has our finalizer.
-#[must_use]
-pub fn is_held(meta: &ObjectMeta) -> bool {
-    finalizers(meta).iter().any(|finalizer| finalizer == RESTORE)
-}
-
-/// Whether the deletion of an object waits for us.
-#[must_use]
-pub fn is_leaving(meta: &ObjectMeta) -> bool {
-    meta.deletion_timestamp.is_some() && is_held(meta)
-}
-
-/// Whether an object is being deleted and does not wait for us: whatever else keeps it from going, to us it is gone.
-#[must_use]
-pub fn is_released(meta: &ObjectMeta) -> bool {
-    meta.deletion_timestamp.is_some() && !is_held(meta)
-}
 
 /// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted,
 /// or whose namespace is, takes no finalizer any more: to us it is gone.

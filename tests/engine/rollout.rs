@@ -15,8 +15,8 @@ use tenure::crd::{Approval, NumberOrPercent, Phase};
 use tenure::engine::lifetime::Target;
 use tenure::engine::rollout::Standing::{Drifted, Proven, Restoring, UnderWay, Unread, Unreadable, Waiting};
 use tenure::engine::rollout::{
-    Canary, Choice, Member, Plan, Record, Rules, Scene, Standing, at_least_one, at_most, is_risky, is_short,
-    plan, target_hash,
+    Bound, Canary, Choice, Member, Plan, Record, Rules, Scene, Standing, is_risky, is_short, plan,
+    target_hash,
 };
 
 const TARGET: Target = Target::Exact(28_800);
@@ -163,8 +163,9 @@ fn shares_are_rounded_for_the_fleets_good() {
         (percent("0%"), 50, 1, 0),
         (percent("50%"), usize::MAX, usize::MAX.div_ceil(100), usize::MAX / 100),
     ] {
+        let bound = Bound::parse("rollout.maxConcurrent", &limit).unwrap();
         assert_eq!(
-            (at_least_one(&limit, matched), at_most(&limit, matched)),
+            (bound.at_least_one(matched), bound.at_most(matched)),
             (least, most),
             "{limit:?} {matched}"
         );

@@ -9,12 +9,12 @@ use crate::controller::audit::Write;
 use crate::controller::claims::ClaimId;
 use crate::controller::context::Context;
 use crate::controller::references::Unread;
-use crate::controller::windows::{self, Closed};
 use crate::crd::{CustomerTokenTtl, KonaServer};
 use crate::engine::backoff::Nothing;
 use crate::engine::customer::{Prior, Reading, Task, Wish};
 use crate::engine::ownership::Standing;
 use crate::engine::verdict::Verdict;
+use crate::engine::window::Closed;
 use crate::runtime::object::Key;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::login::AccessError;
@@ -113,7 +113,7 @@ impl Basis<'_> {
     pub(super) fn closed_window(&self) -> Option<Closed> {
         // As it is now: the annotation that opens one manually may have come while an answer was awaited.
         let now = self.context.customers.valid(&self.key)?;
-        windows::closed(self.context, &now.spec.windows, &*now)
+        self.context.windows.closed(&now.spec.windows, now.meta())
     }
 }
 

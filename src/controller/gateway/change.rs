@@ -1,17 +1,15 @@
 //! From an appliance as it was read to what is reported of it: one step after the other, each as far as it is permitted.
 
-use kube::{Resource as _, ResourceExt as _};
+use kube::Resource as _;
 
 use super::Found;
 use super::examine::{Examination, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
-use crate::controller::context::Context;
-use crate::controller::governance::{self, Governance};
 use crate::controller::reconcile::{Findings, Memory};
 use crate::controller::references::Unread;
 use crate::controller::rollout::{Held, Turn};
-use crate::crd::{Cause, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::crd::{Cause, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
 use crate::engine::change::Outcome;
 use crate::engine::gateway::{
@@ -19,8 +17,8 @@ use crate::engine::gateway::{
     follow, known_original, must_be_durable, not_restored, owes_revocation, prepare, put_on_record,
     under_change,
 };
+use crate::engine::governance::{Governance, Policy};
 use crate::engine::lifetime::proves;
-use crate::engine::rollout::is_bounded;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::secrets::Age;
 use crate::runtime::writer::Written;
@@ -175,7 +173,7 @@ impl Examination<'_> {
     }
 
     fn on_record(&self, operation: Operation) -> Write {
-        let policy = self.governance.policy.as_ref().map(|policy| &policy.metadata);
+        let policy = self.governance.policy.as_ref().map(|policy| &policy.object.metadata);
         let reference = self.governance.change_reference();
         Write::new(operation, &self.url, &**self.gateway).by(policy).referring(reference)
     }
@@ -216,7 +214,7 @@ impl Examination<'_> {
     }
 
     fn owes_revocation(&self, change: &OpenChange) -> bool {
-        owes_revocation(self.governance.policy.as_ref().map(|policy| &policy.spec), change)
+        owes_revocation(self.governance.policy.as_ref().map(|policy| &policy.object.spec), change)
     }
 
     async fn revoke_tokens(&self, x2: &mut X2<'_>) -> Result<(), AccessError> {
@@ -236,8 +234,8 @@ impl Examination<'_> {
         let in_rollout = started.is_some();
         let change = self.change(intent, started, memory).ok_or(Clearance::Nothing(Nothing::Outdated))?;
         let policy = self.governance.policy.as_ref();
-        let durable =
-            in_rollout || policy.is_some_and(|policy| must_be_durable(&policy.spec, &self.prior, &change));
+        let durable = in_rollout
+            || policy.is_some_and(|policy| must_be_durable(&policy.object.spec, &self.prior, &change));
         self.prepare(&change, memory, durable).await?;
         // Should it never be sent, that is known; an earlier one that was sent stays open.
         memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
@@ -250,8 +248,8 @@ impl Examination<'_> {
         match self.still_holds() {
             Some(now) => now
                 .policy
-                .as_deref()
-                .and_then(|policy| closed(self.context, policy, intent))
+                .as_ref()
+                .and_then(|policy| closed(policy, intent))
                 .map_or(Clearance::Go, Clearance::Wait),
             None => Clearance::Nothing(Nothing::Outdated),
         }
@@ -276,23 +274,23 @@ impl Examination<'_> {
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the
     /// answer wakes the gateway.
     fn permit(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
-        let policy = self.governance.policy.as_deref().ok_or(Clearance::Nothing(Nothing::Outdated))?;
+        let policy = self.governance.policy.as_ref().ok_or(Clearance::Nothing(Nothing::Outdated))?;
         let (target, wish) = intent.wish(&self.governance.regime);
-        let closed = closed(self.context, policy, intent).map(Clearance::Wait);
-        if !is_bounded(&policy.spec, governance::target(policy, self.context).ok()) {
+        let closed = closed(policy, intent).map(Clearance::Wait);
+        if !policy.is_bounded() {
             return closed.map_or(Ok(None), Err);
         }
         let rollout = self
             .context
             .rollouts
-            .of(&self.context.policies, policy)
+            .of(&self.context.policies, &policy.object)
             .ok_or(Clearance::Nothing(Nothing::Outdated))?;
         // Also if no window is open: the policy's task is to know which gateways wait.
         match rollout.turn(self.gateway, target, wish) {
             Turn::Now(permit) => closed.map_or(Ok(Some(permit)), Err),
             Turn::Later { halted } => {
                 let status = self.gateway.status.as_ref();
-                let waits = || Clearance::Wait(awaiting_rollout(status, &policy.name_any(), halted));
+                let waits = || Clearance::Wait(awaiting_rollout(status, policy.name(), halted));
                 Err(closed.unwrap_or_else(waits))
             }
             Turn::Asked => Err(closed.unwrap_or(Clearance::Nothing(Nothing::Asked))),
@@ -345,22 +343,18 @@ impl Examination<'_> {
 }
 
 /// What to report if no change window is open. Restoring the original value does not wait for one.
-fn closed(context: &Context, policy: &TokenPolicy, intent: Intent) -> Option<Verdict> {
+fn closed(policy: &Policy, intent: Intent) -> Option<Verdict> {
     if intent.cause == Cause::Restore {
         return None;
     }
-    let closed = governance::closed_window(context, policy)?;
-    Some(Verdict::new(Reason::AwaitingWindow, closed.message(&format!("TokenPolicy {}", policy.name_any()))))
+    let closed = policy.closed_window(clock::now().0)?;
+    Some(Verdict::new(Reason::AwaitingWindow, closed.message(&format!("TokenPolicy {}", policy.name()))))
 }
 
 /// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
 /// of the annotation that opens it by hand. While it is so, the next reconcile comes with the window, which may be another by now.
-pub(super) fn window_has_moved(
-    context: &Context,
-    governance: &Governance,
-    memory: &mut Memory<X2Gateway>,
-) -> bool {
-    let Some(closed) = governance.closed_window(context) else { return true };
+pub(super) fn window_has_moved(governance: &Governance, memory: &mut Memory<X2Gateway>) -> bool {
+    let Some(closed) = governance.closed_window(clock::now().0) else { return true };
     memory.backoff.not_later_than(clock::instant_of(closed.next));
     memory.extra.window.is_none_or(|reported| reported.note != closed.note)
 }

@@ -9,13 +9,13 @@ use super::claim_id;
 use crate::clock;
 use crate::controller::connection::{self, Judged};
 use crate::controller::context::Context;
-use crate::controller::governance::{Governance, PolicySet};
 use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Nothing;
 use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
+use crate::engine::governance::Governance;
 use crate::engine::login;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
@@ -208,7 +208,7 @@ impl Examination<'_> {
         let now = self.context.gateways.valid(&key)?;
         let owns = self.context.gateway_claims.standing(&claim_id(self.gateway)) == Standing::Owner;
         let same = now.uid() == self.gateway.uid() && now.meta().generation == self.generation;
-        let governance = PolicySet::of(self.context, &key.namespace).governance(&now);
+        let governance = self.context.specs.namespace(&key.namespace).governance(&now);
         (owns && same && governance.regime == self.governance.regime).then_some(governance)
     }
 

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::controller::context::Context;
-use crate::controller::governance::{Governance, is_deleted};
 use crate::controller::reconcile::Memory;
-use crate::crd::{DeletionPolicy, TokenPolicy, X2Gateway};
+use crate::crd::{DeletionPolicy, X2Gateway};
 use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer, owes_original};
+use crate::engine::governance::{Governance, Policy};
 use crate::engine::restoration::SkipReason;
 use crate::runtime::events::reference;
 use crate::runtime::object::Key;
@@ -31,7 +31,7 @@ pub(super) async fn keep(
     memory: &mut Memory<X2Gateway>,
 ) -> Option<Instant> {
     let meta = gateway.meta();
-    let phase = match (is_deleted(&**gateway), gateway.spec.connection.suspend) {
+    let phase = match (meta.deletion_timestamp.is_some(), gateway.spec.connection.suspend) {
         (false, _) => Phase::Alive,
         (true, false) => Phase::Deleted,
         (true, true) => Phase::DeletedSuspended,
@@ -40,8 +40,8 @@ pub(super) async fn keep(
     if memory.has_gone || deleted && !finalizers::is_held(meta) {
         return Some(clock::instant() + UNDISTURBED);
     }
-    let restores = |policy: &TokenPolicy| policy.spec.deletion_policy == DeletionPolicy::Restore;
-    let owes = governance.restorer.as_deref().is_some_and(restores)
+    let restores = |policy: &Policy| policy.object.spec.deletion_policy == DeletionPolicy::Restore;
+    let owes = governance.restorer.as_ref().is_some_and(restores)
         && gateway.status.as_ref().is_some_and(owes_original);
     let written = match finalizer(&governance.regime, phase, owes) {
         Finalizer::Add => finalizers::hold(&context.gateways, meta).await,
@@ -88,7 +88,7 @@ fn is_bereft(context: &Context, gateway: &X2Gateway) -> bool {
 /// What is left for restoring, if a deletion waits for it: the gateway's own, or its policy's.
 pub(super) fn time_left(gateway: &X2Gateway, governance: &Governance) -> Option<Duration> {
     let left = matches!(governance.regime, Regime::Left { .. });
-    let policy = governance.policy.as_ref().filter(|_| left).map(|policy| policy.meta());
+    let policy = governance.policy.as_ref().filter(|_| left).map(|policy| policy.object.meta());
     let deleted =
         [Some(gateway.meta()), policy].into_iter().flatten().filter(|meta| finalizers::is_leaving(meta));
     deleted.map(restore::time_left).min()

@@ -7,11 +7,11 @@ use kube::ResourceExt as _;
 
 use crate::clock;
 use crate::controller::context::Context;
-use crate::controller::governance::{self, Governance};
 use crate::controller::rollout::Rollout;
 use crate::crd::X2Gateway;
+use crate::engine::governance::Governance;
 use crate::engine::lifetime::Target;
-use crate::engine::rollout::{Outcome, is_bounded};
+use crate::engine::rollout::Outcome;
 use crate::engine::verdict::Reason;
 
 /// If a policy bounds its changes: what its rollout learns of a reconcile. One that ends early came to nothing.
@@ -26,12 +26,9 @@ pub(super) struct Permits {
 
 impl Permits {
     pub(super) fn of(context: &Context, gateway: &X2Gateway, governance: &Governance) -> Self {
-        let bounded = governance.policy.as_ref().filter(|policy| {
-            let target = governance::target(policy, context);
-            is_bounded(&policy.spec, target.ok())
-        });
+        let bounded = governance.policy.as_ref().filter(|policy| policy.is_bounded());
         Self {
-            rollout: bounded.and_then(|policy| context.rollouts.of(&context.policies, policy)),
+            rollout: bounded.and_then(|policy| context.rollouts.of(&context.policies, &policy.object)),
             uid: gateway.uid().unwrap_or_default(),
             name: gateway.name_any(),
             target: governance.regime.target(),

@@ -4,20 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
-use kube::core::{Selector, SelectorExt as _};
 
 use super::Subject;
 use super::summary::listed;
 use crate::clock;
-use crate::controller::context::Context;
-use crate::controller::governance;
-use crate::crd::{APPROVE, Phase, RolloutStatus, Time, TokenPolicy};
+use crate::crd::{APPROVE, GatewaySelector, Phase, RolloutStatus, Time};
 use crate::engine::gateway::Regime;
+use crate::engine::governance::Policy;
 use crate::engine::rollout::{
-    Canary, Choice, Circumstances, Decision, Gateway, Record, Relation, Rules, Survey, at_least_one, at_most,
-    decide,
+    Canary, Choice, Circumstances, Decision, Gateway, Record, Relation, Rules, Survey, decide,
 };
-use crate::engine::schedule;
 
 /// What a policy's task does next about its rollout.
 pub(super) struct Rolling {
@@ -68,24 +64,18 @@ impl Rolling {
 }
 
 /// Decides what is next. `resume` tells that a halted rollout is to go on.
-pub(super) fn roll(
-    context: &Context,
-    policy: &TokenPolicy,
-    subjects: &[Subject],
-    survey: &Survey,
-    resume: bool,
-) -> Rolling {
-    let name = policy.name_any();
-    let record = policy.status.as_ref().and_then(|status| status.rollout.as_ref()).map(Record::from);
-    let gateways: Vec<Gateway> = subjects.iter().filter_map(|subject| gateway(subject, &name)).collect();
+pub(super) fn roll(policy: &Policy, subjects: &[Subject], survey: &Survey, resume: bool) -> Rolling {
+    let (name, object) = (policy.name(), &policy.object);
+    let record = object.status.as_ref().and_then(|status| status.rollout.as_ref()).map(Record::from);
+    let gateways: Vec<Gateway> = subjects.iter().filter_map(|subject| gateway(subject, name)).collect();
     let at = Circumstances {
-        policy: &name,
+        policy: name,
         gateways: &gateways,
         rules: rules(policy, subjects),
         record: record.as_ref(),
-        window_open: governance::closed_window(context, policy).is_none(),
+        window_open: policy.closed_window(clock::now().0).is_none(),
         resume,
-        approved: policy.annotations().get(APPROVE).map(String::as_str),
+        approved: object.annotations().get(APPROVE).map(String::as_str),
         now: clock::precisely(),
     };
     Rolling::of(decide(survey, &at))
@@ -105,26 +95,28 @@ fn gateway(subject: &Subject, policy: &str) -> Option<Gateway> {
 }
 
 /// The bounds that the policy asks for, in gateways.
-fn rules(policy: &TokenPolicy, subjects: &[Subject]) -> Option<Rules> {
+fn rules(policy: &Policy, subjects: &[Subject]) -> Option<Rules> {
     let rollout = policy.spec.rollout.as_ref()?;
     let matched = subjects.iter().filter(|subject| subject.selected).count();
     let canary = rollout.canary.as_ref().map(|canary| Canary {
-        choice: match (&canary.selector, canary.count) {
-            (Some(selector), _) => Choice::Named(named(subjects, governance::labels(selector).as_ref())),
-            (None, count) => Choice::First(count.unwrap_or(1).try_into().unwrap_or(usize::MAX)),
+        choice: match &canary.selector {
+            Some(selector) => Choice::Named(named(subjects, selector)),
+            None => Choice::First(canary.count),
         },
-        soak: canary.soak.as_deref().and_then(schedule::parse).unwrap_or_default(),
+        soak: canary.soak,
         approval: canary.approval,
     });
     Some(Rules {
-        max_concurrent: at_least_one(&rollout.max_concurrent, matched),
-        max_failures: at_most(&rollout.max_failures, matched),
+        max_concurrent: rollout.max_concurrent.at_least_one(matched),
+        max_failures: rollout.max_failures.at_most(matched),
         canary,
     })
 }
 
-fn named(subjects: &[Subject], selector: Option<&Selector>) -> BTreeSet<String> {
-    let Some(selector) = selector else { return BTreeSet::new() };
+fn named(subjects: &[Subject], selector: &GatewaySelector) -> BTreeSet<String> {
     let gateways = subjects.iter().filter_map(|subject| subject.entry.valid());
-    gateways.filter(|gateway| selector.matches(gateway.labels())).map(|gateway| gateway.name_any()).collect()
+    gateways
+        .filter(|gateway| selector.matches(gateway.metadata.labels.as_ref()))
+        .map(|gateway| gateway.name_any())
+        .collect()
 }

@@ -4,12 +4,13 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::Subject;
 use super::rolling::Rolling;
+use crate::clock;
 use crate::controller::context::Context;
-use crate::controller::governance::{self, is_deleted, open_request};
 use crate::crd::{
     APPROVE, Failure, GatewayCounts, Kind, Mode, Phase, Time, TokenPolicy, TokenPolicyStatus, X2Gateway,
 };
 use crate::engine::gateway::Regime;
+use crate::engine::governance::Policy;
 use crate::engine::lifetime::{Target, proves};
 use crate::engine::tally::{Part, State, Tally, policy_verdict, state_of};
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
@@ -24,7 +25,7 @@ const NAMES: usize = 3;
 /// What a policy's status is made of.
 pub(super) struct Summary<'a> {
     pub(super) context: &'a Context,
-    pub(super) policy: &'a TokenPolicy,
+    pub(super) policy: &'a Policy,
     pub(super) parts: &'a [Part],
     pub(super) rolling: Option<&'a Rolling>,
     /// Our finalizer cannot be put on.
@@ -35,9 +36,10 @@ impl Summary<'_> {
     /// The status, and what it says in a word.
     pub(super) fn status(&self) -> (TokenPolicyStatus, Verdict) {
         let Self { policy, parts, .. } = *self;
-        let mut status = policy.status.clone().unwrap_or_default();
+        let object = &*policy.object;
+        let mut status = object.status.clone().unwrap_or_default();
         let verdict = self.verdict();
-        if let Some(asked) = open_request(policy)
+        if let Some(asked) = policy.open_request()
             && self.has_been_handled(asked)
         {
             status.last_handled_reconcile_at = Some(asked.to_owned());
@@ -46,8 +48,7 @@ impl Summary<'_> {
             "This would cut the token lifetime of more than half of the gateways to less than an hour, so one gateway is changed and verified a minute before the others. Set spec.rollout to control the order, or spec.suspend to stop it."
                 .to_owned()
         });
-        let target = governance::target(policy, self.context);
-        status.target = target.ok().map(|target| target.to_string());
+        status.target = policy.spec.target().map(|target| target.to_string());
         status.gateways = Some(counts(&Tally::of(parts)));
         let failures = parts.iter().filter(|part| part.state == State::Failed).filter_map(|part| {
             let verdict = part.verdict.as_ref()?;
@@ -56,26 +57,25 @@ impl Summary<'_> {
         });
         status.failures = failures.take(FAILURES).collect();
         // Its rollout goes on from where it is once the policy is resumed.
-        if policy.spec.suspend {
+        if object.spec.suspend {
             let message = "spec.suspend is true: no gateway is changed. The policy still takes precedence for its gateways.";
-            status::set_suspended(&mut status, policy, message);
+            status::set_suspended(&mut status, object, message);
             status.next_window = None;
             return (status, verdict);
         }
-        status::set_verdict(&mut status, policy, &verdict, &Notes { risky, ..Notes::default() });
+        status::set_verdict(&mut status, object, &verdict, &Notes { risky, ..Notes::default() });
         status.rollout = self.rolling.and_then(|rolling| rolling.status.clone());
-        let closed = self.awaits_window().then(|| governance::closed_window(self.context, policy)).flatten();
+        let closed = self.awaits_window().then(|| policy.closed_window(clock::now().0)).flatten();
         status.next_window = closed.map(|closed| Time(closed.next));
         (status, verdict)
     }
 
     fn verdict(&self) -> Verdict {
-        let target = governance::target(self.policy, self.context);
-        if is_deleted(self.policy) {
+        if self.policy.object.meta().deletion_timestamp.is_some() {
             let message = "The policy is being deleted; the original token lifetimes of its gateways are being restored.";
             return Verdict::new(Reason::Progressing, message);
         }
-        if let Err(why) = target {
+        if let Err(why) = &self.policy.spec.claim.target {
             return Verdict::new(
                 Reason::InvalidSpec,
                 format!("The policy is invalid: {why}. Correct its spec."),
@@ -97,12 +97,12 @@ impl Summary<'_> {
             Some(rolling) if rolling.phase() == Some(Phase::AwaitingApproval) => {
                 self.awaits_approval(rolling)
             }
-            _ => policy_verdict(self.parts, self.policy.spec.mode == Mode::Observe),
+            _ => policy_verdict(self.parts, self.policy.object.spec.mode == Mode::Observe),
         }
     }
 
     fn awaits_approval(&self, rolling: &Rolling) -> Verdict {
-        let (name, namespace) = (self.policy.name_any(), self.policy.namespace().unwrap_or_default());
+        let (name, namespace) = (self.policy.name(), self.policy.object.namespace().unwrap_or_default());
         let hash = rolling.status.as_ref().map(|status| &*status.target_hash).unwrap_or_default();
         Verdict::new(
             Reason::AwaitingApproval,
@@ -120,8 +120,8 @@ impl Summary<'_> {
 
     /// Whether every gateway that a request covers has ended its look for it.
     fn has_been_handled(&self, asked: &str) -> bool {
-        let request = (Key::of(self.policy.meta()), asked.to_owned());
-        let namespace = self.policy.namespace().unwrap_or_default();
+        let request = (Key::of(self.policy.object.meta()), asked.to_owned());
+        let namespace = self.policy.object.namespace().unwrap_or_default();
         let covered =
             self.parts.iter().filter(|part| !matches!(part.state, State::Overridden | State::Suspended));
         covered
@@ -141,10 +141,10 @@ pub(super) fn listed(names: &[String], most: usize) -> String {
 }
 
 /// How each gateway that the policy selects stands.
-pub(super) fn parts(context: &Context, policy: &TokenPolicy, subjects: &[Subject]) -> Vec<Part> {
-    let wanted = governance::target(policy, context).ok();
+pub(super) fn parts(policy: &Policy, subjects: &[Subject]) -> Vec<Part> {
+    let wanted = policy.spec.target();
     let part = |subject: &Subject| match (subject.entry.valid(), &subject.regime) {
-        (Some(gateway), Some(regime)) => part(policy, wanted, regime, gateway),
+        (Some(gateway), Some(regime)) => part(&policy.object, wanted, regime, gateway),
         _ => undecodable_part(subject.entry.meta().name.clone().unwrap_or_default()),
     };
     subjects.iter().filter(|subject| subject.selected).map(part).collect()

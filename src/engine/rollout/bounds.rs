@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::crd::{Approval, DeletionPolicy, NumberOrPercent, TokenPolicySpec};
-use crate::engine::lifetime::Target;
+use crate::engine::lifetime::{InvalidTarget, Target};
 
 /// Below this, in seconds, people are logged out often enough to notice.
 const SHORT: u32 = 3600;
@@ -59,29 +59,44 @@ pub enum Choice {
     Named(BTreeSet<String>),
 }
 
-/// A number of gateways, where a share of `matched` is rounded up.
-#[must_use]
-pub fn at_least_one(limit: &NumberOrPercent, matched: usize) -> usize {
-    match share(limit) {
-        Ok(number) => number.max(1),
-        Err(percent) => matched.saturating_mul(percent).div_ceil(100).max(1),
-    }
+/// A number of gateways, or a share of all that a policy selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// So many.
+    Number(usize),
+    /// So many of a hundred.
+    Percent(usize),
 }
 
-/// A number of gateways, where a share of `matched` is rounded down.
-#[must_use]
-pub fn at_most(limit: &NumberOrPercent, matched: usize) -> usize {
-    match share(limit) {
-        Ok(number) => number,
-        Err(percent) => matched.saturating_mul(percent) / 100,
+impl Bound {
+    /// Parses a field of a spec.
+    pub fn parse(field: &'static str, bound: &NumberOrPercent) -> Result<Self, InvalidTarget> {
+        let text = match bound {
+            NumberOrPercent::Number(number) => {
+                return Ok(Self::Number(usize::try_from(*number).unwrap_or(usize::MAX)));
+            }
+            NumberOrPercent::Percent(text) => text,
+        };
+        let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        percent.map(Self::Percent).ok_or_else(|| InvalidTarget::Bound { field, text: text.clone() })
     }
-}
 
-/// The number, or else the percentage.
-fn share(limit: &NumberOrPercent) -> Result<usize, usize> {
-    match limit {
-        NumberOrPercent::Number(number) => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
-        NumberOrPercent::Percent(text) => Err(text.trim_end_matches('%').parse().unwrap_or(0)),
+    /// At least one gateway; a share of `matched` is rounded up.
+    #[must_use]
+    pub fn at_least_one(self, matched: usize) -> usize {
+        match self {
+            Self::Number(number) => number.max(1),
+            Self::Percent(percent) => matched.saturating_mul(percent).div_ceil(100).max(1),
+        }
+    }
+
+    /// At most so many gateways; a share of `matched` is rounded down.
+    #[must_use]
+    pub fn at_most(self, matched: usize) -> usize {
+        match self {
+            Self::Number(number) => number,
+            Self::Percent(percent) => matched.saturating_mul(percent) / 100,
+        }
     }
 }
 

@@ -1,0 +1,224 @@
+//! Which policy governs a gateway, and within which bounds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::change::reference;
+use super::gateway::{Regime, is_changed, wrote_last};
+use super::lifetime::{InvalidTarget, Target};
+use super::precedence::{Claim, winner};
+use super::restoration::is_released;
+use super::rollout::is_bounded;
+use super::window::{Closed, override_annotation};
+use super::{request, schedule, spec};
+use crate::crd::{DeletionPolicy, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
+
+/// A policy, and its spec as it was parsed.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The resource.
+    pub object: Arc<TokenPolicy>,
+    /// What it asks for.
+    pub spec: Arc<spec::Policy>,
+}
+
+impl Policy {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.claim.policy
+    }
+
+    /// Whether it selects an object.
+    #[must_use]
+    pub fn selects(&self, meta: &ObjectMeta) -> bool {
+        self.object.spec.gateway_selector.matches(meta.labels.as_ref())
+    }
+
+    /// Whether its changes need a permit.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        is_bounded(&self.object.spec, self.spec.target())
+    }
+
+    /// Whether it restores original values. One that is suspended or only observes changes nothing.
+    #[must_use]
+    pub fn restores(&self) -> bool {
+        let spec = &self.object.spec;
+        spec.deletion_policy == DeletionPolicy::Restore && spec.mode == Mode::Enforce && !spec.suspend
+    }
+
+    /// What keeps its changes from being made now, if its windows do.
+    #[must_use]
+    pub fn closed_window(&self, now: Timestamp) -> Option<Closed> {
+        self.spec.windows.closed(override_annotation(&self.object.metadata), now)
+    }
+
+    /// The request to reconcile now, unless it was carried out.
+    #[must_use]
+    pub fn open_request(&self) -> Option<&str> {
+        open_request(&self.object)
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.object.metadata.deletion_timestamp.is_some()
+    }
+}
+
+/// The request on a policy to reconcile now, unless it was carried out.
+#[must_use]
+pub fn open_request(policy: &TokenPolicy) -> Option<&str> {
+    let handled = policy.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+    request::open(&policy.metadata, handled)
+}
+
+/// Who governs a gateway.
+#[derive(Clone, Debug)]
+pub struct Governance {
+    /// What is required of it.
+    pub regime: Regime,
+    /// The policy that the regime names: the one in force, or the one that is left.
+    pub policy: Option<Policy>,
+    /// Time between checks.
+    pub interval: Duration,
+    /// Requests on the policies that govern or observe it, not carried out yet: name of the policy and value.
+    pub requests: Vec<(String, String)>,
+    /// The policy that restores the original value one day, if its value was changed: the one that wrote last.
+    pub restorer: Option<Policy>,
+}
+
+impl Governance {
+    /// Whether the original value is to be restored one day.
+    #[must_use]
+    pub fn restores(&self) -> bool {
+        let policy = self.policy.as_ref();
+        policy.is_some_and(|policy| policy.object.spec.deletion_policy == DeletionPolicy::Restore)
+    }
+
+    /// What the policy's changes refer to.
+    #[must_use]
+    pub fn change_reference(&self) -> Option<String> {
+        reference(self.policy.as_ref()?.object.metadata.annotations.as_ref())
+    }
+
+    /// What keeps changes from being made now, if the policy's windows do.
+    #[must_use]
+    pub fn closed_window(&self, now: Timestamp) -> Option<Closed> {
+        self.policy.as_ref()?.closed_window(now)
+    }
+}
+
+/// The policies of a namespace by name; none for one that does not match this version of the schema.
+#[derive(Clone, Debug, Default)]
+pub struct Policies(BTreeMap<String, Option<Policy>>);
+
+impl FromIterator<(String, Option<Policy>)> for Policies {
+    fn from_iter<I: IntoIterator<Item = (String, Option<Policy>)>>(policies: I) -> Self {
+        Self(policies.into_iter().collect())
+    }
+}
+
+impl Policies {
+    /// Finds out who governs a gateway.
+    #[must_use]
+    pub fn governance(&self, gateway: &X2Gateway) -> Governance {
+        if let Some(policy) = self.undecodable(gateway) {
+            return undecodable(policy);
+        }
+        let selecting: Vec<&Policy> = self.selecting(gateway).collect();
+        let claims = || selecting.iter().map(|policy| &policy.spec.claim);
+        let stays = gateway.metadata.deletion_timestamp.is_none();
+        let governor = winner(claims()).filter(|_| stays).cloned();
+        let (names, regime) = match (governor, self.left(gateway)) {
+            (Some(Claim { policy, target, suspended, .. }), _) => {
+                (vec![policy.clone()], Regime::Enforced { policy, target, suspended })
+            }
+            (None, Some(policy)) => {
+                (vec![policy.name().to_owned()], Regime::Left { policy: policy.name().to_owned() })
+            }
+            (None, None) => observed(claims()),
+        };
+        let is_named = |policy: &Policy| names.iter().any(|name| name == policy.name());
+        let interval = selecting.iter().filter(|policy| is_named(policy)).map(|policy| policy.spec.interval);
+        // An observing policy's request covers its gateways, too, whichever policy governs them.
+        let asking =
+            selecting.iter().filter(|policy| policy.spec.claim.mode == Mode::Observe || is_named(policy));
+        let request = |policy: &&Policy| Some((policy.name().to_owned(), policy.open_request()?.to_owned()));
+        Governance {
+            policy: regime.policy().and_then(|name| self.get(name)).cloned(),
+            interval: interval.min().unwrap_or(schedule::UNMANAGED),
+            requests: asking.filter_map(request).collect(),
+            restorer: gateway.status.as_ref().and_then(|status| self.restorer(status)).cloned(),
+            regime,
+        }
+    }
+
+    /// The policies that a change of a gateway concerns: those that select it, and those whose value it has.
+    pub fn concerned<'a>(
+        &'a self,
+        meta: &'a ObjectMeta,
+        status: Option<&'a X2GatewayStatus>,
+    ) -> impl Iterator<Item = &'a str> {
+        let named = [status.and_then(|status| status.policy.as_deref()), status.and_then(wrote_last)];
+        let concerned = move |(name, policy): &(&'a String, &'a Option<Policy>)| {
+            named.contains(&Some(name.as_str())) || policy.as_ref().is_some_and(|policy| policy.selects(meta))
+        };
+        self.0.iter().filter(concerned).map(|(name, _)| name.as_str())
+    }
+
+    fn get(&self, name: &str) -> Option<&Policy> {
+        self.0.get(name)?.as_ref()
+    }
+
+    /// The policies that select a gateway and are not being deleted.
+    fn selecting(&self, gateway: &X2Gateway) -> impl Iterator<Item = &Policy> {
+        let policies = self.0.values().flatten();
+        policies.filter(|policy| !policy.is_deleted() && policy.selects(&gateway.metadata))
+    }
+
+    /// The policy in force that cannot be understood any more. It keeps its gateways: what it requires is not known, so
+    /// nothing is changed.
+    fn undecodable<'a>(&self, gateway: &'a X2Gateway) -> Option<&'a str> {
+        let policy = gateway.status.as_ref()?.policy.as_deref()?;
+        self.0.get(policy)?.is_none().then_some(policy)
+    }
+
+    /// The policy that restores a gateway's original value: the one that wrote last, or if it is gone the one in force.
+    fn restorer(&self, status: &X2GatewayStatus) -> Option<&Policy> {
+        let writer = wrote_last(status).and_then(|policy| self.get(policy));
+        writer.or_else(|| self.get(status.policy.as_deref()?))
+    }
+
+    /// The policy that was in force and restores the original value: it is being deleted or does not select the gateway any
+    /// more, or the gateway is being deleted. Where nothing was changed there is nothing to restore.
+    fn left(&self, gateway: &X2Gateway) -> Option<&Policy> {
+        let status = gateway.status.as_ref().filter(|status| is_changed(status))?;
+        let policy = self.restorer(status)?;
+        let deleted = policy.is_deleted() || gateway.metadata.deletion_timestamp.is_some();
+        let left = deleted || !policy.selects(&gateway.metadata);
+        (policy.restores() && !is_released(&policy.object.metadata) && left).then_some(policy)
+    }
+}
+
+fn undecodable(policy: &str) -> Governance {
+    let (policy, target) = (policy.to_owned(), Err(InvalidTarget::Undecodable));
+    Governance {
+        regime: Regime::Enforced { policy, target, suspended: false },
+        policy: None,
+        interval: schedule::UNMANAGED,
+        requests: Vec::new(),
+        restorer: None,
+    }
+}
+
+fn observed<'a>(claims: impl Iterator<Item = &'a Claim>) -> (Vec<String>, Regime) {
+    let claims = claims.filter(|claim| !claim.suspended);
+    let required: Vec<(String, Target)> =
+        claims.filter_map(|claim| Some((claim.policy.clone(), claim.target.clone().ok()?))).collect();
+    let names = required.iter().map(|(policy, _)| policy.clone()).collect();
+    (names, if required.is_empty() { Regime::Unmanaged } else { Regime::Observed(required) })
+}
