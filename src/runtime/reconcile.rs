@@ -113,7 +113,10 @@ impl<K: Reconciled> Work for Remembered<K> {
                 }
                 _ if cluster.namespaces.is_unreadable(&key.namespace) => clock::instant() + UNDISTURBED,
                 Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.reported).await,
-                Entry::Valid(object) => reconcile(&context, &object, &mut self.memory).await,
+                Entry::Valid(object) => {
+                    self.reported = None;
+                    reconcile(&context, &object, &mut self.memory).await
+                }
             })
         }
         .boxed()

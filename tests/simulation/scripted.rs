@@ -59,3 +59,31 @@ fn a_gateway_that_goes_while_its_watch_is_held_is_left_alone() {
     wait(&mut world);
     assert_eq!(timeout(&world), 900, "{}", world.history.text());
 }
+
+#[test]
+fn what_becomes_undecodable_again_is_reported_again() {
+    let mut world = world(Knobs::NONE);
+    let write = |world: &World, url: serde_json::Value| {
+        let gateway = (NAMESPACE, "gw");
+        let edit = |object: &mut serde_json::Value| {
+            object["spec"]["url"] = url;
+            // As in a database that was restored from a backup.
+            let generation = object["metadata"]["generation"].as_u64().unwrap();
+            object["metadata"]["generation"] = json!(generation - 1);
+        };
+        world.api.plant(Kind::X2Gateway, gateway, edit).unwrap();
+    };
+    let reason = |world: &World| {
+        let gateway = world.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap();
+        let conditions = gateway.value["status"]["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap()["reason"].clone()
+    };
+    for _ in 0..2 {
+        write(&world, json!(["10.0.0.1"]));
+        wait(&mut world);
+        assert_eq!(reason(&world), "InvalidSpec");
+        write(&world, json!(appliance_url(0)));
+        wait(&mut world);
+        assert_eq!(reason(&world), "InSync");
+    }
+}
