@@ -23,7 +23,7 @@ use crate::runtime::reconcile::new_work;
 use crate::runtime::store::Store;
 use crate::runtime::workers::{Kinds, Work};
 use crate::vendor::limits::Limits;
-use crate::vendor::login::Remotes;
+use crate::vendor::remotes::Remotes;
 
 /// Settings of the command line that rules depend on.
 #[derive(Clone, Copy, Debug, Default)]

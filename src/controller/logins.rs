@@ -15,7 +15,8 @@ use crate::engine::{schedule, verdict};
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::{Credentials, Identity};
 use crate::vendor::endpoint::{BaseUrl, Endpoint};
-use crate::vendor::login::{AccessError, Remotes};
+use crate::vendor::login::AccessError;
+use crate::vendor::remotes::Remotes;
 use crate::vendor::sessions::SessionKey;
 
 /// An object as one that logs in.

@@ -36,11 +36,11 @@ use crate::runtime::workers::Workers;
 use crate::runtime::writer::Writer;
 use crate::vendor::admission::Admission;
 use crate::vendor::http::Http;
-use crate::vendor::kona::Spellings;
 use crate::vendor::limits::Limits;
-use crate::vendor::login::Remotes;
+use crate::vendor::remotes::Remotes;
 use crate::vendor::sessions::Sessions;
 use crate::vendor::slots::Slots;
+use crate::vendor::spelling::Spellings;
 use crate::vendor::wire::Wire;
 
 /// Longest wait for writes under way when the operator is told to end.

@@ -30,8 +30,8 @@ use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
-use crate::vendor::login::AccessError;
-use crate::vendor::sessions::{Serial, SessionKey};
+use crate::vendor::login::{AccessError, Serial};
+use crate::vendor::sessions::SessionKey;
 
 /// Time between two checks of a server.
 const INTERVAL: Duration = CAP;

@@ -94,7 +94,7 @@ impl Secrets {
 
     /// A Secret.
     pub(crate) async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Missing> {
-        read(&self.client, &self.opaque, namespace, name, age).await
+        read(&self.client, &self.opaque, (namespace, name), age).await
     }
 
     /// A `ConfigMap`.
@@ -104,7 +104,7 @@ impl Secrets {
         name: &str,
         age: Age,
     ) -> Result<Arc<ConfigMap>, Missing> {
-        read(&self.client, &self.config_maps, namespace, name, age).await
+        read(&self.client, &self.config_maps, (namespace, name), age).await
     }
 
     /// Drops what has not been used for a while, so that no password stays in memory for longer than needed.
@@ -121,8 +121,7 @@ fn is_in_use<V>(answer: &Answer<V>) -> bool {
 async fn read<K>(
     client: &Client,
     cache: &Cache<K>,
-    namespace: &str,
-    name: &str,
+    (namespace, name): (&str, &str),
     age: Age,
 ) -> Result<Arc<K>, Missing>
 where

@@ -12,17 +12,15 @@ use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
-use super::login::{self, AccessError, Remotes};
-use super::sessions::{Serial, Session, SessionKey, Wanted};
+use super::login::{self, AccessError, Serial};
+use super::remotes::{Login, Remotes};
+use super::sessions::{Session, SessionKey, Wanted};
+use super::spelling::Turn;
 use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::customer::{ADDITIONAL_INFO, RawObject};
 use crate::engine::login::Outcome;
 use crate::engine::remote::{Fault, RemoteError, Shown};
-
-mod spelling;
-
-pub use spelling::{Spellings, Turn};
 
 const X_AUTHORIZATION: HeaderName = HeaderName::from_static("x-authorization");
 const LOGIN: &str = "/api/auth/login";
@@ -68,9 +66,7 @@ pub struct Outgoing<'a> {
 
 /// One server, asked as one user.
 pub struct Kona<'a> {
-    remotes: &'a Remotes,
-    endpoint: &'a Endpoint,
-    credentials: &'a Credentials,
+    login: Login<'a>,
     key: SessionKey,
     refused: Option<Serial>,
 }
@@ -91,8 +87,8 @@ impl<'a> Kona<'a> {
         credentials: &'a Credentials,
         refused: Option<Serial>,
     ) -> Self {
-        let key = SessionKey::new(endpoint, &credentials.identity);
-        Self { remotes, endpoint, credentials, key, refused }
+        let login = Login { remotes, endpoint, credentials };
+        Self { login, key: login.key(), refused }
     }
 
     /// Makes sure that there is a session.
@@ -104,15 +100,16 @@ impl<'a> Kona<'a> {
     pub async fn renew(&self) -> Result<(), AccessError> {
         let open = async |old: Option<Arc<Session>>| match old {
             Some(old) => self.refreshed(&old, Purpose::Ask).await,
-            None => log_in(self.remotes, self.endpoint, self.credentials, Purpose::Ask).await,
+            None => log_in(self.login, Purpose::Ask).await,
         };
-        self.remotes.sessions.get(&self.key, Wanted::Fresh, open).await.map(drop)
+        self.login.remotes.sessions.get(&self.key, Wanted::Fresh, open).await.map(drop)
     }
 
     /// Reads a customer.
     pub async fn read_customer(&self, id: &str, purpose: Purpose<'_>) -> Result<Fresh, AccessError> {
         let path = format!("/api/customer/{id}");
-        let request = || request("get_customer", Method::GET, &path, CUSTOMER, None, CUSTOMER_CAP);
+        let request =
+            || Request { operation: "get_customer", method: Method::GET, path: &path, ..post(CUSTOMER) };
         let (answer, seat) = self.authorized(&request, purpose).await?;
         let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
         Ok(Fresh { customer, seat })
@@ -121,12 +118,12 @@ impl<'a> Kona<'a> {
     /// Leave to write, if it can be had without waiting.
     #[must_use]
     pub fn turn(&self) -> Option<Turn> {
-        self.remotes.spellings.turn(&self.endpoint.base.to_string())
+        self.login.remotes.spellings.turn(&self.login.endpoint.base.to_string())
     }
 
     /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
     pub async fn wait_turn(&self) -> Turn {
-        self.remotes.spellings.wait_turn(&self.endpoint.base.to_string()).await
+        self.login.remotes.spellings.wait_turn(&self.login.endpoint.base.to_string()).await
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
@@ -138,8 +135,8 @@ impl<'a> Kona<'a> {
         turn: Turn,
         may_send: MaySend<'_>,
     ) -> Result<(), AccessError> {
-        let url = self.endpoint.base.to_string();
-        let known = self.remotes.spellings.plain(&url);
+        let url = self.login.endpoint.base.to_string();
+        let known = self.login.remotes.spellings.plain(&url);
         let plain = known.unwrap_or_default();
         let path = |plain| if plain { CUSTOMERS_PLAIN } else { CUSTOMERS };
         let found = match self.post_customer(customer, &mut seat, path(plain), may_send).await {
@@ -151,7 +148,7 @@ impl<'a> Kona<'a> {
         if let Ok(plain) = found
             && known != Some(plain)
         {
-            self.remotes.spellings.set_plain(url, plain);
+            self.login.remotes.spellings.set_plain(url, plain);
         }
         drop(turn);
         found.map(drop)
@@ -168,7 +165,7 @@ impl<'a> Kona<'a> {
             .to_json()
             .ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
         let body = Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
-        let request = request("set_customer", Method::POST, path, path, body, CUSTOMER_CAP);
+        let request = Request { operation: "set_customer", body, ..post(path) };
         let answer =
             self.send(seat, request, Purpose::Write(may_send)).await.map_err(|error| match error {
                 AccessError::Remote(error) if is_token_fault(&error) && self.refused.is_some() => {
@@ -186,7 +183,7 @@ impl<'a> Kona<'a> {
 
     /// Logs in afresh, as a user of a customer, and returns the access token's lifetime, in seconds.
     pub async fn prove(&self, purpose: Purpose<'_>) -> Result<u32, AccessError> {
-        log_in(self.remotes, self.endpoint, self.credentials, purpose).await.map(|session| session.lifetime)
+        log_in(self.login, purpose).await.map(|session| session.lifetime)
     }
 
     fn living(&self) -> Wanted {
@@ -225,25 +222,25 @@ impl<'a> Kona<'a> {
     /// Waits for a place, and takes the newest token that there is by then: in a long queue, the one that there was at its
     /// end may expire.
     async fn seat(&self, session: Arc<Session>, purpose: Purpose<'_>) -> Result<Seat, AccessError> {
-        let Remotes { http, sessions, .. } = self.remotes;
-        let place = http.enter(self.endpoint, purpose).await?;
+        let Remotes { http, sessions, .. } = self.login.remotes;
+        let place = http.enter(self.login.endpoint, purpose).await?;
         let session = sessions.latest(&self.key).unwrap_or(session);
         if session.is_living() || self.refused == Some(session.serial) {
             return Ok(Seat { place, session });
         }
         drop(place);
         let session = self.session(self.living(), purpose.before()).await?;
-        Ok(Seat { place: http.enter(self.endpoint, purpose.at_the_front()).await?, session })
+        Ok(Seat { place: http.enter(self.login.endpoint, purpose.at_the_front()).await?, session })
     }
 
     /// Renews a refused session by its refresh token, unless somebody else has done so meanwhile.
     async fn renewed(&self, refused: &Session, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let renew = async |_| self.refreshed(refused, purpose).await;
-        self.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await
+        self.login.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await
     }
 
     async fn refreshed(&self, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
-        match refresh(self.remotes, self.endpoint, old, purpose).await {
+        match refresh(self.login, old, purpose).await {
             Err(AccessError::Remote(error)) if is_refused(&error) => Err(AccessError::Stale(old.serial)),
             renewed => renewed,
         }
@@ -257,22 +254,23 @@ impl<'a> Kona<'a> {
     ) -> Result<Content, AccessError> {
         let Seat { place, session } = seat;
         let request = Request { token: Some((X_AUTHORIZATION, &session.token)), ..request };
-        Ok(Box::pin(self.remotes.http.exchange_at(place, self.endpoint, request, purpose)).await?)
+        Ok(Box::pin(self.login.remotes.http.exchange_at(place, self.login.endpoint, request, purpose))
+            .await?)
     }
 
     async fn session(&self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
-        let Self { remotes, endpoint, credentials, key, refused } = self;
+        let Self { login, key, refused } = self;
         let open = async |old: Option<Arc<Session>>| {
             if let Some(old) = old.filter(|old| *refused != Some(old.serial)) {
-                match refresh(remotes, endpoint, &old, purpose).await {
+                match refresh(*login, &old, purpose).await {
                     // The server does not know the refresh token any more: log in.
                     Err(AccessError::Remote(error)) if is_refused(&error) => {}
                     renewed => return renewed,
                 }
             }
-            log_in(remotes, endpoint, credentials, purpose).await
+            log_in(*login, purpose).await
         };
-        remotes.sessions.get(key, wanted, open).await
+        login.remotes.sessions.get(key, wanted, open).await
     }
 }
 
@@ -284,17 +282,12 @@ fn refined(error: RemoteError) -> AccessError {
     }
 }
 
-async fn log_in(
-    remotes: &Remotes,
-    endpoint: &Endpoint,
-    credentials: &Credentials,
-    purpose: Purpose<'_>,
-) -> Result<Session, AccessError> {
+async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
-    let body = Some(("text/plain", login::body(credentials)));
-    let request = request("login", Method::POST, LOGIN, LOGIN, body, TOKEN_CAP);
-    let send = remotes.http.exchange(endpoint, request, purpose);
-    let (answer, ticket) = login::attempt(remotes, endpoint, credentials, LOGIN, send).await?;
+    let body = Some(("text/plain", login::body(login.credentials)));
+    let request = Request { operation: "login", body, cap: TOKEN_CAP, ..post(LOGIN) };
+    let send = login.remotes.http.exchange(login.endpoint, request, purpose);
+    let (answer, ticket) = login.attempt(LOGIN, send).await?;
     let session = session_of(&answer, LOGIN, asked)?;
     ticket.ended(Outcome::Accepted);
     if session.refresh.is_none() || login::is_first_step(&answer) {
@@ -304,21 +297,16 @@ async fn log_in(
     }
 }
 
-async fn refresh(
-    remotes: &Remotes,
-    endpoint: &Endpoint,
-    old: &Session,
-    purpose: Purpose<'_>,
-) -> Result<Session, AccessError> {
+async fn refresh(login: Login<'_>, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let gone =
         RemoteError { method: "POST", path: REFRESH, fault: Fault::Status { code: 401, retry_after: None } };
     let token = old.refresh.as_ref().ok_or(gone)?;
     let asked = clock::instant();
     let body = serde_json::json!({"refreshToken": token.expose_secret()});
     let body = Some(("application/json", Zeroizing::new(body.to_string().into_bytes())));
-    let request = request("refresh", Method::POST, REFRESH, REFRESH, body, TOKEN_CAP);
+    let request = Request { operation: "refresh", body, cap: TOKEN_CAP, ..post(REFRESH) };
     // All who wait for a place will need the new token.
-    let answer = remotes.http.exchange(endpoint, request, purpose.at_the_front()).await?;
+    let answer = login.remotes.http.exchange(login.endpoint, request, purpose.at_the_front()).await?;
     session_of(&answer, REFRESH, asked)
 }
 
@@ -336,15 +324,18 @@ fn session_of(
     Ok(Session::new(token, lifetime, refresh_token.map(login::secret), asked))
 }
 
-fn request<'a>(
-    operation: &'static str,
-    method: Method,
-    path: &'a str,
-    template: &'static str,
-    body: Option<(&'static str, Content)>,
-    cap: usize,
-) -> Request<'a> {
-    Request { system: "kona", operation, method, path, template, token: None, body, cap, shows }
+fn post(path: &'static str) -> Request<'static> {
+    Request {
+        system: "kona",
+        operation: "",
+        method: Method::POST,
+        path,
+        template: path,
+        token: None,
+        body: None,
+        cap: CUSTOMER_CAP,
+        shows,
+    }
 }
 
 /// What the content of a refusal shows: that it has the server's own form, and which field it is about.

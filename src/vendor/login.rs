@@ -1,31 +1,27 @@
 //! What the logins of both vendors have in common.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
-use super::endpoint::Endpoint;
-use super::http::Http;
-use super::sessions::{Serial, Sessions};
-use super::wire::Content;
-use crate::engine::login::{self, Failure, LONGEST, NotTried, Outcome};
+use crate::engine::login::{self, Failure, NotTried, Outcome};
 use crate::engine::reason::Reason;
 use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 use crate::engine::verdict::Verdict;
 
-/// What all clients of remote systems share.
-#[derive(Debug)]
-pub struct Remotes {
-    /// Makes the exchanges.
-    pub http: Http,
-    /// Keeps the tokens.
-    pub sessions: Sessions,
-    /// Says which logins may be tried.
-    pub admission: Admission,
-    /// Remembers how Kona servers spell their paths.
-    pub spellings: super::kona::Spellings,
+/// Identifies a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serial(u64);
+
+impl Serial {
+    /// One that no session has yet.
+    pub(crate) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// Why a remote system could not be worked with.
@@ -151,34 +147,8 @@ pub fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(serde_json::to_vec(&login).unwrap_or_default())
 }
 
-/// Makes one login, if it may be tried. Whether it was accepted is for the caller to note on the ticket: an answer that holds no
-/// token says nothing of the password.
-pub async fn attempt<'a>(
-    remotes: &'a Remotes,
-    endpoint: &Endpoint,
-    credentials: &Credentials,
-    path: &'static str,
-    send: impl Future<Output = Result<Content, NoAnswer>>,
-) -> Result<(Content, Ticket<'a>), AccessError> {
-    let ticket = remotes.admission.enter(credentials, &endpoint.base.to_string()).await?;
-    let answer = if ticket.awaited {
-        let late = RemoteError { method: "POST", path, fault: Fault::TimedOut };
-        tokio::time::timeout(LONGEST, send).await.unwrap_or(Err(late.into()))
-    } else {
-        send.await
-    };
-    match answer {
-        Ok(content) => Ok((content, ticket)),
-        Err(error) => {
-            let outcome = outcome(&error);
-            ticket.ended(outcome);
-            Err(if outcome == Outcome::Refused { AccessError::Refused } else { error.into() })
-        }
-    }
-}
-
 /// What a failed login says of the password.
-fn outcome(why: &NoAnswer) -> Outcome {
+pub(crate) fn outcome(why: &NoAnswer) -> Outcome {
     let NoAnswer::Failed(error) = why else {
         return if *why == NoAnswer::NotSent { Outcome::Unsent } else { Outcome::Unknown };
     };

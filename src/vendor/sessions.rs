@@ -1,7 +1,6 @@
 //! Tokens, in memory only: one per remote system and Secret, one login at a time, reused for 90 % of their lifetime.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::time::Instant;
 
 use super::credentials::{Account, Identity, SecretVersion};
 use super::endpoint::{Endpoint, Transport};
-use super::login::AccessError;
+use super::login::{AccessError, Serial};
 use crate::clock;
 
 /// How long an expired session is kept for the sake of its refresh token.
@@ -50,18 +49,12 @@ pub struct Session {
     renew_at: Instant,
 }
 
-/// Identifies a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Serial(u64);
-
 impl Session {
     /// A token asked for at `asked`, with its lifetime in seconds.
     #[must_use]
     pub fn new(token: SecretString, lifetime: u32, refresh: Option<SecretString>, asked: Instant) -> Self {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
         let renew_at = asked + Duration::from_secs(lifetime.into()).mul_f64(0.9);
-        let serial = Serial(SERIAL.fetch_add(1, Ordering::Relaxed));
-        Self { token, lifetime, refresh, serial, renew_at }
+        Self { token, lifetime, refresh, serial: Serial::next(), renew_at }
     }
 
     /// Whether the token may be used: 90 % of its lifetime have not passed yet.

@@ -11,8 +11,9 @@ use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
-use super::login::{self, AccessError, Remotes};
-use super::sessions::{Serial, Session, SessionKey, Wanted};
+use super::login::{self, AccessError, Serial};
+use super::remotes::{Login, Remotes};
+use super::sessions::{Session, SessionKey, Wanted};
 use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::login::Outcome;
@@ -27,9 +28,7 @@ const LARGEST: i64 = i32::MAX as i64;
 
 /// One appliance, during one look at it.
 pub struct X2<'a> {
-    remotes: &'a Remotes,
-    endpoint: &'a Endpoint,
-    credentials: &'a Credentials,
+    login: Login<'a>,
     key: SessionKey,
     refused: Option<Serial>,
     fresh: Option<u32>,
@@ -52,8 +51,8 @@ impl<'a> X2<'a> {
         credentials: &'a Credentials,
         refused: Option<Serial>,
     ) -> Self {
-        let key = SessionKey::new(endpoint, &credentials.identity);
-        Self { remotes, endpoint, credentials, key, refused, fresh: None, sent: false }
+        let login = Login { remotes, endpoint, credentials };
+        Self { login, key: login.key(), refused, fresh: None, sent: false }
     }
 
     /// Lifetime of the token last issued during this look, in seconds.
@@ -94,7 +93,7 @@ impl<'a> X2<'a> {
         let request = Request { operation: "revoke_tokens", ..self::request(Method::DELETE, TOKENS, None) };
         let purpose = if self.sent { Purpose::Follow } else { Purpose::Write(may_send) };
         self.authorized(request, purpose).await?;
-        self.remotes.sessions.forget(&self.key).await;
+        self.login.remotes.sessions.forget(&self.key).await;
         Ok(())
     }
 
@@ -120,8 +119,8 @@ impl<'a> X2<'a> {
             AccessError::Remote(error)
                 if error.status() == Some(401) && self.refused.is_none() && self.fresh.is_none() =>
             {
-                let system = self.endpoint.base.to_string();
-                self.remotes.admission.token_refused(&self.credentials.identity, &system);
+                let system = self.login.endpoint.base.to_string();
+                self.login.remotes.admission.token_refused(&self.login.credentials.identity, &system);
                 AccessError::Stale(session.serial)
             }
             AccessError::Remote(error) => refined(error),
@@ -136,33 +135,28 @@ impl<'a> X2<'a> {
         purpose: Purpose<'_>,
     ) -> Result<Content, NoAnswer> {
         let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
-        self.remotes.http.exchange(self.endpoint, request, purpose).await
+        self.login.remotes.http.exchange(self.login.endpoint, request, purpose).await
     }
 
     async fn session(&mut self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let mut issued = None;
         let open = async |_| {
-            let session = log_in(self.remotes, self.endpoint, self.credentials, purpose).await?;
+            let session = log_in(self.login, purpose).await?;
             issued = Some(session.lifetime);
             Ok(session)
         };
-        let session = self.remotes.sessions.get(&self.key, wanted, open).await;
+        let session = self.login.remotes.sessions.get(&self.key, wanted, open).await;
         self.fresh = issued.or(self.fresh);
         session
     }
 }
 
-async fn log_in(
-    remotes: &Remotes,
-    endpoint: &Endpoint,
-    credentials: &Credentials,
-    purpose: Purpose<'_>,
-) -> Result<Session, AccessError> {
+async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
-    let body = login::body(credentials);
+    let body = login::body(login.credentials);
     let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
-    let send = remotes.http.exchange(endpoint, request, purpose);
-    let (answer, ticket) = login::attempt(remotes, endpoint, credentials, TOKENS, send).await?;
+    let send = login.remotes.http.exchange(login.endpoint, request, purpose);
+    let (answer, ticket) = login.attempt(TOKENS, send).await?;
     let bad = |why| malformed("POST", TOKENS, why);
     let LoginAnswer { mut token, role } = serde_json::from_slice(&answer)
         .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;

@@ -33,8 +33,7 @@ use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::Kona;
-use crate::vendor::login::AccessError;
-use crate::vendor::sessions::Serial;
+use crate::vendor::login::{AccessError, Serial};
 
 /// How a reconcile gets at the server.
 #[derive(Clone, Copy)]

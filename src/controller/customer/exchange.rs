@@ -26,8 +26,9 @@ use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, status};
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::{MaySend, Purpose};
-use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat, Turn};
+use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat};
 use crate::vendor::login::AccessError;
+use crate::vendor::spelling::Turn;
 
 /// Writes that may meet a newer version before a reconcile gives up.
 const RACES: u8 = 3;

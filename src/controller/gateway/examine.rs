@@ -26,8 +26,8 @@ use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::limits::Bounds;
-use crate::vendor::login::AccessError;
-use crate::vendor::sessions::{Serial, SessionKey};
+use crate::vendor::login::{AccessError, Serial};
+use crate::vendor::sessions::SessionKey;
 use crate::vendor::x2::X2;
 
 /// Everything that one reconcile works with.

@@ -1,4 +1,4 @@
-//! How servers spell the path of customers, and who finds it out.
+//! How Kona servers spell the path of customers, and who finds it out.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +18,11 @@ struct Spelling {
 
 impl Spellings {
     /// Whether a server wants the path without its trailing slash, if that is known.
-    pub(super) fn plain(&self, url: &str) -> Option<bool> {
+    pub(crate) fn plain(&self, url: &str) -> Option<bool> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url)?.plain
     }
 
-    pub(super) fn set_plain(&self, url: String, plain: bool) {
+    pub(crate) fn set_plain(&self, url: String, plain: bool) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(url).or_default().plain = Some(plain);
     }
 
@@ -32,7 +32,7 @@ impl Spellings {
     }
 
     /// Leave to write, if it can be had without waiting.
-    pub(super) fn turn(&self, url: &str) -> Option<Turn> {
+    pub(crate) fn turn(&self, url: &str) -> Option<Turn> {
         match self.plain(url) {
             Some(_) => Some(Turn { _trial: None }),
             None => self.trial(url).try_lock_owned().ok().map(|trial| Turn { _trial: Some(trial) }),
@@ -40,7 +40,7 @@ impl Spellings {
     }
 
     /// Waits for leave to write.
-    pub(super) async fn wait_turn(&self, url: &str) -> Turn {
+    pub(crate) async fn wait_turn(&self, url: &str) -> Turn {
         let trial = self.trial(url).lock_owned().await;
         Turn { _trial: self.plain(url).is_none().then_some(trial) }
     }
