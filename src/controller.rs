@@ -1,5 +1,6 @@
 //! The controllers: watch, gather, decide, act, report.
 
+mod access;
 mod audit;
 pub mod claims;
 pub mod connection;

@@ -4,21 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt as _;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::context::Context;
 use super::origin;
 use super::references::{References, Unread};
 use crate::crd::{CaRef, Connection, CredentialsRef, KonaServer, Tls};
 use crate::engine::schedule;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::runtime::secrets::Age;
+use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{BaseUrl, Endpoint, Transport};
 use crate::vendor::limits::{Bounds, Limits};
+use crate::vendor::remotes::Remotes;
 use crate::vendor::sessions::SessionKey;
 
 /// What the operator's flags forbid to tenants.
@@ -31,6 +31,19 @@ pub struct Restrictions {
     pub insecure_tls: bool,
     /// `--require-allowed-origins`
     pub origins_required: bool,
+}
+
+/// What connections to remote systems are made of.
+#[derive(Debug)]
+pub struct Connections {
+    /// Clients of the remote systems.
+    pub remotes: Remotes,
+    /// How hard each is asked.
+    pub limits: Limits,
+    /// Secrets and `ConfigMaps`.
+    pub references: References,
+    /// What is forbidden to tenants.
+    pub restrictions: Restrictions,
 }
 
 /// A validated connection: it is well-formed and permitted.
@@ -50,7 +63,7 @@ pub struct Judged {
 /// 1. URL, proxy and timeout are well-formed.
 /// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
 /// 3. Certificates may be left unchecked.
-pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judged, Verdict> {
+fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judged, Verdict> {
     let invalid = |message: String| Verdict::new(Reason::InvalidSpec, message);
     let base = BaseUrl::parse(&connection.url).map_err(|why| invalid(format!("spec.url {why}.")))?;
     let proxy = connection.proxy_url.as_deref().map(BaseUrl::parse).transpose();
@@ -81,56 +94,87 @@ pub fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judg
     Ok(Judged { base, proxy, timeout, tls, insecure })
 }
 
-impl Judged {
-    /// Reads the CA, if one is configured, and makes the endpoint.
-    pub async fn endpoint(
-        self,
-        references: &References,
-        limits: &Limits,
-        bounds: Bounds,
-        namespace: &str,
+impl Connections {
+    /// Validates a connection, without asking anything.
+    pub fn judge(&self, connection: &Connection) -> Result<Judged, Verdict> {
+        judge(connection, self.restrictions)
+    }
+
+    /// The endpoint of a connection, and user name and password for it.
+    pub async fn reach(
+        &self,
+        judged: &Judged,
+        reference: &CredentialsRef,
+        (namespace, bounds): (&str, Bounds),
         age: Age,
-    ) -> Result<Endpoint, Unread> {
-        let ca = ca(references, namespace, &self.tls, age).await?;
-        let limit = limits.of(&self.base.to_string(), bounds);
+    ) -> Result<(Endpoint, Credentials), Unread> {
+        let ca = ca(&self.references, namespace, &judged.tls, age).await?;
+        let limit = self.limits.of(&judged.base.to_string(), bounds);
         let transport = Transport {
             ca,
-            server_name: self.tls.server_name,
-            insecure_skip_verify: self.tls.insecure_skip_verify,
-            proxy: self.proxy,
+            server_name: judged.tls.server_name.clone(),
+            insecure_skip_verify: judged.tls.insecure_skip_verify,
+            proxy: judged.proxy.clone(),
         };
-        Ok(Endpoint {
-            base: self.base,
-            transport,
-            timeout: self.timeout,
-            namespace: namespace.to_owned(),
-            limit,
-        })
+        let (base, timeout) = (judged.base.clone(), judged.timeout);
+        let endpoint = Endpoint { base, transport, timeout, namespace: namespace.to_owned(), limit };
+        let credentials = self.login(&endpoint, reference, age).await?;
+        Ok((endpoint, credentials))
     }
-}
 
-/// Reads user name and password, and checks that they may be sent to an endpoint.
-pub async fn credentials(
-    context: &Context,
-    endpoint: &Endpoint,
-    reference: &CredentialsRef,
-    age: Age,
-) -> Result<Credentials, Unread> {
-    let (credentials, origins) = context.references.credentials(&endpoint.namespace, reference, age).await?;
-    let name = &reference.name;
-    let allowed = match origins {
-        Some(origins) => origin::allows(&origins, &endpoint.base, endpoint.transport.proxy.as_ref()),
-        None if context.settings.restrictions.origins_required => {
-            let message = format!(
-                "This operator requires the annotation tenure.dev/allowed-origins on every Secret. Add it to Secret {name}."
-            );
-            return Err(Verdict::new(Reason::OriginNotAllowed, message).into());
+    /// The endpoint and the login of a server, for itself and for its customers. The smallest limits of all servers with its
+    /// URL count.
+    pub async fn reach_server(
+        &self,
+        servers: &Store<KonaServer>,
+        server: &KonaServer,
+        judged: &Judged,
+        age: Age,
+    ) -> Result<(Endpoint, Credentials), Unread> {
+        let namespace = server.metadata.namespace.as_deref().unwrap_or_default();
+        let (reference, bounds) =
+            (&server.spec.connection.credentials_secret_ref, bounds(servers, &judged.base));
+        self.reach(judged, reference, (namespace, bounds), age).await
+    }
+
+    /// User name and password of an endpoint: read now if a login with them is due, since they may have been corrected
+    /// after they were last read.
+    async fn login(
+        &self,
+        endpoint: &Endpoint,
+        reference: &CredentialsRef,
+        age: Age,
+    ) -> Result<Credentials, Unread> {
+        let known = self.credentials(endpoint, reference, age).await?;
+        let key = SessionKey::new(endpoint, &known.identity);
+        if age != Age::InUse || self.remotes.sessions.is_living(&key).await {
+            return Ok(known);
         }
-        None => true,
-    };
-    if allowed {
-        Ok(credentials)
-    } else {
+        self.credentials(endpoint, reference, Age::Now).await
+    }
+
+    /// Reads user name and password, and checks that they may be sent to an endpoint.
+    pub async fn credentials(
+        &self,
+        endpoint: &Endpoint,
+        reference: &CredentialsRef,
+        age: Age,
+    ) -> Result<Credentials, Unread> {
+        let (credentials, origins) = self.references.credentials(&endpoint.namespace, reference, age).await?;
+        let name = &reference.name;
+        let allowed = match origins {
+            Some(origins) => origin::allows(&origins, &endpoint.base, endpoint.transport.proxy.as_ref()),
+            None if self.restrictions.origins_required => {
+                let message = format!(
+                    "This operator requires the annotation tenure.dev/allowed-origins on every Secret. Add it to Secret {name}."
+                );
+                return Err(Verdict::new(Reason::OriginNotAllowed, message).into());
+            }
+            None => true,
+        };
+        if allowed {
+            return Ok(credentials);
+        }
         let message = format!(
             "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL (and its proxy). Add it, or use another Secret."
         );
@@ -168,41 +212,9 @@ fn is_ca(pem: &str) -> bool {
     certificates.peek().is_some() && certificates.all(|der| der.is_ok_and(|der| roots.add(der).is_ok()))
 }
 
-/// User name and password of an endpoint: read now if a login with them is due, since they may have been corrected after
-/// they were last read.
-pub async fn login(
-    context: &Context,
-    endpoint: &Endpoint,
-    reference: &CredentialsRef,
-    age: Age,
-) -> Result<Credentials, Unread> {
-    let known = credentials(context, endpoint, reference, age).await?;
-    let key = SessionKey::new(endpoint, &known.identity);
-    if age != Age::InUse || context.remotes.sessions.is_living(&key).await {
-        return Ok(known);
-    }
-    credentials(context, endpoint, reference, Age::Now).await
-}
-
-/// The endpoint and the login of a server, for itself and for its customers.
-pub async fn reach(
-    context: &Context,
-    server: &KonaServer,
-    judged: Judged,
-    age: Age,
-) -> Result<(Endpoint, Credentials), Unread> {
-    let namespace = server.namespace().unwrap_or_default();
-    let Context { references, limits, .. } = context;
-    let bounds = bounds(context, &judged.base);
-    let endpoint = judged.endpoint(references, limits, bounds, &namespace, age).await?;
-    let reference = &server.spec.connection.credentials_secret_ref;
-    let credentials = login(context, &endpoint, reference, age).await?;
-    Ok((endpoint, credentials))
-}
-
 /// The smallest limits among all servers with this URL.
-fn bounds(context: &Context, base: &BaseUrl) -> Bounds {
-    let servers = context.servers.keys().into_iter().filter_map(|key| context.servers.valid(&key));
+fn bounds(servers: &Store<KonaServer>, base: &BaseUrl) -> Bounds {
+    let servers = servers.keys().into_iter().filter_map(|key| servers.valid(&key));
     let alike = servers.filter(|server| BaseUrl::parse(&server.spec.connection.url).as_ref() == Ok(base));
     let limits: Vec<_> = alike.map(|server| server.spec.limits).collect();
     Bounds {

@@ -6,14 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::claims::Claims;
-use super::connection::Restrictions;
-use super::references::References;
+use super::connection::{Connections, Restrictions};
 use super::rollout::Rollouts;
 use super::specs::Specs;
 use super::windows;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
-use crate::engine::login::{self, Holder};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::Verdict;
 use crate::runtime::cluster::Cluster;
@@ -22,8 +20,6 @@ use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::new_work;
 use crate::runtime::store::Store;
 use crate::runtime::workers::{Kinds, Work};
-use crate::vendor::limits::Limits;
-use crate::vendor::remotes::Remotes;
 
 /// Settings of the command line that rules depend on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,20 +47,14 @@ pub struct Context {
     pub gateway_claims: Claims,
     /// Who declares which customer.
     pub customer_claims: Claims,
-    /// Clients of the remote systems.
-    pub remotes: Remotes,
-    /// How hard each is asked.
-    pub limits: Limits,
-    /// Secrets and `ConfigMaps`.
-    pub references: References,
+    /// How remote systems are reached.
+    pub connections: Connections,
     /// The specs of policies, as they were parsed.
     pub specs: Specs,
     /// Change windows of customers, as they were read.
     pub windows: windows::Cache,
     /// Who may be changed now.
     pub rollouts: Rollouts,
-    /// Settings.
-    pub settings: Settings,
     /// Which requests of a whole its parts have carried out.
     pub handled: Handled,
     /// Servers whose login was found refused by somebody else than their own task.
@@ -98,18 +88,6 @@ impl Context {
         );
         let (reason, note) = (EventReason::NotReady(now.reason), now.message.clone());
         self.cluster.events.publish(Happening { object, reason, note, warning: true, policy });
-    }
-
-    /// Wakes the objects that are called upon to log in again, since the next try of a password is left to them.
-    pub fn wake_called(&self) {
-        for Holder { kind, namespace, name } in self.remotes.admission.take_untold() {
-            let kind = match kind {
-                login::Kind::Gateway => Kind::Gateway,
-                login::Kind::Server => Kind::Server,
-                login::Kind::Customer => Kind::Customer,
-            };
-            self.cluster.wake(kind, Key::new(namespace, name));
-        }
     }
 }
 

@@ -92,7 +92,7 @@ impl Reconciled for CustomerTokenTtl {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
         logins::observe_customer(
-            &context.remotes.admission,
+            &context.connections.remotes.admission,
             meta,
             after.and_then(Entry::valid).map(Arc::as_ref),
         );

@@ -1,6 +1,7 @@
 //! The controller of `X2Gateway`.
 
 mod change;
+mod examination;
 mod examine;
 mod finalizer;
 mod permits;
@@ -95,7 +96,7 @@ impl Reconciled for X2Gateway {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
         logins::observe_gateway(
-            &context.remotes.admission,
+            &context.connections.remotes.admission,
             meta,
             after.and_then(Entry::valid).map(Arc::as_ref),
         );
@@ -169,7 +170,7 @@ impl Managed for X2Gateway {
             _ => false,
         };
         let holder = logins::holder(login::Kind::Gateway, gateway.meta());
-        moved || permits.calls() || context.remotes.admission.calls(&holder)
+        moved || permits.calls() || context.connections.remotes.admission.calls(&holder)
     }
 
     async fn examine(

@@ -13,6 +13,7 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
 use super::claims::Claims;
+use super::connection::Connections;
 use super::context::{Alarms, AllKinds, Context, Handled, Settings};
 use super::references::References;
 use super::rollout::Rollouts;
@@ -305,12 +306,14 @@ fn assemble(
         customers: store(&cluster, context),
         gateway_claims: Claims::default(),
         customer_claims: Claims::default(),
-        remotes,
-        limits: Limits::default(),
-        references: References::new(client.clone()),
+        connections: Connections {
+            remotes,
+            limits: Limits::default(),
+            references: References::new(client.clone()),
+            restrictions: settings.rules.restrictions,
+        },
         windows: windows::Cache::default(),
         rollouts: Rollouts::default(),
-        settings: settings.rules,
         handled: Handled::default(),
         alarms: Alarms::default(),
         cluster,
@@ -332,10 +335,11 @@ async fn clean_up(context: Arc<Context>) {
     let mut every = tokio::time::interval(CLEAN_UP);
     loop {
         every.tick().await;
-        context.references.purge();
+        let Connections { remotes, references, .. } = &context.connections;
+        references.purge();
         context.cluster.namespaces.purge();
-        context.remotes.http.purge();
-        context.remotes.admission.purge();
-        context.remotes.sessions.purge(&context.remotes.admission.systems());
+        remotes.http.purge();
+        remotes.admission.purge();
+        remotes.sessions.purge(&remotes.admission.systems());
     }
 }

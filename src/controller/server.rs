@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::connection;
+use super::access::{self, Access, Stop, Visitor, refusal};
+use super::connection::{Connections, Judged};
 use super::context::Context;
-use super::logins::{self, Barred};
+use super::logins;
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
 use super::references::Unread;
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::backoff::Nothing;
-use crate::engine::login::{self, News};
+use crate::engine::login::{self, Holder, News};
 use crate::engine::ownership::Standing;
 use crate::engine::request;
 use crate::engine::schedule::CAP;
@@ -22,6 +23,7 @@ use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, State, Tally};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
+use crate::runtime::cluster::Cluster;
 use crate::runtime::events::reference;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
@@ -30,7 +32,7 @@ use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
-use crate::vendor::login::{AccessError, Serial};
+use crate::vendor::login::AccessError;
 use crate::vendor::sessions::SessionKey;
 
 /// Time between two checks of a server.
@@ -53,7 +55,7 @@ impl Reconciled for KonaServer {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
         logins::observe_server(
-            &context.remotes.admission,
+            &context.connections.remotes.admission,
             meta,
             after.and_then(Entry::valid).map(Arc::as_ref),
         );
@@ -106,7 +108,7 @@ impl Managed for KonaServer {
         if context.alarms.take(&Key::of(server.meta())) && settled {
             memory.backoff.not_later_than(clock::instant());
         }
-        context.remotes.admission.calls(&logins::holder(login::Kind::Server, server.meta()))
+        context.connections.remotes.admission.calls(&logins::holder(login::Kind::Server, server.meta()))
     }
 
     async fn examine(
@@ -115,7 +117,17 @@ impl Managed for KonaServer {
         given: &Given<Self>,
         memory: &mut Memory<Self>,
     ) -> Result<Findings<Self>, Nothing> {
-        examine(context, server, given, memory).await
+        let Context { connections, servers, cluster, .. } = &**context;
+        let judged = match connections.judge(&server.spec.connection) {
+            Ok(judged) => judged,
+            Err(verdict) => return Ok(verdict.into()),
+        };
+        let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
+        let mut check = Check { connections, servers, cluster, server, judged, url };
+        let mut findings = access::visit(connections, &mut check, given, memory).await?;
+        findings.effective_url = Some(check.url);
+        findings.notes = Notes { insecure, ..Notes::default() };
+        Ok(findings)
     }
 
     fn new_status(report: &Report<'_, Self>, _: &mut Memory<Self>) -> KonaServerStatus {
@@ -149,86 +161,49 @@ impl Managed for KonaServer {
     }
 }
 
-async fn examine(
-    context: &Arc<Context>,
-    server: &KonaServer,
-    given: &Given<KonaServer>,
-    memory: &mut Memory<KonaServer>,
-) -> Result<Findings<KonaServer>, Nothing> {
-    let asked = given.is_asked(memory);
-    let mut age = Age::for_reconcile(asked, memory.is_changed(), memory.polled);
-    let judged = match connection::judge(&server.spec.connection, context.settings.restrictions) {
-        Ok(judged) => judged,
-        Err(verdict) => return Ok(verdict.into()),
-    };
-    let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
-    let mut refused = None;
-    let mut findings = loop {
-        let (endpoint, credentials) = match connection::reach(context, server, judged.clone(), age).await {
-            Ok(reached) => reached,
-            Err(Unread::Silence) => return Err(Nothing::Unanswered),
-            Err(Unread::Refused(verdict)) => break verdict.into(),
-        };
-        let stands = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials));
-        if let Some(error) = stands.filter(|_| age == Age::Polled) {
-            break refusal(context, &error, &credentials, &url);
-        }
-        memory.barred = None;
-        let holder = logins::holder(login::Kind::Server, server.meta());
-        logins::heed(&context.remotes, &holder, asked, &endpoint, &credentials).await;
-        match visit(context, &endpoint, &credentials, refused).await {
-            Ok(()) => {
-                let (found, news) = (Some(clock::now()), Some(News::LetIn));
-                break Findings { news, found, ..Findings::from(in_sync()) };
-            }
-            Err(AccessError::Stale(serial)) if refused.is_none() => {
-                refused = Some(serial);
-                age = Age::Since(clock::instant());
-            }
-            Err(error) if error.is_silence() => return Err(Nothing::Outdated),
-            Err(error) => {
-                memory.barred = Barred::after(&error, &credentials, INTERVAL);
-                break refusal(context, &error, &credentials, &url);
-            }
-        }
-    };
-    findings.effective_url = Some(url);
-    findings.notes = Notes { insecure, ..Notes::default() };
-    Ok(findings)
+/// A check of a server's login.
+struct Check<'a> {
+    connections: &'a Connections,
+    servers: &'a Store<KonaServer>,
+    cluster: &'a Cluster,
+    server: &'a KonaServer,
+    judged: Judged,
+    url: String,
 }
 
-/// Makes sure that there is a session. If nothing was heard from the server lately it is renewed, which shows
-/// whether the server answers.
-async fn visit(
-    context: &Context,
-    endpoint: &Endpoint,
-    credentials: &Credentials,
-    refused: Option<Serial>,
-) -> Result<(), AccessError> {
-    let kona = Kona::new(&context.remotes, endpoint, credentials, refused);
-    let key = SessionKey::new(endpoint, &credentials.identity);
-    let living = context.remotes.sessions.is_living(&key).await;
-    let heard = endpoint.limit.last_heard().is_some_and(|at| at.elapsed() < INTERVAL);
-    match (living && refused.is_none(), heard) {
-        (true, true) => Ok(()),
-        (true, false) => kona.renew().await,
-        (false, _) => kona.log_in().await,
+impl Visitor<KonaServer> for Check<'_> {
+    async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
+        self.connections.reach_server(self.servers, self.server, &self.judged, age).await
     }
-}
 
-fn refusal(
-    context: &Arc<Context>,
-    error: &AccessError,
-    credentials: &Credentials,
-    url: &str,
-) -> Findings<KonaServer> {
-    let news = logins::refused_login(&context.remotes.admission, error, credentials, url);
-    context.wake_called();
-    Findings {
-        retry_after: error.retry_after(),
-        polls: error.awaits_secret(),
-        news,
-        ..Findings::from(error.verdict("The server", credentials.secret()))
+    fn holder(&self) -> Option<Holder> {
+        Some(logins::holder(login::Kind::Server, self.server.meta()))
+    }
+
+    /// Makes sure that there is a session. If nothing was heard from the server lately it is renewed, which shows whether the
+    /// server answers.
+    async fn visit(
+        &mut self,
+        Access { endpoint, credentials, refused, .. }: Access<'_>,
+        _: &mut Memory<KonaServer>,
+    ) -> Result<Findings<KonaServer>, Stop<KonaServer>> {
+        let remotes = &self.connections.remotes;
+        let kona = Kona::new(remotes, endpoint, credentials, refused);
+        let key = SessionKey::new(endpoint, &credentials.identity);
+        let living = remotes.sessions.is_living(&key).await;
+        let heard = endpoint.limit.last_heard().is_some_and(|at| at.elapsed() < INTERVAL);
+        match (living && refused.is_none(), heard) {
+            (true, true) => {}
+            (true, false) => kona.renew().await?,
+            (false, _) => kona.log_in().await?,
+        }
+        let (found, news) = (Some(clock::now()), Some(News::LetIn));
+        Ok(Findings { news, found, ..Findings::from(in_sync()) })
+    }
+
+    fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<KonaServer> {
+        let admission = &self.connections.remotes.admission;
+        refusal((admission, self.cluster), error, credentials, ("The server", &self.url))
     }
 }
 

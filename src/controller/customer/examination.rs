@@ -5,19 +5,16 @@ use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use crate::controller::access;
 use crate::controller::audit::Write;
 use crate::controller::claims::ClaimId;
+use crate::controller::connection::Judged;
 use crate::controller::context::Context;
-use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, KonaServer};
-use crate::engine::backoff::Nothing;
 use crate::engine::customer::{Prior, Reading, Task, Wish};
 use crate::engine::ownership::Standing;
-use crate::engine::verdict::Verdict;
 use crate::engine::window::Closed;
 use crate::runtime::object::Key;
-use crate::vendor::credentials::Credentials;
-use crate::vendor::login::AccessError;
 
 /// What a reconcile has come to know so far. It is reported however the reconcile ends.
 #[derive(Default)]
@@ -53,6 +50,7 @@ pub(super) struct Examination<'a> {
     pub(super) wish: Wish,
     pub(super) prior: Prior,
     /// The server that is asked.
+    pub(super) judged: Judged,
     pub(super) url: String,
     pub(super) progress: Progress,
     /// What is to be restored, if the resource is being deleted.
@@ -62,39 +60,7 @@ pub(super) struct Examination<'a> {
 }
 
 /// Why a reconcile came to an early end.
-pub(super) enum Stop {
-    /// Nothing can be reported.
-    Nothing(Nothing),
-    /// That is what is reported.
-    Verdict(Verdict),
-    /// Each write met with another one that came first.
-    Raced,
-    /// An exchange with the server's own login failed.
-    Server(AccessError),
-    /// The proving login failed.
-    Proof(AccessError, Box<Credentials>),
-}
-
-impl From<AccessError> for Stop {
-    fn from(error: AccessError) -> Self {
-        Self::Server(error)
-    }
-}
-
-impl From<Unread> for Stop {
-    fn from(why: Unread) -> Self {
-        match why {
-            Unread::Silence => Self::Nothing(Nothing::Unanswered),
-            Unread::Refused(verdict) => Self::Verdict(verdict),
-        }
-    }
-}
-
-impl From<Verdict> for Stop {
-    fn from(verdict: Verdict) -> Self {
-        Self::Verdict(verdict)
-    }
-}
+pub(super) type Stop = access::Stop<CustomerTokenTtl>;
 
 impl Basis<'_> {
     /// Whether what the reconcile began with still holds: a wait may lie between, and yesterday's decision must not be

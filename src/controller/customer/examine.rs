@@ -1,7 +1,6 @@
 //! Gather: the server's endpoint and login, and the customer as it is read there; and what to report of what fails.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
@@ -9,19 +8,19 @@ use super::claim::claim_id;
 use super::examination::{Basis, Examination, Progress, Stop};
 use super::exchange::understand;
 use crate::clock;
-use crate::controller::connection::{self, Judged};
+use crate::controller::access::{self, Access, Visitor, refusal};
+use crate::controller::connection::Judged;
 use crate::controller::context::Context;
-use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
 use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::backoff::Nothing;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
-    Parting, RIVAL, SERVER_MOVED, Wish, answered, conflict, invalid_windows, prior, raced, restored,
+    Parting, RIVAL, SERVER_MOVED, Wish, answered, conflict, invalid_windows, prior, restored,
     server_not_found, server_not_ready, waiting,
 };
-use crate::engine::login::NotTried;
+use crate::engine::login::{Holder, NotTried};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::remote::Shown;
 use crate::engine::verdict::{Reason, Verdict};
@@ -33,17 +32,7 @@ use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::Kona;
-use crate::vendor::login::{AccessError, Serial};
-
-/// How a reconcile gets at the server.
-#[derive(Clone, Copy)]
-struct Access<'a> {
-    endpoint: &'a Endpoint,
-    credentials: &'a Credentials,
-    /// The session that the server has just refused.
-    refused: Option<Serial>,
-    age: Age,
-}
+use crate::vendor::login::AccessError;
 
 /// Checks a customer and does what is to be done.
 pub(super) async fn examine(
@@ -76,7 +65,6 @@ pub(super) async fn examine(
     {
         return Err(Nothing::NotAccepted);
     }
-    let age = Age::for_reconcile(asked, memory.is_changed(), memory.polled);
     let mut examination = Examination {
         basis: Basis {
             context,
@@ -89,6 +77,7 @@ pub(super) async fn examine(
         wish: Wish::of(&customer.spec),
         prior: customer.status.as_ref().map(prior).unwrap_or_default(),
         customer,
+        judged,
         url: url.clone(),
         progress: Progress::default(),
         task,
@@ -99,10 +88,11 @@ pub(super) async fn examine(
     {
         memory.contest = Contest::default();
     }
-    let run = examination.run(judged, memory, age).await;
-    let mut findings = match run {
-        Ok(findings) => findings,
-        Err(stop) => examination.early_end(stop)?,
+    let standing = context.customer_claims.standing(&examination.basis.claim);
+    memory.judged = Some(standing);
+    let mut findings = match conflict(standing) {
+        Some(verdict) => verdict.into(),
+        None => access::visit(&context.connections, &mut examination, given, memory).await?,
     };
     let Progress { read, closed, write, .. } = std::mem::take(&mut examination.progress);
     // What came of it is known, or will not be: it goes on record.
@@ -143,7 +133,7 @@ fn judge<'a>(
         context.windows.read(&customer.spec.windows).map_err(invalid_windows)?;
     }
     let server = server.ok_or_else(|| server_not_found(&customer.spec.server_ref.name))?;
-    let judged = connection::judge(&server.spec.connection, context.settings.restrictions);
+    let judged = context.connections.judge(&server.spec.connection);
     judged
         .map(|judged| (server, judged))
         .map_err(|verdict| server_not_ready(&server.name_any(), verdict.reason))
@@ -164,53 +154,15 @@ fn record(
     standing
 }
 
-impl Examination<'_> {
-    async fn run(
-        &mut self,
-        judged: Judged,
-        memory: &mut Memory<CustomerTokenTtl>,
-        mut age: Age,
-    ) -> Result<Findings<CustomerTokenTtl>, Stop> {
-        let standing = self.basis.context.customer_claims.standing(&self.basis.claim);
-        memory.judged = Some(standing);
-        if let Some(verdict) = conflict(standing) {
-            return Err(verdict.into());
-        }
-        let mut refused = None;
-        loop {
-            let reached = connection::reach(self.basis.context, self.basis.server, judged.clone(), age).await;
-            let (endpoint, credentials) = match reached {
-                Ok(reached) => reached,
-                Err(Unread::Silence) => return Err(Stop::Nothing(Nothing::Unanswered)),
-                Err(Unread::Refused(why)) => {
-                    self.record(Trial::Refused, memory);
-                    return Err(server_not_ready(&self.basis.server.name_any(), why.reason).into());
-                }
-            };
-            if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
-                && age == Age::Polled
-            {
-                return Err(error.into());
-            }
-            memory.barred = None;
-            let access = Access { endpoint: &endpoint, credentials: &credentials, refused, age };
-            match self.visit(access, memory).await {
-                Err(Stop::Server(AccessError::Stale(serial))) if refused.is_none() => {
-                    refused = Some(serial);
-                    age = Age::Since(clock::instant());
-                }
-                Err(Stop::Server(error)) => {
-                    memory.barred = logins::Barred::after(&error, &credentials, self.interval);
-                    self.record(if error.is_refusal() { Trial::Refused } else { Trial::NoAnswer }, memory);
-                    return Err(error.into());
-                }
-                done => return done,
-            }
-        }
+impl Visitor<CustomerTokenTtl> for Examination<'_> {
+    async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
+        let Basis { context, server, .. } = &self.basis;
+        context.connections.reach_server(&context.servers, server, &self.judged, age).await
     }
 
-    fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
-        record(self.basis.context, self.customer, trial, memory)
+    /// The server's own login is the server's to try again: else each of its customers would try it once.
+    fn holder(&self) -> Option<Holder> {
+        None
     }
 
     async fn visit(
@@ -218,19 +170,18 @@ impl Examination<'_> {
         Access { endpoint, credentials, refused, age }: Access<'_>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Findings<CustomerTokenTtl>, Stop> {
-        let remotes = &self.basis.context.remotes;
+        let remotes = &self.basis.context.connections.remotes;
         // Reading is the proof that something was restored.
         let verifier = if self.task.is_some() { Ok(None) } else { self.verifier(endpoint, age).await };
-        if matches!(verifier, Err(Stop::Verdict(_))) {
+        if matches!(verifier, Err(Stop::Findings(_))) {
             self.record(Trial::Refused, memory);
         }
         if let Some(verifier) = verifier? {
-            // The server's own login is the server's to try again: else each of its customers would try it once.
             if self.asked {
                 remotes.admission.requested(&verifier, &endpoint.base.to_string());
             }
             if age == Age::Polled && self.is_only_polled(&verifier, endpoint, memory) {
-                return Err(Stop::Proof(AccessError::NotTried(NotTried::Here), Box::new(verifier)));
+                return Err(self.not_proven(&AccessError::NotTried(NotTried::Here), &verifier));
             }
         }
         let kona = Kona::new(remotes, endpoint, credentials, refused);
@@ -246,54 +197,16 @@ impl Examination<'_> {
         }
     }
 
-    /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer
-    /// itself is read at the interval.
-    fn is_only_polled(
-        &self,
-        verifier: &Credentials,
-        endpoint: &Endpoint,
-        memory: &Memory<CustomerTokenTtl>,
-    ) -> bool {
-        let admission = &self.basis.context.remotes.admission;
-        admission.refusal(&verifier.identity, &endpoint.base.to_string()).is_some()
-            && memory.extra.checked.is_some_and(|at| at.elapsed() < self.interval.mul_f64(0.9))
+    fn tried(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) {
+        self.record(trial, memory);
     }
 
-    /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
-    /// proven.
-    pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
-        let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        Ok(Some(connection::credentials(self.basis.context, endpoint, reference, age).await?))
-    }
-
-    /// What to report of a reconcile that came to an early end, if anything.
-    fn early_end(&self, stop: Stop) -> Result<Findings<CustomerTokenTtl>, Nothing> {
-        match stop {
-            Stop::Nothing(why) => Err(why),
-            Stop::Server(error) | Stop::Proof(error, _) if error.is_silence() => Err(Nothing::Outdated),
-            Stop::Verdict(verdict) => Ok(Findings::from(verdict)),
-            // Tried again as after any failure, not at the interval.
-            Stop::Raced => Ok(Findings { retry_after: Some(Duration::ZERO), ..Findings::from(raced()) }),
-            Stop::Server(error) => Ok(self.failure(&error)),
-            Stop::Proof(error, credentials) => {
-                let admission = &self.basis.context.remotes.admission;
-                Ok(Findings {
-                    retry_after: error.retry_after(),
-                    polls: error.awaits_secret(),
-                    news: logins::refused_login(admission, &error, &credentials, &self.url),
-                    ..Findings::from(error.verdict(&self.server_name(), credentials.secret()))
-                })
-            }
-        }
-    }
-
-    /// What messages call the server.
-    fn server_name(&self) -> String {
-        format!("KonaServer {}", self.basis.server.name_any())
+    fn unread(&self, why: Verdict) -> Verdict {
+        server_not_ready(&self.basis.server.name_any(), why.reason)
     }
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.
-    fn failure(&self, error: &AccessError) -> Findings<CustomerTokenTtl> {
+    fn failed(&self, error: &AccessError, _: &Credentials) -> Findings<CustomerTokenTtl> {
         let Basis { context, server, .. } = &self.basis;
         let general = error.verdict(&self.server_name(), "");
         let verdict = if let AccessError::Remote(remote) = error {
@@ -309,5 +222,46 @@ impl Examination<'_> {
         // Other faults of the login are the server's, and so is the wait for its Secret.
         let polls = verdict.reason == Reason::Forbidden;
         Findings { retry_after: error.retry_after(), polls, ..Findings::from(verdict) }
+    }
+}
+
+impl Examination<'_> {
+    fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
+        record(self.basis.context, self.customer, trial, memory)
+    }
+
+    /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer
+    /// itself is read at the interval.
+    fn is_only_polled(
+        &self,
+        verifier: &Credentials,
+        endpoint: &Endpoint,
+        memory: &Memory<CustomerTokenTtl>,
+    ) -> bool {
+        let admission = &self.basis.context.connections.remotes.admission;
+        admission.refusal(&verifier.identity, &endpoint.base.to_string()).is_some()
+            && memory.extra.checked.is_some_and(|at| at.elapsed() < self.interval.mul_f64(0.9))
+    }
+
+    /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
+    /// proven.
+    pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
+        let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
+        Ok(Some(self.basis.context.connections.credentials(endpoint, reference, age).await?))
+    }
+
+    /// The proving login failed.
+    pub(super) fn not_proven(&self, error: &AccessError, credentials: &Credentials) -> Stop {
+        if error.is_silence() {
+            return Stop::Nothing(Nothing::Outdated);
+        }
+        let Context { connections, cluster, .. } = &**self.basis.context;
+        let shared = (&connections.remotes.admission, &**cluster);
+        refusal(shared, error, credentials, (&self.server_name(), &self.url)).into()
+    }
+
+    /// What messages call the server.
+    fn server_name(&self) -> String {
+        format!("KonaServer {}", self.basis.server.name_any())
     }
 }

@@ -1,5 +1,7 @@
 //! Decide and act: from a customer as it was read to what is reported of it, one step after the other.
 
+use std::time::Duration;
+
 use kube::Resource as _;
 
 use super::Found;
@@ -13,7 +15,7 @@ use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
     ADDITIONAL_INFO, AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, RawObject, Reading, Restoration,
     Seen, Step, Task, UNPARSABLE, Unusable, awaiting_window, cause, decide, follow_contest, known_original,
-    made, not_restored, prepare, proven, put_on_record, rejected, restoration, restored, set_read,
+    made, not_restored, prepare, proven, put_on_record, raced, rejected, restoration, restored, set_read,
     unrecordable, unrecorded, unusable, with_additional_info,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
@@ -121,9 +123,9 @@ impl Examination<'_> {
     async fn prove(&self, endpoint: &Endpoint) -> Result<Option<u32>, Stop> {
         // Read again before the login: what was read for an earlier reconcile may have been corrected since.
         let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(None) };
-        let kona = Kona::new(&self.basis.context.remotes, endpoint, &credentials, None);
+        let kona = Kona::new(&self.basis.context.connections.remotes, endpoint, &credentials, None);
         let token = kona.prove(self.purpose()).await;
-        token.map(Some).map_err(|error| Stop::Proof(error, Box::new(credentials.clone())))
+        token.map(Some).map_err(|error| self.not_proven(&error, &credentials))
     }
 
     /// Records a change that took effect without any record of it.
@@ -156,7 +158,7 @@ impl Examination<'_> {
             return Err(verdict.into());
         }
         let Some((read, turn)) = self.ready(kona, read, &change, memory).await? else {
-            return if self.progress.tries < RACES { Ok(false) } else { Err(Stop::Raced) };
+            return if self.progress.tries < RACES { Ok(false) } else { Err(lost_races()) };
         };
         let contest = memory.contest;
         memory.contest = contest.tried(clock::elapsed());
@@ -166,7 +168,7 @@ impl Examination<'_> {
         let draft = Draft { info: &merged, change, turn, may_send: &may_send };
         let fresh = Fresh { customer: read.object, seat: read.seat };
         let written = match self.post(kona, fresh, draft, memory).await {
-            Err(Stop::Server(error)) if error.is_unsent() => {
+            Err(Stop::Access(error)) if error.is_unsent() => {
                 memory.contest = contest;
                 self.may_change(from)?;
                 return Err(error.into());
@@ -256,7 +258,7 @@ impl Examination<'_> {
         self.progress.sent = !error.is_unsent();
         match (failed.status(), failed.shown()) {
             (Some(409), _) if self.progress.tries < RACES => Ok(false),
-            (Some(409), _) => Err(Stop::Raced),
+            (Some(409), _) => Err(lost_races()),
             (Some(400), Some(Shown::Field(field))) => Err(rejected(Some(field)).into()),
             (Some(400), _) => Err(rejected(None).into()),
             _ => Err(error.into()),
@@ -347,6 +349,11 @@ impl Examination<'_> {
         memory.extra.parting = Some(parting);
         Ok(Findings::from(restored()))
     }
+}
+
+/// Each write met with another one that came first: tried again as after any failure, not at the interval.
+fn lost_races() -> Stop {
+    Findings { retry_after: Some(Duration::ZERO), ..Findings::from(raced()) }.into()
 }
 
 /// An open change has taken effect: whatever comes of the rest, it goes into the history.

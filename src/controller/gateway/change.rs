@@ -3,7 +3,7 @@
 use kube::Resource as _;
 
 use super::Found;
-use super::examine::{Examination, Stop};
+use super::examination::{Clearance, Examination, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
 use crate::controller::reconcile::{Findings, Memory};
@@ -27,16 +27,6 @@ use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::login::AccessError;
 use crate::vendor::x2::X2;
-
-/// Whether a write may be made now.
-pub(super) enum Clearance {
-    /// Yes.
-    Go,
-    /// Not yet.
-    Wait(Verdict),
-    /// Nothing can be reported now.
-    Nothing(Nothing),
-}
 
 impl Examination<'_> {
     /// Takes one step after the other until there is something to report.
@@ -70,7 +60,8 @@ impl Examination<'_> {
             if !reread && !matches!(step, Step::Report(_)) {
                 // A proving login comes next: not with a password that has been replaced meanwhile.
                 reread = true;
-                match self.credentials(endpoint, Age::Now).await {
+                let reference = &self.gateway.spec.connection.credentials_secret_ref;
+                match self.context.connections.credentials(endpoint, reference, Age::Now).await {
                     Ok(now) if now.identity == credentials.identity => {}
                     Err(Unread::Silence) => return Err(Stop::Nothing(Nothing::Unanswered)),
                     _ => return Err(Stop::Nothing(Nothing::Outdated)),

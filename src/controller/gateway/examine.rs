@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::change::Clearance;
 use super::claim_id;
-use crate::clock;
-use crate::controller::connection::{self, Judged};
+use super::examination::{Examination, Stop};
+use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::context::Context;
 use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Nothing;
-use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
+use crate::engine::gateway::{MOVED, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
 use crate::engine::governance::Governance;
-use crate::engine::login;
+use crate::engine::login::{self, Holder};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::object::Key;
@@ -26,52 +25,9 @@ use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::limits::Bounds;
-use crate::vendor::login::{AccessError, Serial};
+use crate::vendor::login::AccessError;
 use crate::vendor::sessions::SessionKey;
 use crate::vendor::x2::X2;
-
-/// Everything that one reconcile works with.
-pub(super) struct Examination<'a> {
-    pub(super) context: &'a Arc<Context>,
-    /// The working copy, replaced after each write of our own.
-    pub(super) gateway: &'a mut Arc<X2Gateway>,
-    /// The generation of the spec that the reconcile began with.
-    pub(super) generation: Option<i64>,
-    pub(super) governance: &'a Governance,
-    pub(super) prior: Prior,
-    pub(super) asked: bool,
-    pub(super) url: String,
-    /// What is unprotected about the connection.
-    pub(super) insecure: Option<String>,
-    /// Whether tokens were revoked because an earlier change was closed.
-    pub(super) revoked: bool,
-}
-
-/// Why a reconcile came to an early end.
-pub(super) enum Stop {
-    /// Nothing can be reported.
-    Nothing(Nothing),
-    /// That is what is reported.
-    Verdict(Verdict),
-    /// The appliance refused or did not answer.
-    Access(AccessError),
-}
-
-impl From<AccessError> for Stop {
-    fn from(error: AccessError) -> Self {
-        Self::Access(error)
-    }
-}
-
-impl From<Clearance> for Stop {
-    fn from(clearance: Clearance) -> Self {
-        match clearance {
-            Clearance::Wait(verdict) => Self::Verdict(verdict),
-            Clearance::Nothing(why) => Self::Nothing(why),
-            Clearance::Go => Self::Nothing(Nothing::Outdated),
-        }
-    }
-}
 
 /// Checks an appliance and does what is to be done.
 pub(super) async fn examine(
@@ -80,9 +36,9 @@ pub(super) async fn examine(
     given: &Given<X2Gateway>,
     memory: &mut Memory<X2Gateway>,
 ) -> Result<Findings<X2Gateway>, Nothing> {
-    let (governance, asked) = (&given.parents.governance, given.is_asked(memory));
+    let governance = &given.parents.governance;
     let generation = gateway.meta().generation;
-    let judged = match connection::judge(&gateway.spec.connection, context.settings.restrictions) {
+    let judged = match context.connections.judge(&gateway.spec.connection) {
         Ok(judged) => judged,
         Err(verdict) => {
             record(context, gateway, Trial::Refused);
@@ -103,7 +59,6 @@ pub(super) async fn examine(
     if !std::mem::replace(&mut memory.extra.has_recalled, true) {
         memory.change = remembered(&status, &governance.regime);
     }
-    let age = Age::for_reconcile(asked, memory.is_changed(), memory.polled);
     let prior = prior(&status, memory.change.as_ref(), &memory.owed);
     let mut examination = Examination {
         context,
@@ -111,12 +66,15 @@ pub(super) async fn examine(
         generation,
         governance,
         prior,
-        asked,
+        judged,
         url: url.clone(),
         insecure: insecure.clone(),
         revoked: false,
     };
-    let mut findings = examination.run(judged, memory, age).await?;
+    let mut findings = match examination.conflict(memory) {
+        Some(verdict) => verdict.into(),
+        None => access::visit(&context.connections, &mut examination, given, memory).await?,
+    };
     let before = examination.prior.timeout;
     let is_drift = |seen: u32| found_drift(&governance.regime, before, seen, findings.verdict.reason);
     findings.found.drifted_from = before.filter(|_| findings.found.timeout.is_some_and(is_drift));
@@ -133,72 +91,56 @@ fn record(context: &Arc<Context>, gateway: &X2Gateway, trial: Trial) {
     rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Gateway, rival));
 }
 
-impl Examination<'_> {
-    async fn run(
+impl Visitor<X2Gateway> for Examination<'_> {
+    async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
+        let reference = &self.gateway.spec.connection.credentials_secret_ref;
+        let namespace = self.gateway.metadata.namespace.as_deref().unwrap_or_default();
+        self.context.connections.reach(&self.judged, reference, (namespace, Bounds::ONE_AT_A_TIME), age).await
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        Some(logins::holder(login::Kind::Gateway, self.gateway.meta()))
+    }
+
+    async fn visit(
         &mut self,
-        judged: Judged,
+        Access { endpoint, credentials, refused, .. }: Access<'_>,
         memory: &mut Memory<X2Gateway>,
-        mut age: Age,
-    ) -> Result<Findings<X2Gateway>, Nothing> {
+    ) -> Result<Findings<X2Gateway>, Stop> {
+        let remotes = &self.context.connections.remotes;
+        let mut x2 = X2::new(remotes, endpoint, credentials, refused);
+        x2.log_in().await?;
+        record(self.context, self.gateway, Trial::GotIn);
         if let Some(verdict) = self.conflict(memory) {
             return Ok(verdict.into());
         }
-        let namespace = self.gateway.namespace().unwrap_or_default();
-        let Context { references, limits, .. } = &**self.context;
-        let endpoint = judged.endpoint(references, limits, Bounds::ONE_AT_A_TIME, &namespace, age).await;
-        let endpoint = match endpoint {
-            Ok(endpoint) => endpoint,
-            Err(why) => return self.not_in(why),
-        };
-        let mut refused = None;
-        loop {
-            let credentials = match self.credentials(&endpoint, age).await {
-                Ok(credentials) => credentials,
-                Err(why) => return self.not_in(why),
-            };
-            if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
-                && age == Age::Polled
-            {
-                return Ok(self.refusal(&error, &credentials));
-            }
-            memory.barred = None;
-            match self.visit(&endpoint, &credentials, memory, refused).await {
-                Ok(findings) => return Ok(findings),
-                Err(Stop::Verdict(verdict)) => return Ok(verdict.into()),
-                Err(Stop::Nothing(why)) => return Err(why),
-                Err(Stop::Access(AccessError::Stale(serial))) if refused.is_none() => {
-                    refused = Some(serial);
-                    age = Age::Since(clock::instant());
-                }
-                Err(Stop::Access(error)) => {
-                    let barred = matches!(error, AccessError::NotAdmin | AccessError::TokenRefused);
-                    let trial = if barred || error.is_refusal() { Trial::Refused } else { Trial::NoAnswer };
-                    record(self.context, self.gateway, trial);
-                    memory.barred = logins::Barred::after(&error, &credentials, self.governance.interval);
-                    if error.is_silence() {
-                        return Err(Nothing::Outdated);
-                    }
-                    return Ok(self.refusal(&error, &credentials));
-                }
-            }
+        let timeout = x2.read_timeout().await;
+        if matches!(timeout, Err(AccessError::NotAdmin | AccessError::TokenRefused)) {
+            // A token keeps the role it was issued with: the next reconcile logs in again.
+            remotes.sessions.forget(&SessionKey::new(endpoint, &credentials.identity)).await;
         }
+        let (timeout, token) = (timeout?, x2.fresh_lifetime());
+        let seen = Seen { timeout, written: false, read_back: false, token, proofs: 0 };
+        self.settle(&mut x2, seen, (endpoint, credentials), memory).await
     }
 
+    fn tried(&self, trial: Trial, _: &mut Memory<X2Gateway>) {
+        record(self.context, self.gateway, trial);
+    }
+
+    fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {
+        let Context { connections, cluster, .. } = &**self.context;
+        let shared = (&connections.remotes.admission, &**cluster);
+        refusal(shared, error, credentials, ("The appliance", &self.url))
+    }
+}
+
+impl Examination<'_> {
     /// What to report if the appliance is another resource's, or is not known to be this one's.
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.context.gateway_claims.standing(&claim_id(self.gateway));
         memory.judged = Some(standing);
         conflict(standing)
-    }
-
-    fn not_in(&self, why: Unread) -> Result<Findings<X2Gateway>, Nothing> {
-        match why {
-            Unread::Silence => Err(Nothing::Unanswered),
-            Unread::Refused(verdict) => {
-                record(self.context, self.gateway, Trial::Refused);
-                Ok(verdict.into())
-            }
-        }
     }
 
     /// Who governs the gateway now, if what the reconcile began with still holds: after a wait the
@@ -210,49 +152,5 @@ impl Examination<'_> {
         let same = now.uid() == self.gateway.uid() && now.meta().generation == self.generation;
         let governance = self.context.specs.namespace(&key.namespace).governance(&now);
         (owns && same && governance.regime == self.governance.regime).then_some(governance)
-    }
-
-    /// User name and password: read now if a login is due.
-    pub(super) async fn credentials(&self, endpoint: &Endpoint, age: Age) -> Result<Credentials, Unread> {
-        let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        let credentials = connection::login(self.context, endpoint, reference, age).await?;
-        let holder = logins::holder(login::Kind::Gateway, self.gateway.meta());
-        logins::heed(&self.context.remotes, &holder, self.asked, endpoint, &credentials).await;
-        Ok(credentials)
-    }
-
-    async fn visit(
-        &mut self,
-        endpoint: &Endpoint,
-        credentials: &Credentials,
-        memory: &mut Memory<X2Gateway>,
-        refused: Option<Serial>,
-    ) -> Result<Findings<X2Gateway>, Stop> {
-        let mut x2 = X2::new(&self.context.remotes, endpoint, credentials, refused);
-        x2.log_in().await?;
-        record(self.context, self.gateway, Trial::GotIn);
-        if let Some(verdict) = self.conflict(memory) {
-            return Ok(verdict.into());
-        }
-        let timeout = x2.read_timeout().await;
-        if matches!(timeout, Err(AccessError::NotAdmin | AccessError::TokenRefused)) {
-            // A token keeps the role it was issued with: the next reconcile logs in again.
-            let key = SessionKey::new(endpoint, &credentials.identity);
-            self.context.remotes.sessions.forget(&key).await;
-        }
-        let (timeout, token) = (timeout?, x2.fresh_lifetime());
-        let seen = Seen { timeout, written: false, read_back: false, token, proofs: 0 };
-        self.settle(&mut x2, seen, (endpoint, credentials), memory).await
-    }
-
-    fn refusal(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {
-        let news = logins::refused_login(&self.context.remotes.admission, error, credentials, &self.url);
-        self.context.wake_called();
-        Findings {
-            retry_after: error.retry_after(),
-            polls: error.awaits_secret(),
-            news,
-            ..Findings::from(error.verdict("The appliance", credentials.secret()))
-        }
     }
 }

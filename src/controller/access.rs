@@ -1,0 +1,178 @@
+//! How a reconcile works with its remote system by a login: read where it is and who logs in, visit it, and visit it once
+//! more if a token has become stale.
+
+use super::connection::Connections;
+use super::logins::{Barred, heed, refused_login};
+use super::reconcile::{Findings, Given, Managed, Memory};
+use super::references::Unread;
+use crate::clock;
+use crate::crd::Kind;
+use crate::engine::backoff::Nothing;
+use crate::engine::login::{self, Holder};
+use crate::engine::ownership::Trial;
+use crate::engine::verdict::Verdict;
+use crate::runtime::cluster::Cluster;
+use crate::runtime::object::Key;
+use crate::runtime::secrets::Age;
+use crate::vendor::admission::Admission;
+use crate::vendor::credentials::Credentials;
+use crate::vendor::endpoint::Endpoint;
+use crate::vendor::login::{AccessError, Serial};
+
+/// How a visit gets at the remote system.
+#[derive(Clone, Copy)]
+pub(super) struct Access<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) credentials: &'a Credentials,
+    /// The session that the remote system has just refused.
+    pub(super) refused: Option<Serial>,
+    pub(super) age: Age,
+}
+
+/// Why a visit came to an early end.
+pub(super) enum Stop<K: Managed> {
+    /// Nothing can be reported.
+    Nothing(Nothing),
+    /// That is what is reported.
+    Findings(Box<Findings<K>>),
+    /// An exchange failed, or the login before it.
+    Access(AccessError),
+}
+
+impl<K: Managed> From<AccessError> for Stop<K> {
+    fn from(error: AccessError) -> Self {
+        Self::Access(error)
+    }
+}
+
+impl<K: Managed> From<Findings<K>> for Stop<K> {
+    fn from(findings: Findings<K>) -> Self {
+        Self::Findings(Box::new(findings))
+    }
+}
+
+impl<K: Managed> From<Verdict> for Stop<K> {
+    fn from(verdict: Verdict) -> Self {
+        Findings::from(verdict).into()
+    }
+}
+
+impl<K: Managed> From<Unread> for Stop<K> {
+    fn from(why: Unread) -> Self {
+        match why {
+            Unread::Silence => Self::Nothing(Nothing::Unanswered),
+            Unread::Refused(verdict) => verdict.into(),
+        }
+    }
+}
+
+/// What a kind does at its remote system.
+pub(super) trait Visitor<K: Managed>: Send {
+    /// Reads where the remote system is and who logs in.
+    fn reach(&self, age: Age) -> impl Future<Output = Result<(Endpoint, Credentials), Unread>> + Send;
+    /// The object, if it is its own login. Another's is not its to try again.
+    fn holder(&self) -> Option<Holder>;
+    /// Logs in and does what is to be done.
+    fn visit(
+        &mut self,
+        access: Access<'_>,
+        memory: &mut Memory<K>,
+    ) -> impl Future<Output = Result<Findings<K>, Stop<K>>> + Send;
+    /// How the try to log in has ended, if it failed.
+    fn tried(&self, trial: Trial, memory: &mut Memory<K>) {
+        let _ = (trial, memory);
+    }
+    /// What to report if it cannot be read where the remote system is, or who logs in.
+    fn unread(&self, why: Verdict) -> Verdict {
+        why
+    }
+    /// What to report of a failed exchange.
+    fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<K>;
+}
+
+/// Visits a remote system. After a token has become stale the Secret is read again, and the visit repeated once.
+pub(super) async fn visit<K: Managed>(
+    connections: &Connections,
+    visitor: &mut impl Visitor<K>,
+    given: &Given<K>,
+    memory: &mut Memory<K>,
+) -> Result<Findings<K>, Nothing> {
+    let asked = given.is_asked(memory);
+    let mut age = Age::for_reconcile(asked, memory.is_changed(), memory.polled);
+    let mut refused = None;
+    loop {
+        let (endpoint, credentials) = match visitor.reach(age).await {
+            Ok(reached) => reached,
+            Err(Unread::Silence) => return Err(Nothing::Unanswered),
+            Err(Unread::Refused(why)) => {
+                visitor.tried(Trial::Refused, memory);
+                return Ok(visitor.unread(why).into());
+            }
+        };
+        if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
+            && age == Age::Polled
+        {
+            return Ok(visitor.failed(&error, &credentials));
+        }
+        memory.barred = None;
+        if let Some(holder) = visitor.holder() {
+            heed(&connections.remotes, &holder, asked, &endpoint, &credentials).await;
+        }
+        let access = Access { endpoint: &endpoint, credentials: &credentials, refused, age };
+        match visitor.visit(access, memory).await {
+            Ok(findings) => return Ok(findings),
+            Err(Stop::Nothing(why)) => return Err(why),
+            Err(Stop::Findings(findings)) => return Ok(*findings),
+            Err(Stop::Access(AccessError::Stale(serial))) if refused.is_none() => {
+                refused = Some(serial);
+                age = Age::Since(clock::instant());
+            }
+            Err(Stop::Access(error)) => {
+                memory.barred = Barred::after(&error, &credentials, given.interval);
+                visitor.tried(trial(&error), memory);
+                if error.is_silence() {
+                    return Err(Nothing::Outdated);
+                }
+                return Ok(visitor.failed(&error, &credentials));
+            }
+        }
+    }
+}
+
+/// How a failed exchange counts for who owns the remote object.
+fn trial(error: &AccessError) -> Trial {
+    match error {
+        AccessError::NotAdmin | AccessError::TokenRefused => Trial::Refused,
+        error if error.is_refusal() => Trial::Refused,
+        _ => Trial::NoAnswer,
+    }
+}
+
+/// What to report of a failed login or exchange. `remote` is what the remote system is called.
+pub(super) fn refusal<K: Managed>(
+    (admission, cluster): (&Admission, &Cluster),
+    error: &AccessError,
+    credentials: &Credentials,
+    (remote, url): (&str, &str),
+) -> Findings<K> {
+    let news = refused_login(admission, error, credentials, url);
+    wake_called(admission, cluster);
+    Findings {
+        retry_after: error.retry_after(),
+        polls: error.awaits_secret(),
+        news,
+        ..Findings::from(error.verdict(remote, credentials.secret()))
+    }
+}
+
+/// Wakes the objects that are called upon to log in again, since the next try of a password is left to them.
+fn wake_called(admission: &Admission, cluster: &Cluster) {
+    for Holder { kind, namespace, name } in admission.take_untold() {
+        let kind = match kind {
+            login::Kind::Gateway => Kind::Gateway,
+            login::Kind::Server => Kind::Server,
+            login::Kind::Customer => Kind::Customer,
+        };
+        cluster.wake(kind, Key::new(namespace, name));
+    }
+}

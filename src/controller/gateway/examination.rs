@@ -1,0 +1,52 @@
+//! What one reconcile of a gateway works with, and may end with.
+
+use std::sync::Arc;
+
+use crate::controller::access;
+use crate::controller::connection::Judged;
+use crate::controller::context::Context;
+use crate::crd::X2Gateway;
+use crate::engine::backoff::Nothing;
+use crate::engine::gateway::Prior;
+use crate::engine::governance::Governance;
+use crate::engine::verdict::Verdict;
+
+/// Everything that one reconcile works with.
+pub(super) struct Examination<'a> {
+    pub(super) context: &'a Arc<Context>,
+    /// The working copy, replaced after each write of our own.
+    pub(super) gateway: &'a mut Arc<X2Gateway>,
+    /// The generation of the spec that the reconcile began with.
+    pub(super) generation: Option<i64>,
+    pub(super) governance: &'a Governance,
+    pub(super) prior: Prior,
+    pub(super) judged: Judged,
+    pub(super) url: String,
+    /// What is unprotected about the connection.
+    pub(super) insecure: Option<String>,
+    /// Whether tokens were revoked because an earlier change was closed.
+    pub(super) revoked: bool,
+}
+
+/// Why a reconcile came to an early end.
+pub(super) type Stop = access::Stop<X2Gateway>;
+
+/// Whether a write may be made now.
+pub(super) enum Clearance {
+    /// Yes.
+    Go,
+    /// Not yet.
+    Wait(Verdict),
+    /// Nothing can be reported now.
+    Nothing(Nothing),
+}
+
+impl From<Clearance> for Stop {
+    fn from(clearance: Clearance) -> Self {
+        match clearance {
+            Clearance::Wait(verdict) => verdict.into(),
+            Clearance::Nothing(why) => Self::Nothing(why),
+            Clearance::Go => Self::Nothing(Nothing::Outdated),
+        }
+    }
+}
