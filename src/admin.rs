@@ -23,11 +23,11 @@ pub struct Health {
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// What is watched, once it is.
-    pub watches: Arc<OnceLock<Vec<View>>>,
+    pub(crate) watches: Arc<OnceLock<Vec<View>>>,
     /// Whether work has started.
-    pub started: Arc<AtomicBool>,
+    pub(crate) started: Arc<AtomicBool>,
     /// Whether this replica may work.
-    pub fence: Fence,
+    pub(crate) fence: Fence,
 }
 
 impl Health {
@@ -42,7 +42,7 @@ impl Health {
 }
 
 /// Answers until the process ends.
-pub async fn serve(listener: TcpListener, health: Health) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, health: Health) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))

@@ -93,7 +93,7 @@ pub fn instant() -> Instant {
 
 /// Monotonic time that goes on while the machine sleeps, for what others count on too. Its beginning is the machine's.
 #[must_use]
-pub fn uptime() -> Duration {
+pub(crate) fn uptime() -> Duration {
     installed(|running| running.source.uptime + running.passed()).unwrap_or_else(|| {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         Duration::try_from(now).unwrap_or_default()
@@ -102,13 +102,13 @@ pub fn uptime() -> Duration {
 
 /// The monotonic time at which the wall clock will show `time`, if it is not set meanwhile.
 #[must_use]
-pub fn instant_of(time: Timestamp) -> Instant {
+pub(crate) fn instant_of(time: Timestamp) -> Instant {
     instant() + Duration::try_from(time.duration_since(precisely())).unwrap_or_default()
 }
 
 /// Monotonic time for rules that are given the time as a duration.
 #[must_use]
-pub fn elapsed() -> Duration {
+pub(crate) fn elapsed() -> Duration {
     uptime() + FAR
 }
 
@@ -117,7 +117,7 @@ const FAR: Duration = Duration::from_hours(24);
 
 /// A random number in 0..1.
 #[must_use]
-pub fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     installed(|running| running.chance.f64()).unwrap_or_else(fastrand::f64)
 }
 

@@ -1,21 +1,23 @@
 //! The controllers: watch, gather, decide, act, report.
 
+#![allow(unreachable_pub, reason = "what a module here offers is for the others here")]
+
 mod access;
 mod audit;
-pub mod claims;
+pub(crate) mod claims;
 pub mod connection;
 pub mod context;
-pub mod customer;
-pub mod gateway;
-pub mod logins;
+pub(crate) mod customer;
+pub(crate) mod gateway;
+pub(crate) mod logins;
 pub mod operator;
-pub mod origin;
-pub mod owed;
-pub mod policy;
-pub mod reconcile;
-pub mod references;
-pub mod rollout;
-pub mod server;
-pub mod specs;
+pub(crate) mod origin;
+pub(crate) mod owed;
+pub(crate) mod policy;
+pub(crate) mod reconcile;
+pub(crate) mod references;
+pub(crate) mod rollout;
+pub(crate) mod server;
+pub(crate) mod specs;
 mod statuses;
-pub mod windows;
+pub(crate) mod windows;

@@ -36,17 +36,17 @@ const API_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a replica is elected by.
 #[derive(Clone, Debug)]
-pub struct Candidacy {
+pub(crate) struct Candidacy {
     /// Name of the `Lease`.
-    pub name: String,
+    pub(crate) name: String,
     /// Its namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Our identity: no other replica, and no earlier process, has this name.
-    pub identity: String,
+    pub(crate) identity: String,
 }
 
 /// Takes, keeps and hands over a lease.
-pub struct Election {
+pub(crate) struct Election {
     api: Api<Lease>,
     candidacy: Candidacy,
     term: watch::Sender<Term>,
@@ -72,13 +72,13 @@ pub struct Superseded;
 impl Election {
     /// A candidate. Work checks `term`, which must be over at first.
     #[must_use]
-    pub fn new(client: Client, candidacy: Candidacy, term: watch::Sender<Term>) -> Self {
+    pub(crate) fn new(client: Client, candidacy: Candidacy, term: watch::Sender<Term>) -> Self {
         let api = Api::namespaced(client, &candidacy.namespace);
         Self { api, candidacy, term, observed: None, failing: false }
     }
 
     /// Waits until the lease is ours.
-    pub async fn win(&mut self) {
+    pub(crate) async fn win(&mut self) {
         loop {
             match self.attempt().await {
                 Ok(true) => break,
@@ -95,7 +95,7 @@ impl Election {
     }
 
     /// Renews the lease, which is ours, until another has it.
-    pub async fn keep(&mut self) -> Superseded {
+    pub(crate) async fn keep(&mut self) -> Superseded {
         loop {
             tokio::time::sleep(RETRY).await;
             match self.renew().await {
@@ -110,7 +110,7 @@ impl Election {
     }
 
     /// Hands over the lease, so that a standby takes it immediately. To be called when no work is in progress any more.
-    pub async fn hand_over(mut self) {
+    pub(crate) async fn hand_over(mut self) {
         self.term.send_replace(Term::OVER);
         match tokio::time::timeout(API_TIMEOUT, self.give_away()).await {
             Ok(true) => tracing::info!("the lease is handed over"),

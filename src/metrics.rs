@@ -22,7 +22,7 @@ type Timestamps = Family<Object, Gauge<f64, AtomicU64>>;
 
 /// Labels that name one object.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Object {
+pub(crate) struct Object {
     kind: &'static str,
     namespace: String,
     name: String,
@@ -50,7 +50,7 @@ pub struct Metrics {
 
 /// The result of a reconcile, as counted by `reconciles_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Ready.
     Success,
     /// Not ready.
@@ -62,7 +62,7 @@ pub enum Outcome {
 impl Outcome {
     /// The word used in metrics and traces.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Failure => "failure",
@@ -73,7 +73,7 @@ impl Outcome {
 
 /// The two gauges that count members by state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whole {
+pub(crate) enum Whole {
     /// The gateways of a policy.
     Policy,
     /// The customers of a server.
@@ -169,7 +169,7 @@ impl Metrics {
     }
 
     /// Counts a reconcile.
-    pub fn reconciled(&self, kind: &'static str, outcome: Outcome, took: Duration) {
+    pub(crate) fn reconciled(&self, kind: &'static str, outcome: Outcome, took: Duration) {
         let labels = [("kind", kind.to_owned()), ("result", outcome.as_str().to_owned())];
         self.reconciles.get_or_create(&labels).inc();
         self.reconcile_duration.get_or_create(&[("kind", kind.to_owned())]).observe(took.as_secs_f64());
@@ -179,19 +179,25 @@ impl Metrics {
     }
 
     /// Counts a request to a remote system; `code` is its HTTP status or one of four words.
-    pub fn requested(&self, system: &'static str, operation: &'static str, code: String, took: Duration) {
+    pub(crate) fn requested(
+        &self,
+        system: &'static str,
+        operation: &'static str,
+        code: String,
+        took: Duration,
+    ) {
         let [system, operation] = [("system", system.to_owned()), ("operation", operation.to_owned())];
         self.remote_requests.get_or_create(&[system.clone(), operation.clone(), ("code", code)]).inc();
         self.remote_request_duration.get_or_create(&[system, operation]).observe(took.as_secs_f64());
     }
 
     /// Counts a corrected value.
-    pub fn drift_corrected(&self, kind: &'static str) {
+    pub(crate) fn drift_corrected(&self, kind: &'static str) {
         self.drift_corrections.get_or_create(&[("kind", kind.to_owned())]).inc();
     }
 
     /// Sets the number of members in a state; `None` removes the series.
-    pub fn counted(
+    pub(crate) fn counted(
         &self,
         whole: Whole,
         name: &str,
@@ -216,7 +222,7 @@ impl Metrics {
     }
 
     /// Tracks the reason of one resource: before and now; `None` if it did not exist, or no longer does.
-    pub fn stands(
+    pub(crate) fn stands(
         &self,
         kind: &'static str,
         namespace: &str,
@@ -244,13 +250,13 @@ impl Metrics {
 
     /// Sets when the API server last answered a watch of a kind, in a namespace or (`*`) in all.
     #[allow(clippy::cast_precision_loss, reason = "exact for the next 285 million years")]
-    pub fn watched(&self, kind: &'static str, scope: &str, at: i64) {
+    pub(crate) fn watched(&self, kind: &'static str, scope: &str, at: i64) {
         let labels = [("kind", kind.to_owned()), ("scope", scope.to_owned())];
         self.watches.get_or_create(&labels).set(at as f64);
     }
 
     /// Sets when an object was last ready; `None` removes the series.
-    pub fn succeeded(&self, kind: &'static str, namespace: &str, name: &str, at: Option<i64>) {
+    pub(crate) fn succeeded(&self, kind: &'static str, namespace: &str, name: &str, at: Option<i64>) {
         let Some(family) = &self.last_success else { return };
         let labels = Object { kind, namespace: namespace.to_owned(), name: name.to_owned() };
         match at {
@@ -265,7 +271,7 @@ impl Metrics {
     }
 
     /// Sets whether this process is the leader.
-    pub fn leads(&self, leads: bool) {
+    pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 

@@ -14,11 +14,11 @@ use tracing_subscriber::{Layer as _, fmt};
 use self::traces::Traces;
 
 /// Target of the lines about writes to remote systems: they are logged at every level.
-pub const AUDIT: &str = "tenure::audit";
+pub(crate) const AUDIT: &str = "tenure::audit";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Human-readable.
     Text,
     /// One JSON object per line.
@@ -28,7 +28,7 @@ pub enum Format {
 /// The log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Level {
+pub(crate) enum Level {
     Error,
     Warn,
     Info,
@@ -52,7 +52,7 @@ impl Level {
 ///
 /// The level is that of tenure's own lines. Libraries only log errors: at lower levels they may quote requests and
 /// responses. The record of writes to remote systems is kept at every level.
-pub fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
+pub(crate) fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
     let filter = EnvFilter::new(format!("error,tenure={},{}=info", level.as_str(), AUDIT));
     let filter = filter.and(filter_fn(is_event));
     let text = format.map_or_else(|| std::io::stderr().is_terminal(), |format| format == Format::Text);
@@ -72,7 +72,7 @@ fn is_event(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Logs only where a panic happened: its message may quote a secret.
-pub fn guard_panics() {
+pub(crate) fn guard_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panic: this is a bug, please report it");

@@ -306,7 +306,7 @@ async fn release(
         Written::Failed | Written::Forbidden => {
             Reconcile::Done { next: restore::next_check(customer.meta()), ready: false }
         }
-        Written::Gone | Written::Written | Written::Unchanged => {
+        Written::Gone | Written::Done | Written::Unchanged => {
             memory.has_gone = true;
             if let Some(why) = skipped {
                 restore::report_skipped(&context.cluster, reference(customer), why);

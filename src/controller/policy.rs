@@ -146,7 +146,7 @@ impl Reconciled for TokenPolicy {
         let mut next = spaced.unwrap_or_else(|| clock::instant() + UNDISTURBED);
         if spaced.is_none() {
             let written = conclude(context, policy, (status, verdict), rolling.as_ref(), memory).await;
-            if !matches!(written, Written::Written | Written::Unchanged) {
+            if !matches!(written, Written::Done | Written::Unchanged) {
                 // What could not be written is not acted upon.
                 return Reconcile::Done { next: clock::instant() + AGAIN, ready };
             }
@@ -288,7 +288,7 @@ async fn release_deleted(
     match finalizers::release(&context.policies, meta).await {
         Written::Failed => return Hold::Until(clock::instant() + AGAIN_SOON),
         Written::Forbidden => return Hold::Until(restore::next_check(meta)),
-        Written::Unchanged | Written::Written | Written::Gone => {}
+        Written::Unchanged | Written::Done | Written::Gone => {}
     }
     memory.has_gone = true;
     if let Some(why) = why {
@@ -343,7 +343,7 @@ async fn conclude(
         |status: &TokenPolicyStatus| status.rollout.as_ref().map(|rollout| rollout.started_time.clone());
     let has_started = start(&status).is_some() && policy.status.as_ref().and_then(start) != start(&status);
     let written = status::write(&context.policies, &**policy, status).await;
-    if written == Written::Written && !policy.spec.suspend {
+    if written == Written::Done && !policy.spec.suspend {
         context.warn_of(reference(&**policy), None, before, &verdict);
         if let Some(rolling) = rolling.filter(|_| has_started) {
             publish(context, policy, EventReason::RolloutStarted, rolling.beginning(NAMES));

@@ -230,7 +230,7 @@ impl<K: Managed> Begun<'_, K> {
         }
         self.complete(memory, &mut status, true);
         match status::write(K::store(self.context), &**object, status).await {
-            Written::Written | Written::Unchanged => {
+            Written::Done | Written::Unchanged => {
                 K::announce(self.context, report, memory);
                 memory.owed.clear();
                 memory.backoff.written();

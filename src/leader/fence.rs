@@ -25,7 +25,7 @@ impl Term {
 
     /// Whether work may go on.
     #[must_use]
-    pub fn is_open(self) -> bool {
+    pub(crate) fn is_open(self) -> bool {
         match self {
             Self::Endless => true,
             Self::Until(end) => clock::uptime() < end,
@@ -35,7 +35,7 @@ impl Term {
 
 /// The work was not begun, or was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
+pub(crate) struct Closed;
 
 /// Asked before each piece of work. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,20 +53,20 @@ impl Fence {
 
     /// Becomes true when nothing new is to be begun.
     #[must_use]
-    pub fn ending(&self) -> watch::Receiver<bool> {
+    pub(crate) fn ending(&self) -> watch::Receiver<bool> {
         self.ending.clone()
     }
 
     /// Whether work may go on.
     #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.term.borrow().is_open()
     }
 
     /// Whether the next step may be taken now: within the term, and, unless it belongs to a change that is `under_way`,
     /// while the process is not ending.
     #[must_use]
-    pub fn permits(&self, under_way: bool) -> bool {
+    pub(crate) fn permits(&self, under_way: bool) -> bool {
         self.is_open() && (under_way || !*self.ending.borrow())
     }
 
@@ -75,7 +75,11 @@ impl Fence {
     ///
     /// # Errors
     /// When the process is ending.
-    pub async fn before<T>(&self, wait: impl Future<Output = T>, under_way: bool) -> Result<T, Closed> {
+    pub(crate) async fn before<T>(
+        &self,
+        wait: impl Future<Output = T>,
+        under_way: bool,
+    ) -> Result<T, Closed> {
         let mut ending = self.ending.clone();
         tokio::select! {
             biased;
@@ -85,7 +89,7 @@ impl Fence {
     }
 
     /// Waits until the lease is ours; at once, as long as it is renewed in time.
-    pub async fn opened(&self) {
+    pub(crate) async fn opened(&self) {
         // Fails only if it is no longer extended: then the process is about to exit.
         if self.term.clone().wait_for(|term| term.is_open()).await.is_err() {
             std::future::pending::<()>().await;
@@ -97,7 +101,7 @@ impl Fence {
     ///
     /// # Errors
     /// When it was dropped, or not begun.
-    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Closed> {
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, Closed> {
         let (mut work, mut over) = (pin!(work), pin!(self.over()));
         poll_fn(|task| {
             if !self.is_open() || over.as_mut().poll(task).is_ready() {

@@ -16,24 +16,24 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub struct Cluster {
     /// Writes statuses and finalizers.
-    pub writer: Writer,
+    pub(crate) writer: Writer,
     /// Writes events.
-    pub events: Events,
+    pub(crate) events: Events,
     /// Which namespaces are being deleted.
-    pub namespaces: Namespaces,
+    pub(crate) namespaces: Namespaces,
     /// Since when objects are under deletion.
-    pub deletions: Deletions,
+    pub(crate) deletions: Deletions,
     /// What is reconciled next.
-    pub workers: Workers,
+    pub(crate) workers: Workers,
     /// Counts.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Whether this replica may work.
-    pub fence: Fence,
+    pub(crate) fence: Fence,
 }
 
 impl Cluster {
     /// Something that concerns an object has happened: it is reconciled if anything is to be done.
-    pub fn wake(&self, kind: Kind, key: Key) {
+    pub(crate) fn wake(&self, kind: Kind, key: Key) {
         self.workers.wake(kind, key);
     }
 }

@@ -11,12 +11,12 @@ use crate::clock;
 
 /// When the deletion of objects, by their uid, was first seen.
 #[derive(Debug, Default)]
-pub struct Deletions(Mutex<HashMap<String, Instant>>);
+pub(crate) struct Deletions(Mutex<HashMap<String, Instant>>);
 
 impl Deletions {
     /// The time by which a deletion is judged: the wall clock's, or a later one if that was set back since the deletion was
     /// first seen.
-    pub fn time_of(&self, meta: &ObjectMeta, deleted: Timestamp) -> Timestamp {
+    pub(crate) fn time_of(&self, meta: &ObjectMeta, deleted: Timestamp) -> Timestamp {
         let (now, instant) = (clock::now().0, clock::instant());
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *seen.entry(meta.uid.clone().unwrap_or_default()).or_insert(instant);
@@ -25,7 +25,7 @@ impl Deletions {
     }
 
     /// An object is gone.
-    pub fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

@@ -14,7 +14,7 @@ const AT_ONCE: usize = 8;
 
 /// Objects of one kind that have left with our finalizer.
 #[derive(Debug)]
-pub struct Departures {
+pub(crate) struct Departures {
     left: Mutex<BTreeMap<Key, ObjectMeta>>,
     pub(crate) at_once: Semaphore,
 }
@@ -37,7 +37,7 @@ impl Departures {
 
     /// Objects that have left and are not settled yet.
     #[must_use]
-    pub fn open(&self) -> Vec<Key> {
+    pub(crate) fn open(&self) -> Vec<Key> {
         self.left().keys().cloned().collect()
     }
 

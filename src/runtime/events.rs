@@ -30,22 +30,22 @@ const API_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Something worth an event.
 #[derive(Clone, Debug)]
-pub struct Happening {
+pub(crate) struct Happening {
     /// The object.
-    pub object: ObjectReference,
+    pub(crate) object: ObjectReference,
     /// One word.
-    pub reason: EventReason,
+    pub(crate) reason: EventReason,
     /// A sentence.
-    pub note: String,
+    pub(crate) note: String,
     /// Whether a user has to do something.
-    pub warning: bool,
+    pub(crate) warning: bool,
     /// What sums up if there are too many.
-    pub policy: Option<ObjectReference>,
+    pub(crate) policy: Option<ObjectReference>,
 }
 
 /// Takes events; never waits.
 #[derive(Clone, Debug)]
-pub struct Events(mpsc::Sender<Message>);
+pub(crate) struct Events(mpsc::Sender<Message>);
 
 #[derive(Debug)]
 enum Message {
@@ -56,20 +56,24 @@ enum Message {
 
 impl Events {
     /// The sender, and the task that writes what it is given.
-    pub fn new(client: Client, instance: String, fence: Fence) -> (Self, impl Future<Output = ()> + Send) {
+    pub(crate) fn new(
+        client: Client,
+        instance: String,
+        fence: Fence,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), write_all(Writer { client, instance, fence }, receiver))
     }
 
     /// Hands an event over.
-    pub fn publish(&self, happening: Happening) {
+    pub(crate) fn publish(&self, happening: Happening) {
         if self.0.try_send(Message::Happened(Box::new(happening))).is_err() {
             tracing::debug!("an event is dropped: too many wait to be written");
         }
     }
 
     /// Waits until all events that were handed over so far are written, whatever their number.
-    pub async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let (written, done) = oneshot::channel();
         if self.0.send(Message::Flush(written)).await.is_ok() {
             // Fails only if the writer is gone.
@@ -79,13 +83,13 @@ impl Events {
 }
 
 /// A reference to an object.
-pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+pub(crate) fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     reference_of::<K>(object.meta())
 }
 
 /// A reference to an object of which only the metadata is understood.
 #[must_use]
-pub fn reference_of<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectReference {
+pub(crate) fn reference_of<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectReference {
     ObjectReference {
         api_version: Some(K::api_version(&()).into_owned()),
         kind: Some(K::kind(&()).into_owned()),
@@ -98,7 +102,7 @@ pub fn reference_of<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectR
 
 /// A reference to an object that may be gone by now.
 #[must_use]
-pub fn reference_to<K: Resource<DynamicType = ()>>(key: &Key, uid: Option<String>) -> ObjectReference {
+pub(crate) fn reference_to<K: Resource<DynamicType = ()>>(key: &Key, uid: Option<String>) -> ObjectReference {
     let (namespace, name) = (Some(key.namespace.clone()), Some(key.name.clone()));
     reference_of::<K>(&ObjectMeta { namespace, name, uid, ..ObjectMeta::default() })
 }

@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted,
 /// or whose namespace is, takes no finalizer any more: to us it is gone.
-pub async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
+pub(crate) async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
     if is_held(meta) {
         return Written::Unchanged;
     }
@@ -41,9 +41,9 @@ pub async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
 }
 
 /// The same for a reconcile's working copy, which has the finalizer from then on.
-pub async fn hold_working<K: Reported>(store: &Store<K>, object: &mut Arc<K>) -> Written {
+pub(crate) async fn hold_working<K: Reported>(store: &Store<K>, object: &mut Arc<K>) -> Written {
     let written = hold(store, object.meta()).await;
-    if written == Written::Written {
+    if written == Written::Done {
         let now = store.valid(&Key::of(object.meta()));
         let Some(now) = now.filter(|now| now.meta().uid == object.meta().uid) else { return Written::Gone };
         *object = now;
@@ -53,7 +53,7 @@ pub async fn hold_working<K: Reported>(store: &Store<K>, object: &mut Arc<K>) ->
 
 /// Takes our finalizer off an object. `Gone` if it was the last one of an object that is being deleted: from then on the
 /// store holds it as one whose deletion does not wait for us, until the watch reports that it is gone.
-pub async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
+pub(crate) async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
     if !is_held(meta) {
         return Written::Unchanged;
     }
@@ -62,22 +62,22 @@ pub async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Writte
 }
 
 /// Removes our finalizer from an object whose namespace is being deleted. Returns when to try again.
-pub async fn release_terminating<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Instant {
+pub(crate) async fn release_terminating<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Instant {
     match release(store, meta).await {
         Written::Failed | Written::Forbidden => clock::instant() + RETRY,
-        Written::Unchanged | Written::Written | Written::Gone => clock::instant() + UNDISTURBED,
+        Written::Unchanged | Written::Done | Written::Gone => clock::instant() + UNDISTURBED,
     }
 }
 
 /// The same for all objects of a namespace: one may be in the middle of a reconcile.
-pub async fn release_namespace<K: Reported>(store: &Store<K>, namespace: &str) {
+pub(crate) async fn release_namespace<K: Reported>(store: &Store<K>, namespace: &str) {
     let objects = store.namespace(namespace);
     join_all(objects.iter().map(|entry| release_terminating(store, entry.meta()))).await;
 }
 
 /// What to report of an object that our finalizer cannot be put on.
 #[must_use]
-pub fn forbidden<K: Reported>() -> Verdict {
+pub(crate) fn forbidden<K: Reported>() -> Verdict {
     let message = format!(
         "deletionPolicy is Restore, but the operator is not allowed to add its finalizer to a {}, so nothing is changed: grant it the verb patch on that kind.",
         K::KIND.as_str()
@@ -103,14 +103,14 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, wanted: &[Strin
             // Its deletion may be news: the watch can be behind.
             store.put(&entry, Source::OwnWrite);
             let gone = entry.meta().deletion_timestamp.is_some() && finalizers(entry.meta()).is_empty();
-            if gone { Written::Gone } else { Written::Written }
+            if gone { Written::Gone } else { Written::Done }
         }
         Err(written) => written,
     }
 }
 
 /// An object is not reconciled any more: if it has only left, our finalizer is taken off it.
-pub fn settle<K: Reported>(store: &Arc<Store<K>>, key: &Key) {
+pub(crate) fn settle<K: Reported>(store: &Arc<Store<K>>, key: &Key) {
     let Some(meta) = store.departures().take(key) else { return };
     let store = Arc::clone(store);
     tokio::spawn(async move { release_departed(&store, &meta).await });
@@ -143,7 +143,7 @@ async fn try_to_release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> boo
         _ => return false,
     };
     match release(store, &now).await {
-        Written::Written => {
+        Written::Done => {
             tracing::info!(kind = K::KIND.as_str(), object = %key, "out of scope: the finalizer is released");
             true
         }

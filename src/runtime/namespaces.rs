@@ -32,7 +32,7 @@ const LASTED: Duration = Duration::from_secs(10);
 
 /// What is known of namespaces.
 #[derive(Debug, Default)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     /// Which are being deleted, as far as that was asked lately.
     asked: SingleFlight<String, bool>,
     /// Which are being deleted, as far as a watch has shown it.
@@ -52,7 +52,7 @@ impl Namespaces {
 
     /// Whether a watch has shown that a namespace is being deleted. To us, everything in it is gone.
     #[must_use]
-    pub fn is_terminating(&self, name: &str) -> bool {
+    pub(crate) fn is_terminating(&self, name: &str) -> bool {
         self.terminating().contains(name)
     }
 
@@ -63,7 +63,7 @@ impl Namespaces {
 
     /// Whether some kind may not be read in a namespace: what is known of it is not all there is, so nothing is done there.
     #[must_use]
-    pub fn is_unreadable(&self, name: &str) -> bool {
+    pub(crate) fn is_unreadable(&self, name: &str) -> bool {
         self.unreadable().iter().any(|(namespace, _)| namespace == name)
     }
 

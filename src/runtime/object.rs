@@ -43,20 +43,20 @@ pub trait Reported:
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// Namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Key {
     /// A key.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// The key of an object.
     #[must_use]
-    pub fn of(meta: &ObjectMeta) -> Self {
+    pub(crate) fn of(meta: &ObjectMeta) -> Self {
         Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
     }
 }
@@ -69,7 +69,7 @@ impl fmt::Display for Key {
 
 /// An object as it was last seen.
 #[derive(Debug)]
-pub enum Entry<K> {
+pub(crate) enum Entry<K> {
     /// Decoded.
     Valid(Arc<K>),
     /// Accepted by the API server under another schema, and not understood by this one.
@@ -88,7 +88,7 @@ impl<K> Clone for Entry<K> {
 impl<K: ResourceExt> Entry<K> {
     /// Takes an object from a watch.
     #[must_use]
-    pub fn of(guard: DeserializeGuard<K>) -> Self {
+    pub(crate) fn of(guard: DeserializeGuard<K>) -> Self {
         match guard.0 {
             Ok(mut object) => {
                 keep_manager(object.meta_mut());
@@ -103,7 +103,7 @@ impl<K: ResourceExt> Entry<K> {
 
     /// The object's metadata.
     #[must_use]
-    pub fn meta(&self) -> &ObjectMeta {
+    pub(crate) fn meta(&self) -> &ObjectMeta {
         match self {
             Self::Valid(object) => object.meta(),
             Self::Undecodable(meta) => meta,
@@ -112,7 +112,7 @@ impl<K: ResourceExt> Entry<K> {
 
     /// The object, if it was understood.
     #[must_use]
-    pub fn valid(&self) -> Option<&Arc<K>> {
+    pub(crate) fn valid(&self) -> Option<&Arc<K>> {
         match self {
             Self::Valid(object) => Some(object),
             Self::Undecodable(_) => None,

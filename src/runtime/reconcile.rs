@@ -23,7 +23,7 @@ const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// How a reconcile went.
 #[derive(Clone, Copy, Debug)]
-pub enum Reconcile {
+pub(crate) enum Reconcile {
     /// Nothing was due.
     NotDue(Instant),
     /// Done, with the time of the next one.
@@ -36,7 +36,7 @@ pub enum Reconcile {
 }
 
 /// A kind that is reconciled.
-pub trait Reconciled: Reported {
+pub(crate) trait Reconciled: Reported {
     /// What its reconciles need.
     type Context: Send + Sync + 'static;
     /// What is kept in memory for each object.
@@ -60,7 +60,7 @@ pub trait Reconciled: Reported {
 }
 
 /// What is remembered of an object that appears. What its reconciles need does not live on for its sake.
-pub fn new_work<K: Reconciled>(context: Weak<K::Context>) -> Box<dyn Work> {
+pub(crate) fn new_work<K: Reconciled>(context: Weak<K::Context>) -> Box<dyn Work> {
     Box::new(Remembered::<K> { context, uid: String::new(), memory: K::Memory::default(), reported: None })
 }
 

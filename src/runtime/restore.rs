@@ -20,7 +20,7 @@ const CHECK: Duration = Duration::from_secs(5);
 
 /// Why a deletion does not wait for the remote value any longer, if so. Asks for the namespace, so it is for objects whose
 /// deletion waits for us.
-pub async fn skip_reason(cluster: &Cluster, meta: &ObjectMeta) -> Option<SkipReason> {
+pub(crate) async fn skip_reason(cluster: &Cluster, meta: &ObjectMeta) -> Option<SkipReason> {
     let deleted = meta.deletion_timestamp.as_ref()?.0;
     let annotation = meta.annotations.as_ref().and_then(|all| all.get(SKIP_RESTORE));
     let asked = annotation.is_some_and(|value| value == "true");
@@ -35,7 +35,7 @@ pub async fn skip_reason(cluster: &Cluster, meta: &ObjectMeta) -> Option<SkipRea
 
 /// Waits until a deletion does not wait for the remote value any longer, to be raced against work on it. None if the
 /// object has gone meanwhile.
-pub async fn until_skipped<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Option<SkipReason> {
+pub(crate) async fn until_skipped<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Option<SkipReason> {
     let key = Key::of(meta);
     loop {
         let entry = store.get(&key).filter(|now| now.meta().uid == meta.uid)?;
@@ -48,20 +48,20 @@ pub async fn until_skipped<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> 
 
 /// When an object whose deletion waits, or may come, is checked again, at the latest.
 #[must_use]
-pub fn next_check(meta: &ObjectMeta) -> Instant {
+pub(crate) fn next_check(meta: &ObjectMeta) -> Instant {
     let left = Some(time_left(meta)).filter(|left| !left.is_zero());
     clock::instant() + left.map_or(CHECK, |left| left.min(CHECK))
 }
 
 /// The time that is left for restoring; none if the object is not being deleted.
 #[must_use]
-pub fn time_left(meta: &ObjectMeta) -> Duration {
+pub(crate) fn time_left(meta: &ObjectMeta) -> Duration {
     let deleted = meta.deletion_timestamp.as_ref();
     deleted.map_or(Duration::ZERO, |deleted| restoration::time_left(deleted.0, clock::now().0))
 }
 
 /// Reports that an object went, or was changed, without its remote value being restored. `why` is a clause.
-pub fn report_skipped(cluster: &Cluster, object: ObjectReference, why: &str) {
+pub(crate) fn report_skipped(cluster: &Cluster, object: ObjectReference, why: &str) {
     let note = format!("The original value was not restored: {why}.");
     let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
     tracing::warn!(kind, namespace, name, "{note}");

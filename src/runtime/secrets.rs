@@ -35,7 +35,7 @@ pub enum Age {
 impl Age {
     /// What a reconcile needs: it was requested, something has changed, or it waits for a Secret or `ConfigMap`.
     #[must_use]
-    pub fn for_reconcile(asked: bool, changed: bool, polls: bool) -> Self {
+    pub(crate) fn for_reconcile(asked: bool, changed: bool, polls: bool) -> Self {
         if asked {
             Self::Since(clock::instant())
         } else if changed {

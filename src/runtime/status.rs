@@ -13,7 +13,7 @@ use crate::clock;
 use crate::engine::verdict::{self, Notes, Verdict};
 
 /// Wait after the API server did not take a status.
-pub const AGAIN: Duration = Duration::from_secs(15);
+pub(crate) const AGAIN: Duration = Duration::from_secs(15);
 /// `lastCheckedTime` is refreshed after this time if nothing else was written.
 const REFRESH: Duration = Duration::from_hours(1);
 
@@ -34,21 +34,21 @@ pub fn set_suspended<K: Reported>(status: &mut K::Status, object: &K, message: &
 }
 
 /// Writes a status if it says something new, or if its time of the last check is an hour old.
-pub async fn write<K: Reported>(store: &Store<K>, object: &K, status: K::Status) -> Written {
+pub(crate) async fn write<K: Reported>(store: &Store<K>, object: &K, status: K::Status) -> Written {
     match send(store, object, status).await {
-        Ok(Some(_)) => Written::Written,
+        Ok(Some(_)) => Written::Done,
         Ok(None) => Written::Unchanged,
         Err(written) => written,
     }
 }
 
 /// The same for a reconcile's working copy, which is the object as written from then on.
-pub async fn update<K: Reported>(store: &Store<K>, object: &mut Arc<K>, status: K::Status) -> Written {
+pub(crate) async fn update<K: Reported>(store: &Store<K>, object: &mut Arc<K>, status: K::Status) -> Written {
     match send(store, &**object, status).await {
         Ok(None) => Written::Unchanged,
         Ok(Some(Entry::Valid(now))) => {
             *object = now;
-            Written::Written
+            Written::Done
         }
         // It does not fit the schema any more.
         Ok(Some(Entry::Undecodable(_))) => Written::Gone,

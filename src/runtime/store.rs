@@ -35,7 +35,7 @@ impl<K> fmt::Debug for Store<K> {
 impl<K: Reported> Store<K> {
     /// An empty store. `changed` is called when an object has appeared, changed or gone, with the object before and after that.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         cluster: Arc<Cluster>,
         changed: impl Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync + 'static,
     ) -> Self {
@@ -45,37 +45,37 @@ impl<K: Reported> Store<K> {
 
     /// What all kinds share.
     #[must_use]
-    pub fn cluster(&self) -> &Arc<Cluster> {
+    pub(crate) fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
     }
 
     /// Objects that have left.
     #[must_use]
-    pub fn departures(&self) -> &Departures {
+    pub(crate) fn departures(&self) -> &Departures {
         &self.departures
     }
 
     /// One object.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<Entry<K>> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Entry<K>> {
         self.objects.get(key)
     }
 
     /// One object, if it was understood.
     #[must_use]
-    pub fn valid(&self, key: &Key) -> Option<Arc<K>> {
+    pub(crate) fn valid(&self, key: &Key) -> Option<Arc<K>> {
         self.get(key)?.valid().cloned()
     }
 
     /// All objects of a namespace, by name.
     #[must_use]
-    pub fn namespace(&self, namespace: &str) -> Vec<Entry<K>> {
+    pub(crate) fn namespace(&self, namespace: &str) -> Vec<Entry<K>> {
         self.objects.namespace(namespace)
     }
 
     /// The keys of all objects.
     #[must_use]
-    pub fn keys(&self) -> Vec<Key> {
+    pub(crate) fn keys(&self) -> Vec<Key> {
         self.objects.keys()
     }
 

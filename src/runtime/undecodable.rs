@@ -26,7 +26,11 @@ const API_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Reports that in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
 /// with it until it is corrected, or deleted.
-pub async fn report<K: Reported>(store: &Store<K>, meta: &ObjectMeta, reported: &mut Option<i64>) -> Instant {
+pub(crate) async fn report<K: Reported>(
+    store: &Store<K>,
+    meta: &ObjectMeta,
+    reported: &mut Option<i64>,
+) -> Instant {
     let next = set_condition(store, meta, reported).await;
     if !finalizers::is_leaving(meta) {
         return next;
@@ -37,7 +41,7 @@ pub async fn report<K: Reported>(store: &Store<K>, meta: &ObjectMeta, reported: 
     };
     match finalizers::release(store, meta).await {
         Written::Failed | Written::Forbidden => clock::instant() + AGAIN,
-        Written::Gone | Written::Written | Written::Unchanged => {
+        Written::Gone | Written::Done | Written::Unchanged => {
             restore::report_skipped(store.cluster(), reference_of::<K>(meta), why.as_str());
             clock::instant() + UNDISTURBED
         }

@@ -67,7 +67,7 @@ pub struct Scope {
 impl Scope {
     /// Where resources of one kind in this scope are found.
     #[must_use]
-    pub fn api<K>(&self, client: Client) -> Api<K>
+    pub(crate) fn api<K>(&self, client: Client) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
@@ -89,7 +89,7 @@ struct Progress {
 
 /// The state of one watch, for those who only look at it.
 #[derive(Clone, Debug)]
-pub struct View {
+pub(crate) struct View {
     kind: Kind,
     namespace: Option<String>,
     progress: signal::Receiver<Progress>,
@@ -98,7 +98,7 @@ pub struct View {
 impl View {
     /// Why the store does not hold what there is; none if it does.
     #[must_use]
-    pub fn not_ready(&self) -> Option<String> {
+    pub(crate) fn not_ready(&self) -> Option<String> {
         let Progress { filled, answered } = *self.progress.borrow();
         let scope = self.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
         if filled.is_none() {
@@ -112,7 +112,7 @@ impl View {
 
 /// The watches of all kinds in all scopes. They end with the tasks that they run in.
 #[derive(Debug, Default)]
-pub struct Watches {
+pub(crate) struct Watches {
     /// How often they were begun, shown to each by itself: which of several receivers a channel wakes first is left to chance.
     begun: Vec<signal::Sender<u64>>,
     /// How often they were begun again.
@@ -122,7 +122,7 @@ pub struct Watches {
 
 impl Watches {
     /// Begins to watch one kind in one scope.
-    pub fn add<K: Reported>(
+    pub(crate) fn add<K: Reported>(
         &mut self,
         store: &Arc<Store<K>>,
         client: &Client,
@@ -140,12 +140,12 @@ impl Watches {
 
     /// The state of each.
     #[must_use]
-    pub fn views(&self) -> Vec<View> {
+    pub(crate) fn views(&self) -> Vec<View> {
         self.views.clone()
     }
 
     /// Waits until all stores hold what there was, at the earliest, when the watches were last begun.
-    pub async fn filled(&mut self) {
+    pub(crate) async fn filled(&mut self) {
         let rounds = self.rounds;
         for view in &mut self.views {
             // If the task has ended, the process does.
@@ -156,7 +156,7 @@ impl Watches {
     /// Begins them again: what another replica has written up to now is known afterwards, and so is what a watch has missed whose
     /// connection had died unnoticed. A kind that cannot be listed does not hold up the others for long: what was known of it
     /// when it last could is known still.
-    pub async fn renew(&mut self) {
+    pub(crate) async fn renew(&mut self) {
         self.rounds += 1;
         for round in &self.begun {
             round.send_replace(self.rounds);

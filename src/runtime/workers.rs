@@ -32,7 +32,7 @@ use crate::clock;
 use crate::crd::Kind;
 
 /// Time between two reconciles of something that only a change can concern.
-pub const UNDISTURBED: Duration = Duration::from_hours(24);
+pub(crate) const UNDISTURBED: Duration = Duration::from_hours(24);
 /// A reconcile that takes longer lends its place to another: it waits for something slow.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The next reconcile begins after this time at the earliest, whatever it was asked for.
@@ -40,7 +40,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// What a reconcile waits for. Those that ask no remote system do not queue behind those that do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
+pub(crate) enum Pool {
     /// Remote systems.
     Remote,
     /// Only the API server.
@@ -49,17 +49,17 @@ pub enum Pool {
 
 /// How an object is queued.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What its reconcile waits for.
-    pub pool: Pool,
+    pub(crate) pool: Pool,
     /// Whether it passes others of its namespace.
-    pub urgent: bool,
+    pub(crate) urgent: bool,
     /// When its deletion does not wait for the remote system any longer.
-    pub too_late: Option<Instant>,
+    pub(crate) too_late: Option<Instant>,
 }
 
 /// What is remembered of one object, and how it is reconciled.
-pub trait Work: Send {
+pub(crate) trait Work: Send {
     /// How the object is queued.
     fn plan(&self, key: &Key) -> Plan;
     /// Reconciles the object once. When to do so again; none if it is gone.
@@ -71,7 +71,7 @@ pub trait Work: Send {
 }
 
 /// What has to be known of the kinds.
-pub trait Kinds: Send + Sync {
+pub(crate) trait Kinds: Send + Sync {
     /// What is to be remembered of an object that appears.
     fn new_work(&self, kind: Kind) -> Box<dyn Work>;
     /// All objects of a namespace, or all there are, in the order in which they are to be reconciled.
@@ -80,7 +80,7 @@ pub trait Kinds: Send + Sync {
 
 /// All objects, and those under way. Cheap to clone.
 #[derive(Clone)]
-pub struct Workers(Arc<Inner>);
+pub(crate) struct Workers(Arc<Inner>);
 
 struct Inner {
     kinds: Box<dyn Kinds>,
@@ -102,37 +102,37 @@ impl std::fmt::Debug for Workers {
 impl Workers {
     /// So many reconciles that ask a remote system move at once.
     #[must_use]
-    pub fn new(kinds: Box<dyn Kinds>, concurrency: usize, ending: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(kinds: Box<dyn Kinds>, concurrency: usize, ending: watch::Receiver<bool>) -> Self {
         let (state, sooner) = (Mutex::new(State::new(concurrency)), Notify::new());
         let (tracker, started) = (TaskTracker::new(), Arc::default());
         Self(Arc::new(Inner { kinds, state, sooner, tracker, started, ending }))
     }
 
     /// Waits until no reconcile is under way; to be called when none begins any more.
-    pub async fn finished(&self) {
+    pub(crate) async fn finished(&self) {
         self.0.tracker.close();
         self.0.tracker.wait().await;
     }
 
     /// Becomes true when work begins.
     #[must_use]
-    pub fn has_started(&self) -> Arc<AtomicBool> {
+    pub(crate) fn has_started(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0.started)
     }
 
     /// Begins the work, once all stores are filled.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.0.started.store(true, Ordering::Release);
         self.wake_all(None);
     }
 
     /// Something that concerns all objects of a namespace, or all there are, has happened.
-    pub fn wake_all(&self, namespace: Option<&str>) {
+    pub(crate) fn wake_all(&self, namespace: Option<&str>) {
         self.0.kinds.objects(namespace).into_iter().for_each(|(kind, key)| self.wake(kind, key));
     }
 
     /// Something that concerns an object has happened: it is reconciled if anything is to be done.
-    pub fn wake(&self, kind: Kind, key: Key) {
+    pub(crate) fn wake(&self, kind: Kind, key: Key) {
         if !self.0.started.load(Ordering::Acquire) || *self.0.ending.borrow() {
             return;
         }
@@ -149,7 +149,7 @@ impl Workers {
     }
 
     /// Wakes each object when it is due, for as long as the operator works.
-    pub async fn keep_time(self) {
+    pub(crate) async fn keep_time(self) {
         loop {
             let first = self.state().times.first_key_value().map(|((at, _), _)| *at);
             let wait = async {

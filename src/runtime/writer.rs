@@ -20,7 +20,7 @@ const TRIES: u32 = 4;
 
 /// Writes statuses and finalizers.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     client: ClientHandle,
     in_flight: Semaphore,
     fence: Fence,
@@ -36,11 +36,11 @@ impl std::fmt::Debug for ClientHandle {
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub(crate) enum Written {
     /// Nothing had changed.
     Unchanged,
     /// Written.
-    Written,
+    Done,
     /// The object is gone, or another has taken its name.
     Gone,
     /// The API server did not take it: to be tried again soon.
@@ -52,13 +52,13 @@ pub enum Written {
 impl Writer {
     /// Writes through a client, as long as the fence is open.
     #[must_use]
-    pub fn new(client: Client, fence: Fence) -> Self {
+    pub(crate) fn new(client: Client, fence: Fence) -> Self {
         Self { client: ClientHandle(client), in_flight: Semaphore::new(IN_FLIGHT), fence }
     }
 
     /// The client that it writes with.
     #[must_use]
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client.0.clone()
     }
 

@@ -27,19 +27,19 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 
 /// A reconcile of an object.
 #[must_use]
-pub fn reconcile(kind: &'static str, namespace: &str, name: &str) -> Span {
+pub(crate) fn reconcile(kind: &'static str, namespace: &str, name: &str) -> Span {
     let none = field::Empty;
     tracing::info_span!(parent: None, "reconcile", kind, namespace, name, result = none, asked = none)
 }
 
 /// The result of a reconcile. One at which nothing was due has no result, and is not sent.
-pub fn reconciled(span: &Span, outcome: Outcome) {
+pub(crate) fn reconciled(span: &Span, outcome: Outcome) {
     span.record("result", outcome.as_str());
 }
 
 /// A request to a remote system, as part of a reconcile.
 #[must_use]
-pub fn request(
+pub(crate) fn request(
     system: &'static str,
     operation: &'static str,
     method: &'static str,
@@ -60,7 +60,7 @@ pub fn request(
 }
 
 /// How a request was answered: the HTTP status, or a word in its place.
-pub fn answered(span: &Span, status: &str, good: bool) {
+pub(crate) fn answered(span: &Span, status: &str, good: bool) {
     span.record("status", status);
     if !good {
         span.record("otel.status_code", "ERROR");
@@ -69,12 +69,12 @@ pub fn answered(span: &Span, status: &str, good: bool) {
 
 /// Sends spans to a collector, in the background.
 #[derive(Debug)]
-pub struct Traces(SdkTracerProvider);
+pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
     /// Sends to the collector at a base URL, by OTLP over HTTP. Everything else is set by the variables that OpenTelemetry
     /// has for it, such as `OTEL_EXPORTER_OTLP_HEADERS`.
-    pub fn to(endpoint: &str) -> anyhow::Result<Self> {
+    pub(crate) fn to(endpoint: &str) -> anyhow::Result<Self> {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
@@ -105,7 +105,7 @@ impl Traces {
     }
 
     /// Sends what is left, if the collector accepts it soon.
-    pub fn flush(self) {
+    pub(crate) fn flush(self) {
         // That the collector is unreachable has been logged before.
         let _ = self.0.shutdown_with_timeout(LAST_FLUSH);
     }

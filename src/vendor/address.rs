@@ -7,13 +7,13 @@ use ipnet::IpNet;
 /// A text that is no block of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a block of addresses such as 10.20.0.0/16 or fd00::/8")]
-pub struct InvalidBlock;
+pub(crate) struct InvalidBlock;
 
 /// Reads a block of addresses such as `10.20.0.0/16`.
 ///
 /// # Errors
 /// When the text is none.
-pub fn block(text: &str) -> Result<IpNet, InvalidBlock> {
+pub(crate) fn block(text: &str) -> Result<IpNet, InvalidBlock> {
     text.parse().map_err(|_| InvalidBlock)
 }
 
@@ -36,7 +36,7 @@ const METADATA: [IpAddr; 3] = [
 impl DialPolicy {
     /// Whether an address may be dialled. `--deny-cidr` counts before `--allow-cidr`.
     #[must_use]
-    pub fn allows(&self, address: IpAddr) -> bool {
+    pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let listed = |list: &[IpNet]| list.iter().any(|block| block.contains(&address));
         let itself = !listed(&self.deny) && (listed(&self.allow) || !is_special(address));

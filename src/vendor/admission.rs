@@ -52,19 +52,19 @@ fn moment() -> Moment {
 
 /// Permission to log in once.
 #[derive(Debug)]
-pub struct Ticket<'a> {
+pub(crate) struct Ticket<'a> {
     admission: &'a Admission,
     account: Account,
     id: u64,
     /// What is noted if it is dropped.
     outcome: Outcome,
     /// Whether others wait for the outcome.
-    pub awaited: bool,
+    pub(crate) awaited: bool,
 }
 
 impl Ticket<'_> {
     /// Records the outcome of the login.
-    pub fn ended(mut self, outcome: Outcome) {
+    pub(crate) fn ended(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
 }
@@ -81,12 +81,16 @@ impl Drop for Ticket<'_> {
 impl Admission {
     /// `forget_after` is the time after which a refused password is tried again; by default it never is.
     #[must_use]
-    pub fn new(forget_after: Option<Duration>) -> Self {
+    pub(crate) fn new(forget_after: Option<Duration>) -> Self {
         Self(Mutex::new(State { ledger: Ledger::new(forget_after), ..State::default() }))
     }
 
     /// Waits for permission to log in at a system, by its effective URL.
-    pub async fn enter(&self, credentials: &Credentials, system: &str) -> Result<Ticket<'_>, NotTried> {
+    pub(crate) async fn enter(
+        &self,
+        credentials: &Credentials,
+        system: &str,
+    ) -> Result<Ticket<'_>, NotTried> {
         let who = &credentials.identity;
         let (mut ticket, decided) = {
             let mut state = self.state();
@@ -125,7 +129,7 @@ impl Admission {
     }
 
     /// Takes over what an object and its status show of logins, each time that they change.
-    pub fn observe(&self, holder: &Holder, seat: Option<Seat>) {
+    pub(crate) fn observe(&self, holder: &Holder, seat: Option<Seat>) {
         let mut state = self.state();
         if seat.is_none() {
             state.called.remove(holder);
@@ -134,7 +138,7 @@ impl Admission {
     }
 
     /// A person requests another attempt.
-    pub fn requested(&self, credentials: &Credentials, system: &str) {
+    pub(crate) fn requested(&self, credentials: &Credentials, system: &str) {
         let Credentials { identity, fingerprint, .. } = credentials;
         let mut state = self.state();
         state.ledger.requested(identity, *fingerprint, system, moment());
@@ -142,42 +146,42 @@ impl Admission {
     }
 
     /// A system refuses a token that it issued.
-    pub fn token_refused(&self, who: &Identity, system: &str) {
+    pub(crate) fn token_refused(&self, who: &Identity, system: &str) {
         self.state().ledger.token_refused(who, system, moment());
     }
 
     /// The refusal of a password by a system, if it was refused there.
     #[must_use]
-    pub fn refusal(&self, who: &Identity, system: &str) -> Option<Refusal> {
+    pub(crate) fn refusal(&self, who: &Identity, system: &str) -> Option<Refusal> {
         self.state().ledger.refusal(who, system)
     }
 
     /// Objects to wake, because they are to log in again.
     #[must_use]
-    pub fn take_untold(&self) -> Vec<Holder> {
+    pub(crate) fn take_untold(&self) -> Vec<Holder> {
         std::mem::take(&mut self.state().untold)
     }
 
     /// Whether an object is to log in again.
     #[must_use]
-    pub fn calls(&self, holder: &Holder) -> bool {
+    pub(crate) fn calls(&self, holder: &Holder) -> bool {
         self.state().called.contains(holder)
     }
 
     /// The same; takes the request.
     #[must_use]
-    pub fn take_call(&self, holder: &Holder) -> bool {
+    pub(crate) fn take_call(&self, holder: &Holder) -> bool {
         self.state().called.remove(holder)
     }
 
     /// The systems that objects log in to, by account.
     #[must_use]
-    pub fn systems(&self) -> BTreeMap<Account, BTreeSet<String>> {
+    pub(crate) fn systems(&self) -> BTreeMap<Account, BTreeSet<String>> {
         self.state().ledger.systems()
     }
 
     /// Drops what no object uses any more; to be called now and then.
-    pub fn purge(&self) {
+    pub(crate) fn purge(&self) {
         self.state().ledger.purge();
     }
 

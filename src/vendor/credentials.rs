@@ -20,7 +20,7 @@ pub struct Credentials {
 impl Credentials {
     /// Name of the Secret, for messages.
     #[must_use]
-    pub fn secret(&self) -> &str {
+    pub(crate) fn secret(&self) -> &str {
         &self.identity.account.secret
     }
 }

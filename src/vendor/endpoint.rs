@@ -48,7 +48,7 @@ impl BaseUrl {
 
     /// The whole URL of a path below the base.
     #[must_use]
-    pub fn join(&self, path: &str) -> Url {
+    pub(crate) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
         url
@@ -56,13 +56,13 @@ impl BaseUrl {
 
     /// Whether the scheme is http.
     #[must_use]
-    pub fn is_plaintext(&self) -> bool {
+    pub(crate) fn is_plaintext(&self) -> bool {
         self.0.scheme() == "http"
     }
 
     /// Scheme, host and port, the default port filled in.
     #[must_use]
-    pub fn origin(&self) -> (&str, &str, u16) {
+    pub(crate) fn origin(&self) -> (&str, &str, u16) {
         (
             self.0.scheme(),
             self.0.host_str().unwrap_or_default(),
@@ -72,13 +72,13 @@ impl BaseUrl {
 
     /// The host, where it is an address.
     #[must_use]
-    pub fn ip(&self) -> Option<IpAddr> {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.0.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
     /// The URL itself.
     #[must_use]
-    pub fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.0
     }
 }

@@ -74,7 +74,7 @@ impl Purpose<'_> {
 
 /// A place at a remote system: leave by its limit, and one of the operator's slots unless that is lent to others.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     pass: Pass,
     slot: Option<Slot>,
     /// Whether an exchange was made here before.
@@ -98,7 +98,7 @@ impl Http {
     }
 
     /// Waits for a place at a remote system, then sends a request and reads the answer. An answer other than 2xx is an error.
-    pub async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         endpoint: &Endpoint,
         request: Request<'_>,
@@ -109,7 +109,7 @@ impl Http {
     }
 
     /// Waits for a place at a remote system.
-    pub async fn enter(&self, endpoint: &Endpoint, purpose: Purpose<'_>) -> Result<Place, NoAnswer> {
+    pub(crate) async fn enter(&self, endpoint: &Endpoint, purpose: Purpose<'_>) -> Result<Place, NoAnswer> {
         let urgent = purpose.is_urgent();
         // Boxed: each of the waits around it would hold it twice.
         let ready = Box::pin(async {
@@ -126,7 +126,7 @@ impl Http {
     }
 
     /// Makes an exchange at a place that is held already.
-    pub async fn exchange_at(
+    pub(crate) async fn exchange_at(
         &self,
         place: &mut Place,
         endpoint: &Endpoint,
@@ -185,7 +185,7 @@ impl Http {
     }
 
     /// Drops what has not been used for a while; to be called now and then.
-    pub fn purge(&self) {
+    pub(crate) fn purge(&self) {
         self.wire.purge();
     }
 }

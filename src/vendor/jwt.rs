@@ -20,7 +20,7 @@ struct Claims {
 
 /// From which claim a token's lifetime counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
+pub(crate) enum Since {
     /// `nbf`, as in X2 tokens.
     NotBefore,
     /// `iat`, as in Kona tokens.
@@ -30,7 +30,7 @@ pub enum Since {
 /// A token's lifetime in seconds: `exp` less its beginning. A difference, so that the other side's clock does not
 /// matter.
 #[must_use]
-pub fn lifetime(token: &str, since: Since) -> Option<u32> {
+pub(crate) fn lifetime(token: &str, since: Since) -> Option<u32> {
     let payload = token.split('.').nth(1)?;
     let payload = Zeroizing::new(BASE64URL.decode(payload).ok()?);
     let claims: Claims = serde_json::from_slice(&payload).ok()?;

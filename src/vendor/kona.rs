@@ -97,7 +97,7 @@ impl<'a> Kona<'a> {
     }
 
     /// Renews the session, which shows whether the server is there. One that cannot be renewed is handed back as stale.
-    pub async fn renew(&self) -> Result<(), AccessError> {
+    pub(crate) async fn renew(&self) -> Result<(), AccessError> {
         let open = async |old: Option<Arc<Session>>| match old {
             Some(old) => self.refreshed(&old, Purpose::Ask).await,
             None => log_in(self.login, Purpose::Ask).await,

@@ -114,13 +114,13 @@ impl Limit {
     }
 
     /// Takes down that the system gave a good answer.
-    pub fn heard(&self) {
+    pub(crate) fn heard(&self) {
         self.memory().heard = Some(clock::instant());
     }
 
     /// When the system last gave a good answer.
     #[must_use]
-    pub fn last_heard(&self) -> Option<Instant> {
+    pub(crate) fn last_heard(&self) -> Option<Instant> {
         self.memory().heard
     }
 
@@ -161,7 +161,7 @@ pub struct Pass {
 
 impl Pass {
     /// Waits until one more request may begin: no longer than the bound per second demands between any two.
-    pub async fn again(&self) {
+    pub(crate) async fn again(&self) {
         self.limit.start(true).await;
     }
 }

@@ -93,7 +93,7 @@ impl AccessError {
 
     /// Whether nothing can be said of the remote side: the operator is ending, lost its lease, or was not permitted to write.
     #[must_use]
-    pub fn is_silence(&self) -> bool {
+    pub(crate) fn is_silence(&self) -> bool {
         matches!(self, Self::NotSent | Self::NotAwaited)
     }
 
@@ -112,7 +112,7 @@ impl AccessError {
 
     /// Whether another user, or another password, may help.
     #[must_use]
-    pub fn awaits_secret(&self) -> bool {
+    pub(crate) fn awaits_secret(&self) -> bool {
         match self {
             Self::Remote(error) => matches!(error.status(), Some(401 | 403)),
             Self::Half | Self::NotAdmin | Self::TokenRefused | Self::Stale(_) => true,
@@ -133,7 +133,7 @@ impl AccessError {
 
 /// User name and password as both vendors want them.
 #[must_use]
-pub fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
+pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     #[derive(Serialize)]
     struct Login<'a> {
         username: &'a str,
@@ -168,13 +168,13 @@ pub(crate) fn outcome(why: &NoAnswer) -> Outcome {
 
 /// A token's text, never printed.
 #[must_use]
-pub fn secret(text: String) -> SecretString {
+pub(crate) fn secret(text: String) -> SecretString {
     SecretString::from(text)
 }
 
 /// Whether the answer to a login holds a token that may only finish a further step: that of two-factor authentication, say.
 #[must_use]
-pub fn is_first_step(answer: &[u8]) -> bool {
+pub(crate) fn is_first_step(answer: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Scope {
         scope: Option<String>,

@@ -17,7 +17,7 @@ const RENEWABLE: Duration = Duration::from_hours(24);
 
 /// What a token belongs to: with any other URL, transport or Secret it is not used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SessionKey {
+pub(crate) struct SessionKey {
     url: String,
     transport: Transport,
     identity: Identity,
@@ -26,7 +26,7 @@ pub struct SessionKey {
 impl SessionKey {
     /// The key of a login at an endpoint.
     #[must_use]
-    pub fn new(endpoint: &Endpoint, identity: &Identity) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, identity: &Identity) -> Self {
         Self {
             url: endpoint.base.to_string(),
             transport: endpoint.transport.clone(),
@@ -37,29 +37,34 @@ impl SessionKey {
 
 /// A token that was issued to us.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// The token.
-    pub token: SecretString,
+    pub(crate) token: SecretString,
     /// Its whole lifetime, in seconds.
-    pub lifetime: u32,
+    pub(crate) lifetime: u32,
     /// What it can be renewed with.
-    pub refresh: Option<SecretString>,
+    pub(crate) refresh: Option<SecretString>,
     /// Which one it is.
-    pub serial: Serial,
+    pub(crate) serial: Serial,
     renew_at: Instant,
 }
 
 impl Session {
     /// A token asked for at `asked`, with its lifetime in seconds.
     #[must_use]
-    pub fn new(token: SecretString, lifetime: u32, refresh: Option<SecretString>, asked: Instant) -> Self {
+    pub(crate) fn new(
+        token: SecretString,
+        lifetime: u32,
+        refresh: Option<SecretString>,
+        asked: Instant,
+    ) -> Self {
         let renew_at = asked + Duration::from_secs(lifetime.into()).mul_f64(0.9);
         Self { token, lifetime, refresh, serial: Serial::next(), renew_at }
     }
 
     /// Whether the token may be used: 90 % of its lifetime have not passed yet.
     #[must_use]
-    pub fn is_living(&self) -> bool {
+    pub(crate) fn is_living(&self) -> bool {
         self.renew_at > clock::instant()
     }
 }
@@ -94,7 +99,7 @@ struct Owned {
 
 /// Which session is acceptable.
 #[derive(Clone, Copy, Debug)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// Any that is still valid.
     Living,
     /// Any that is still valid except this one, which was refused.
@@ -107,7 +112,7 @@ impl Sessions {
     /// The session of a key. `open` is called if there is no acceptable one, with the one that is not; concurrent callers wait
     /// for its result, and share its failure: behind a silent server they would otherwise wait for one timeout after the
     /// other.
-    pub async fn get(
+    pub(crate) async fn get(
         &self,
         key: &SessionKey,
         wanted: Wanted,
@@ -148,23 +153,23 @@ impl Sessions {
     }
 
     /// The current session, whether or not it is due for renewal; none while one is being opened.
-    pub fn latest(&self, key: &SessionKey) -> Option<Arc<Session>> {
+    pub(crate) fn latest(&self, key: &SessionKey) -> Option<Arc<Session>> {
         self.place(key).try_lock().ok()?.session.clone()
     }
 
     /// Whether there is a valid session.
-    pub async fn is_living(&self, key: &SessionKey) -> bool {
+    pub(crate) async fn is_living(&self, key: &SessionKey) -> bool {
         self.place(key).lock().await.living().is_some()
     }
 
     /// Forgets a session, so that the next reconcile logs in again.
-    pub async fn forget(&self, key: &SessionKey) {
+    pub(crate) async fn forget(&self, key: &SessionKey) {
         *self.place(key).lock().await = Held::default();
     }
 
     /// Drops tokens that nothing can use any more: of Secrets that were replaced, of systems that no object of the account logs
     /// in to (`in_use` has those that one does), and expired ones. To be called twice a minute.
-    pub fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
+    pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
         let renewable = |s: &Session| s.refresh.is_some() && s.renew_at.elapsed() < RENEWABLE;
         let lives = |held: &Held| held.session.as_ref().is_some_and(|s| s.is_living() || renewable(s));
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,13 +183,6 @@ impl Sessions {
             });
             !owned.places.is_empty()
         });
-    }
-
-    /// How many systems and Secrets there may be a token for.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        let accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.values().map(|owned| owned.places.len()).sum()
     }
 
     fn place(&self, key: &SessionKey) -> Place {
@@ -225,6 +223,11 @@ mod tests {
         sessions.get(key, Wanted::Living, open).await.unwrap();
     }
 
+    /// How many systems and Secrets there may be a token for.
+    fn count(sessions: &Sessions) -> usize {
+        sessions.0.lock().unwrap().values().map(|owned| owned.places.len()).sum()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_token_goes_with_its_secret_its_objects_and_its_time() {
         let sessions = Sessions::default();
@@ -237,25 +240,25 @@ mod tests {
             |systems: &[String]| systems.iter().map(|s| BaseUrl::parse(s).unwrap().to_string()).collect();
         let mut in_use = BTreeMap::from([(account.clone(), urls(&systems))]);
         sessions.purge(&in_use);
-        assert_eq!(sessions.count(), 100);
+        assert_eq!(count(&sessions), 100);
         // The Secret is replaced a thousand times: one version's tokens are held.
         for version in 2..1_000 {
             log_in(&sessions, &key(&systems[0], version), 86_400).await;
         }
-        assert_eq!(sessions.count(), 1);
+        assert_eq!(count(&sessions), 1);
         // One who is still busy with an older version brings it back for no longer than until the next purge.
         log_in(&sessions, &key(&systems[1], 5), 86_400).await;
         sessions.purge(&in_use);
-        assert_eq!(sessions.count(), 1);
+        assert_eq!(count(&sessions), 1);
         assert!(sessions.is_living(&key(&systems[0], 999)).await);
         // Tokens that have expired are dropped, and so are those of objects that are gone.
         log_in(&sessions, &key(&systems[2], 999), 600).await;
-        assert_eq!(sessions.count(), 2);
+        assert_eq!(count(&sessions), 2);
         tokio::time::advance(Duration::from_mins(10)).await;
         sessions.purge(&in_use);
-        assert_eq!(sessions.count(), 1);
+        assert_eq!(count(&sessions), 1);
         in_use.insert(account, urls(&systems[1..]));
         sessions.purge(&in_use);
-        assert_eq!(sessions.count(), 0);
+        assert_eq!(count(&sessions), 0);
     }
 }

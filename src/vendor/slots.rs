@@ -36,7 +36,7 @@ impl Queue {
 
 /// One slot, given back when dropped.
 #[derive(Debug)]
-pub struct Slot(Option<Slots>);
+pub(crate) struct Slot(Option<Slots>);
 
 impl Slots {
     /// As many slots as `--concurrency` says.
@@ -50,7 +50,7 @@ impl Slots {
     }
 
     /// Waits for a slot. An `urgent` exchange goes before the others of its namespace.
-    pub async fn acquire(&self, namespace: &str, urgent: bool) -> Slot {
+    pub(crate) async fn acquire(&self, namespace: &str, urgent: bool) -> Slot {
         let waiting = {
             let mut state = self.state();
             if state.free > 0 {

@@ -42,15 +42,15 @@ pub trait Wire: fmt::Debug + Send + Sync {
 /// A request, described without anything secret but its body and token.
 pub struct Request<'a> {
     /// The remote system, for metrics.
-    pub system: &'static str,
+    pub(crate) system: &'static str,
     /// What is done, for metrics.
-    pub operation: &'static str,
+    pub(crate) operation: &'static str,
     /// HTTP method.
     pub method: Method,
     /// Path below the base URL.
     pub path: &'a str,
     /// The same with placeholders in place of ids, for errors.
-    pub template: &'static str,
+    pub(crate) template: &'static str,
     /// Header and token.
     pub token: Option<(HeaderName, &'a SecretString)>,
     /// Content type and content.
@@ -58,7 +58,7 @@ pub struct Request<'a> {
     /// Longest answer that is read, in bytes.
     pub cap: usize,
     /// Finds out what the content of an answer with some status shows beyond that.
-    pub shows: fn(u16, &[u8]) -> Option<Shown>,
+    pub(crate) shows: fn(u16, &[u8]) -> Option<Shown>,
 }
 
 /// A successful answer's content, wiped after use: it may hold a token.
@@ -159,7 +159,7 @@ async fn transfer(
 
 /// The fault of an answer other than success. One that limits requests has nothing to show but that.
 #[must_use]
-pub fn refusal(code: u16, retry_after: Option<Duration>, shown: Option<Shown>) -> Fault {
+pub(crate) fn refusal(code: u16, retry_after: Option<Duration>, shown: Option<Shown>) -> Fault {
     match shown.filter(|_| code != 429 && retry_after.is_none()) {
         Some(shown) => Fault::Refused { code, shown },
         None => Fault::Status { code, retry_after },

@@ -60,7 +60,7 @@ pub(super) async fn examine(
     if let Some(fresh) = moved_to(&**customer, memory, (&url, known.as_deref()), SERVER_MOVED)
         && !matches!(
             status::update(&context.customers, customer, fresh).await,
-            Written::Written | Written::Unchanged
+            Written::Done | Written::Unchanged
         )
     {
         return Err(Nothing::NotAccepted);

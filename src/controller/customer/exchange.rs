@@ -274,7 +274,7 @@ impl Examination<'_> {
     ) -> Result<(), Stop> {
         let context = self.basis.context;
         match finalizers::hold_working(&context.customers, self.customer).await {
-            Written::Unchanged | Written::Written => {}
+            Written::Unchanged | Written::Done => {}
             Written::Forbidden => return Err(finalizers::forbidden::<CustomerTokenTtl>().into()),
             Written::Failed | Written::Gone => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }
@@ -290,7 +290,7 @@ impl Examination<'_> {
         put_on_record(&mut status, memory.owed.unrecorded(|made| recorded.contains(&made.change)));
         prepare(&mut status, change, memory.change.as_ref());
         match status::update(&context.customers, self.customer, status).await {
-            Written::Written | Written::Unchanged => {}
+            Written::Done | Written::Unchanged => {}
             _ => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }
         memory.owed.unanswered();

@@ -297,7 +297,7 @@ impl Examination<'_> {
     ) -> Result<(), Clearance> {
         if self.governance.restores() && change.cause != Cause::Restore {
             match finalizers::hold_working(&self.context.gateways, self.gateway).await {
-                Written::Unchanged | Written::Written => {}
+                Written::Unchanged | Written::Done => {}
                 Written::Forbidden => return Err(Clearance::Wait(finalizers::forbidden::<X2Gateway>())),
                 Written::Failed | Written::Gone => return Err(Clearance::Nothing(Nothing::NotAccepted)),
             }
@@ -310,7 +310,7 @@ impl Examination<'_> {
         }
         let status = self.under_change(change, memory);
         match status::update(&self.context.gateways, self.gateway, status).await {
-            Written::Written | Written::Unchanged => {
+            Written::Done | Written::Unchanged => {
                 memory.owed.unanswered();
                 Ok(())
             }

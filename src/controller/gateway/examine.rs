@@ -50,7 +50,7 @@ pub(super) async fn examine(
     if let Some(fresh) = moved_to(&**gateway, memory, (&url, known.as_deref()), MOVED)
         && !matches!(
             status::update(&context.gateways, gateway, fresh).await,
-            Written::Written | Written::Unchanged
+            Written::Done | Written::Unchanged
         )
     {
         return Err(Nothing::NotAccepted);
