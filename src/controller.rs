@@ -7,6 +7,7 @@ mod audit;
 pub(crate) mod claims;
 pub mod connection;
 pub mod context;
+mod counts;
 pub(crate) mod customer;
 pub(crate) mod gateway;
 pub(crate) mod logins;

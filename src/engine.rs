@@ -11,6 +11,7 @@ pub mod guard;
 pub mod lifetime;
 pub mod login;
 pub mod ownership;
+pub mod policy;
 pub mod precedence;
 pub mod reason;
 pub mod remote;

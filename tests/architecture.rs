@@ -237,9 +237,6 @@ fn reachable<'a>(imports: &'a BTreeMap<String, BTreeSet<String>>, from: &str) ->
     seen
 }
 
-/// Modules that are part of an import cycle. The list may only shrink.
-const IN_CYCLES: &str = "controller::policy::rolling controller::policy::summary";
-
 #[test]
 fn modules_form_no_cycle() {
     let imports = imports();
@@ -247,10 +244,9 @@ fn modules_form_no_cycle() {
         imports["runtime::status"].contains("engine::verdict"),
         "the search finds what it is meant to find"
     );
-    let known: BTreeSet<&str> = IN_CYCLES.split_whitespace().collect();
     let is_in_one = |module: &&str| reachable(&imports, module).contains(module);
     let found: BTreeSet<&str> = imports.keys().map(String::as_str).filter(is_in_one).collect();
-    assert_eq!(found, known, "the modules that are part of an import cycle");
+    assert!(found.is_empty(), "modules that are part of an import cycle: {found:?}");
 }
 
 /// What each part of the program may import; `cli` puts everything together.

@@ -18,8 +18,8 @@ use self::change::window_has_moved;
 use self::permits::Permits;
 use super::claims::ClaimId;
 use super::context::{Context, Request};
+use super::logins;
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
-use super::{logins, policy};
 use crate::clock;
 use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
@@ -112,7 +112,10 @@ impl Reconciled for X2Gateway {
         };
         rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Gateway, rival));
         if after.is_none() || !only_times_differ(before, after) {
-            policy::wake_concerned(context, &[before, after]);
+            for gateway in [before, after].into_iter().flatten() {
+                let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
+                context.specs.wake(gateway.meta(), status);
+            }
         }
         context.cluster.wake(Kind::Gateway, key);
     }
@@ -199,7 +202,7 @@ impl Managed for X2Gateway {
     }
 
     fn carried_out(context: &Arc<Context>, gateway: &Self) {
-        policy::wake_of(context, gateway.meta(), gateway.status.as_ref());
+        context.specs.wake(gateway.meta(), gateway.status.as_ref());
     }
 
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
@@ -298,7 +301,10 @@ fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: &[Change]) 
     let namespace = gateway.namespace().unwrap_or_default();
     let about = |policy: &str| {
         let key = Key::new(namespace.clone(), policy);
-        reference_to::<TokenPolicy>(&key, policy::uid(context, &namespace, policy))
+        reference_to::<TokenPolicy>(
+            &key,
+            context.policies.get(&key).and_then(|entry| entry.meta().uid.clone()),
+        )
     };
     for change in owed {
         let (reason, note) = changed(change);

@@ -9,6 +9,7 @@ use kube::{Resource as _, ResourceExt as _};
 use super::access::{self, Access, Stop, Visitor, refusal};
 use super::connection::{Connections, Judged};
 use super::context::Context;
+use super::counts::count;
 use super::logins;
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
 use super::references::Unread;
@@ -20,7 +21,7 @@ use crate::engine::ownership::Standing;
 use crate::engine::request;
 use crate::engine::schedule::CAP;
 use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
-use crate::engine::tally::{Part, State, Tally};
+use crate::engine::tally::{Part, Tally, covered};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
 use crate::runtime::cluster::Cluster;
@@ -68,9 +69,7 @@ impl Reconciled for KonaServer {
 
     fn gone(context: &Context, key: &Key) {
         context.handled.set(Kind::Server, key.clone(), HashSet::new());
-        for state in State::ALL {
-            context.cluster.metrics.counted(Whole::Server, &key.name, &key.namespace, state.as_str(), None);
-        }
+        count(&context.cluster.metrics, Whole::Server, key, None);
     }
 }
 
@@ -146,7 +145,7 @@ impl Managed for KonaServer {
 
     fn sum_up(context: &Context, server: &Self, status: &mut KonaServerStatus) {
         let tally = Tally::of(&parts(context, server));
-        count(context, server, &tally);
+        count(&context.cluster.metrics, Whole::Server, &Key::of(server.meta()), Some(&tally));
         status.customers = Some(counts(&tally));
     }
 
@@ -154,9 +153,8 @@ impl Managed for KonaServer {
         let (namespace, request) =
             (server.namespace().unwrap_or_default(), (Key::of(server.meta()), request.to_owned()));
         let parts = parts(context, server);
-        let covered = parts.iter().filter(|part| part.state != State::Suspended);
-        covered
-            .map(|part| Key::new(namespace.clone(), part.name.clone()))
+        covered(&parts)
+            .map(|name| Key::new(namespace.clone(), name))
             .all(|key| context.handled.has(Kind::Customer, &key, &request))
     }
 }
@@ -216,12 +214,4 @@ fn customers_of(context: &Context, server: &Key) -> Vec<Arc<CustomerTokenTtl>> {
 
 fn parts(context: &Context, server: &KonaServer) -> Vec<Part> {
     customers_of(context, &Key::of(server.meta())).iter().map(|customer| part(server, customer)).collect()
-}
-
-fn count(context: &Context, server: &KonaServer, tally: &Tally) {
-    let (name, namespace) = (server.name_any(), server.namespace().unwrap_or_default());
-    for state in State::ALL.into_iter().filter(|state| *state != State::Overridden) {
-        let count = Some(tally.count(state));
-        context.cluster.metrics.counted(Whole::Server, &name, &namespace, state.as_str(), count);
-    }
 }

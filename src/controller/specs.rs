@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kube::core::ObjectMeta;
+
 use crate::clock;
-use crate::crd::TokenPolicy;
+use crate::crd::{Kind, TokenPolicy, X2GatewayStatus};
 use crate::engine::governance::{Policies, Policy};
 use crate::engine::lifetime::Bounds;
 use crate::engine::spec;
@@ -46,6 +48,14 @@ impl Specs {
     /// A policy with its spec.
     pub fn of(&self, policy: &Arc<TokenPolicy>) -> Policy {
         self.parse(&mut self.parsed(), policy)
+    }
+
+    /// Reconciles the policies that a gateway concerns.
+    pub fn wake(&self, gateway: &ObjectMeta, status: Option<&X2GatewayStatus>) {
+        let namespace = gateway.namespace.as_deref().unwrap_or_default();
+        for policy in self.namespace(namespace).concerned(gateway, status) {
+            self.policies.cluster().wake(Kind::Policy, Key::new(namespace, policy));
+        }
     }
 
     /// A policy is gone.

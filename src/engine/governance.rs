@@ -45,6 +45,13 @@ impl Policy {
         is_bounded(&self.object.spec, self.spec.target())
     }
 
+    /// Whether its gateways are changed as its own task permits.
+    #[must_use]
+    pub fn rolls(&self) -> bool {
+        let claim = &self.spec.claim;
+        !claim.suspended && claim.mode != Mode::Observe && self.is_bounded()
+    }
+
     /// Whether it restores original values. One that is suspended or only observes changes nothing.
     #[must_use]
     pub fn restores(&self) -> bool {

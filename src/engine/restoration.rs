@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::crd::RESTORE;
+use super::verdict::{Reason, Verdict};
+use crate::crd::{Kind, RESTORE};
 
 /// Longest wait since the deletion.
 pub const PATIENCE: Duration = Duration::from_mins(10);
@@ -49,6 +50,16 @@ pub fn is_leaving(meta: &ObjectMeta) -> bool {
 #[must_use]
 pub fn is_released(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && !is_held(meta)
+}
+
+/// What to report of an object that our finalizer cannot be added to.
+#[must_use]
+pub fn forbidden(kind: Kind) -> Verdict {
+    let message = format!(
+        "deletionPolicy is Restore, but the operator is not allowed to add its finalizer to a {}, so nothing is changed: grant it the verb patch on that kind.",
+        kind.as_str()
+    );
+    Verdict::new(Reason::Forbidden, message)
 }
 
 /// Whether a deleted object is released now, and why. A namespace that is not known to be ending is not ending.

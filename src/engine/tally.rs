@@ -60,6 +60,12 @@ pub fn state_of(reason: Option<Reason>, fits: bool, fitted: bool) -> State {
     }
 }
 
+/// The names of the parts that a request on the whole covers.
+pub fn covered(parts: &[Part]) -> impl Iterator<Item = &str> {
+    let covered = parts.iter().filter(|part| !matches!(part.state, State::Overridden | State::Suspended));
+    covered.map(|part| part.name.as_str())
+}
+
 /// Parts by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally([i64; 6]);

@@ -17,7 +17,6 @@ use crate::clock;
 use crate::crd::RESTORE;
 pub use crate::engine::restoration::{is_held, is_leaving, is_released};
 use crate::engine::schedule;
-use crate::engine::verdict::{Reason, Verdict};
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
@@ -73,16 +72,6 @@ pub(crate) async fn release_terminating<K: Reported>(store: &Store<K>, meta: &Ob
 pub(crate) async fn release_namespace<K: Reported>(store: &Store<K>, namespace: &str) {
     let objects = store.namespace(namespace);
     join_all(objects.iter().map(|entry| release_terminating(store, entry.meta()))).await;
-}
-
-/// What to report of an object that our finalizer cannot be put on.
-#[must_use]
-pub(crate) fn forbidden<K: Reported>() -> Verdict {
-    let message = format!(
-        "deletionPolicy is Restore, but the operator is not allowed to add its finalizer to a {}, so nothing is changed: grant it the verb patch on that kind.",
-        K::KIND.as_str()
-    );
-    Verdict::new(Reason::Forbidden, message)
 }
 
 fn finalizers(meta: &ObjectMeta) -> &[String] {

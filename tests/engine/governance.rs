@@ -11,7 +11,7 @@ use tenure::engine::governance::{Governance, Policies, Policy};
 use tenure::engine::lifetime::{Bounds, InvalidTarget, Target};
 use tenure::engine::spec;
 
-fn merged(mut base: Value, patch: Value) -> Value {
+pub(crate) fn merged(mut base: Value, patch: Value) -> Value {
     match (&mut base, patch) {
         (Value::Object(base), Value::Object(patch)) => {
             for (key, value) in patch {
@@ -25,7 +25,7 @@ fn merged(mut base: Value, patch: Value) -> Value {
 }
 
 /// A policy that restores, for all gateways of Berlin.
-fn policy(name: &str, patch: Value) -> (String, Option<Policy>) {
+pub(crate) fn policy(name: &str, patch: Value) -> (String, Option<Policy>) {
     let base = json!({
         "apiVersion": "tenure.dev/v1alpha1", "kind": "TokenPolicy",
         "metadata": {"name": name, "uid": name, "finalizers": ["tenure.dev/restore"]},
@@ -38,7 +38,7 @@ fn policy(name: &str, patch: Value) -> (String, Option<Policy>) {
     (name.to_owned(), Some(Policy { object: Arc::new(object), spec: Arc::new(spec) }))
 }
 
-fn gateway(patch: Value) -> X2Gateway {
+pub(crate) fn gateway(patch: Value) -> X2Gateway {
     let base = json!({
         "apiVersion": "tenure.dev/v1alpha1", "kind": "X2Gateway",
         "metadata": {"name": "x2", "uid": "x2", "labels": {"site": "berlin"}},
@@ -48,14 +48,14 @@ fn gateway(patch: Value) -> X2Gateway {
 }
 
 /// A gateway whose value a policy has set.
-fn changed_by(name: &str, patch: Value) -> X2Gateway {
+pub(crate) fn changed_by(name: &str, patch: Value) -> X2Gateway {
     let change = json!({
         "time": "2026-11-22T22:00:00Z", "from": 43200, "to": 7200, "cause": "Policy", "policy": name,
     });
     gateway(merged(json!({"status": {"policy": name, "history": [change]}}), patch))
 }
 
-fn deleted() -> Value {
+pub(crate) fn deleted() -> Value {
     json!({"metadata": {"deletionTimestamp": "2026-11-22T22:00:00Z"}})
 }
 

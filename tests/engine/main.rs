@@ -13,6 +13,7 @@ mod login;
 mod merge;
 mod ownership;
 mod parting;
+mod policy;
 mod precedence;
 mod reason;
 mod record;

@@ -9,7 +9,7 @@ use super::examination::{Examination, Progress, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::reconcile::{Findings, Memory};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlChange, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, Kind, TtlChange, TtlSeconds};
 use crate::engine::backoff::Nothing;
 use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
@@ -21,6 +21,7 @@ use crate::engine::customer::{
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
 use crate::engine::remote::Shown;
+use crate::engine::restoration::forbidden;
 use crate::engine::text::printable;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::runtime::secrets::Age;
@@ -275,7 +276,7 @@ impl Examination<'_> {
         let context = self.basis.context;
         match finalizers::hold_working(&context.customers, self.customer).await {
             Written::Unchanged | Written::Done => {}
-            Written::Forbidden => return Err(finalizers::forbidden::<CustomerTokenTtl>().into()),
+            Written::Forbidden => return Err(forbidden(Kind::Customer).into()),
             Written::Failed | Written::Gone => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }
         if self.customer.meta().generation != self.basis.generation {

@@ -9,7 +9,7 @@ use crate::controller::audit::{Operation, Write};
 use crate::controller::reconcile::{Findings, Memory};
 use crate::controller::references::Unread;
 use crate::controller::rollout::{Held, Turn};
-use crate::crd::{Cause, Time, X2Gateway, X2GatewayStatus};
+use crate::crd::{Cause, Kind, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
 use crate::engine::change::Outcome;
 use crate::engine::gateway::{
@@ -19,6 +19,7 @@ use crate::engine::gateway::{
 };
 use crate::engine::governance::{Governance, Policy};
 use crate::engine::lifetime::proves;
+use crate::engine::restoration::forbidden;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::secrets::Age;
 use crate::runtime::writer::Written;
@@ -298,7 +299,7 @@ impl Examination<'_> {
         if self.governance.restores() && change.cause != Cause::Restore {
             match finalizers::hold_working(&self.context.gateways, self.gateway).await {
                 Written::Unchanged | Written::Done => {}
-                Written::Forbidden => return Err(Clearance::Wait(finalizers::forbidden::<X2Gateway>())),
+                Written::Forbidden => return Err(Clearance::Wait(forbidden(Kind::Gateway))),
                 Written::Failed | Written::Gone => return Err(Clearance::Nothing(Nothing::NotAccepted)),
             }
         }

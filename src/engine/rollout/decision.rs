@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Member, Plan};
-use crate::crd::Phase;
+use crate::crd::{Phase, RolloutStatus, Time};
 use crate::engine::lifetime::Target;
 
 /// What the policy's task does next.
@@ -70,6 +70,28 @@ impl Decision {
     #[must_use]
     pub fn resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// The target that it was made for, unless that is invalid.
+    #[must_use]
+    pub fn target(&self) -> Option<Target> {
+        self.target
+    }
+
+    /// What the policy's status shows of it. To be written before the decision is carried out.
+    #[must_use]
+    pub fn status(&self) -> Option<RolloutStatus> {
+        let count = |names: &[String]| i64::try_from(names.len()).unwrap_or(i64::MAX);
+        let record = self.plan.record.clone()?;
+        Some(RolloutStatus {
+            phase: record.phase,
+            target_hash: record.target_hash,
+            canaries: record.canaries,
+            soak_until: record.soak_until.map(Time),
+            started_time: Time(record.started),
+            changed: count(&self.changed),
+            failed: count(&self.failed),
+        })
     }
 
     /// How far the rollout has got.
