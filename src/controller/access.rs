@@ -6,9 +6,8 @@ use super::logins::{Barred, heed, refused_login};
 use super::reconcile::{Findings, Given, Managed, Memory};
 use super::references::Unread;
 use crate::clock;
-use crate::crd::Kind;
 use crate::engine::backoff::Nothing;
-use crate::engine::login::{self, Holder};
+use crate::engine::login::Holder;
 use crate::engine::ownership::Trial;
 use crate::engine::verdict::Verdict;
 use crate::runtime::cluster::Cluster;
@@ -78,7 +77,7 @@ pub(super) trait Visitor<K: Managed>: Send {
         access: Access<'_>,
         memory: &mut Memory<K>,
     ) -> impl Future<Output = Result<Findings<K>, Stop<K>>> + Send;
-    /// How the try to log in has ended, if it failed.
+    /// How the try to log in has ended.
     fn tried(&self, trial: Trial, memory: &mut Memory<K>) {
         let _ = (trial, memory);
     }
@@ -168,11 +167,6 @@ pub(super) fn refusal<K: Managed>(
 /// Wakes the objects that are called upon to log in again, since the next try of a password is left to them.
 fn wake_called(admission: &Admission, cluster: &Cluster) {
     for Holder { kind, namespace, name } in admission.take_untold() {
-        let kind = match kind {
-            login::Kind::Gateway => Kind::Gateway,
-            login::Kind::Server => Kind::Server,
-            login::Kind::Customer => Kind::Customer,
-        };
         cluster.wake(kind, Key::new(namespace, name));
     }
 }

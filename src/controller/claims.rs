@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::crd::Kind;
 use crate::engine::ownership::{Claimant, Standing, Trial, standing};
 use crate::runtime::object::Key;
+use crate::runtime::workers::Workers;
 
 /// A claimant: sorts by age, then by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,30 +22,91 @@ pub struct ClaimId {
     pub uid: String,
 }
 
+impl ClaimId {
+    /// A resource as a claimant.
+    #[must_use]
+    pub fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            created: meta.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default(),
+            key: Key::of(meta),
+            uid: meta.uid.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// What a resource claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The remote object.
+    pub object: String,
+    /// Whether the resource is suspended.
+    pub suspended: bool,
+    /// Whether its status shows that it could log in, and that the object was its own.
+    pub got_in: bool,
+}
+
 #[derive(Debug, Default)]
-struct State {
+struct Table {
     /// What a resource claims.
     objects: HashMap<Key, String>,
     /// The claimants of an object.
     claimants: HashMap<String, Vec<Claimant<ClaimId>>>,
 }
 
-/// All claims of one kind.
-#[derive(Debug, Default)]
-pub struct Claims(Mutex<State>);
+/// All claims of one kind. The rivals that a change concerns are woken.
+#[derive(Debug)]
+pub struct Claims {
+    kind: Kind,
+    workers: Workers,
+    table: Mutex<Table>,
+}
 
 impl Claims {
-    /// A resource claims `object`, or nothing any more. Returns the rivals that are affected.
-    pub fn set(&self, id: &ClaimId, object: Option<String>, suspended: bool, got_in: bool) -> Vec<Key> {
-        let mut state = self.state();
-        let before = state.objects.get(&id.key).cloned();
+    /// None yet.
+    #[must_use]
+    pub(super) fn new(kind: Kind, workers: Workers) -> Self {
+        Self { kind, workers, table: Mutex::default() }
+    }
+
+    /// A resource claims an object, or nothing any more.
+    pub fn set(&self, meta: &ObjectMeta, claimed: Option<Claimed>) {
+        let rivals = self.table().set(&ClaimId::of(meta), claimed);
+        self.wake(rivals);
+    }
+
+    /// The standing of a resource.
+    #[must_use]
+    pub fn standing(&self, meta: &ObjectMeta) -> Standing {
+        self.table().standing(&ClaimId::of(meta))
+    }
+
+    /// Records the outcome of a resource's attempt.
+    pub fn record(&self, meta: &ObjectMeta, trial: Trial) {
+        let rivals = self.table().record(&ClaimId::of(meta), trial);
+        self.wake(rivals);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, rivals: Vec<Key>) {
+        rivals.into_iter().for_each(|rival| self.workers.wake(self.kind, rival));
+    }
+}
+
+impl Table {
+    /// A resource claims an object, or nothing any more. Returns the rivals that this concerns.
+    fn set(&mut self, id: &ClaimId, claimed: Option<Claimed>) -> Vec<Key> {
+        let before = self.objects.get(&id.key).cloned();
         let mut concerned = Vec::new();
-        if let Some(before) = before.filter(|before| object.as_ref() != Some(before)) {
-            concerned.extend(state.remove(&before, &id.key));
+        let object = claimed.as_ref().map(|claimed| &claimed.object);
+        if let Some(before) = before.filter(|before| object != Some(before)) {
+            concerned.extend(self.remove(&before, &id.key));
         }
-        let Some(object) = object else { return concerned };
-        state.objects.insert(id.key.clone(), object.clone());
-        let claimants = state.claimants.entry(object).or_default();
+        let Some(Claimed { object, suspended, got_in }) = claimed else { return concerned };
+        self.objects.insert(id.key.clone(), object.clone());
+        let claimants = self.claimants.entry(object).or_default();
         let changed = match claimants.iter_mut().find(|c| c.id == *id) {
             Some(claimant) => std::mem::replace(&mut claimant.suspended, suspended) != suspended,
             None => {
@@ -59,18 +123,15 @@ impl Claims {
     }
 
     /// The standing of a resource.
-    #[must_use]
-    pub fn standing(&self, id: &ClaimId) -> Standing {
-        let state = self.state();
-        let claimants = state.objects.get(&id.key).and_then(|object| state.claimants.get(object));
+    fn standing(&self, id: &ClaimId) -> Standing {
+        let claimants = self.objects.get(&id.key).and_then(|object| self.claimants.get(object));
         claimants.map_or(Standing::Owner, |claimants| standing(claimants, id))
     }
 
     /// Records the outcome of a resource's attempt. Returns the rivals, if it affects them.
-    pub fn record(&self, id: &ClaimId, trial: Trial) -> Vec<Key> {
-        let mut state = self.state();
-        let Some(object) = state.objects.get(&id.key).cloned() else { return Vec::new() };
-        let Some(claimants) = state.claimants.get_mut(&object) else { return Vec::new() };
+    fn record(&mut self, id: &ClaimId, trial: Trial) -> Vec<Key> {
+        let Some(object) = self.objects.get(&id.key) else { return Vec::new() };
+        let Some(claimants) = self.claimants.get_mut(object) else { return Vec::new() };
         let Some(claimant) = claimants.iter_mut().find(|c| c.id == *id) else { return Vec::new() };
         // An owner does not lose the object because the remote side is silent for a while.
         if claimant.trial == trial || (claimant.trial == Trial::GotIn && trial == Trial::NoAnswer) {
@@ -79,15 +140,7 @@ impl Claims {
         claimant.trial = trial;
         others(claimants, &id.key)
     }
-}
 
-impl Claims {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
     fn remove(&mut self, object: &str, key: &Key) -> Vec<Key> {
         self.objects.remove(key);
         let Some(claimants) = self.claimants.get_mut(object) else { return Vec::new() };
@@ -110,42 +163,42 @@ mod tests {
 
     use super::*;
 
-    fn url(host: u8) -> String {
-        format!("https://10.20.0.{host}")
+    fn claimed(host: u8, got_in: bool) -> Claimed {
+        Claimed { object: format!("https://10.20.0.{host}"), suspended: false, got_in }
     }
 
     /// Two claimants of one appliance, the older of which owns it.
-    fn contested() -> (Claims, [ClaimId; 2]) {
+    fn contested() -> (Table, [ClaimId; 2]) {
         let id = |name: &str, created| {
             let created = Timestamp::from_second(created).unwrap();
             ClaimId { created, key: Key::new("berlin", name), uid: format!("uid-{name}") }
         };
-        let (claims, both) = (Claims::default(), [id("old", 1), id("new", 2)]);
+        let (mut claims, both) = (Table::default(), [id("old", 1), id("new", 2)]);
         for id in &both {
-            claims.set(id, Some(url(11)), false, true);
+            claims.set(id, Some(claimed(11, true)));
         }
         (claims, both)
     }
 
-    fn standings(claims: &Claims, both: &[ClaimId; 2]) -> [Standing; 2] {
+    fn standings(claims: &Table, both: &[ClaimId; 2]) -> [Standing; 2] {
         both.each_ref().map(|id| claims.standing(id))
     }
 
     #[test]
     fn an_owner_with_another_url_leaves_the_object_to_the_next() {
-        let (claims, both) = contested();
+        let (mut claims, both) = contested();
         assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Loser]);
         let [old, new] = &both;
-        assert_eq!(claims.set(old, Some(url(12)), false, false), from_ref(&new.key));
+        assert_eq!(claims.set(old, Some(claimed(12, false))), from_ref(&new.key));
         assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Owner]);
         // Back again, it is tried like any other before anything is decided.
-        assert_eq!(claims.set(old, Some(url(11)), false, false), from_ref(&new.key));
+        assert_eq!(claims.set(old, Some(claimed(11, false))), from_ref(&new.key));
         assert_eq!(standings(&claims, &both), [Standing::TryNow, Standing::Undecided]);
     }
 
     #[test]
     fn an_owner_that_does_not_answer_keeps_the_object_and_one_that_is_refused_does_not() {
-        let (claims, both) = contested();
+        let (mut claims, both) = contested();
         let [old, new] = &both;
         assert!(claims.record(old, Trial::NoAnswer).is_empty());
         assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Loser]);

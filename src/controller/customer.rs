@@ -13,7 +13,6 @@ use kube::{Resource as _, ResourceExt};
 use tokio::time::Instant;
 
 pub(super) use self::claim::claim;
-use self::claim::{claim_id, release_claim};
 use super::context::{Context, Request};
 use super::logins;
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
@@ -91,14 +90,10 @@ impl Reconciled for CustomerTokenTtl {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
-        logins::observe_customer(
-            &context.connections.remotes.admission,
-            meta,
-            after.and_then(Entry::valid).map(Arc::as_ref),
-        );
+        logins::observe(&context.connections.remotes.admission, meta, after);
         match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
-            (_, Some(customer)) => claim(context, customer),
-            (Some(gone), None) => release_claim(context, gone),
+            (_, Some(customer)) => claim(&context.customer_claims, &context.servers, customer),
+            (Some(gone), None) => context.customer_claims.set(gone.meta(), None),
             (None, None) => {}
         }
         if let Some(customer) = after.or(before).and_then(Entry::valid) {
@@ -122,7 +117,7 @@ impl Managed for CustomerTokenTtl {
     type Extra = Extra;
 
     fn gather(context: &Arc<Context>, customer: &Self) -> Given<Self> {
-        let server = server_of(context, customer);
+        let server = server_of(&context.servers, customer);
         let leaves = finalizers::is_leaving(customer.meta());
         Given {
             inputs: Inputs {
@@ -131,7 +126,7 @@ impl Managed for CustomerTokenTtl {
                 server_fails: server.as_deref().is_some_and(is_known_not_ready),
                 by_hand: override_annotation(customer.meta()).map(str::to_owned),
             },
-            standing: context.customer_claims.standing(&claim_id(customer)),
+            standing: context.customer_claims.standing(customer.meta()),
             requests: requests(customer, server.as_deref()),
             paused: paused(customer, server.as_deref()).filter(|_| !leaves),
             interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
@@ -291,7 +286,7 @@ fn required(
         owed: &memory.owed,
         is_paused: paused(customer, server).is_some(),
         url: url.map(|url| url.to_string()).as_deref(),
-        standing: context.customer_claims.standing(&claim_id(customer)),
+        standing: context.customer_claims.standing(customer.meta()),
     })
 }
 
@@ -361,8 +356,8 @@ fn server_key(customer: &CustomerTokenTtl) -> Key {
     Key::new(customer.namespace().unwrap_or_default(), customer.spec.server_ref.name.clone())
 }
 
-fn server_of(context: &Context, customer: &CustomerTokenTtl) -> Option<Arc<KonaServer>> {
-    context.servers.valid(&server_key(customer))
+fn server_of(servers: &Store<KonaServer>, customer: &CustomerTokenTtl) -> Option<Arc<KonaServer>> {
+    servers.valid(&server_key(customer))
 }
 
 fn is_known_not_ready(server: &KonaServer) -> bool {

@@ -16,7 +16,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use self::change::window_has_moved;
 use self::permits::Permits;
-use super::claims::ClaimId;
+use super::claims::Claimed;
 use super::context::{Context, Request};
 use super::logins;
 use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
@@ -95,22 +95,12 @@ impl Reconciled for X2Gateway {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
-        logins::observe_gateway(
-            &context.connections.remotes.admission,
-            meta,
-            after.and_then(Entry::valid).map(Arc::as_ref),
-        );
-        let rivals = match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
-            (_, Some(gateway)) => {
-                let claimed = claim(gateway);
-                let got_in = claimed.is_some() && has_got_in(gateway, claimed.as_deref());
-                let suspended = gateway.spec.connection.suspend;
-                context.gateway_claims.set(&claim_id(gateway), claimed, suspended, got_in)
-            }
-            (Some(gone), None) => context.gateway_claims.set(&claim_id(gone), None, false, false),
-            (None, None) => Vec::new(),
-        };
-        rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Gateway, rival));
+        logins::observe(&context.connections.remotes.admission, meta, after);
+        match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
+            (_, Some(gateway)) => context.gateway_claims.set(gateway.meta(), claimed(gateway)),
+            (Some(gone), None) => context.gateway_claims.set(gone.meta(), None),
+            (None, None) => {}
+        }
         if after.is_none() || !only_times_differ(before, after) {
             for gateway in [before, after].into_iter().flatten() {
                 let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
@@ -139,7 +129,7 @@ impl Managed for X2Gateway {
         let Governance { regime, interval, .. } = governance.clone();
         let suspended = gateway.spec.connection.suspend;
         Given {
-            standing: context.gateway_claims.standing(&claim_id(gateway)),
+            standing: context.gateway_claims.standing(gateway.meta()),
             requests: requests(gateway, &governance),
             paused: suspended.then(|| SUSPENDED.to_owned()),
             interval,
@@ -172,7 +162,7 @@ impl Managed for X2Gateway {
             Some(Reason::AwaitingRollout) => !permits.are_given(),
             _ => false,
         };
-        let holder = logins::holder(login::Kind::Gateway, gateway.meta());
+        let holder = logins::holder(Kind::Gateway, gateway.meta());
         moved || permits.calls() || context.connections.remotes.admission.calls(&holder)
     }
 
@@ -240,31 +230,21 @@ fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2G
         && timeless(before) == timeless(after)
 }
 
-/// What a gateway claims: its effective URL.
-fn claim(gateway: &X2Gateway) -> Option<String> {
+/// What a gateway claims: its effective URL. Its status may show that its credential was accepted there, and that the URL was
+/// its own.
+fn claimed(gateway: &X2Gateway) -> Option<Claimed> {
     let connection = &gateway.spec.connection;
     if finalizers::is_released(gateway.meta()) {
         // Something else keeps it from going.
         return None;
     }
-    BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
-}
-
-fn claim_id(gateway: &X2Gateway) -> ClaimId {
-    ClaimId {
-        created: gateway.creation_timestamp().map(|t| t.0).unwrap_or_default(),
-        key: Key::of(gateway.meta()),
-        uid: gateway.uid().unwrap_or_default(),
-    }
-}
-
-/// Whether the status shows that a gateway's credential was accepted at its URL, and that the URL was its own.
-fn has_got_in(gateway: &X2Gateway, claimed: Option<&str>) -> bool {
-    gateway.status.as_ref().is_some_and(|status| {
-        status.effective_url.as_deref() == claimed
+    let object = BaseUrl::parse(&connection.url).ok()?.to_string();
+    let got_in = gateway.status.as_ref().is_some_and(|status| {
+        status.effective_url.as_ref() == Some(&object)
             && status.timeout_seconds.is_some()
             && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
-    })
+    });
+    Some(Claimed { object, suspended: connection.suspend, got_in })
 }
 
 /// The status after a reconcile, but for its conditions.

@@ -6,12 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::crd::{
-    Connection, CredentialsRef, CustomerTokenTtl, KonaServer, Mode, RefusedLogin, Time, X2Gateway,
-};
-use crate::engine::login::{Account, Holder, Kind, News, Seat};
-use crate::engine::reason::Reason;
-use crate::engine::{schedule, verdict};
+use crate::crd::{Connection, CustomerTokenTtl, Kind, KonaServer, Mode, RefusedLogin, Time, X2Gateway};
+use crate::engine::login::{Holder, News, Seat, account, seat};
+use crate::engine::schedule;
+use crate::runtime::object::{Entry, Reported};
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::{Credentials, Identity};
 use crate::vendor::endpoint::{BaseUrl, Endpoint};
@@ -26,12 +24,16 @@ pub fn holder(kind: Kind, meta: &ObjectMeta) -> Holder {
     Holder { kind, namespace: namespace.unwrap_or_default(), name: name.unwrap_or_default() }
 }
 
-fn account(meta: &ObjectMeta, reference: &CredentialsRef) -> Account {
-    Account {
-        namespace: meta.namespace.clone().unwrap_or_default(),
-        secret: reference.name.clone(),
-        keys: (reference.username_key.clone(), reference.password_key.clone()),
-    }
+/// A kind whose objects log in.
+pub trait LogsIn: Reported {
+    /// What an object and its status show of its login, if it has one.
+    fn seat(&self) -> Option<Seat>;
+}
+
+/// Takes over what an object and its status show of logins, or that it is gone.
+pub fn observe<K: LogsIn>(admission: &Admission, meta: &ObjectMeta, object: Option<&Entry<K>>) {
+    let seat = object.and_then(Entry::valid).and_then(|object| object.seat());
+    admission.observe(&holder(K::KIND, meta), seat);
 }
 
 /// The system that a connection leads to, unless it is invalid.
@@ -39,61 +41,31 @@ fn system(connection: &Connection) -> Option<String> {
     BaseUrl::parse(&connection.url).ok().map(|url| url.to_string())
 }
 
-/// Whether a reason means that the login succeeded.
-fn is_inside(reason: Option<Reason>) -> bool {
-    !matches!(reason, None | Some(Reason::AuthenticationFailed | Reason::AdminRoleRequired))
+impl LogsIn for X2Gateway {
+    fn seat(&self) -> Option<Seat> {
+        let connection = &self.spec.connection;
+        let shown = self.status.as_ref().map(Into::into);
+        Some(seat(self.metadata.namespace.as_deref(), connection, system(connection)?, shown))
+    }
 }
 
-/// Takes over what a gateway and its status show, if there is one.
-pub fn observe_gateway(admission: &Admission, meta: &ObjectMeta, gateway: Option<&X2Gateway>) {
-    let seat = gateway.and_then(|gateway| {
-        let connection = &gateway.spec.connection;
-        let system = system(connection)?;
-        let status = gateway.status.clone().unwrap_or_default();
-        let here = status.effective_url.as_ref() == Some(&system);
-        let let_in = here
-            && !connection.suspend
-            && status.last_checked_time.is_some()
-            && status.refused_login.is_empty()
-            && is_inside(verdict::ready_reason(&status.conditions));
-        let account = account(meta, &connection.credentials_secret_ref);
-        let proven = status.last_proven_time.filter(|_| here).map(|time| time.0);
-        let refused = if here { status.refused_login } else { Vec::new() };
-        Some(Seat { account, system, let_in, proven, refused })
-    });
-    admission.observe(&holder(Kind::Gateway, meta), seat);
+impl LogsIn for KonaServer {
+    fn seat(&self) -> Option<Seat> {
+        let connection = &self.spec.connection;
+        let shown = self.status.as_ref().map(Into::into);
+        Some(seat(self.metadata.namespace.as_deref(), connection, system(connection)?, shown))
+    }
 }
 
-/// Takes over what a server and its status show, if there is one.
-pub fn observe_server(admission: &Admission, meta: &ObjectMeta, server: Option<&KonaServer>) {
-    let seat = server.and_then(|server| {
-        let connection = &server.spec.connection;
-        let system = system(connection)?;
-        let status = server.status.clone().unwrap_or_default();
-        let here = status.effective_url.as_ref() == Some(&system);
-        let let_in = here
-            && !connection.suspend
-            && status.last_checked_time.is_some()
-            && status.refused_login.is_empty()
-            && is_inside(verdict::ready_reason(&status.conditions));
-        let account = account(meta, &connection.credentials_secret_ref);
-        let refused = if here { status.refused_login } else { Vec::new() };
-        Some(Seat { account, system, let_in, proven: None, refused })
-    });
-    admission.observe(&holder(Kind::Server, meta), seat);
-}
-
-/// Takes over what a customer and its status show of its own user, if it has one. It is no witness: it logs in when a lifetime
-/// is to be proven, and not because others ask for it.
-pub fn observe_customer(admission: &Admission, meta: &ObjectMeta, customer: Option<&CustomerTokenTtl>) {
-    let seat = customer.and_then(|customer| {
-        let reference = customer.spec.verify_credentials_secret_ref.as_ref()?;
-        let status = customer.status.clone().unwrap_or_default();
-        let system = status.effective_url.filter(|_| proves_by_login(customer))?;
-        let account = account(meta, reference);
+impl LogsIn for CustomerTokenTtl {
+    /// It is no witness: its own user logs in when a lifetime is to be proven, and not because others ask for it.
+    fn seat(&self) -> Option<Seat> {
+        let reference = self.spec.verify_credentials_secret_ref.as_ref()?;
+        let status = self.status.clone().unwrap_or_default();
+        let system = status.effective_url.filter(|_| proves_by_login(self))?;
+        let account = account(self.metadata.namespace.as_deref(), reference);
         Some(Seat { account, system, let_in: false, proven: None, refused: status.refused_login })
-    });
-    admission.observe(&holder(Kind::Customer, meta), seat);
+    }
 }
 
 /// Whether a customer's own user logs in at all.

@@ -21,6 +21,7 @@ use super::specs::Specs;
 use super::windows;
 use crate::admin::Health;
 use crate::clock;
+use crate::crd::Kind;
 use crate::leader::fence::{Fence, Term};
 use crate::leader::{Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
@@ -304,8 +305,8 @@ fn assemble(
         policies,
         servers: store(&cluster, context),
         customers: store(&cluster, context),
-        gateway_claims: Claims::default(),
-        customer_claims: Claims::default(),
+        gateway_claims: Claims::new(Kind::Gateway, cluster.workers.clone()),
+        customer_claims: Claims::new(Kind::Customer, cluster.workers.clone()),
         connections: Connections {
             remotes,
             limits: Limits::default(),

@@ -16,7 +16,7 @@ use super::references::Unread;
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::backoff::Nothing;
-use crate::engine::login::{self, Holder, News};
+use crate::engine::login::{Holder, News};
 use crate::engine::ownership::Standing;
 use crate::engine::request;
 use crate::engine::schedule::CAP;
@@ -55,13 +55,9 @@ impl Reconciled for KonaServer {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
-        logins::observe_server(
-            &context.connections.remotes.admission,
-            meta,
-            after.and_then(Entry::valid).map(Arc::as_ref),
-        );
-        for customer in customers_of(context, &key) {
-            super::customer::claim(context, &customer);
+        logins::observe(&context.connections.remotes.admission, meta, after);
+        for customer in customers_of(&context.customers, &key) {
+            super::customer::claim(&context.customer_claims, &context.servers, &customer);
             context.cluster.wake(Kind::Customer, Key::of(customer.meta()));
         }
         context.cluster.wake(Kind::Server, key);
@@ -107,7 +103,7 @@ impl Managed for KonaServer {
         if context.alarms.take(&Key::of(server.meta())) && settled {
             memory.backoff.not_later_than(clock::instant());
         }
-        context.connections.remotes.admission.calls(&logins::holder(login::Kind::Server, server.meta()))
+        context.connections.remotes.admission.calls(&logins::holder(Kind::Server, server.meta()))
     }
 
     async fn examine(
@@ -144,7 +140,7 @@ impl Managed for KonaServer {
     }
 
     fn sum_up(context: &Context, server: &Self, status: &mut KonaServerStatus) {
-        let tally = Tally::of(&parts(context, server));
+        let tally = Tally::of(&parts(&context.customers, server));
         count(&context.cluster.metrics, Whole::Server, &Key::of(server.meta()), Some(&tally));
         status.customers = Some(counts(&tally));
     }
@@ -152,7 +148,7 @@ impl Managed for KonaServer {
     fn is_handled(context: &Context, server: &Self, request: &str) -> bool {
         let (namespace, request) =
             (server.namespace().unwrap_or_default(), (Key::of(server.meta()), request.to_owned()));
-        let parts = parts(context, server);
+        let parts = parts(&context.customers, server);
         covered(&parts)
             .map(|name| Key::new(namespace.clone(), name))
             .all(|key| context.handled.has(Kind::Customer, &key, &request))
@@ -175,7 +171,7 @@ impl Visitor<KonaServer> for Check<'_> {
     }
 
     fn holder(&self) -> Option<Holder> {
-        Some(logins::holder(login::Kind::Server, self.server.meta()))
+        Some(logins::holder(Kind::Server, self.server.meta()))
     }
 
     /// Makes sure that there is a session. If nothing was heard from the server lately it is renewed, which shows whether the
@@ -206,12 +202,12 @@ impl Visitor<KonaServer> for Check<'_> {
 }
 
 /// All customers that refer to a server.
-fn customers_of(context: &Context, server: &Key) -> Vec<Arc<CustomerTokenTtl>> {
-    let entries = context.customers.namespace(&server.namespace);
+fn customers_of(customers: &Store<CustomerTokenTtl>, server: &Key) -> Vec<Arc<CustomerTokenTtl>> {
+    let entries = customers.namespace(&server.namespace);
     let customers = entries.iter().filter_map(Entry::valid);
     customers.filter(|customer| customer.spec.server_ref.name == server.name).cloned().collect()
 }
 
-fn parts(context: &Context, server: &KonaServer) -> Vec<Part> {
-    customers_of(context, &Key::of(server.meta())).iter().map(|customer| part(server, customer)).collect()
+fn parts(customers: &Store<CustomerTokenTtl>, server: &KonaServer) -> Vec<Part> {
+    customers_of(customers, &Key::of(server.meta())).iter().map(|customer| part(server, customer)).collect()
 }

@@ -14,6 +14,7 @@
 //! All of it is state and time in, decisions out: who waits, and for how long, is up to the caller.
 
 mod row;
+mod seat;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::row::{Row, View};
+pub use self::seat::{Shown, account, seat};
 pub use self::words::{Failure, News, record, verdict};
-use crate::crd::RefusedLogin;
+use crate::crd::{Kind, RefusedLogin};
 
 /// Longest login whose outcome others wait for.
 pub const LONGEST: Duration = Duration::from_secs(10);
@@ -75,15 +77,6 @@ pub struct Moment {
     pub wall: Timestamp,
     /// Monotonic time.
     pub uptime: Duration,
-}
-
-/// The kinds of objects that log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "the kinds' names")]
-pub enum Kind {
-    Gateway,
-    Server,
-    Customer,
 }
 
 /// An object that logs in.

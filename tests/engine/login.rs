@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use tenure::crd::{RefusedLogin, Time};
+use tenure::crd::{Kind, RefusedLogin, Time};
 use tenure::engine::login::{
-    Account, Answer, Decision, Holder, Identity, Kind, Ledger, Moment, News, NotTried, Outcome, Pass, Seat,
+    Account, Answer, Decision, Holder, Identity, Ledger, Moment, News, NotTried, Outcome, Pass, Seat,
     SecretVersion, record,
 };
 

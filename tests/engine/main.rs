@@ -20,6 +20,7 @@ mod record;
 mod restoration;
 mod rollout;
 mod schedule;
+mod seat;
 mod server;
 mod spec;
 mod tally;

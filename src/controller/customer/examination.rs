@@ -7,7 +7,6 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::controller::access;
 use crate::controller::audit::Write;
-use crate::controller::claims::ClaimId;
 use crate::controller::connection::Judged;
 use crate::controller::context::Context;
 use crate::crd::{CustomerTokenTtl, KonaServer};
@@ -39,7 +38,6 @@ pub(super) struct Basis<'a> {
     pub(super) uid: Option<String>,
     pub(super) generation: Option<i64>,
     pub(super) key: Key,
-    pub(super) claim: ClaimId,
 }
 
 /// Everything that one reconcile works with.
@@ -69,10 +67,10 @@ impl Basis<'_> {
         let customer = self.context.customers.valid(&self.key);
         let server = self.context.servers.valid(&Key::of(self.server.meta()));
         let then = self.server.meta();
-        self.context.customer_claims.standing(&self.claim) == Standing::Owner
-            && customer.is_some_and(|now| now.uid() == self.uid && now.meta().generation == self.generation)
-            && server
-                .is_some_and(|now| now.meta().uid == then.uid && now.meta().generation == then.generation)
+        customer.is_some_and(|now| {
+            let owns = self.context.customer_claims.standing(now.meta()) == Standing::Owner;
+            owns && now.uid() == self.uid && now.meta().generation == self.generation
+        }) && server.is_some_and(|now| now.meta().uid == then.uid && now.meta().generation == then.generation)
     }
 
     /// What keeps a change from being made now, if the resource has windows.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::claim::claim_id;
 use super::examination::{Basis, Examination, Progress, Stop};
 use super::exchange::understand;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
+use crate::controller::claims::Claims;
 use crate::controller::connection::Judged;
 use crate::controller::context::Context;
 use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
@@ -51,7 +51,8 @@ pub(super) async fn examine(
         Err(verdict) => {
             // Rivals must not wait for one that cannot even try. Windows that make no sense lose nothing what is theirs.
             let is_own = verdict.reason == Reason::InvalidSpec;
-            record(context, customer, if is_own { Trial::NoAnswer } else { Trial::Refused }, memory);
+            let trial = if is_own { Trial::NoAnswer } else { Trial::Refused };
+            record(&context.customer_claims, customer, trial, memory);
             return Ok(ended(Findings::from(verdict), task.is_some(), memory));
         }
     };
@@ -72,7 +73,6 @@ pub(super) async fn examine(
             uid: customer.uid(),
             generation: customer.meta().generation,
             key: Key::of(customer.meta()),
-            claim: claim_id(customer),
         },
         wish: Wish::of(&customer.spec),
         prior: customer.status.as_ref().map(prior).unwrap_or_default(),
@@ -88,7 +88,7 @@ pub(super) async fn examine(
     {
         memory.contest = Contest::default();
     }
-    let standing = context.customer_claims.standing(&examination.basis.claim);
+    let standing = context.customer_claims.standing(examination.customer.meta());
     memory.judged = Some(standing);
     let mut findings = match conflict(standing) {
         Some(verdict) => verdict.into(),
@@ -141,15 +141,13 @@ fn judge<'a>(
 
 /// Keeps in mind how the try to get in went, and the standing after it.
 fn record(
-    context: &Arc<Context>,
+    claims: &Claims,
     customer: &CustomerTokenTtl,
     trial: Trial,
     memory: &mut Memory<CustomerTokenTtl>,
 ) -> Standing {
-    let id = claim_id(customer);
-    let rivals = context.customer_claims.record(&id, trial);
-    rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Customer, rival));
-    let standing = context.customer_claims.standing(&id);
+    claims.record(customer.meta(), trial);
+    let standing = claims.standing(customer.meta());
     memory.judged = Some(standing);
     standing
 }
@@ -227,7 +225,7 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
 
 impl Examination<'_> {
     fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
-        record(self.basis.context, self.customer, trial, memory)
+        record(&self.basis.context.customer_claims, self.customer, trial, memory)
     }
 
     /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer

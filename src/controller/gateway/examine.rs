@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::claim_id;
 use super::examination::{Examination, Stop};
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::context::Context;
@@ -15,7 +14,7 @@ use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Nothing;
 use crate::engine::gateway::{MOVED, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
 use crate::engine::governance::Governance;
-use crate::engine::login::{self, Holder};
+use crate::engine::login::Holder;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::object::Key;
@@ -41,7 +40,7 @@ pub(super) async fn examine(
     let judged = match context.connections.judge(&gateway.spec.connection) {
         Ok(judged) => judged,
         Err(verdict) => {
-            record(context, gateway, Trial::Refused);
+            context.gateway_claims.record(gateway.meta(), Trial::Refused);
             return Ok(Findings::from(verdict));
         }
     };
@@ -86,11 +85,6 @@ pub(super) async fn examine(
     Ok(findings)
 }
 
-fn record(context: &Arc<Context>, gateway: &X2Gateway, trial: Trial) {
-    let rivals = context.gateway_claims.record(&claim_id(gateway), trial);
-    rivals.into_iter().for_each(|rival| context.cluster.wake(Kind::Gateway, rival));
-}
-
 impl Visitor<X2Gateway> for Examination<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
@@ -99,7 +93,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
     }
 
     fn holder(&self) -> Option<Holder> {
-        Some(logins::holder(login::Kind::Gateway, self.gateway.meta()))
+        Some(logins::holder(Kind::Gateway, self.gateway.meta()))
     }
 
     async fn visit(
@@ -110,7 +104,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
         let remotes = &self.context.connections.remotes;
         let mut x2 = X2::new(remotes, endpoint, credentials, refused);
         x2.log_in().await?;
-        record(self.context, self.gateway, Trial::GotIn);
+        self.tried(Trial::GotIn, memory);
         if let Some(verdict) = self.conflict(memory) {
             return Ok(verdict.into());
         }
@@ -125,7 +119,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
     }
 
     fn tried(&self, trial: Trial, _: &mut Memory<X2Gateway>) {
-        record(self.context, self.gateway, trial);
+        self.context.gateway_claims.record(self.gateway.meta(), trial);
     }
 
     fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {
@@ -138,7 +132,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
 impl Examination<'_> {
     /// What to report if the appliance is another resource's, or is not known to be this one's.
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
-        let standing = self.context.gateway_claims.standing(&claim_id(self.gateway));
+        let standing = self.context.gateway_claims.standing(self.gateway.meta());
         memory.judged = Some(standing);
         conflict(standing)
     }
@@ -148,7 +142,7 @@ impl Examination<'_> {
     pub(super) fn still_holds(&self) -> Option<Governance> {
         let key = Key::of(self.gateway.meta());
         let now = self.context.gateways.valid(&key)?;
-        let owns = self.context.gateway_claims.standing(&claim_id(self.gateway)) == Standing::Owner;
+        let owns = self.context.gateway_claims.standing(self.gateway.meta()) == Standing::Owner;
         let same = now.uid() == self.gateway.uid() && now.meta().generation == self.generation;
         let governance = self.context.specs.namespace(&key.namespace).governance(&now);
         (owns && same && governance.regime == self.governance.regime).then_some(governance)

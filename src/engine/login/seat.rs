@@ -1,0 +1,77 @@
+//! What an object and its status show of logins.
+
+use super::{Account, Seat};
+use crate::crd::{
+    Condition, Connection, CredentialsRef, KonaServerStatus, RefusedLogin, Time, X2GatewayStatus,
+};
+use crate::engine::reason::Reason;
+use crate::engine::verdict::ready_reason;
+
+/// What the status of an object with a connection shows of its login.
+#[derive(Clone, Debug)]
+pub struct Shown<'a> {
+    effective_url: Option<&'a str>,
+    checked: Option<&'a Time>,
+    proven: Option<&'a Time>,
+    refused: &'a [RefusedLogin],
+    conditions: &'a [Condition],
+}
+
+impl<'a> From<&'a X2GatewayStatus> for Shown<'a> {
+    fn from(status: &'a X2GatewayStatus) -> Self {
+        Self {
+            effective_url: status.effective_url.as_deref(),
+            checked: status.last_checked_time.as_ref(),
+            proven: status.last_proven_time.as_ref(),
+            refused: &status.refused_login,
+            conditions: &status.conditions,
+        }
+    }
+}
+
+impl<'a> From<&'a KonaServerStatus> for Shown<'a> {
+    fn from(status: &'a KonaServerStatus) -> Self {
+        Self {
+            effective_url: status.effective_url.as_deref(),
+            checked: status.last_checked_time.as_ref(),
+            proven: None,
+            refused: &status.refused_login,
+            conditions: &status.conditions,
+        }
+    }
+}
+
+/// A Secret of a namespace, and the keys of it that are used.
+#[must_use]
+pub fn account(namespace: Option<&str>, reference: &CredentialsRef) -> Account {
+    Account {
+        namespace: namespace.unwrap_or_default().to_owned(),
+        secret: reference.name.clone(),
+        keys: (reference.username_key.clone(), reference.password_key.clone()),
+    }
+}
+
+/// What an object with a connection to `system` shows of its login. What a status shows of another system does not count.
+#[must_use]
+pub fn seat(
+    namespace: Option<&str>,
+    connection: &Connection,
+    system: String,
+    shown: Option<Shown<'_>>,
+) -> Seat {
+    let account = account(namespace, &connection.credentials_secret_ref);
+    let Some(here) = shown.filter(|shown| shown.effective_url == Some(&system)) else {
+        return Seat { account, system, let_in: false, proven: None, refused: Vec::new() };
+    };
+    let let_in = !connection.suspend
+        && here.checked.is_some()
+        && here.refused.is_empty()
+        && is_inside(ready_reason(here.conditions));
+    let proven = here.proven.map(|time| time.0);
+    Seat { account, system, let_in, proven, refused: here.refused.to_vec() }
+}
+
+/// Whether a reason means that the login succeeded.
+fn is_inside(reason: Option<Reason>) -> bool {
+    !matches!(reason, None | Some(Reason::AuthenticationFailed | Reason::AdminRoleRequired))
+}
