@@ -256,7 +256,8 @@ impl<K: Managed> Begun<'_, K> {
             && now.uid() == object.uid()
         {
             let mut status = now.status().cloned().unwrap_or_default();
-            status::set_verdict(&mut status, &*now, &why.verdict(), &Notes::default());
+            let notes = Notes::reported(K::conditions(&status), now.meta().generation);
+            status::set_verdict(&mut status, &*now, &why.verdict(), &notes);
             status::write(K::store(context), &*now, status).await;
         }
         memory.backoff.due().unwrap_or_else(|| clock::instant() + AGAIN)

@@ -38,6 +38,18 @@ pub struct Notes {
     pub risky: Option<String>,
 }
 
+impl Notes {
+    /// What conditions inform about beside Ready, as far as they speak of a generation of the spec.
+    #[must_use]
+    pub fn reported(conditions: &[Condition], generation: Option<i64>) -> Self {
+        let note = |kind| {
+            let condition = find(conditions, kind).filter(|c| c.observed_generation == generation)?;
+            Some(condition.message.clone())
+        };
+        Self { insecure: note(ConditionType::Insecure), risky: note(ConditionType::Risky) }
+    }
+}
+
 /// Status, reason and message of a condition to set.
 struct Entry<'a> {
     kind: ConditionType,

@@ -33,6 +33,14 @@ fn each_standing_has_its_conditions() {
 }
 
 #[test]
+fn notes_are_read_back_as_far_as_they_speak_of_the_spec() {
+    let notes = Notes { insecure: Some("in clear".to_owned()), risky: None };
+    let list = conditions(&[], &Verdict::new(Reason::InSync, "Well."), &notes, 2, &time(1));
+    assert_eq!(Notes::reported(&list, Some(2)), notes);
+    assert_eq!(Notes::reported(&list, Some(3)), Notes::default());
+}
+
+#[test]
 fn suspension_leaves_ready_and_ends_the_work() {
     let notes = Notes { insecure: Some("in clear".to_owned()), ..Notes::default() };
     for (reason, status) in

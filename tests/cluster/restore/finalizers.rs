@@ -188,13 +188,17 @@ async fn finalizers_that_are_not_accepted_show_and_are_tried_ever_more_slowly() 
     let fleet = fleet(1);
     let mut f = world("denied", &fleet).await;
     let denial = Denial::begin(&f).await;
+    let unchecked = json!({"spec": {"tls": {"insecureSkipVerify": true, "caConfigMapRef": null}}});
+    f.apply(&with(gateway("x2-0", &fleet.appliance(0)), unchecked)).await;
     f.request("X2Gateway", "x2-0", "first").await;
-    f.apply(&restoring("short", json!({"timeoutSeconds": 28800}))).await;
     f.start().await;
+    f.reason("X2Gateway", "x2-0", "Unmanaged").await;
+    f.apply(&restoring("short", json!({"timeoutSeconds": 28800}))).await;
     let gateway = f.reason("X2Gateway", "x2-0", "Forbidden").await;
     let message = ready(&gateway)["message"].as_str().unwrap();
     assert!(message.contains("Check the admission webhooks and policies"), "{message}");
     assert_eq!(condition(&gateway, "Stalled")["status"], "True");
+    assert_eq!(condition(&gateway, "Insecure")["status"], "True", "it is as insecure as before");
     let counts = fleet.counts();
     assert_eq!((counts.write, counts.login), (0, 1));
     denial.end().await;
