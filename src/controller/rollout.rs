@@ -27,10 +27,10 @@ pub struct Rollout {
     workers: Workers,
 }
 
-/// What a gateway is told.
-pub enum Turn {
+/// What a gateway is answered.
+pub enum Answer {
     /// It may be changed as long as it holds this.
-    Now(Held),
+    Permitted(Held),
     /// Not now.
     Later {
         /// The rollout has halted.
@@ -40,7 +40,7 @@ pub enum Turn {
     Asked,
 }
 
-/// A permit that is given back when it is dropped.
+/// A permit that is returned when it is dropped.
 pub struct Held {
     permit: Option<Permit>,
     rollout: Arc<Rollout>,
@@ -116,7 +116,7 @@ impl Rollout {
     }
 
     /// Asks whether a gateway may be brought to a target, or to its original value if that is none.
-    pub fn turn(self: &Arc<Self>, gateway: &X2Gateway, target: Option<Target>, wish: Wish) -> Turn {
+    pub fn ask(self: &Arc<Self>, gateway: &X2Gateway, target: Option<Target>, wish: Wish) -> Answer {
         let (uid, name) = (gateway.uid().unwrap_or_default(), gateway.name_any());
         let (reply, news) = self.machine().ask((&uid, &name), target, wish, clock::elapsed());
         if news {
@@ -124,14 +124,14 @@ impl Rollout {
         }
         match reply {
             Reply::Granted(permit) if permit.allows(&uid, target) => {
-                Turn::Now(Held { permit: Some(permit), rollout: Arc::clone(self) })
+                Answer::Permitted(Held { permit: Some(permit), rollout: Arc::clone(self) })
             }
             Reply::Granted(permit) => {
                 self.machine().give_back(permit.uid());
-                Turn::Asked
+                Answer::Asked
             }
-            Reply::Later { halted } => Turn::Later { halted },
-            Reply::Asked => Turn::Asked,
+            Reply::Later { halted } => Answer::Later { halted },
+            Reply::Asked => Answer::Asked,
         }
     }
 }

@@ -201,7 +201,7 @@ impl Policies {
     }
 
     /// The policy that was in force and restores the original value: it is being deleted or does not select the gateway any
-    /// more, or the gateway is being deleted. Where nothing was changed there is nothing to restore.
+    /// more, or the gateway is being deleted. If nothing was changed there is nothing to restore.
     fn left(&self, gateway: &X2Gateway) -> Option<&Policy> {
         let status = gateway.status.as_ref().filter(|status| is_changed(status))?;
         let policy = self.restorer(status)?;

@@ -9,7 +9,7 @@ use crate::crd::Phase;
 /// How such a policy's changes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// It is too early to say: not every gateway has been looked at.
+    /// It is too early to say: not every gateway was checked.
     Undecided,
     /// All at once.
     Free,
@@ -36,7 +36,7 @@ pub fn guard(
         return Guard::Free;
     }
     if is_risky(target, fleet, tightened) {
-        // Who goes first is chosen among those who are known.
+        // The first is chosen among those that are known.
         return Guard::OneFirst;
     }
     if standings().any(|standing| standing == Standing::Unread) { Guard::Undecided } else { Guard::Free }

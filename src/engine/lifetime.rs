@@ -1,4 +1,4 @@
-//! Token lifetimes and what a policy wants of them.
+//! Token lifetimes and what a policy requires of them.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub const X2_LONGEST: u32 = 2_592_000;
 /// Two lifetimes this close, in seconds, are the same: a token's times are whole seconds taken one after the other.
 const TOLERANCE: u32 = 2;
 
-/// The token lifetime that a policy wants, in seconds.
+/// The token lifetime that a policy requires, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Exactly this.
@@ -38,7 +38,7 @@ pub enum InvalidTarget {
     /// The policy's spec does not fit this version of its schema, so that its numbers are unknown.
     #[error("its spec does not match this version of the schema")]
     Undecodable,
-    /// Outside what this operator was told to allow.
+    /// Outside what this operator allows.
     #[error("a lifetime is outside the operator's limits (--min-timeout, --max-timeout)")]
     OutOfBounds,
     /// A change window that makes no sense; the words of the rule that found it.
@@ -82,7 +82,7 @@ impl Target {
         }
     }
 
-    /// Holds the target against what this operator allows; a range must fit as a whole where it has a bound of its own.
+    /// Holds the target against what this operator allows; a range must fit as a whole if it has a bound of its own.
     pub fn within(self, bounds: Bounds) -> Result<Self, InvalidTarget> {
         let (least, most) = self.bounds();
         let allowed = match self {
@@ -122,7 +122,7 @@ impl Target {
         proves(token, self.nearest(token))
     }
 
-    /// The value to set where `observed` does not satisfy this: the exact one, or the nearest bound.
+    /// The value to set if `observed` does not satisfy this: the exact one, or the nearest bound.
     #[must_use]
     pub fn nearest(self, observed: u32) -> u32 {
         let (least, most) = self.bounds();

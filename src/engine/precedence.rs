@@ -14,7 +14,7 @@ pub struct Claim {
     pub mode: Mode,
     /// A paused policy keeps its claim.
     pub suspended: bool,
-    /// What it wants. A policy whose numbers are refused keeps its claim, too: a typing error must not hand its
+    /// What it requires. A policy whose numbers are refused keeps its claim, too: a typing error must not hand its
     /// gateways to another policy.
     pub target: Result<Target, InvalidTarget>,
 }

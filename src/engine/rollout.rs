@@ -1,6 +1,6 @@
 //! How a policy's changes spread over its gateways: few at a time, canaries first, and no further where too many fail.
 //!
-//! What must survive the operator's death is the [`Record`] in the policy's status and what each gateway's status says of
+//! What must survive the operator's death is the [`Record`] in the policy's status and what each gateway's status shows of
 //! itself. Everything else is found out again.
 
 mod bounds;
@@ -23,16 +23,16 @@ pub use machine::{Machine, Outcome, Permit, Reply, Survey, Wish};
 use super::lifetime::Target;
 use crate::crd::{Approval, Phase};
 
-/// Where a gateway stands with regard to the target.
+/// The state of a gateway with regard to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// Nobody has looked yet.
+    /// It was not checked yet.
     Unread,
     /// It could not be read, or cannot be changed.
     Unreadable,
     /// It was read, differs, and asks to be changed.
     Waiting,
-    /// It was proven at this target before, has been changed by somebody else, and asks to be put back.
+    /// It was proven at this target before, was changed by something else, and asks to be corrected.
     Drifted,
     /// A change was begun.
     UnderWay,
@@ -43,26 +43,26 @@ pub enum Standing {
     },
     /// Proven at the target.
     Proven,
-    /// Its policy is going, or it has left it: asks for the value from before to be put back.
+    /// Its policy is going, or it has left it: asks for its original value to be restored.
     Restoring,
 }
 
 /// A gateway of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
-    /// Where it stands.
+    /// Its state.
     pub standing: Standing,
     /// It has come, or could be read, only after the rollout began.
     pub late: bool,
-    /// When a look last found it in order.
+    /// When a check last found it healthy.
     pub checked: Option<Timestamp>,
-    /// Looks in a row that have failed.
+    /// Checks in a row that have failed.
     pub tries: u8,
 }
 
 /// Canaries that a status lists.
 const MOST: usize = 500;
-/// Looks at a canary that may fail before the rollout halts.
+/// Checks of a canary that may fail before the rollout halts.
 const TRIES: u8 = 3;
 
 /// What of a rollout must not be forgotten.
@@ -104,13 +104,13 @@ pub struct Scene<'a> {
     pub members: &'a BTreeMap<String, Member>,
     /// Changes under way of gateways that the policy does not govern any more.
     pub elsewhere: usize,
-    /// Gateways that have drifted within one interval, those put back included.
+    /// Gateways that have drifted within one interval, corrected ones included.
     pub drifts: usize,
-    /// When the latest change was begun that statuses tell of.
+    /// When the latest change was begun that statuses show.
     pub latest_attempt: Option<Timestamp>,
     /// Whether changes may begin.
     pub window_open: bool,
-    /// Somebody asks for a halted rollout to go on.
+    /// A halted rollout is to go on.
     pub resume: bool,
     /// The target hash that a person has approved.
     pub approved: Option<&'a str>,
@@ -125,15 +125,15 @@ pub struct Plan {
     pub record: Option<Record>,
     /// Gateways to be changed now, in this order.
     pub begin: Vec<String>,
-    /// Canaries to be looked at now.
+    /// Canaries to be checked now.
     pub check: Vec<String>,
-    /// Nothing can be said yet: not every gateway has been looked at.
+    /// Nothing can be said yet: not every gateway was checked.
     pub undecided: bool,
     /// The canaries' selector selects no gateway of the policy.
     pub lacks_canaries: bool,
 }
 
-/// The name a target has in a rollout's record: sixteen hexadecimal digits (FNV-1a). The reset of a whole site, where
+/// The name a target has in a rollout's record: sixteen hexadecimal digits (FNV-1a). The reset of a whole site, in which
 /// gateways that were proven go through the rollout, too, has another.
 #[must_use]
 pub fn target_hash(target: Target, of_drifts: bool) -> String {
@@ -149,7 +149,7 @@ pub fn target_hash(target: Target, of_drifts: bool) -> String {
 pub fn plan(record: Option<&Record>, scene: &Scene<'_>) -> Plan {
     let mut plan = Plan::default();
     let before = record.filter(|record| scene.concerns(record));
-    // One step at a time: where a rollout has just begun or been resumed, standings still tell of what was before it.
+    // One step at a time: if a rollout has just begun or been resumed, standings still show what was before it.
     let mut rollout = scene.step(before, &mut plan);
     if let Some(active) = &mut rollout {
         if !scene.window_open && scene.is_held_up(active, before) {
@@ -172,7 +172,7 @@ impl Scene<'_> {
         record.is_some_and(|record| record.phase != Phase::Complete && record.target_hash == hash)
     }
 
-    /// Too many have drifted at once for each to be put back by itself.
+    /// Too many have drifted at once for each to be corrected by itself.
     fn is_reset(&self) -> bool {
         self.drifts > self.rules.bearable_drifts()
     }
@@ -185,8 +185,8 @@ impl Scene<'_> {
         self.members.get(name).map(|member| member.standing)
     }
 
-    fn has(&self, wanted: impl Fn(Standing) -> bool) -> bool {
-        self.members.values().any(|member| wanted(member.standing))
+    fn has(&self, matches: impl Fn(Standing) -> bool) -> bool {
+        self.members.values().any(|member| matches(member.standing))
     }
 
     fn step(&self, record: Option<&Record>, plan: &mut Plan) -> Option<Record> {
@@ -195,7 +195,7 @@ impl Scene<'_> {
             Phase::Complete => self.begun(Some(record), plan).unwrap_or_else(|| record.clone()),
             Phase::Halted => self.advanced(record),
             Phase::Progressing if self.window_open => self.advanced(record),
-            // Nobody follows canaries that may not have passed.
+            // No gateway follows canaries that may not have passed.
             _ if self.has_lost_its_canaries(record) => {
                 let phase = if self.has(is_open) { record.phase } else { Phase::Complete };
                 self.begun(Some(record), plan).unwrap_or_else(|| Record { phase, ..record.clone() })
@@ -204,9 +204,9 @@ impl Scene<'_> {
         })
     }
 
-    /// A new rollout, where one is needed and everybody who may take part is known.
+    /// A new rollout, if one is needed and every gateway that may take part is known.
     fn begun(&self, record: Option<&Record>, plan: &mut Plan) -> Option<Record> {
-        // What was reset stays with its rollout, also where that one has to begin again with other canaries.
+        // What was reset stays with its rollout, also if that one has to begin again with other canaries.
         let again = self.is_of_drifts(record) || self.is_reset();
         let takes_part = |s| match s {
             Standing::Waiting | Standing::Failed { asks: true } => true,
@@ -226,7 +226,7 @@ impl Scene<'_> {
         Some(Record { phase, target_hash, canaries, soak_until: None, started: self.start(record) })
     }
 
-    /// Now, or later than `before` and the latest change that statuses tell of.
+    /// Now, or later than `before` and the latest change that statuses show.
     fn start(&self, before: Option<&Record>) -> Timestamp {
         let after = |time: Timestamp| later(time, Duration::from_secs(1));
         let earlier = [before.map(|record| record.started), self.latest_attempt];
@@ -308,7 +308,7 @@ impl Scene<'_> {
         !required || self.approved == Some(&*record.target_hash)
     }
 
-    /// Whether a canary was found in order after the soak.
+    /// Whether a canary was found healthy after the soak.
     fn has_passed(&self, record: &Record, member: &Member) -> bool {
         let until = record.soak_until.filter(|until| self.now >= *until);
         until.is_some_and(|until| member.checked.is_some_and(|checked| checked >= until))
@@ -316,7 +316,7 @@ impl Scene<'_> {
 
     fn has_failed(&self, record: &Record, next: &Record) -> bool {
         let failed = self.members.values().filter(|m| matches!(m.standing, Standing::Failed { .. })).count();
-        // Who waits for a window is judged when it opens: before, canaries may not have been changed, or have passed long ago.
+        // What waits for a window is judged when it opens: before, canaries may not have been changed, or have passed long ago.
         let soaks = record.phase == Phase::Canary && next.soak_until.is_some();
         let waits = next.phase == Phase::AwaitingApproval;
         let watched = waits || next.phase == Phase::Canary && (self.window_open || soaks);
@@ -324,7 +324,7 @@ impl Scene<'_> {
         failed > self.rules.max_failures || watched && self.present(next).any(|(_, m)| lost(m))
     }
 
-    /// Whether somebody waits for a window, or still does, though it is not known of whom since the operator was restarted.
+    /// Whether a gateway waits for a window, or still does, though it is not known which since the operator was restarted.
     fn is_held_up(&self, record: &Record, before: Option<&Record>) -> bool {
         let drifts = self.is_of_drifts(Some(record)) || self.is_reset();
         let waited = before.is_some_and(|before| before.phase == Phase::AwaitingWindow);
@@ -386,12 +386,12 @@ fn may_begin(record: &Record, drifts: bool, name: &str, standing: Standing) -> b
         Standing::Drifted => drifts,
         _ => false,
     };
-    let turn = match record.phase {
+    let is_next = match record.phase {
         Phase::Canary | Phase::AwaitingApproval => record.canaries.iter().any(|canary| canary == name),
         Phase::Progressing => true,
         Phase::Complete | Phase::Halted | Phase::AwaitingWindow => false,
     };
-    asks && turn
+    asks && is_next
 }
 
 /// Whether a rollout has to go on for the sake of such a gateway.

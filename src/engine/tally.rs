@@ -1,4 +1,4 @@
-//! How the parts of a whole stand: the gateways of a policy, the customers of a server.
+//! The states of the parts of a whole: the gateways of a policy, the customers of a server.
 
 use super::reason::Reason;
 use super::verdict::Verdict;
@@ -20,7 +20,7 @@ impl State {
     pub const ALL: [Self; 6] =
         [Self::InSync, Self::Pending, Self::Drifted, Self::Failed, Self::Overridden, Self::Suspended];
 
-    /// The word as it stands in statuses and metrics.
+    /// The word in statuses and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,8 +45,8 @@ pub struct Part {
     pub verdict: Option<Verdict>,
 }
 
-/// The state of a part that was looked at, by what it reports: `fits` tells whether the remote value is as wanted, `fitted`
-/// whether it was proven to be so before.
+/// The state of a part that was checked, by what it reports. `fits`: the remote value is the desired one. `fitted`: it was proven
+/// to be so before.
 #[must_use]
 pub fn state_of(reason: Option<Reason>, fits: bool, fitted: bool) -> State {
     match reason {
@@ -151,7 +151,7 @@ fn shared_reason(open: &[&Part]) -> Reason {
     if reasons.all(|reason| reason == first) { first } else { Reason::GatewaysNotReady }
 }
 
-/// Why a part is not in sync. What it says of itself may be that all is well: it may not have heard of the policy yet.
+/// Why a part is not in sync. It may report that it is in sync, if it was not reconciled for this policy yet.
 fn open_reason(part: &Part) -> Reason {
     let own = part.verdict.as_ref().map(|v| v.reason).filter(|reason| !reason.is_ready());
     match (part.state, own) {

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::schedule;
 use crate::crd::{OVERRIDE_WINDOW_UNTIL, Window};
 
-/// When to ask again where no window is found to come.
+/// When to ask again if no window is found.
 const AGAIN: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// How soon a schedule has to come: four years, so that a leap day does.
 const SOON: SignedDuration = SignedDuration::from_hours((4 * 365 + 2) * 24);
@@ -158,7 +158,7 @@ pub fn override_annotation(meta: &ObjectMeta) -> Option<&str> {
     meta.annotations.as_ref()?.get(OVERRIDE_WINDOW_UNTIL).map(String::as_str)
 }
 
-/// What the annotation `tenure.dev/override-window-until` says.
+/// What the annotation `tenure.dev/override-window-until` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override {
     /// Nothing, or nothing any more.

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::controller::audit::{Operation, Write};
 use crate::controller::reconcile::{Findings, Memory};
 use crate::controller::references::Unread;
-use crate::controller::rollout::{Held, Turn};
+use crate::controller::rollout::{Answer, Held};
 use crate::crd::{Cause, Kind, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
 use crate::engine::change::Outcome;
@@ -278,14 +278,14 @@ impl Examination<'_> {
             .of(&self.context.policies, &policy.object)
             .ok_or(Clearance::Nothing(Nothing::Outdated))?;
         // Also if no window is open: the policy's task is to know which gateways wait.
-        match rollout.turn(self.gateway, target, wish) {
-            Turn::Now(permit) => closed.map_or(Ok(Some(permit)), Err),
-            Turn::Later { halted } => {
+        match rollout.ask(self.gateway, target, wish) {
+            Answer::Permitted(permit) => closed.map_or(Ok(Some(permit)), Err),
+            Answer::Later { halted } => {
                 let status = self.gateway.status.as_ref();
                 let waits = || Clearance::Wait(awaiting_rollout(status, policy.name(), halted));
                 Err(closed.unwrap_or_else(waits))
             }
-            Turn::Asked => Err(closed.unwrap_or(Clearance::Nothing(Nothing::Asked))),
+            Answer::Asked => Err(closed.unwrap_or(Clearance::Nothing(Nothing::Asked))),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::engine::rollout::Decision;
 pub struct Event {
     /// Its reason.
     pub reason: EventReason,
-    /// What it says.
+    /// Its note.
     pub note: String,
 }
 

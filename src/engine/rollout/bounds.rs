@@ -1,4 +1,4 @@
-//! What bounds a rollout, and when a change needs bounds that nobody has set.
+//! What bounds a rollout, and when a change needs bounds that no spec sets.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Rules {
     pub max_concurrent: usize,
     /// Failed changes that are borne.
     pub max_failures: usize,
-    /// Who goes first.
+    /// Which gateways go first.
     pub canary: Option<Canary>,
 }
 
@@ -32,7 +32,7 @@ impl Rules {
         Self { max_concurrent: usize::MAX, max_failures: usize::MAX, canary: Some(canary) }
     }
 
-    /// So many drifting within one interval are put back at once; more of them are a reset of a whole site.
+    /// So many drifting within one interval are corrected at once; more of them are a reset of a whole site.
     #[must_use]
     pub fn bearable_drifts(&self) -> usize {
         self.max_failures.saturating_add(self.max_concurrent)

@@ -68,8 +68,8 @@ impl<'a> Fleet<'a> {
         names.iter().filter_map(|name| self.uid(name)).collect()
     }
 
-    fn names(&self, wanted: impl Fn(Standing) -> bool) -> Vec<String> {
-        let members = self.members.iter().filter(|(_, member)| wanted(member.standing));
+    fn names(&self, matches: impl Fn(Standing) -> bool) -> Vec<String> {
+        let members = self.members.iter().filter(|(_, member)| matches(member.standing));
         members.map(|(name, _)| name.clone()).collect()
     }
 
@@ -215,7 +215,7 @@ fn restoring(at: &Circumstances<'_>, fleet: &Fleet<'_>) -> Plan {
     Plan { record: at.record.cloned(), begin, ..Plan::default() }
 }
 
-/// Drifts corrected within the last interval that only histories show: looked for once, after a restart.
+/// Drifts corrected within the last interval that only histories show: searched for once, after a restart.
 fn recall(survey: &Survey, gateways: &[Gateway], now: Timestamp) -> BTreeMap<String, Duration> {
     let drift = |gateway: &Gateway| {
         let last = gateway.status()?.history.first().filter(|last| last.cause == Cause::Drift)?;

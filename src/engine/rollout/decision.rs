@@ -16,7 +16,7 @@ pub struct Decision {
     pub(super) target: Option<Target>,
     /// What it comes to, by name. The record is to be written to the policy's status before anything else is done.
     pub plan: Plan,
-    /// How the gateways that take part stand, by name.
+    /// The states of the gateways that take part, by name.
     pub members: BTreeMap<String, Member>,
     /// Gateways that have drifted within one interval.
     pub drifts: usize,

@@ -1,4 +1,4 @@
-//! How one gateway stands in its policy's rollout: by its status, and by what is known of it beyond that.
+//! The state of one gateway in its policy's rollout: by its status, and by what is known of it beyond that.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ impl Gateway {
             }
     }
 
-    /// How it stands. None if it does not take part.
+    /// Its state. None if it does not take part.
     pub(super) fn standing(&self, seat: &Seat, aim: &Aim<'_>) -> Option<Standing> {
         if self.object.spec.connection.suspend {
             return None;

@@ -96,7 +96,7 @@ pub(super) struct Question {
     since: Duration,
     stage: Stage,
     /// The gateway reports that it waits.
-    told: bool,
+    reported: bool,
 }
 
 /// How far a question has got.
@@ -183,7 +183,7 @@ impl Machine {
     #[must_use]
     pub fn calls(&self, uid: &str) -> bool {
         self.seats.get(uid).is_some_and(|seat| {
-            let answered = |question: &Question| question.stage == Stage::Answered && !question.told;
+            let answered = |question: &Question| question.stage == Stage::Answered && !question.reported;
             seat.due
                 || seat.permit.as_ref().is_some_and(|issued| issued.place != Place::Held)
                 || seat.question.as_ref().is_some_and(answered)
@@ -199,7 +199,7 @@ impl Machine {
     }
 
     /// Asks for a permit to bring a gateway to a target, or to its original value if that is none. `now` counts from any
-    /// moment in the past. Also tells whether the policy's task has to know of the question.
+    /// moment in the past. Also returns whether the policy's task has to know of the question.
     pub fn ask(
         &mut self,
         (uid, name): (&str, &str),
@@ -231,7 +231,7 @@ impl Machine {
             return (reply, !answered);
         }
         let late = seat.question.as_ref().filter(|before| before.target == target).map_or(late, |b| b.late);
-        seat.question = Some(Question { target, wish, late, since: now, stage: Stage::New, told: false });
+        seat.question = Some(Question { target, wish, late, since: now, stage: Stage::New, reported: false });
         (Reply::Asked, true)
     }
 
@@ -265,7 +265,7 @@ impl Machine {
                     seat.question = None;
                 }
                 if let Some(question) = seat.question.as_mut().filter(|_| outcome == Outcome::Waits) {
-                    question.told = true;
+                    question.reported = true;
                 }
                 unused
             }
@@ -321,7 +321,7 @@ impl Machine {
         }
     }
 
-    /// Carries a decision out, once what it says of the rollout is in the policy's status. Returns the names of the gateways
+    /// Carries a decision out, once what it decides of the rollout is in the policy's status. Returns the names of the gateways
     /// that are to be woken.
     pub fn answer(&mut self, decision: &Decision) -> Vec<String> {
         if decision.target != self.target {
@@ -331,7 +331,7 @@ impl Machine {
             self.seats.values_mut().for_each(|seat| seat.tries = 0);
         }
         if decision.resumed {
-            // What has failed is reconciled again before anything is said of it.
+            // What has failed is reconciled again before anything is concluded of it.
             self.seats.values_mut().for_each(|seat| seat.reconciled = false);
         }
         (self.started, self.halted) = (decision.started, decision.halted);
@@ -374,7 +374,7 @@ impl Seat {
         }
         if self.permit.is_none() && !decision.plan.undecided && question.stage == Stage::Surveyed {
             question.stage = Stage::Answered;
-            return !question.told;
+            return !question.reported;
         }
         // Halted: also for a gateway that was called and has not begun.
         if decision.halted && question.wish != Wish::Restore {
