@@ -20,6 +20,7 @@ mod conflicts;
 mod customers;
 mod docs;
 mod drift;
+mod events;
 mod examples;
 mod fixture;
 mod gateways;

@@ -1,0 +1,110 @@
+//! Events that report what was found without being corrected, and that something is healthy again.
+
+use serde_json::json;
+use tenure_kit::faults::Fault;
+use tenure_kit::requests::Kind;
+
+use super::fixture::*;
+
+/// The notes of all events with this reason about an object.
+async fn notes(f: &Fixture, object: &str, reason: &str) -> Vec<String> {
+    let events = f.events().await.into_iter();
+    events.filter(|(about, why, _)| about == object && why == reason).map(|(_, _, note)| note).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_that_a_policy_does_not_correct_for_now_is_reported_once() {
+    for (name, pause) in [
+        ("drift-suspended", json!({"suspend": true})),
+        ("drift-observed", json!({"mode": "Observe"})),
+        ("drift-window", json!({"windows": [{"schedule": "0 0 29 2 *", "duration": "1m"}]})),
+    ] {
+        let fleet = fleet(1);
+        let mut f = Fixture::new(name).await;
+        f.credentials(&fleet).await;
+        f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+        f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+        f.start().await;
+        f.reason("TokenPolicy", "short", "InSync").await;
+        f.patch("TokenPolicy", "short", json!({"spec": pause})).await;
+        f.look("X2Gateway", "x2-1", "paused").await;
+        fleet.appliance(0).set_timeout(86400);
+        f.look("X2Gateway", "x2-1", "drifted").await;
+        let note = f.event("x2-1", "DriftFound").await;
+        assert!(note.starts_with("Something changed the token lifetime from 28800s to 86400s."), "{note}");
+        f.look("X2Gateway", "x2-1", "again").await;
+        assert_eq!(notes(&f, "x2-1", "DriftFound").await.len(), 1, "{name}");
+        assert_eq!(
+            (fleet.appliance(0).timeout(), notes(&f, "x2-1", "DriftCorrected").await),
+            (86400, vec![])
+        );
+        f.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_and_its_gateway_report_that_they_are_ready_again_after_a_warning() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("recovered").await;
+    f.credentials(&fleet).await;
+    fleet.appliance(0).fault(Fault::status(500, "{}").on(Kind::Get));
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    f.reason("TokenPolicy", "short", "UnexpectedAnswer").await;
+    for object in ["short", "x2-1"] {
+        f.event(object, "UnexpectedAnswer").await;
+        assert_eq!(notes(&f, object, "Recovered").await, Vec::<String>::new());
+    }
+    fleet.appliance(0).clear_faults();
+    f.look("X2Gateway", "x2-1", "healed").await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    for object in ["short", "x2-1"] {
+        let note = f.event(object, "Recovered").await;
+        assert!(note.starts_with("Ready again after UnexpectedAnswer. "), "{note}");
+    }
+    f.look("X2Gateway", "x2-1", "steady").await;
+    assert_eq!(notes(&f, "x2-1", "Recovered").await.len(), 1);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_reports_its_start_its_halt_and_its_end_once_each() {
+    let fleet = fleet(3);
+    let mut f = Fixture::new("rollout-news").await;
+    f.credentials(&fleet).await;
+    for index in 0..3 {
+        let appliance = fleet.appliance(index);
+        appliance.fault(Fault::status(500, "{}").on(Kind::Write));
+        f.apply(&gateway(&format!("x2-{index}"), &appliance)).await;
+    }
+    let rollout = json!({"timeoutSeconds": 28800, "rollout": {"maxConcurrent": 1, "maxFailures": 0}});
+    f.apply(&policy("fleet", rollout)).await;
+    f.start().await;
+    let phase = async |phase: &str| {
+        let is_there = |p: &kube::api::DynamicObject| is_current(p) && status(p)["rollout"]["phase"] == phase;
+        f.wait("TokenPolicy", "fleet", is_there).await
+    };
+    phase("Halted").await;
+    let halted = f.event("fleet", "RolloutHalted").await;
+    assert!(halted.contains("failed. Updated: none. Not updated: x2-"), "{halted}");
+    for index in 0..3 {
+        f.look("X2Gateway", &format!("x2-{index}"), "now").await;
+    }
+    (0..3).for_each(|index| fleet.appliance(index).clear_faults());
+    f.request("TokenPolicy", "fleet", "go on").await;
+    phase("Complete").await;
+    f.event("fleet", "RolloutComplete").await;
+    f.look("TokenPolicy", "fleet", "steady").await;
+    let started = [
+        "The rollout has started, without canaries.".to_owned(),
+        "The rollout has resumed, without canaries.".to_owned(),
+    ];
+    let mut published = notes(&f, "fleet", "RolloutStarted").await;
+    published.sort_by_key(|note| note.contains("resumed"));
+    assert_eq!(published, started);
+    for reason in ["RolloutHalted", "RolloutComplete"] {
+        assert_eq!(notes(&f, "fleet", reason).await.len(), 1, "{reason}");
+    }
+    f.finish().await;
+}
