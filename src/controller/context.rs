@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-
 use super::claims::Claims;
 use super::connection::{Connections, Restrictions};
 use super::rollout::Rollouts;
@@ -12,10 +10,7 @@ use super::specs::Specs;
 use super::windows;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, TokenPolicy, X2Gateway};
 use crate::engine::lifetime::Bounds;
-use crate::engine::reason::{EventReason, Reason};
-use crate::engine::verdict::Verdict;
 use crate::runtime::cluster::Cluster;
-use crate::runtime::events::Happening;
 use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::new_work;
 use crate::runtime::store::Store;
@@ -59,36 +54,6 @@ pub struct Context {
     pub handled: Handled,
     /// Servers whose login was found refused by somebody else than their own task.
     pub alarms: Alarms,
-}
-
-impl Context {
-    /// Publishes a Warning where an object has come to stand worse, or otherwise badly, than before.
-    pub fn warn_of(
-        &self,
-        object: ObjectReference,
-        policy: Option<ObjectReference>,
-        before: Option<Reason>,
-        now: &Verdict,
-    ) {
-        if let Some(before) = before.filter(|before| before.is_warning() && now.reason.is_ready()) {
-            let note = format!("Ready again after {}. {}", before.as_str(), now.message);
-            let reason = EventReason::Recovered;
-            return self.cluster.events.publish(Happening { object, reason, note, warning: false, policy });
-        }
-        if before == Some(now.reason) || !now.reason.is_warning() {
-            return;
-        }
-        tracing::warn!(
-            kind = object.kind,
-            namespace = object.namespace,
-            name = object.name,
-            reason = now.reason.as_str(),
-            "{}",
-            now.message
-        );
-        let (reason, note) = (EventReason::NotReady(now.reason), now.message.clone());
-        self.cluster.events.publish(Happening { object, reason, note, warning: true, policy });
-    }
 }
 
 /// The kinds that are reconciled, as long as the operator lives.

@@ -31,6 +31,7 @@ use crate::engine::request;
 use crate::engine::schedule;
 use crate::engine::verdict::{self, Reason};
 use crate::engine::window::override_annotation;
+use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
@@ -150,14 +151,14 @@ impl Managed for CustomerTokenTtl {
         }
         let meta = customer.meta();
         if meta.deletion_timestamp.is_none() {
-            return hold(context, customer, memory).await;
+            return hold(&context.customers, customer, memory).await;
         }
         if !finalizers::is_held(meta) || memory.has_gone {
             // Others keep it. A request on the server does not wait for that.
             return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true });
         }
         let decided = memory.extra.parting.take().filter(|parting| !matches!(parting, Parting::Restore(_)));
-        let mut parting = decided.unwrap_or_else(|| required(context, customer, given, memory));
+        let mut parting = decided.unwrap_or_else(|| required(customer, given, memory));
         if matches!(parting, Parting::Restore(_))
             && let Some(why) = restore::skip_reason(&context.cluster, meta).await
         {
@@ -166,8 +167,8 @@ impl Managed for CustomerTokenTtl {
         memory.extra.parting = Some(parting.clone());
         match parting {
             Parting::Restore(_) => None,
-            Parting::AsItIs => Some(release(context, customer, memory, None).await),
-            Parting::Skipped(why) => Some(release(context, customer, memory, Some(why)).await),
+            Parting::AsItIs => Some(release(&context.customers, customer, memory, None).await),
+            Parting::Skipped(why) => Some(release(&context.customers, customer, memory, Some(why)).await),
         }
     }
 
@@ -193,7 +194,7 @@ impl Managed for CustomerTokenTtl {
             Some(Parting::Skipped(why)) => Some(why),
             _ => return None,
         };
-        Some(release(context, customer, memory, skipped).await)
+        Some(release(&context.customers, customer, memory, skipped).await)
     }
 
     fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> CustomerTokenTtlStatus {
@@ -223,15 +224,15 @@ impl Managed for CustomerTokenTtl {
     fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>) {
         let (customer, findings) = (&**report.object, report.findings);
         for Made { change, .. } in memory.owed.iter() {
-            announce_change(context, customer, change);
+            announce_change(&context.cluster, customer, change);
         }
         let seen = findings.found.read.as_ref().map(|read| read.ttl);
         let wish = Wish::of(&customer.spec);
         if let Some(note) = drifted(customer.status.as_ref(), wish, seen, &findings.verdict) {
-            publish(context, customer, EventReason::DriftFound, note);
+            publish(&context.cluster, customer, EventReason::DriftFound, note);
         }
         if report.shown {
-            context.warn_of(reference(customer), None, report.before, &findings.verdict);
+            context.cluster.report_transition(reference(customer), None, report.before, &findings.verdict);
         }
     }
 
@@ -256,15 +257,15 @@ impl Managed for CustomerTokenTtl {
 /// Holds a customer that is to be restored once something was written, and no other. Some if the API server did not accept
 /// that.
 async fn hold(
-    context: &Arc<Context>,
+    customers: &Store<CustomerTokenTtl>,
     customer: &CustomerTokenTtl,
     memory: &Memory<CustomerTokenTtl>,
 ) -> Option<Reconcile> {
     let meta = customer.meta();
     let set = written(customer.status.as_ref(), memory.change.as_ref(), &memory.owed);
     let done = match customer.spec.deletion_policy {
-        DeletionPolicy::Retain => finalizers::release(&context.customers, meta).await,
-        DeletionPolicy::Restore if !set.is_empty() => finalizers::hold(&context.customers, meta).await,
+        DeletionPolicy::Retain => finalizers::release(customers, meta).await,
+        DeletionPolicy::Restore if !set.is_empty() => finalizers::hold(customers, meta).await,
         DeletionPolicy::Restore => Written::Unchanged,
     };
     (done == Written::Failed).then(|| Reconcile::NotDue(clock::instant() + AGAIN))
@@ -272,7 +273,6 @@ async fn hold(
 
 /// What a deleted resource requires.
 fn required(
-    context: &Context,
     customer: &CustomerTokenTtl,
     given: &Given<CustomerTokenTtl>,
     memory: &Memory<CustomerTokenTtl>,
@@ -286,35 +286,35 @@ fn required(
         owed: &memory.owed,
         is_paused: paused(customer, server).is_some(),
         url: url.map(|url| url.to_string()).as_deref(),
-        standing: context.customer_claims.standing(customer.meta()),
+        standing: given.standing,
     })
 }
 
 /// Removes the finalizer, and publishes why the customer is left as it is, if it was to be restored.
 async fn release(
-    context: &Arc<Context>,
+    customers: &Store<CustomerTokenTtl>,
     customer: &CustomerTokenTtl,
     memory: &mut Memory<CustomerTokenTtl>,
     skipped: Option<&str>,
 ) -> Reconcile {
-    match finalizers::release(&context.customers, customer.meta()).await {
+    match finalizers::release(customers, customer.meta()).await {
         Written::Failed | Written::Forbidden => {
             Reconcile::Done { next: restore::next_check(customer.meta()), ready: false }
         }
         Written::Gone | Written::Done | Written::Unchanged => {
             memory.has_gone = true;
             if let Some(why) = skipped {
-                restore::report_skipped(&context.cluster, reference(customer), why);
+                restore::report_skipped(customers.cluster(), reference(customer), why);
             }
             Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true }
         }
     }
 }
 
-fn announce_change(context: &Context, customer: &CustomerTokenTtl, change: &TtlChange) {
+fn announce_change(cluster: &Cluster, customer: &CustomerTokenTtl, change: &TtlChange) {
     let (reason, note) = changed(change);
     if reason == EventReason::DriftCorrected {
-        context.cluster.metrics.drift_corrected(Kind::Customer.as_str());
+        cluster.metrics.drift_corrected(Kind::Customer.as_str());
     }
     let TtlChange { to, cause, .. } = change;
     tracing::info!(
@@ -326,11 +326,11 @@ fn announce_change(context: &Context, customer: &CustomerTokenTtl, change: &TtlC
         ?cause,
         "{note}"
     );
-    publish(context, customer, reason, note);
+    publish(cluster, customer, reason, note);
 }
 
-fn publish(context: &Context, customer: &CustomerTokenTtl, reason: EventReason, note: String) {
-    context.cluster.events.publish(Happening {
+fn publish(cluster: &Cluster, customer: &CustomerTokenTtl, reason: EventReason, note: String) {
+    cluster.events.publish(Happening {
         object: reference(customer),
         reason,
         note,

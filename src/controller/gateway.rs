@@ -34,6 +34,7 @@ use crate::engine::reason::EventReason;
 use crate::engine::request;
 use crate::engine::verdict::{self, Reason};
 use crate::engine::window::Closed;
+use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference, reference_to};
 use crate::runtime::object::{Entry, Key, Reported as _};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
@@ -137,7 +138,10 @@ impl Managed for X2Gateway {
             holds: finalizers::is_held(gateway.meta()) || governance.restores(),
             contested: contested(gateway, &regime),
             inputs: Inputs { generation: gateway.meta().generation, regime, interval },
-            parents: Parents { permits: Permits::of(context, gateway, &governance), governance },
+            parents: Parents {
+                permits: Permits::of((&context.rollouts, &context.policies), gateway, &governance),
+                governance,
+            },
         }
     }
 
@@ -147,7 +151,9 @@ impl Managed for X2Gateway {
         given: &Given<Self>,
         memory: &mut Memory<Self>,
     ) -> Option<Reconcile> {
-        finalizer::keep(context, gateway, &given.parents.governance, memory).await.map(Reconcile::NotDue)
+        finalizer::keep((&context.gateways, &context.policies), gateway, &given.parents.governance, memory)
+            .await
+            .map(Reconcile::NotDue)
     }
 
     fn is_called(
@@ -188,7 +194,7 @@ impl Managed for X2Gateway {
     }
 
     fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>) {
-        announce(context, report, &memory.owed);
+        announce(&context.cluster, &context.policies, report, &memory.owed);
     }
 
     fn carried_out(context: &Arc<Context>, gateway: &Self) {
@@ -273,7 +279,12 @@ fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2G
 }
 
 /// Publishes changes and a worse condition: after the status was written.
-fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: &[Change]) {
+fn announce(
+    cluster: &Cluster,
+    policies: &Store<TokenPolicy>,
+    report: &Report<'_, X2Gateway>,
+    owed: &[Change],
+) {
     let (gateway, findings) = (&**report.object, report.findings);
     let governance = &report.given.parents.governance;
     let regime = &governance.regime;
@@ -281,15 +292,12 @@ fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: &[Change]) 
     let namespace = gateway.namespace().unwrap_or_default();
     let about = |policy: &str| {
         let key = Key::new(namespace.clone(), policy);
-        reference_to::<TokenPolicy>(
-            &key,
-            context.policies.get(&key).and_then(|entry| entry.meta().uid.clone()),
-        )
+        reference_to::<TokenPolicy>(&key, policies.get(&key).and_then(|entry| entry.meta().uid.clone()))
     };
     for change in owed {
         let (reason, note) = changed(change);
         if reason == EventReason::DriftCorrected {
-            context.cluster.metrics.drift_corrected(Kind::Gateway.as_str());
+            cluster.metrics.drift_corrected(Kind::Gateway.as_str());
         }
         let Change { from, to, policy, cause, .. } = change;
         tracing::info!(
@@ -303,13 +311,7 @@ fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: &[Change]) 
             "{note}"
         );
         let policy = Some(about(policy));
-        context.cluster.events.publish(Happening {
-            object: object.clone(),
-            reason,
-            note,
-            warning: false,
-            policy,
-        });
+        cluster.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
     }
     if findings.found.revoked {
         let policy = regime.policy().map(about);
@@ -322,26 +324,26 @@ fn announce(context: &Context, report: &Report<'_, X2Gateway>, owed: &[Change]) 
             "{note}"
         );
         let (object, reason) = (object.clone(), EventReason::TokensRevoked);
-        context.cluster.events.publish(Happening { object, reason, note, warning: false, policy });
+        cluster.events.publish(Happening { object, reason, note, warning: false, policy });
     }
     if let Some(why) = findings.found.skipped {
-        restore::report_skipped(&context.cluster, object.clone(), why);
+        restore::report_skipped(cluster, object.clone(), why);
     }
     if report.shown {
-        announce_drift(context, &object, findings, regime.policy().map(about));
-        context.warn_of(object, regime.policy().map(about), report.before, &findings.verdict);
+        announce_drift(cluster, &object, findings, regime.policy().map(about));
+        cluster.report_transition(object, regime.policy().map(about), report.before, &findings.verdict);
     }
 }
 
 /// Publishes that something else has changed the value, if that is found and not corrected for now.
 fn announce_drift(
-    context: &Context,
+    cluster: &Cluster,
     object: &ObjectReference,
     findings: &Findings<X2Gateway>,
     policy: Option<ObjectReference>,
 ) {
     let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout) else { return };
-    context.cluster.events.publish(Happening {
+    cluster.events.publish(Happening {
         object: object.clone(),
         reason: EventReason::DriftFound,
         note: drifted(from, to, &findings.verdict),

@@ -241,7 +241,7 @@ async fn write(
     let events = report.decision.map(|decision| events(policy, &status, decision)).unwrap_or_default();
     let written = status::write(&context.policies, policy, status).await;
     if written == Written::Done && !policy.spec.suspend {
-        context.warn_of(reference(policy), None, before, verdict);
+        context.cluster.report_transition(reference(policy), None, before, verdict);
         events.into_iter().for_each(|event| publish(&context.cluster, policy, event));
     }
     written

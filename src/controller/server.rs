@@ -135,7 +135,12 @@ impl Managed for KonaServer {
 
     fn announce(context: &Context, report: &Report<'_, Self>, _: &Memory<Self>) {
         if report.shown {
-            context.warn_of(reference(&**report.object), None, report.before, &report.findings.verdict);
+            context.cluster.report_transition(
+                reference(&**report.object),
+                None,
+                report.before,
+                &report.findings.verdict,
+            );
         }
     }
 

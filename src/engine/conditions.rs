@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::reason::{ConditionType, Kstatus, Reason};
+use super::reason::{ConditionType, EventReason, Kstatus, Reason};
 
 /// What one reconcile of an object concludes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,20 @@ pub fn suspended(old: &[Condition], message: &str, generation: i64, now: &Time) 
     let kept = old.iter().filter(|c| !ends(c));
     let kept = kept.map(|c| Condition { observed_generation: Some(generation), ..c.clone() });
     kept.chain([Entry::note(Suspended, message).onto(old, generation, now)]).collect()
+}
+
+/// The event about a new verdict, if it is one: an object needs attention for another reason than before, or is ready again
+/// after it needed attention.
+#[must_use]
+pub fn transition(before: Option<Reason>, now: &Verdict) -> Option<(EventReason, String)> {
+    match before {
+        Some(before) if before.is_warning() && now.reason.is_ready() => {
+            let note = format!("Ready again after {}. {}", before.as_str(), now.message);
+            Some((EventReason::Recovered, note))
+        }
+        before if before == Some(now.reason) || !now.reason.is_warning() => None,
+        _ => Some((EventReason::NotReady(now.reason), now.message.clone())),
+    }
 }
 
 /// The reason of the Ready condition.

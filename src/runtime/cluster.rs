@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ObjectReference;
+
 use super::deletions::Deletions;
-use super::events::Events;
+use super::events::{Events, Happening};
 use super::namespaces::Namespaces;
 use super::object::Key;
 use super::workers::Workers;
 use super::writer::Writer;
 use crate::crd::Kind;
+use crate::engine::reason::{EventReason, Reason};
+use crate::engine::verdict::{Verdict, transition};
 use crate::leader::fence::Fence;
 use crate::metrics::Metrics;
 
@@ -35,5 +39,22 @@ impl Cluster {
     /// Something that concerns an object has happened: it is reconciled if anything is to be done.
     pub(crate) fn wake(&self, kind: Kind, key: Key) {
         self.workers.wake(kind, key);
+    }
+
+    /// Publishes that an object needs attention, or is ready again, unless it did so before.
+    pub fn report_transition(
+        &self,
+        object: ObjectReference,
+        policy: Option<ObjectReference>,
+        before: Option<Reason>,
+        now: &Verdict,
+    ) {
+        let Some((reason, note)) = transition(before, now) else { return };
+        let warning = reason != EventReason::Recovered;
+        if warning {
+            let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
+            tracing::warn!(kind, namespace, name, reason = now.reason.as_str(), "{note}");
+        }
+        self.events.publish(Happening { object, reason, note, warning, policy });
     }
 }

@@ -2,7 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use proptest::prelude::*;
-use tenure::engine::verdict::{Notes, Reason, Verdict, conditions, ready, ready_reason, suspended};
+use tenure::engine::reason::EventReason;
+use tenure::engine::verdict::{
+    Notes, Reason, Verdict, conditions, ready, ready_reason, suspended, transition,
+};
 
 fn time(second: i64) -> Time {
     Time(jiff::Timestamp::from_second(second).unwrap())
@@ -38,6 +41,26 @@ fn notes_are_read_back_as_far_as_they_speak_of_the_spec() {
     let list = conditions(&[], &Verdict::new(Reason::InSync, "Well."), &notes, 2, &time(1));
     assert_eq!(Notes::reported(&list, Some(2)), notes);
     assert_eq!(Notes::reported(&list, Some(3)), Notes::default());
+}
+
+#[test]
+fn an_event_is_published_for_another_fault_and_for_the_recovery_from_one() {
+    use Reason::{AwaitingWindow, Conflict, InSync, Unreachable};
+    for (before, now, expected) in [
+        (None, Unreachable, Some(EventReason::NotReady(Unreachable))),
+        (Some(InSync), Unreachable, Some(EventReason::NotReady(Unreachable))),
+        (Some(Conflict), Unreachable, Some(EventReason::NotReady(Unreachable))),
+        (Some(Unreachable), Unreachable, None),
+        (Some(Unreachable), InSync, Some(EventReason::Recovered)),
+        (Some(Unreachable), AwaitingWindow, None),
+        (Some(AwaitingWindow), InSync, None),
+        (None, InSync, None),
+    ] {
+        let event = transition(before, &Verdict::new(now, "Well."));
+        assert_eq!(event.map(|(reason, _)| reason), expected, "{before:?} {now:?}");
+    }
+    let (_, note) = transition(Some(Unreachable), &Verdict::new(InSync, "Well.")).unwrap();
+    assert_eq!(note, "Ready again after Unreachable. Well.");
 }
 
 #[test]

@@ -7,14 +7,14 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::controller::context::Context;
 use crate::controller::reconcile::Memory;
-use crate::crd::{DeletionPolicy, X2Gateway};
+use crate::crd::{DeletionPolicy, TokenPolicy, X2Gateway};
 use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer, owes_original};
 use crate::engine::governance::{Governance, Policy};
 use crate::engine::restoration::SkipReason;
 use crate::runtime::events::reference;
 use crate::runtime::object::Key;
+use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// Adds our finalizer if a deletion has to wait for the operator, and releases it if not. Returns the time of the next
 /// reconcile if there is nothing else to do.
 pub(super) async fn keep(
-    context: &Arc<Context>,
+    (gateways, policies): (&Store<X2Gateway>, &Store<TokenPolicy>),
     gateway: &Arc<X2Gateway>,
     governance: &Governance,
     memory: &mut Memory<X2Gateway>,
@@ -44,17 +44,17 @@ pub(super) async fn keep(
     let owes = governance.restorer.as_ref().is_some_and(restores)
         && gateway.status.as_ref().is_some_and(owes_original);
     let written = match finalizer(&governance.regime, phase, owes) {
-        Finalizer::Add => finalizers::hold(&context.gateways, meta).await,
+        Finalizer::Add => finalizers::hold(gateways, meta).await,
         Finalizer::Keep => Written::Unchanged,
-        Finalizer::Abandon if is_bereft(context, gateway) => {
+        Finalizer::Abandon if is_bereft(policies, gateway) => {
             let why =
-                restore::skip_reason(&context.cluster, meta).await.map_or(NO_POLICY, SkipReason::as_str);
-            release(context, gateway, Some(why)).await
+                restore::skip_reason(gateways.cluster(), meta).await.map_or(NO_POLICY, SkipReason::as_str);
+            release(gateways, gateway, Some(why)).await
         }
-        Finalizer::Remove | Finalizer::Abandon => release(context, gateway, None).await,
+        Finalizer::Remove | Finalizer::Abandon => release(gateways, gateway, None).await,
         Finalizer::Wait => {
-            let why = restore::skip_reason(&context.cluster, meta).await?;
-            release(context, gateway, Some(why.as_str())).await
+            let why = restore::skip_reason(gateways.cluster(), meta).await?;
+            release(gateways, gateway, Some(why.as_str())).await
         }
     };
     match written {
@@ -70,19 +70,19 @@ pub(super) async fn keep(
 }
 
 /// Releases our finalizer, and reports why if the original value is not restored.
-async fn release(context: &Arc<Context>, gateway: &X2Gateway, why: Option<&str>) -> Written {
-    let written = finalizers::release(&context.gateways, gateway.meta()).await;
+async fn release(gateways: &Store<X2Gateway>, gateway: &X2Gateway, why: Option<&str>) -> Written {
+    let written = finalizers::release(gateways, gateway.meta()).await;
     if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
-        restore::report_skipped(&context.cluster, reference(gateway), why);
+        restore::report_skipped(gateways.cluster(), reference(gateway), why);
     }
     written
 }
 
 /// Whether the policy that a gateway still obeys is not there any more.
-fn is_bereft(context: &Context, gateway: &X2Gateway) -> bool {
+fn is_bereft(policies: &Store<TokenPolicy>, gateway: &X2Gateway) -> bool {
     let policy = gateway.status.as_ref().and_then(|status| status.policy.as_deref());
     let namespace = gateway.namespace().unwrap_or_default();
-    policy.is_some_and(|policy| context.policies.get(&Key::new(namespace, policy)).is_none())
+    policy.is_some_and(|policy| policies.get(&Key::new(namespace, policy)).is_none())
 }
 
 /// What is left for restoring, if a deletion waits for it: the gateway's own, or its policy's.

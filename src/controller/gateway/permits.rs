@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::clock;
-use crate::controller::context::Context;
-use crate::controller::rollout::Rollout;
-use crate::crd::X2Gateway;
+use crate::controller::rollout::{Rollout, Rollouts};
+use crate::crd::{TokenPolicy, X2Gateway};
 use crate::engine::governance::Governance;
 use crate::engine::lifetime::Target;
 use crate::engine::rollout::Outcome;
 use crate::engine::verdict::Reason;
+use crate::runtime::store::Store;
 
 /// If a policy bounds its changes: what its rollout learns of a reconcile. One that ends early came to nothing.
 pub(super) struct Permits {
@@ -25,10 +25,14 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    pub(super) fn of(context: &Context, gateway: &X2Gateway, governance: &Governance) -> Self {
+    pub(super) fn of(
+        (rollouts, policies): (&Rollouts, &Store<TokenPolicy>),
+        gateway: &X2Gateway,
+        governance: &Governance,
+    ) -> Self {
         let bounded = governance.policy.as_ref().filter(|policy| policy.is_bounded());
         Self {
-            rollout: bounded.and_then(|policy| context.rollouts.of(&context.policies, &policy.object)),
+            rollout: bounded.and_then(|policy| rollouts.of(policies, &policy.object)),
             uid: gateway.uid().unwrap_or_default(),
             name: gateway.name_any(),
             target: governance.regime.target(),
