@@ -133,6 +133,10 @@ impl Reconciled for TokenPolicy {
                 context.cluster.wake(Kind::Policy, Key::of(policy.meta()));
             }
         }
+        if after.is_some_and(|after| after.valid().is_none()) {
+            // What it would count is not known any more.
+            count(&context.cluster.metrics, Whole::Policy, &key, None);
+        }
         context.cluster.wake(Kind::Policy, key);
     }
 

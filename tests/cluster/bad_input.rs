@@ -241,6 +241,10 @@ async fn an_object_of_another_schema_is_reported_and_the_rest_goes_on() {
     assert_eq!(condition(&old, "Stalled")["status"], "True");
     assert!(ready(&old)["message"].as_str().unwrap().contains("kubectl explain"));
     f.reason("TokenPolicy", "berlin", "InvalidSpec").await;
+    // The states of its gateways are not known any more: they are not shown as they were.
+    let metrics = f.operator().metrics().await.unwrap();
+    assert!(!metrics.contains("tenure_gateways{policy=\"berlin\""), "{metrics}");
+    assert!(metrics.contains("tenure_gateways{policy=\"z-rest\""), "{metrics}");
     // What it governed is not handed over to the next policy: nobody knows what it wants.
     let held = f.reason("X2Gateway", "x2-0", "InvalidSpec").await;
     assert_eq!(status(&held)["policy"], "berlin");
