@@ -108,7 +108,7 @@ pub(super) async fn visit<K: Managed>(
                 return Ok(visitor.unread(why).into());
             }
         };
-        if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.stands(&credentials))
+        if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.error_for(&credentials))
             && age == Age::Polled
         {
             return Ok(visitor.failed(&error, &credentials));

@@ -176,7 +176,7 @@ impl Write {
     }
 }
 
-/// What an error tells of a write. An answer of a server that has broken down, and none at all, tell nothing.
+/// What an error shows of a write. An answer of a server that has broken down, and none at all, show nothing.
 fn outcome(operation: Operation, error: &AccessError) -> Outcome {
     match error {
         AccessError::Remote(remote) if operation.is(remote.method, remote.path) => match &remote.fault {

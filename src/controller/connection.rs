@@ -58,7 +58,7 @@ pub struct Judged {
     pub insecure: Option<String>,
 }
 
-/// Validates a connection. The rules in order:
+/// Validates a connection. The rules, in this order:
 ///
 /// 1. URL, proxy and timeout are well-formed.
 /// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.

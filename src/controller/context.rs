@@ -52,7 +52,7 @@ pub struct Context {
     pub rollouts: Rollouts,
     /// Which requests of a whole its parts have carried out.
     pub handled: Handled,
-    /// Servers whose login was found refused by somebody else than their own task.
+    /// Servers whose login was refused in a reconcile of one of their customers.
     pub alarms: Alarms,
 }
 
@@ -113,17 +113,17 @@ impl Handled {
     }
 }
 
-/// Objects that are to be looked at although they are not due.
+/// Objects that are to be reconciled although they are not due.
 #[derive(Debug, Default)]
 pub struct Alarms(Mutex<HashSet<Key>>);
 
 impl Alarms {
-    /// Asks for a look.
+    /// Requests a reconcile.
     pub fn raise(&self, key: Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
 
-    /// Whether a look was asked for; asks once.
+    /// Whether a reconcile was requested. That is answered once.
     pub fn take(&self, key: &Key) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }

@@ -109,7 +109,7 @@ pub async fn heed(
     }
 }
 
-/// A refusal that another user may end: until the next check is due, nothing but the Secret is looked at.
+/// A refusal that another user may end: until the next check is due, only the Secret is checked.
 #[derive(Clone, Debug)]
 pub struct Barred {
     identity: Identity,
@@ -127,10 +127,10 @@ impl Barred {
         barred.then(|| Self { identity, error: error.clone(), until })
     }
 
-    /// The refusal, if it still stands for a login and it is not time to try again.
+    /// The refusal, if it still counts for a login and it is not time to try again.
     #[must_use]
-    pub fn stands(&self, credentials: &Credentials) -> Option<AccessError> {
-        let stands = self.identity == credentials.identity && clock::instant() < self.until;
-        stands.then(|| self.error.clone())
+    pub fn error_for(&self, credentials: &Credentials) -> Option<AccessError> {
+        let applies = self.identity == credentials.identity && clock::instant() < self.until;
+        applies.then(|| self.error.clone())
     }
 }

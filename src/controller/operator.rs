@@ -45,7 +45,7 @@ use crate::vendor::slots::Slots;
 use crate::vendor::spelling::Spellings;
 use crate::vendor::wire::Wire;
 
-/// Longest wait for writes under way when the operator is told to end.
+/// Longest wait for writes under way when the operator is shut down.
 const GRACE: Duration = Duration::from_secs(10);
 /// Longest wait for events that have not been written yet.
 const FLUSH: Duration = Duration::from_secs(2);

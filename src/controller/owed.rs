@@ -5,12 +5,12 @@
 pub struct Owed<C> {
     changes: Vec<C>,
     /// How many of them were in a report that got no answer: it may have been taken.
-    told: usize,
+    reported: usize,
 }
 
 impl<C> Default for Owed<C> {
     fn default() -> Self {
-        Self { changes: Vec::new(), told: 0 }
+        Self { changes: Vec::new(), reported: 0 }
     }
 }
 
@@ -30,7 +30,7 @@ impl<C> Owed<C> {
 
     /// A report of all of them got no answer.
     pub fn unanswered(&mut self) {
-        self.told = self.changes.len();
+        self.reported = self.changes.len();
     }
 
     /// They are recorded, or of no interest any more.
@@ -38,11 +38,11 @@ impl<C> Owed<C> {
         *self = Self::default();
     }
 
-    /// Those that are to be recorded: not what a report without an answer has recorded, as `is_recorded` says.
+    /// Those that are to be recorded: not what a report without an answer has recorded, as `is_recorded` decides.
     pub fn unrecorded(&self, is_recorded: impl Fn(&C) -> bool) -> Vec<&C> {
         let changes = self.changes.iter().enumerate();
         changes
-            .filter(|(index, change)| *index >= self.told || !is_recorded(change))
+            .filter(|(index, change)| *index >= self.reported || !is_recorded(change))
             .map(|(_, change)| change)
             .collect()
     }

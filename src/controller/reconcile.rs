@@ -283,7 +283,7 @@ fn reported_reason<K: Reported>(object: &K) -> Option<Reason> {
     verdict::ready_reason(K::conditions(object.status()?))
 }
 
-/// While a deletion waits, its end is looked for often; remote systems are asked no more often than otherwise.
+/// While a deletion waits, it is checked often whether it still does; remote systems are asked no more often than otherwise.
 fn in_time<K: Managed>(object: &Arc<K>, outcome: Reconcile) -> Reconcile {
     if !finalizers::is_leaving(object.meta()) {
         return outcome;

@@ -31,7 +31,7 @@ use super::lifetime::proves;
 use super::verdict::{Reason, Verdict, ready_reason};
 use crate::crd::{Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, Mode, TtlSeconds};
 
-/// The two lifetimes wanted, in seconds.
+/// The two required lifetimes, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ttl {
     /// Lifetime of access tokens.
@@ -164,8 +164,8 @@ pub fn decide(wish: Wish, prior: &Prior, seen: Seen, contest: Contest, now: Dura
 
 /// Why a difference exists: drift where the present lifetimes were once proven to hold.
 #[must_use]
-pub fn cause(wanted: Ttl, prior: &Prior) -> Cause {
-    if prior.proven == Some(wanted.into()) { Cause::Drift } else { Cause::Policy }
+pub fn cause(required: Ttl, prior: &Prior) -> Cause {
+    if prior.proven == Some(required.into()) { Cause::Drift } else { Cause::Policy }
 }
 
 /// Whether something else has changed lifetimes which were in sync.
@@ -199,7 +199,7 @@ pub fn proven(prior: &Prior, reason: Reason, seen: &Seen, has_changed: bool) -> 
     (reason == Reason::InSync && new).then_some(seen.ttl)
 }
 
-/// The lifetimes are as wanted: is that proven? Without a user of the customer, reading them is the proof.
+/// The lifetimes are as required: is that proven? Without a user of the customer, reading them is the proof.
 fn confirm(wish: Wish, prior: &Prior, seen: Seen) -> Step {
     let Ttl { access, refresh } = wish.ttl;
     let unchanged = !seen.read_back && prior.read == Some(seen.ttl);

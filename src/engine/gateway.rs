@@ -44,7 +44,7 @@ pub enum Regime {
         /// Nothing is changed for now.
         suspended: bool,
     },
-    /// The policy that was in force gives back what stood there before it.
+    /// The policy that was in force restores the original value.
     Left {
         /// The policy's name.
         policy: String,
@@ -75,13 +75,15 @@ impl Regime {
     pub fn desired(&self, observed: Option<u32>) -> Option<u32> {
         match (self.target()?, observed) {
             (Target::Exact(exact), _) => Some(exact),
-            (target, Some(observed)) => Some(target.nearest(observed)).filter(|wanted| *wanted != observed),
+            (target, Some(observed)) => {
+                Some(target.nearest(observed)).filter(|required| *required != observed)
+            }
             (Target::Range { .. }, None) => None,
         }
     }
 }
 
-/// What the status remembers of the last look, as far as it still speaks of the same appliance.
+/// What the status shows of the last reconcile, as far as it is about the same appliance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prior {
     /// Value last read, in seconds.
@@ -90,7 +92,7 @@ pub struct Prior {
     pub proven: Option<u32>,
     /// Policy that was in force.
     pub policy: Option<String>,
-    /// The last look ended in `VerificationFailed`.
+    /// The last reconcile ended in `VerificationFailed`.
     pub unverified: bool,
     /// Value found before our first write, in seconds.
     pub original: Option<u32>,
@@ -103,9 +105,9 @@ pub struct Prior {
 /// What there is to be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restoration {
-    /// Nothing: nothing was ever changed, or what stood there before stands there again.
+    /// Nothing: nothing was ever changed, or the original value is set.
     Nothing,
-    /// What stands there is not ours to change; with a clause that says why.
+    /// The current value is not ours to change; with a clause that explains why.
     Skip(&'static str),
     /// This value, in seconds.
     To(u32),
@@ -126,18 +128,18 @@ pub fn restoration(prior: &Prior, seen: u32) -> Restoration {
     }
 }
 
-/// What this look has found out so far.
+/// What this reconcile has found out so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Value of the setting, in seconds.
     pub timeout: u32,
-    /// Whether it was set during this look: what was proven before says nothing of it.
+    /// Whether it was set during this reconcile: what was proven before does not prove it.
     pub written: bool,
     /// Whether it was read after that: until then it is the value that was sent.
     pub read_back: bool,
-    /// Lifetime of a token issued during this look, after the last change, in seconds.
+    /// Lifetime of a token issued during this reconcile, after the last change, in seconds.
     pub token: Option<u32>,
-    /// Proving logins spent in this look.
+    /// Proving logins spent in this reconcile.
     pub proofs: u8,
 }
 
@@ -183,8 +185,8 @@ fn aim(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now: Durati
         }
         Regime::Enforced { policy, target: Ok(target), suspended } => (policy, *target, *suspended),
     };
-    let wanted = target.nearest(seen.timeout);
-    if wanted == seen.timeout {
+    let required = target.nearest(seen.timeout);
+    if required == seen.timeout {
         return confirm(policy, target, prior, seen);
     }
     if suspended {
@@ -196,14 +198,14 @@ fn aim(regime: &Regime, prior: &Prior, seen: Seen, contest: Contest, now: Durati
     if !contest.may_correct(now) {
         return report(Reason::Contested, contested(policy));
     }
-    Step::Write { to: wanted, cause: cause(policy, target, prior) }
+    Step::Write { to: required, cause: cause(policy, target, prior) }
 }
 
-/// The policy is left: what stood there before is put back and proven, or left alone for good.
+/// The gateway has left its policy: the original value is restored and proven, or left alone for good.
 fn restore(policy: &str, prior: &Prior, seen: Seen) -> Step {
     match restoration(prior, seen.timeout) {
         Restoration::To(to) => Step::Write { to, cause: Cause::Restore },
-        // Also where an earlier look has put it back and did not come to prove it.
+        // Also if an earlier reconcile has restored it and has not proven it.
         Restoration::Nothing if seen.written || prior.pending == Some(seen.timeout) => {
             match confirm(policy, Target::Exact(seen.timeout), prior, seen) {
                 Step::Report(Verdict { reason: Reason::InSync, .. }) => {
@@ -230,17 +232,17 @@ pub fn cause(policy: &str, target: Target, prior: &Prior) -> Cause {
 }
 
 /// Whether tokens issued before a proven change are to be invalidated. A mere repair is no change that the policy asked
-/// for; one of a lifetime that somebody had made longer is a tightening.
+/// for; one of a lifetime that was made longer by something else is a tightening.
 #[must_use]
-pub fn revokes(wanted: RevokeTokens, from: u32, to: u32, cause: Cause) -> bool {
-    match (wanted, cause) {
+pub fn revokes(required: RevokeTokens, from: u32, to: u32, cause: Cause) -> bool {
+    match (required, cause) {
         (RevokeTokens::Never, _) | (_, Cause::Restore) => false,
         (RevokeTokens::OnChange, Cause::Policy) => from != to,
         (RevokeTokens::OnTightening, Cause::Policy) | (_, Cause::Drift) => to < from,
     }
 }
 
-/// Whether a look found that somebody had changed a value which was in order.
+/// Whether a reconcile found that something else had changed a value which was in sync.
 #[must_use]
 pub fn has_drifted(regime: &Regime, prior: &Prior, seen: u32) -> bool {
     regime
@@ -249,7 +251,7 @@ pub fn has_drifted(regime: &Regime, prior: &Prior, seen: u32) -> bool {
         .is_some_and(|(policy, target)| !target.holds(seen) && cause(policy, target, prior) == Cause::Drift)
 }
 
-/// The setting is as wanted: is that proven?
+/// The setting is as required: is that proven?
 fn confirm(policy: &str, target: Target, prior: &Prior, seen: Seen) -> Step {
     let remembered = !seen.written
         && prior.timeout == Some(seen.timeout)
@@ -269,16 +271,16 @@ fn report(reason: Reason, message: String) -> Step {
     Step::Report(Verdict { reason, message })
 }
 
-fn unproven(policy: &str, wanted: u32, got: Option<u32>) -> String {
+fn unproven(policy: &str, required: u32, got: Option<u32>) -> String {
     let got = got.map_or_else(|| "a different one".to_owned(), |got| format!("one of {got}s"));
     format!(
-        "The appliance reports a token lifetime of {wanted}s, as required by TokenPolicy {policy}, but newly issued tokens have {got}. Check the appliance."
+        "The appliance reports a token lifetime of {required}s, as required by TokenPolicy {policy}, but newly issued tokens have {got}. Check the appliance."
     )
 }
 
-fn not_in_effect(wanted: u32, seen: u32) -> String {
+fn not_in_effect(required: u32, seen: u32) -> String {
     format!(
-        "The appliance accepted a token lifetime of {wanted}s, but reports {seen}s, and newly issued tokens have another lifetime. Check the appliance."
+        "The appliance accepted a token lifetime of {required}s, but reports {seen}s, and newly issued tokens have another lifetime. Check the appliance."
     )
 }
 

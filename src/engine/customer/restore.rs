@@ -48,7 +48,7 @@ pub struct Departure<'a> {
     pub is_paused: bool,
     /// The URL of its server, if there is one.
     pub url: Option<&'a str>,
-    /// Where it stands among its rivals.
+    /// Its standing among its rivals.
     pub standing: Standing,
 }
 

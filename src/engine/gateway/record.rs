@@ -62,8 +62,8 @@ pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChang
     });
     let restores =
         matches!(regime, Regime::Left { .. }) && status.original_timeout_seconds == Some(pending.to);
-    let wanted = regime.policy().zip(regime.target());
-    let why = match (restores, last.filter(|_| is_recorded), wanted) {
+    let required = regime.policy().zip(regime.target());
+    let why = match (restores, last.filter(|_| is_recorded), required) {
         (true, ..) => Cause::Restore,
         (false, Some(last), _) => last.cause,
         (false, None, Some((policy, target))) => cause(policy, target, &prior(status, None, &[])),
@@ -141,7 +141,7 @@ pub fn prepare(status: &mut X2GatewayStatus, open: &OpenChange, now: Time) {
     status.last_checked_time = Some(now);
     status.policy.clone_from(&open.policy);
     if open.cause == Cause::Policy {
-        // It says nothing of what is to be proven now, and must not make this look like drift.
+        // It shows nothing of what is to be proven now, and must not count as drift.
         status.proven_timeout_seconds = None;
     }
 }
