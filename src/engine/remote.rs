@@ -42,6 +42,14 @@ pub enum Fault {
     Malformed(&'static str),
 }
 
+impl Fault {
+    /// Whether the system did not answer.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::TimedOut | Self::Tls(_))
+    }
+}
+
 /// How far a connection got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the sentences say it")]

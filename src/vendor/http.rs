@@ -197,6 +197,7 @@ fn note(limit: &Limit, answer: &Result<(u16, Content), Fault>) {
         Err(Fault::Status { code, retry_after }) if *code == 429 || retry_after.is_some() => {
             limit.pause(*code, retry_after.unwrap_or(SHORT_PAUSE));
         }
+        Err(fault) if fault.is_silence() => limit.silent(),
         Err(_) => {}
     }
 }

@@ -118,7 +118,12 @@ impl Limit {
         self.memory().heard = Some(clock::instant());
     }
 
-    /// When the system last gave a good answer.
+    /// Takes down that the system did not answer: what it last answered shows nothing any more.
+    pub(crate) fn silent(&self) {
+        self.memory().heard = None;
+    }
+
+    /// When the system last gave a good answer, if it has answered since.
     #[must_use]
     pub(crate) fn last_heard(&self) -> Option<Instant> {
         self.memory().heard

@@ -207,14 +207,17 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
     fn failed(&self, error: &AccessError, _: &Credentials) -> Findings<CustomerTokenTtl> {
         let Basis { context, server, .. } = &self.basis;
         let general = error.verdict(&self.server_name(), "");
+        let is_answered = matches!(error, AccessError::Remote(remote) if !remote.fault.is_silence());
+        if !is_answered {
+            let key = Key::of(server.meta());
+            context.alarms.raise(key.clone());
+            context.cluster.wake(Kind::Server, key);
+        }
         let verdict = if let AccessError::Remote(remote) = error {
             let is_vendors = remote.shown() == Some(Shown::Vendor);
             let id = &self.customer.spec.customer_id;
             answered(remote.status(), is_vendors, id, &server.name_any()).unwrap_or(general)
         } else {
-            let key = Key::of(server.meta());
-            context.alarms.raise(key.clone());
-            context.cluster.wake(Kind::Server, key);
             server_not_ready(&server.name_any(), general.reason)
         };
         // Other faults of the login are the server's, and so is the wait for its Secret.
