@@ -123,6 +123,9 @@ impl Reconciled for TokenPolicy {
     fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
+        if matches!(after, Some(Entry::Undecodable(_))) {
+            count(&context.cluster.metrics, Whole::Policy, &key, None);
+        }
         let both = before.and_then(Entry::valid).zip(after.and_then(Entry::valid));
         if !both.is_some_and(|(before, after)| is_alike(before, after)) {
             for gateway in context.gateways.namespace(&key.namespace) {

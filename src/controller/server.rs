@@ -56,6 +56,9 @@ impl Reconciled for KonaServer {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
         logins::observe(&context.connections.remotes.admission, meta, after);
+        if matches!(after, Some(Entry::Undecodable(_))) {
+            count(&context.cluster.metrics, Whole::Server, &key, None);
+        }
         for customer in customers_of(&context.customers, &key) {
             super::customer::claim(&context.customer_claims, &context.servers, &customer);
             context.cluster.wake(Kind::Customer, Key::of(customer.meta()));

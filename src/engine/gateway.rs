@@ -300,7 +300,7 @@ fn in_sync(policy: &str, target: Target) -> String {
 }
 
 fn unmanaged(timeout: u32) -> String {
-    format!("No TokenPolicy selects this gateway. Its token lifetime is {timeout}s.")
+    format!("No TokenPolicy is in force for this gateway. Its token lifetime is {timeout}s.")
 }
 
 fn contested(policy: &str) -> String {

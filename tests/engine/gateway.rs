@@ -256,7 +256,7 @@ fn who_governs_decides_what_is_reported() {
     let (reason, message) = decided(&Regime::Unmanaged, calm);
     assert_eq!(
         (reason, message.as_str()),
-        (Reason::Unmanaged, "No TokenPolicy selects this gateway. Its token lifetime is 86400s.")
+        (Reason::Unmanaged, "No TokenPolicy is in force for this gateway. Its token lifetime is 86400s.")
     );
     let watchers = vec![
         ("a".to_owned(), Target::Exact(600)),

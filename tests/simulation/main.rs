@@ -19,6 +19,7 @@
 
 mod api;
 mod conformance;
+mod contained;
 mod crash;
 mod events;
 mod history;

@@ -75,7 +75,7 @@ pub fn lay_out(world: &mut World) {
     }
 }
 
-fn lay_out_server(world: &mut World, shared: &str) {
+pub fn lay_out_server(world: &mut World, shared: &str) {
     let rng = &mut world.rng;
     let make = Make { versions: rng.bool(), slash: rng.bool(), info_as_text: rng.bool() };
     let mut server = Server::new(make);

@@ -8,12 +8,14 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use tenure::admin::Health;
 use tenure::clock::{self, Source};
 use tenure::controller::connection::Restrictions;
 use tenure::controller::context::Settings;
 use tenure::controller::operator::{Clients, Identity, Operator, OperatorSettings};
 use tenure::engine::lifetime::Bounds;
 use tenure::runtime::watch::Scope;
+use tenure::vendor::wire::Wire;
 
 use crate::api::Api;
 use crate::crash::Crash;
@@ -41,6 +43,7 @@ pub enum Stop {
 pub struct Replica {
     pub index: usize,
     pub crash: Crash,
+    pub health: Health,
     /// Always there, but for the moment in which it is dropped.
     runtime: Option<Runtime>,
     /// The harness's time, and the runtime's, when it was started.
@@ -76,6 +79,7 @@ impl Replica {
         let _entered = handle.enter();
         let born = (now, Instant::now());
         let _installed = install(now, rng.u64(..));
+        let scopes = vec![Scope { namespace: None, selector: outside.selector.clone() }];
         let line = Line { internet: outside.internet.clone(), replica: number, crash: crash.clone() };
         let client = |role: &str| outside.api.client(&client_name(number, role));
         let clients = Clients {
@@ -86,14 +90,15 @@ impl Replica {
         let operator = Operator::assemble(
             clients,
             Arc::new(line),
-            settings(outside.concurrency, outside.selector.clone()),
+            settings(outside.concurrency, scopes),
             identity(number),
         );
+        let health = operator.health();
         let operator = runtime.spawn(async move {
             let _ = operator.run(async { drop(ended.await) }).await;
         });
         time::set_harness(Some(now));
-        Self { index: number, crash, runtime: Some(runtime), born, rng, operator, end: Some(end) }
+        Self { index: number, crash, health, runtime: Some(runtime), born, rng, operator, end: Some(end) }
     }
 
     /// Lets the replica work until a time by its own clock.
@@ -163,18 +168,22 @@ impl Drop for Replica {
     }
 }
 
-/// An operator without a lease or anything remote, for the calling runtime.
-pub fn alone(api: &Api) -> Operator {
+/// An operator without a lease, for the calling runtime, that sees these namespaces, or all.
+pub fn alone(api: &Api, wire: Arc<dyn Wire>, namespaces: &[&str]) -> Operator {
     let client = |role: &str| api.client(&client_name(1, role));
     let clients = Clients { writes: client("writes"), watching: client("watching"), lease: None };
-    let line = Line { internet: Internet::new(1), replica: 1, crash: Crash::never() };
-    Operator::assemble(clients, Arc::new(line), settings(1, None), identity(1))
+    let scope = |namespace: &&str| Scope { namespace: Some((*namespace).to_owned()), selector: None };
+    let mut scopes: Vec<Scope> = namespaces.iter().map(scope).collect();
+    if scopes.is_empty() {
+        scopes.push(Scope { namespace: None, selector: None });
+    }
+    Operator::assemble(clients, wire, settings(1, scopes), identity(1))
 }
 
-fn settings(concurrency: u16, selector: Option<String>) -> OperatorSettings {
+fn settings(concurrency: u16, scopes: Vec<Scope>) -> OperatorSettings {
     let restrictions = Restrictions { plaintext: false, insecure_tls: false, origins_required: false };
     OperatorSettings {
-        scopes: vec![Scope { namespace: None, selector }],
+        scopes,
         concurrency,
         rules: Settings { restrictions, bounds: Bounds { least: 600, most: 2_592_000 } },
         retry_refused_logins_after: None,

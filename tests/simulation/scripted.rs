@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest::{self, NAMESPACE};
-use crate::plan::appliance_url;
-use crate::remote::Device;
+use crate::plan::{self, appliance_url, server_url};
+use crate::remote::{Device, Mood};
 use crate::replica::client_name;
 use crate::world::World;
 
@@ -37,6 +37,20 @@ pub fn timeout(world: &World) -> u32 {
         Device::X2(appliance) => appliance.timeout,
         Device::Kona(_) => panic!("an appliance"),
     }
+}
+
+fn reason(world: &World, kind: Kind, name: &str) -> serde_json::Value {
+    reason_of(&world.api.get(kind, NAMESPACE, name).unwrap().value)
+}
+
+/// The reason of an object's condition Ready.
+pub fn reason_of(object: &serde_json::Value) -> serde_json::Value {
+    let conditions = object["status"]["conditions"].as_array().unwrap();
+    conditions.iter().find(|condition| condition["type"] == "Ready").unwrap()["reason"].clone()
+}
+
+fn set_mood(world: &World, url: &str, mood: Mood) {
+    world.internet_now().systems.get_mut(url).unwrap().mood = mood;
 }
 
 #[test]
@@ -73,17 +87,59 @@ fn what_becomes_undecodable_again_is_reported_again() {
         };
         world.api.plant(Kind::X2Gateway, gateway, edit).unwrap();
     };
-    let reason = |world: &World| {
-        let gateway = world.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap();
-        let conditions = gateway.value["status"]["conditions"].as_array().unwrap().clone();
-        conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap()["reason"].clone()
-    };
     for _ in 0..2 {
         write(&world, json!(["10.0.0.1"]));
         wait(&mut world);
-        assert_eq!(reason(&world), "InvalidSpec");
+        assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InvalidSpec");
         write(&world, json!(appliance_url(0)));
         wait(&mut world);
-        assert_eq!(reason(&world), "InSync");
+        assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InSync");
     }
+}
+
+#[test]
+fn the_counts_of_a_policy_that_is_not_understood_are_removed() {
+    let mut world = world(Knobs::NONE);
+    let counts = |world: &World| {
+        let health = &world.places[0].process.as_ref().unwrap().health;
+        health.metrics.text().contains("tenure_gateways{policy=\"short\"")
+    };
+    assert!(counts(&world));
+    let edit = |policy: &mut serde_json::Value| policy["spec"]["timeoutSeconds"] = json!("soon");
+    world.api.plant(Kind::TokenPolicy, (NAMESPACE, "short"), edit).unwrap();
+    wait(&mut world);
+    assert!(!counts(&world));
+}
+
+#[test]
+fn foreign_edits_do_not_shorten_a_back_off() {
+    let mut world = world(Knobs::NONE);
+    set_mood(&world, &appliance_url(0), Mood::Away);
+    (0..8).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "Unreachable");
+    let requests = |world: &World| world.history.text().matches(" https://10.0.0.1/").count();
+    let before = requests(&world);
+    for second in 0..60 {
+        let value = second.to_string();
+        world.api.annotate(Kind::X2Gateway, (NAMESPACE, "gw"), "example.net/note", Some(&value)).unwrap();
+        world.run_until(world.now + Duration::from_secs(1)).unwrap();
+    }
+    // One may have been due anyway.
+    assert!(requests(&world) - before <= 1, "{}", world.history.text());
+}
+
+#[test]
+fn an_outage_that_customers_meet_is_reported_by_their_server() {
+    let mut world = World::with(Knobs { customers: 1, ..Knobs::NONE }, fastrand::Rng::with_seed(1));
+    world.create(manifest::namespace(NAMESPACE));
+    world.create(manifest::namespace("default"));
+    world.add_secret("shared", "planted-0");
+    plan::lay_out_server(&mut world, "planted-0");
+    world.start(0);
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::KonaServer, "kona"), "InSync");
+    set_mood(&world, &server_url(0), Mood::Away);
+    // By itself a server is checked every ten minutes, its customers every three at most.
+    (0..2).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::KonaServer, "kona"), "Unreachable", "{}", world.history.text());
 }

@@ -7,8 +7,10 @@ use serde_json::json;
 use tenure::admin::Health;
 
 use crate::api::{Api, Kind, Verb, Verdict};
+use crate::crash::Crash;
 use crate::knobs::Knobs;
 use crate::manifest::NAMESPACE;
+use crate::remote::{Internet, Line};
 use crate::replica;
 use crate::scripted::{timeout, wait, world};
 
@@ -27,7 +29,8 @@ impl Watched {
             let is_refused = asked.lock().unwrap().contains(&(request.verb, request.target.kind));
             if is_refused { Verdict::refuse(500) } else { Verdict::PASS }
         });
-        let operator = replica::alone(&api);
+        let line = Line { internet: Internet::new(1), replica: 1, crash: Crash::never() };
+        let operator = replica::alone(&api, Arc::new(line), &[]);
         let health = operator.health();
         tokio::spawn(operator.run(std::future::pending()));
         Self { refused, health }
