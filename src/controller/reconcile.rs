@@ -193,7 +193,6 @@ impl<K: Managed> Begun<'_, K> {
         if let Some(outcome) = K::conclude(context, &working, memory, &mut findings).await {
             return Ok((outcome, findings.verdict.reason));
         }
-        memory.owed.add(findings.change.clone());
         // What was found must not be reported of another spec.
         let now = K::store(context).valid(&Key::of(object.meta()));
         now.filter(|now| now.uid() == object.uid() && now.meta().generation == object.meta().generation)

@@ -194,7 +194,7 @@ impl Examination<'_> {
             reference: self.governance.change_reference(),
             is_owing: !memory.owed.is_empty(),
         };
-        let change = conclusion.to_record(memory.change.as_mut(), clock::now());
+        memory.owed.add(conclusion.to_record(memory.change.as_mut(), clock::now()));
         let found = Found {
             timeout: Some(timeout),
             token,
@@ -202,7 +202,7 @@ impl Examination<'_> {
             skipped: not_restored(regime, &self.prior, timeout),
             drifted_from: None,
         };
-        Ok(Findings { change, found, ..Findings::from(verdict) })
+        Ok(Findings { found, ..Findings::from(verdict) })
     }
 
     fn owes_revocation(&self, change: &OpenChange) -> bool {

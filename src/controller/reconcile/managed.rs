@@ -222,8 +222,6 @@ pub struct Findings<K: Managed> {
     pub polls: bool,
     /// When the change window opens that a change waits for.
     pub opens: Option<Timestamp>,
-    /// A change that was made.
-    pub change: Option<K::Record>,
     /// What else the kind has found.
     pub found: K::Found,
 }
@@ -238,7 +236,6 @@ impl<K: Managed> From<Verdict> for Findings<K> {
             news: None,
             retry_after: None,
             opens: None,
-            change: None,
             found: K::Found::default(),
         }
     }
