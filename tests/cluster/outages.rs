@@ -13,11 +13,11 @@ async fn recorded(
     kind: &str,
     name: &str,
     gate: &Gate,
-    arrived: impl Future<Output = ()>,
+    arrived: impl AsyncFnOnce(&Fixture),
 ) -> usize {
     let relay = f.relay().await;
     f.start().await;
-    arrived.await;
+    arrived(&f).await;
     relay.mute();
     gate.open();
     f.wait(kind, name, |object| status(object)["history"].is_array()).await;
@@ -41,7 +41,7 @@ async fn a_gateways_change_is_recorded_once() {
     f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
     f.apply(&policy("short", serde_json::json!({"timeoutSeconds": 28800}))).await;
     let appliance = fleet.appliance(0);
-    let arrived = async move { appliance.requests().wait_arrived(Kind::Login, 2).await };
+    let arrived = async |_: &Fixture| appliance.requests().wait_arrived(Kind::Login, 2).await;
     assert_eq!(recorded(f, "X2Gateway", "x2-1", &gate, arrived).await, 1);
 }
 
@@ -54,6 +54,13 @@ async fn a_customers_change_is_recorded_once() {
     let f = Fixture::new("unheard").await;
     f.kona(&kona).await;
     f.apply(&customer("acme", acme.id(), 3600, 86400)).await;
-    let arrived = async move { acme.requests().wait_arrived(Kind::Get, 2).await };
+    let arrived = async |f: &Fixture| {
+        acme.requests().wait_arrived(Kind::Get, 2).await;
+        // A write in the middle would take its connection along, and no other opens.
+        f.wait("KonaServer", "kona", |server| {
+            ready(server)["reason"] == "InSync" && status(server)["customers"]["pending"] == 1
+        })
+        .await;
+    };
     assert_eq!(recorded(f, "CustomerTokenTtl", "acme", &gate, arrived).await, 1);
 }

@@ -308,7 +308,12 @@ async fn what_others_change_while_the_api_server_is_slow_is_not_lost_even_withou
     let relay = f.relay().await;
     f.start().await;
     acme.requests().wait_arrived(Kind::Get, 1).await;
-    // What must be durable before the write is made durable, but the operator is not told yet.
+    // Nothing is being written when the answers stop: a write in the middle would take its connection along, and no other opens.
+    f.wait("KonaServer", "kona", |server| {
+        ready(server)["reason"] == "InSync" && status(server)["customers"]["pending"] == 1
+    })
+    .await;
+    // What must be durable before the write is made durable, but the operator does not learn of it yet.
     relay.mute();
     gate.open();
     f.wait(CTT, "acme", |object| object.metadata.finalizers.is_some()).await;
