@@ -43,10 +43,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether the system did not answer.
+    /// Whether the system does not answer. One that closes a connection in the middle was there.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::TimedOut | Self::Tls(_))
+        match self {
+            Self::Unreachable(broken) => !matches!(broken, Broken::Reset | Broken::Closed | Broken::Lost),
+            Self::TimedOut | Self::Tls(_) => true,
+            _ => false,
+        }
     }
 }
 

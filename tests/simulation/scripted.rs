@@ -138,8 +138,8 @@ fn an_outage_that_customers_meet_is_reported_by_their_server() {
     world.start(0);
     wait(&mut world);
     assert_eq!(reason(&world, Kind::KonaServer, "kona"), "InSync");
-    set_mood(&world, &server_url(0), Mood::Away);
+    set_mood(&world, &server_url(0), Mood::Silent);
     // By itself a server is checked every ten minutes, its customers every three at most.
     (0..2).for_each(|_| wait(&mut world));
-    assert_eq!(reason(&world, Kind::KonaServer, "kona"), "Unreachable", "{}", world.history.text());
+    assert_eq!(reason(&world, Kind::KonaServer, "kona"), "TimedOut", "{}", world.history.text());
 }
