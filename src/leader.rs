@@ -109,7 +109,7 @@ impl Election {
         }
     }
 
-    /// Hands over the lease, so that a standby takes it immediately. To be called when no work is in progress any more.
+    /// Hands over the lease, so that a standby takes it immediately. To be called when no work is in progress anymore.
     pub(crate) async fn hand_over(mut self) {
         self.term.send_replace(Term::OVER);
         match tokio::time::timeout(API_TIMEOUT, self.give_away()).await {
@@ -146,7 +146,7 @@ impl Election {
         }
     }
 
-    /// One attempt to renew the lease. False if it is not ours any more.
+    /// One attempt to renew the lease. False if it is not ours anymore.
     async fn renew(&mut self) -> Result<bool, Failure> {
         match self.take().await {
             Err(Failure::Overtaken) => {}

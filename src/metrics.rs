@@ -222,7 +222,7 @@ impl Metrics {
     }
 
     /// Tracks the reason of one resource: before and now; `None` if it did not exist, or no longer does.
-    pub(crate) fn stands(
+    pub(crate) fn count_reason(
         &self,
         kind: &'static str,
         namespace: &str,

@@ -69,7 +69,7 @@ impl<K: Managed> From<Unread> for Stop<K> {
 pub(super) trait Visitor<K: Managed>: Send {
     /// Reads where the remote system is and who logs in.
     fn reach(&self, age: Age) -> impl Future<Output = Result<(Endpoint, Credentials), Unread>> + Send;
-    /// The object, if it is its own login. Another's is not its to try again.
+    /// The object, if it logs in with its own credentials. The login of another object is retried by that object.
     fn holder(&self) -> Option<Holder>;
     /// Logs in and does what is to be done.
     fn visit(

@@ -142,13 +142,13 @@ impl Write {
         self
     }
 
-    /// Says what it changes, and why.
+    /// Records what it changes, and why.
     pub(super) fn changing(mut self, from: &impl ToString, to: &impl ToString, cause: Option<Cause>) -> Self {
         (self.from, self.to, self.cause) = (Some(from.to_string()), Some(to.to_string()), cause);
         self
     }
 
-    /// Takes down how it was answered.
+    /// Records the answer.
     pub(super) fn answered<T>(&mut self, answer: &Result<T, AccessError>) {
         let Err(error) = answer else {
             self.outcome = Outcome::Accepted;
@@ -168,7 +168,7 @@ impl Write {
         }
     }
 
-    /// Takes down what was seen of its effect, where it was accepted.
+    /// Records the observed effect, if it was accepted.
     pub(super) fn proven(&mut self, holds: bool, seen: &impl ToString) {
         if self.outcome == Outcome::Accepted {
             self.proven = Some((holds, seen.to_string()));
@@ -238,7 +238,7 @@ impl Drop for Write {
             error = self.error,
             proven,
             proven_value,
-            "a remote system was written to"
+            "wrote to a remote system"
         );
     }
 }
@@ -255,7 +255,7 @@ mod tests {
     use crate::engine::remote::{Broken, RemoteError};
 
     #[test]
-    fn an_error_tells_no_more_of_a_write_than_it_can() {
+    fn an_error_shows_no_more_of_a_write_than_it_can() {
         use Operation::{RevokeTokens, SetCustomer, SetTimeout};
         let status = |code| Fault::Status { code, retry_after: None };
         let remote = |method, path, fault| AccessError::Remote(RemoteError { method, path, fault });

@@ -68,7 +68,7 @@ impl Claims {
         Self { kind, workers, table: Mutex::default() }
     }
 
-    /// A resource claims an object, or nothing any more.
+    /// A resource claims an object, or nothing anymore.
     pub fn set(&self, meta: &ObjectMeta, claimed: Option<Claimed>) {
         let rivals = self.table().set(&ClaimId::of(meta), claimed);
         self.wake(rivals);
@@ -96,7 +96,7 @@ impl Claims {
 }
 
 impl Table {
-    /// A resource claims an object, or nothing any more. Returns the rivals that this concerns.
+    /// A resource claims an object, or nothing anymore. Returns the rivals that this concerns.
     fn set(&mut self, id: &ClaimId, claimed: Option<Claimed>) -> Vec<Key> {
         let before = self.objects.get(&id.key).cloned();
         let mut concerned = Vec::new();

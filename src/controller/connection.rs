@@ -176,7 +176,7 @@ impl Connections {
             return Ok(credentials);
         }
         let message = format!(
-            "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL (and its proxy). Add it, or use another Secret."
+            "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL or its proxy. Add the missing origin, or use another Secret."
         );
         Err(Verdict::new(Reason::OriginNotAllowed, message).into())
     }

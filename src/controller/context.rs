@@ -19,7 +19,7 @@ use crate::runtime::workers::{Kinds, Work};
 /// Settings of the command line that rules depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
-    /// What is taken from tenants.
+    /// What is forbidden to tenants.
     pub restrictions: Restrictions,
     /// What policies may ask for.
     pub bounds: Bounds,
@@ -48,7 +48,7 @@ pub struct Context {
     pub specs: Specs,
     /// Change windows of customers, as they were read.
     pub windows: windows::Cache,
-    /// Who may be changed now.
+    /// The rollouts, which permit changes.
     pub rollouts: Rollouts,
     /// Which requests of a whole its parts have carried out.
     pub handled: Handled,
@@ -95,7 +95,7 @@ pub type Request = (Key, String);
 pub struct Handled(Mutex<HashMap<(Kind, Key), HashSet<Request>>>);
 
 impl Handled {
-    /// A part has carried out requests; older ones are of no interest any more.
+    /// A part has carried out requests; older ones are of no interest anymore.
     pub fn set(&self, kind: Kind, part: Key, requests: HashSet<Request>) {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if requests.is_empty() {

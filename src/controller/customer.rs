@@ -48,7 +48,7 @@ use crate::vendor::endpoint::BaseUrl;
 pub struct Extra {
     /// Whether what the status has on record of an open change was taken over.
     has_recalled: bool,
-    /// The lifetimes that were last enforced: a fight over others is another fight.
+    /// The lifetimes that were last enforced: if they change, the contest starts over.
     desired: Option<Ttl>,
     /// What the deleted resource requires, once that is decided.
     parting: Option<Parting>,

@@ -93,7 +93,7 @@ pub fn refused_login(
     }))
 }
 
-/// Heeds requests for a login: a person's, and one for the sake of other systems.
+/// Handles requests for a new login: from a user, or to decide whether other systems may try the password.
 pub async fn heed(
     remotes: &Remotes,
     holder: &Holder,

@@ -68,7 +68,7 @@ pub struct Clients {
 pub struct OperatorSettings {
     /// What is watched.
     pub scopes: Vec<Scope>,
-    /// Exchanges with remote systems that move at once.
+    /// Concurrent exchanges with remote systems.
     pub concurrency: u16,
     /// Settings that rules depend on.
     pub rules: Settings,
@@ -78,7 +78,7 @@ pub struct OperatorSettings {
     pub metrics_per_object: bool,
 }
 
-/// Who this replica is.
+/// The identity of this replica.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The name that events are reported under, and with something random added, that the lease is held under.

@@ -19,20 +19,20 @@ pub fn allows(annotation: &str, target: &BaseUrl, proxy: Option<&BaseUrl>) -> bo
 
 fn matches(entry: &str, url: &BaseUrl) -> bool {
     let (scheme, host, port) = url.origin();
-    let Some((wanted_scheme, rest)) = entry.split_once("://") else { return false };
-    if !wanted_scheme.eq_ignore_ascii_case(scheme) {
+    let Some((allowed_scheme, rest)) = entry.split_once("://") else { return false };
+    if !allowed_scheme.eq_ignore_ascii_case(scheme) {
         return false;
     }
-    let Some((wanted_host, wanted_port)) = split_port(rest, scheme) else { return false };
-    if let Ok(block) = wanted_host.parse::<IpNet>() {
-        return wanted_port == port && url.ip().is_some_and(|ip| block.contains(&ip));
+    let Some((allowed_host, allowed_port)) = split_port(rest, scheme) else { return false };
+    if let Ok(block) = allowed_host.parse::<IpNet>() {
+        return allowed_port == port && url.ip().is_some_and(|ip| block.contains(&ip));
     }
-    let wanted_host = wanted_host.trim_end_matches('.').to_ascii_lowercase();
-    let same_host = match wanted_host.strip_prefix("*.") {
+    let allowed_host = allowed_host.trim_end_matches('.').to_ascii_lowercase();
+    let same_host = match allowed_host.strip_prefix("*.") {
         Some(domain) => host.strip_suffix(domain).is_some_and(|left| left.len() > 1 && left.ends_with('.')),
-        None => host == wanted_host,
+        None => host == allowed_host,
     };
-    same_host && wanted_port == port
+    same_host && allowed_port == port
 }
 
 /// Host, or block of addresses, and port of an entry.

@@ -33,7 +33,7 @@ impl<C> Owed<C> {
         self.reported = self.changes.len();
     }
 
-    /// They are recorded, or of no interest any more.
+    /// They are recorded, or of no interest anymore.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

@@ -33,9 +33,9 @@ use crate::runtime::{finalizers, restore};
 
 /// While gateways change, a policy's status is written at most once in this time.
 const SPACING: Duration = Duration::from_secs(1);
-/// While gateways change, a rollout is planned at most once in this time,
+/// While gateways change, a rollout is planned at most once in this time.
 const PLANNING: Duration = Duration::from_millis(100);
-/// and for at most one part of this many of all time: a plan reads the whole fleet.
+/// Planning takes at most one part in this many of the time: a plan reads the whole fleet.
 const SHARE: u32 = 10;
 /// Wait after our finalizer could not be changed: something else was faster, as a rule.
 const AGAIN_SOON: Duration = Duration::from_secs(1);
@@ -135,10 +135,6 @@ impl Reconciled for TokenPolicy {
             for policy in context.policies.namespace(&key.namespace) {
                 context.cluster.wake(Kind::Policy, Key::of(policy.meta()));
             }
-        }
-        if after.is_some_and(|after| after.valid().is_none()) {
-            // What it would count is not known any more.
-            count(&context.cluster.metrics, Whole::Policy, &key, None);
         }
         context.cluster.wake(Kind::Policy, key);
     }

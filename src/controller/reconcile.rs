@@ -242,7 +242,7 @@ impl<K: Managed> Begun<'_, K> {
         }
     }
 
-    /// A reconcile came to nothing: it is still to be done, ever more slowly, and shows if that goes on. Returns when it is due.
+    /// A reconcile was inconclusive: it is retried with backoff, and reported if that continues. Returns when it is due.
     async fn nothing(&self, memory: &mut Memory<K>, why: Nothing) -> Instant {
         let (context, object, given) = (self.context, self.object, self.given);
         memory.judged = None;
@@ -263,13 +263,13 @@ impl<K: Managed> Begun<'_, K> {
     }
 }
 
-/// The fight that a status shows.
+/// The contest that a status shows.
 fn resumed(last: Timestamp) -> Contest {
     let ago = Duration::try_from(clock::now().0.duration_since(last)).unwrap_or_default();
     Contest::resumed(clock::elapsed(), ago)
 }
 
-/// Reason of the Ready condition, if it speaks of the present spec.
+/// Reason of the Ready condition, if it is about the current spec.
 #[must_use]
 pub fn current_reason<K: Reported>(object: &K) -> Option<Reason> {
     let status = object.status()?;
@@ -277,7 +277,7 @@ pub fn current_reason<K: Reported>(object: &K) -> Option<Reason> {
     verdict::ready_reason(K::conditions(status)).filter(|_| is_current)
 }
 
-/// Reason of the Ready condition, whatever spec it speaks of.
+/// Reason of the Ready condition, even if it is about an earlier spec.
 fn reported_reason<K: Reported>(object: &K) -> Option<Reason> {
     verdict::ready_reason(K::conditions(object.status()?))
 }

@@ -52,7 +52,7 @@ impl Texts {
         shared
     }
 
-    /// Drops those that are not in use any more.
+    /// Drops those that are not in use anymore.
     fn purge(&self) {
         let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         texts.retain(|text| Arc::strong_count(text) > 1);
@@ -75,7 +75,7 @@ impl References {
         Self { secrets: Secrets::new(client), texts: Texts::default(), fingerprints: RandomState::new() }
     }
 
-    /// Drops what is not in use any more; to be called now and then.
+    /// Drops what is not in use anymore. Call it periodically.
     pub fn purge(&self) {
         self.secrets.purge();
         self.texts.purge();
@@ -151,7 +151,9 @@ fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Unread {
             format!("{kind} {name} does not exist in this namespace: create it, or correct its name.")
         }
         Missing::Forbidden => {
-            format!("The operator is not allowed to get {kind} {name}. Grant it the verb get on it.")
+            format!(
+                "The operator is not allowed to get {kind} {name}. Grant the operator the verb get on this {kind}."
+            )
         }
         Missing::NoAnswer => return Unread::Silence,
     };

@@ -27,7 +27,7 @@ pub struct Rollout {
     workers: Workers,
 }
 
-/// What a gateway is answered.
+/// The answer to a gateway that asks for a permit.
 pub enum Answer {
     /// It may be changed as long as it holds this.
     Permitted(Held),

@@ -11,7 +11,7 @@ use super::verdict::Verdict;
 /// that may come to nothing before that is reported.
 const GRACE: u32 = 3;
 
-/// So many failures in a row that the wait is at its longest.
+/// Number of failures in a row after which the wait is at its longest.
 const MANY: u32 = 10;
 
 /// Why nothing can be reported of a remote system after a reconcile.
@@ -19,11 +19,11 @@ const MANY: u32 = 10;
 pub enum Nothing {
     /// The rollout was asked for a permit: the answer wakes the object.
     Asked,
-    /// The API server did not answer, or the operator is ending.
+    /// The API server did not answer, or the operator is shutting down.
     Unanswered,
     /// The API server did not accept a finalizer or a status.
     NotAccepted,
-    /// What the reconcile began with does not hold any more.
+    /// What the reconcile began with does not hold anymore.
     Outdated,
 }
 
@@ -37,7 +37,7 @@ impl Nothing {
             }
             Self::Unanswered => (
                 Reason::Progressing,
-                "The API server does not answer when the operator reads what this object refers to. Check the API server and its log.",
+                "The API server does not answer when the operator reads a Secret or ConfigMap that this object refers to. Check the API server and its log.",
             ),
             Self::NotAccepted => (
                 Reason::Forbidden,
@@ -57,7 +57,7 @@ impl Nothing {
 pub struct Attempt {
     /// What there is to report.
     pub reason: Reason,
-    /// How long the remote system wants to be left alone.
+    /// How long the remote system asked the operator to wait.
     pub retry_after: Option<Duration>,
     /// Time between two checks.
     pub interval: Duration,
@@ -118,14 +118,14 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
         self.due = Some(now + schedule::after_restart(random));
     }
 
-    /// A reconcile came to nothing. Returns whether that is to be reported.
+    /// A reconcile was inconclusive. Returns whether that is to be reported.
     pub fn nothing(&mut self, now: T, random: f64) -> bool {
         self.nothing = self.nothing.saturating_add(1);
         self.due = Some(now + schedule::backoff(self.nothing.saturating_add(1), random));
         self.nothing >= GRACE
     }
 
-    /// A reconcile came to something. Returns whether that is to be reported: an object that was healthy keeps its Ready
+    /// A reconcile was conclusive. Returns whether that is to be reported: an object that was healthy keeps its Ready
     /// until three tries in a row have failed, if there is time for them within a minute.
     pub fn attempted(&mut self, now: T, random: f64, attempt: Attempt) -> bool {
         let Attempt { reason, retry_after, interval, was_ready, polls } = attempt;

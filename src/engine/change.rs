@@ -11,20 +11,20 @@ use crate::crd::{CHANGE_REF, Cause, PendingOutcome};
 /// How far a change has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Decided, and on record where it must not be forgotten; the write has not left yet.
+    /// Decided, and on record where it must not be forgotten; the write is not sent yet.
     Prepared,
-    /// The write may have taken effect: its answer was lost, or the operator ended before it came.
+    /// The write may have taken effect: its answer was lost, or the operator stopped before it came.
     Sent,
     /// The remote system accepted the write.
     Applied,
-    /// The write was refused, or never left: the remote system holds what it held before.
+    /// The write was refused, or never sent: the remote system keeps its previous value.
     Refused,
 }
 
 /// Characters of a change reference.
 const LONGEST: usize = 64;
 
-/// What a policy or customer says in its annotations that its changes refer to. What is longer or not one line is ignored.
+/// The change reference in the annotations of a policy or customer. One that is too long, or not a single line, is ignored.
 #[must_use]
 pub fn reference(annotations: Option<&BTreeMap<String, String>>) -> Option<String> {
     let text = annotations?.get(CHANGE_REF)?;
@@ -57,7 +57,7 @@ pub struct Change<V, O = V> {
     pub cause: Cause,
     /// The policy that asks for it, for kinds that have one.
     pub policy: Option<String>,
-    /// What the policy or customer says that its changes refer to.
+    /// The change reference of the policy or customer.
     pub reference: Option<String>,
     /// When it was begun.
     pub since: Timestamp,
@@ -106,7 +106,7 @@ pub struct Beside<V, O> {
 }
 
 impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
-    /// A change that is about to begin, given the last one that was begun and is not seen to its end. It comes with the value
+    /// A change that is about to begin, given the last one that was begun and is not completed. It comes with the value
     /// that is set now and with the original value on record.
     #[must_use]
     pub fn following(mut self, earlier: Option<&Self>) -> Self {
@@ -143,7 +143,7 @@ impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
         }
     }
 
-    /// The change that a status has on record. One that was under way when the operator ended may have been sent.
+    /// The change that a status has on record. One that was under way when the operator stopped may have been sent.
     #[must_use]
     pub fn remembered(record: Recorded<V>, beside: Beside<V, O>) -> Self {
         let unsent = record.outcome == Some(PendingOutcome::Prepared) && !beside.under_way;

@@ -39,7 +39,7 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// What conditions inform about beside Ready, as far as they speak of a generation of the spec.
+    /// The notes among these conditions that were observed for this generation of the spec.
     #[must_use]
     pub fn reported(conditions: &[Condition], generation: Option<i64>) -> Self {
         let note = |kind| {
@@ -63,7 +63,7 @@ impl<'a> Entry<'a> {
         Self { kind, status, reason: verdict.reason.as_str(), message: &verdict.message }
     }
 
-    /// A condition whose presence is all it says: its reason is its type.
+    /// A condition that is only ever True: its reason is its type.
     fn note(kind: ConditionType, message: &'a str) -> Self {
         Self { kind, status: "True", reason: kind.as_str(), message }
     }

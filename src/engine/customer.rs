@@ -46,12 +46,12 @@ impl From<Ttl> for TtlSeconds {
     }
 }
 
-/// What a resource wants of its customer.
+/// What a resource requires of its customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// The lifetimes.
     pub ttl: Ttl,
-    /// Put right, or only report.
+    /// Whether differences are corrected or only reported.
     pub mode: Mode,
     /// Whether a login of one of the customer's users proves the lifetime.
     pub by_login: bool,
@@ -75,7 +75,7 @@ impl Wish {
     }
 }
 
-/// What the status remembers of the last reconcile, as far as it still speaks of the same server.
+/// What the status remembers of the last reconcile, as far as it is about the same server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prior {
     /// Lifetimes last read.
@@ -142,7 +142,7 @@ pub fn decide(wish: Wish, prior: &Prior, seen: Seen, contest: Contest, now: Dura
             format!("Access tokens last {access}s and refresh tokens {refresh}s, as desired (Observe mode).")
         } else {
             format!(
-                "The server has {}; desired are {access}s and {refresh}s. Observe mode: nothing is changed.",
+                "The server has {}, but {access}s and {refresh}s are desired. Observe mode: nothing is changed.",
                 words(seen.ttl)
             )
         };

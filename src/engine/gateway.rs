@@ -28,18 +28,18 @@ pub const PROOFS: u8 = 3;
 /// Wait between two of them: three fit into five seconds.
 pub const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 
-/// Who governs a gateway, and how.
+/// Which policy governs a gateway, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Regime {
     /// No policy selects it.
     Unmanaged,
-    /// Only policies of mode Observe select it: each with what it wants.
+    /// Only policies in Observe mode select it: each with its target.
     Observed(Vec<(String, Target)>),
     /// An Enforce policy governs it.
     Enforced {
         /// The policy's name.
         policy: String,
-        /// What it wants.
+        /// The target that it requires.
         target: Result<Target, InvalidTarget>,
         /// Nothing is changed for now.
         suspended: bool,
@@ -61,7 +61,7 @@ impl Regime {
         }
     }
 
-    /// What the policy in force wants, if it is to be had.
+    /// The target of the policy in force, if it is valid.
     #[must_use]
     pub fn target(&self) -> Option<Target> {
         match self {
@@ -70,7 +70,7 @@ impl Regime {
         }
     }
 
-    /// `desiredTimeoutSeconds` of the status, in seconds: absent where the value is within the policy's range.
+    /// `desiredTimeoutSeconds` of the status, in seconds: absent if the value is within the policy's range.
     #[must_use]
     pub fn desired(&self, observed: Option<u32>) -> Option<u32> {
         match (self.target()?, observed) {

@@ -83,7 +83,7 @@ pub fn open_request(policy: &TokenPolicy) -> Option<&str> {
     request::open(&policy.metadata, handled)
 }
 
-/// Who governs a gateway.
+/// Which policy governs a gateway.
 #[derive(Clone, Debug)]
 pub struct Governance {
     /// What is required of it.
@@ -187,7 +187,7 @@ impl Policies {
         policies.filter(|policy| !policy.is_deleted() && policy.selects(&gateway.metadata))
     }
 
-    /// The policy in force that cannot be understood any more. It keeps its gateways: what it requires is not known, so
+    /// The policy in force that cannot be understood anymore. It keeps its gateways: what it requires is not known, so
     /// nothing is changed.
     fn undecodable<'a>(&self, gateway: &'a X2Gateway) -> Option<&'a str> {
         let policy = gateway.status.as_ref()?.policy.as_deref()?;

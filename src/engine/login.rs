@@ -61,7 +61,7 @@ pub struct Account {
     pub keys: (String, String),
 }
 
-/// Which user name and password these are, without being them.
+/// Identifies a user name and password without containing them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     /// Where they are kept.
@@ -70,7 +70,7 @@ pub struct Identity {
     pub version: SecretVersion,
 }
 
-/// A moment on both clocks: the one that statuses show, and one that nobody sets.
+/// The time on both clocks: the wall clock, as statuses show it, and a monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// Wall-clock time.
@@ -118,10 +118,10 @@ pub enum NotTried {
     Unanswered,
 }
 
-/// Leave to try a password once.
+/// Permission to try a password once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// Tells the try from all others.
+    /// Identifies the try.
     pub id: u64,
     /// Whether others wait for its outcome, so that it may last no longer than [`LONGEST`].
     pub awaited: bool,
@@ -130,12 +130,12 @@ pub struct Pass {
 /// What was decided.
 pub type Decision = Result<Pass, NotTried>;
 
-/// What came of a wish to log in.
+/// The answer to a request to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Decided at once.
     Now(Decision),
-    /// The number under which the decision follows.
+    /// The decision follows later, under this number.
     Later(u64),
 }
 
@@ -286,7 +286,7 @@ impl Ledger {
         entry.rows.values_mut().flat_map(|row| row.decide(&view, random)).collect()
     }
 
-    /// A try has ended, or nobody waits for a decision any more.
+    /// A try has ended, or the caller no longer waits for a decision.
     pub fn ended(&mut self, account: &Account, id: u64, outcome: Outcome, now: Moment) {
         let forget_after = self.forget_after;
         let Some(entry) = self.accounts.get_mut(account) else { return };
@@ -303,7 +303,7 @@ impl Ledger {
         row.requested(system, &view);
     }
 
-    /// A system refuses a token that it issued: it may not know the user any more.
+    /// A system refuses a token that it issued: it may not know the user anymore.
     pub fn token_refused(&mut self, who: &Identity, system: &str, now: Moment) {
         let entry = self.accounts.get_mut(&who.account);
         if let Some(row) = entry.and_then(|entry| entry.rows.get_mut(&who.version)) {
@@ -317,7 +317,7 @@ impl Ledger {
         self.accounts.get(&who.account)?.rows.get(&who.version)?.refusal(system)
     }
 
-    /// An object that let the user in before, and where a fresh login now would be the third try of a row: one in a minute.
+    /// Chooses an object whose system let the user in before, to make the third try of a row there: at most one per minute.
     pub fn probe(&mut self, who: &Identity, now: Moment, random: f64) -> Option<Holder> {
         let forget_after = self.forget_after;
         let entry = self.accounts.get_mut(&who.account)?;
@@ -335,7 +335,7 @@ impl Ledger {
         Some(chosen)
     }
 
-    /// Drops what concerns no object any more; to be called now and then.
+    /// Drops what no object uses anymore. Call it periodically.
     pub fn purge(&mut self) {
         self.accounts.retain(|_, entry| !entry.seats.is_empty() || entry.rows.values().any(Row::is_busy));
         for entry in self.accounts.values_mut() {

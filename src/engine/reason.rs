@@ -113,7 +113,7 @@ impl Reason {
     /// Every reason.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The word as it stands in a condition.
+    /// The word as it appears in a condition.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -264,7 +264,7 @@ impl ConditionType {
     /// Every type.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The word as it stands in a condition.
+    /// The word as it appears in a condition.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -297,7 +297,7 @@ pub enum EventReason {
 }
 
 impl EventReason {
-    /// The word as it stands in an event.
+    /// The word as it appears in an event.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -58,7 +58,7 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the sentences say it")]
 pub enum Broken {
-    #[error("the host name does not resolve: check the URL and the DNS")]
+    #[error("the host name does not resolve: check the URL and DNS")]
     NoName,
     #[error("no connection could be made: check the URL, the proxy and the network")]
     NotMade,
@@ -96,9 +96,9 @@ pub enum Tls {
     Handshake,
     #[error("tls.serverName must be a host name, not an address")]
     NotAName,
-    #[error("the CA certificates cannot be used: check tls")]
+    #[error("the CA certificates cannot be used: check spec.tls")]
     Roots,
-    #[error("the TLS settings cannot be used: check tls and proxyUrl")]
+    #[error("the TLS settings cannot be used: check spec.tls and spec.proxyUrl")]
     Settings,
 }
 
@@ -116,11 +116,11 @@ pub enum Shown {
 /// Why an exchange brought no answer that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
-    /// Nothing was sent: the operator is ending, does not hold its lease, or the write was no longer permitted when its
+    /// Nothing was sent: the operator is shutting down, does not hold its lease, or the write was no longer permitted when its
     /// turn came.
     #[error("the request was not sent")]
     NotSent,
-    /// It was sent, but its answer was not awaited: the operator is ending, or lost its lease.
+    /// It was sent, but its answer was not awaited: the operator is shutting down, or lost its lease.
     #[error("the answer was not awaited")]
     NotAwaited,
     /// The exchange failed.
@@ -148,13 +148,13 @@ impl fmt::Display for RemoteError {
             Fault::TimedOut => write!(f, "{method} {path} timed out after requestTimeout"),
             Fault::AddressRefused(address) => {
                 let which = address.as_ref().map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
-                write!(f, "{which} is not an allowed destination; the operator's --allow-cidr can permit it")
+                write!(f, "{which} is not an allowed destination; to allow it, set --allow-cidr on the operator")
             }
             Fault::Status { code: 429, .. } | Fault::Paused { code: 429, .. } => f.write_str(
-                "too many requests (status 429): lower spec.limits of its KonaServer, or raise the server's own limits",
+                "too many requests (status 429): raise its request limit, or lower spec.limits of the KonaServer if it is one",
             ),
             Fault::Status { code, retry_after: Some(_) } | Fault::Paused { code, .. } => {
-                write!(f, "it asks to be left alone for a while (status {code})")
+                write!(f, "it asked the operator to retry later (status {code})")
             }
             Fault::Status { code: 300..=399, .. } => {
                 write!(f, "{method} {path} returned a redirect, which is never followed: correct the URL")

@@ -11,14 +11,14 @@ use crate::crd::{Kind, RESTORE};
 /// Longest wait since the deletion.
 pub const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Why an object goes although nothing was restored.
+/// Why the finalizer is removed although nothing was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SkipReason {
     /// An annotation asks for it.
     Asked,
     /// Ten minutes have passed since the deletion.
     TooLate,
-    /// The namespace goes, and with it the Secrets that restoring needs.
+    /// The namespace is being deleted, and with it the Secrets that restoring needs.
     NamespaceEnds,
 }
 
@@ -28,7 +28,7 @@ impl SkipReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Asked => "the annotation tenure.dev/skip-restore is set",
-            Self::TooLate => "it was not possible within ten minutes of the deletion",
+            Self::TooLate => "it could not be restored within ten minutes of the deletion request",
             Self::NamespaceEnds => "the namespace is being deleted",
         }
     }
@@ -46,7 +46,7 @@ pub fn is_leaving(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && is_held(meta)
 }
 
-/// Whether an object is being deleted and does not wait for us: whatever else keeps it from going, to us it is gone.
+/// Whether an object is being deleted and does not wait for us: the operator treats it as gone, even if other finalizers remain.
 #[must_use]
 pub fn is_released(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && !is_held(meta)
@@ -56,7 +56,7 @@ pub fn is_released(meta: &ObjectMeta) -> bool {
 #[must_use]
 pub fn forbidden(kind: Kind) -> Verdict {
     let message = format!(
-        "deletionPolicy is Restore, but the operator is not allowed to add its finalizer to a {}, so nothing is changed: grant it the verb patch on that kind.",
+        "deletionPolicy is Restore, but the operator is not allowed to add its finalizer to this {}, so nothing is changed. Grant it the verb patch on this kind.",
         kind.as_str()
     );
     Verdict::new(Reason::Forbidden, message)

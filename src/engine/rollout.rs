@@ -1,7 +1,7 @@
-//! How a policy's changes spread over its gateways: few at a time, canaries first, and no further where too many fail.
+//! How a policy's changes spread over its gateways: few at a time, canaries first, and no further if too many fail.
 //!
-//! What must survive the operator's death is the [`Record`] in the policy's status and what each gateway's status shows of
-//! itself. Everything else is found out again.
+//! What must survive a restart of the operator is the [`Record`] in the policy's status and what each gateway's status shows of
+//! itself. Everything else is rebuilt.
 
 mod bounds;
 mod decide;
@@ -43,7 +43,7 @@ pub enum Standing {
     },
     /// Proven at the target.
     Proven,
-    /// Its policy is going, or it has left it: asks for its original value to be restored.
+    /// Its policy is being deleted or no longer governs it: it asks for its original value to be restored.
     Restoring,
 }
 
@@ -65,14 +65,14 @@ const MOST: usize = 500;
 /// Checks of a canary that may fail before the rollout halts.
 const TRIES: u8 = 3;
 
-/// What of a rollout must not be forgotten.
+/// The state of a rollout that must survive a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// How far it has got.
     pub phase: Phase,
     /// For which target.
     pub target_hash: String,
-    /// Who goes first.
+    /// The gateways that are changed first.
     pub canaries: Vec<String>,
     /// Until when the canaries are only watched.
     pub soak_until: Option<Timestamp>,
@@ -102,7 +102,7 @@ pub struct Scene<'a> {
     pub target: Target,
     /// Every gateway that the policy governs, and those that are to be restored for it.
     pub members: &'a BTreeMap<String, Member>,
-    /// Changes under way of gateways that the policy does not govern any more.
+    /// Changes under way of gateways that the policy does not govern anymore.
     pub elsewhere: usize,
     /// Gateways that have drifted within one interval, corrected ones included.
     pub drifts: usize,
@@ -118,7 +118,7 @@ pub struct Scene<'a> {
     pub now: Timestamp,
 }
 
-/// What follows.
+/// The next steps of a rollout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// To be kept in the policy's status before anything is begun.
@@ -346,7 +346,7 @@ impl Scene<'_> {
         open.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Who is changed now: what is to be restored, then what has drifted, then the rollout's next.
+    /// The gateways to change now: what is to be restored, then what has drifted, then the rollout's next.
     fn next(&self, record: Option<&Record>, plan: &Plan) -> Vec<String> {
         let under_way = self.members.values().filter(|m| m.standing == Standing::UnderWay).count();
         let free = self.rules.max_concurrent.saturating_sub(under_way + self.elsewhere);

@@ -26,7 +26,7 @@ pub struct Found {
     pub news: Option<News>,
 }
 
-/// Enters into a status what a check has found. What was known of another URL goes.
+/// Records in a status what a check has found. What was known about another URL is dropped.
 pub fn update(status: &mut KonaServerStatus, found: Found) {
     if status.effective_url != found.effective_url {
         login::record(&mut status.refused_login, &News::Elsewhere);

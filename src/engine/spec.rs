@@ -27,9 +27,9 @@ pub struct Policy {
 /// What bounds a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
-    /// Under change at once, at most.
+    /// Maximum number of gateways under change at once.
     pub max_concurrent: Bound,
-    /// Failed changes that are borne.
+    /// Failed changes that are tolerated.
     pub max_failures: Bound,
     /// Which gateways go first.
     pub canary: Option<Canary>,

@@ -161,11 +161,11 @@ pub fn override_annotation(meta: &ObjectMeta) -> Option<&str> {
 /// What the annotation `tenure.dev/override-window-until` means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override {
-    /// Nothing, or nothing any more.
+    /// It is not set, or has expired.
     None,
     /// Changes may be made until then, whatever the windows say.
     Until(Timestamp),
-    /// Nothing that can be used; with what to write instead.
+    /// It cannot be used. The text explains what to write instead.
     Unusable(&'static str),
 }
 

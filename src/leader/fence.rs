@@ -70,11 +70,11 @@ impl Fence {
         self.is_open() && (under_way || !*self.ending.borrow())
     }
 
-    /// Waits for something, unless the process is ending. `under_way` marks the rest of a change that was begun: it is
-    /// still made while the process is ending.
+    /// Waits for something, unless the process is shutting down. `under_way` marks the rest of a change that was begun: it is
+    /// still made while the process is shutting down.
     ///
     /// # Errors
-    /// When the process is ending.
+    /// When the process is shutting down.
     pub(crate) async fn before<T>(
         &self,
         wait: impl Future<Output = T>,

@@ -25,7 +25,7 @@ pub struct Cluster {
     pub(crate) events: Events,
     /// Which namespaces are being deleted.
     pub(crate) namespaces: Namespaces,
-    /// Since when objects are under deletion.
+    /// When the deletion of objects was first seen.
     pub(crate) deletions: Deletions,
     /// What is reconciled next.
     pub(crate) workers: Workers,

@@ -1,4 +1,4 @@
-//! Since when objects are known to be under deletion.
+//! When the deletion of objects was first seen.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Objects that leave what this operator sees: a changed label, or a namespace that it may not read any more. Nothing of ours
+//! Objects that leave what this operator sees: a changed label, or a namespace that it may not read anymore. Nothing of ours
 //! may keep them from being deleted later, so our finalizer is taken off them. The watch calls this a deletion.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::object::Key;
 
-/// Objects of a kind that are asked for at once.
+/// Concurrent requests for objects of one kind.
 const AT_ONCE: usize = 8;
 
 /// Objects of one kind that have left with our finalizer.
@@ -30,7 +30,7 @@ impl Departures {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An object with our finalizer is not to be seen any more.
+    /// An object with our finalizer is out of scope.
     pub(crate) fn record(&self, meta: &ObjectMeta) {
         self.left().insert(Key::of(meta), meta.clone());
     }

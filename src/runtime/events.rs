@@ -68,7 +68,7 @@ impl Events {
     /// Hands an event over.
     pub(crate) fn publish(&self, happening: Happening) {
         if self.0.try_send(Message::Happened(Box::new(happening))).is_err() {
-            tracing::debug!("an event is dropped: too many wait to be written");
+            tracing::debug!("dropped an event: too many events are queued");
         }
     }
 
@@ -128,7 +128,7 @@ async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>) {
                     while let Some(happening) = surplus.next() {
                         writer.write(happening).await;
                     }
-                    // Fails only if nothing waits any more.
+                    // Fails only if nothing waits anymore.
                     let _ = written.send(());
                 }
                 Some(Message::Happened(happening)) if left > 0 => {
@@ -164,7 +164,7 @@ impl Surplus {
         if waiting.len() < SURPLUS || waiting.contains_key(&key) {
             waiting.entry(key).or_insert((happening, 0)).1 += 1;
         } else {
-            tracing::debug!("an event is dropped: too many of its namespace wait to be written");
+            tracing::debug!("dropped an event: too many events of its namespace are queued");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Our finalizer: it keeps an object whose remote value is to be restored when it goes.
+//! Our finalizer: it delays the deletion of an object until its original remote value is restored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::engine::schedule;
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
-/// Wait after a finalizer that could not be taken off: our rights may last a few seconds more.
+/// Wait after a finalizer could not be removed: the operator may keep its permissions for only a few more seconds.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted,
-/// or whose namespace is, takes no finalizer any more: to us it is gone.
+/// or whose namespace is, takes no finalizer anymore: to us it is gone.
 pub(crate) async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
     if is_held(meta) {
         return Written::Unchanged;
@@ -34,9 +34,9 @@ pub(crate) async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Wr
     {
         return Written::Gone;
     }
-    let mut wanted = finalizers(meta).to_vec();
-    wanted.push(RESTORE.to_owned());
-    write(store, meta, &wanted).await
+    let mut desired = finalizers(meta).to_vec();
+    desired.push(RESTORE.to_owned());
+    write(store, meta, &desired).await
 }
 
 /// The same for a reconcile's working copy, which has the finalizer from then on.
@@ -50,14 +50,14 @@ pub(crate) async fn hold_working<K: Reported>(store: &Store<K>, object: &mut Arc
     written
 }
 
-/// Takes our finalizer off an object. `Gone` if it was the last one of an object that is being deleted: from then on the
+/// Removes our finalizer from an object. `Gone` if it was the last one of an object that is being deleted: from then on the
 /// store holds it as one whose deletion does not wait for us, until the watch reports that it is gone.
 pub(crate) async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
     if !is_held(meta) {
         return Written::Unchanged;
     }
-    let wanted: Vec<String> = finalizers(meta).iter().filter(|f| *f != RESTORE).cloned().collect();
-    write(store, meta, &wanted).await
+    let desired: Vec<String> = finalizers(meta).iter().filter(|f| *f != RESTORE).cloned().collect();
+    write(store, meta, &desired).await
 }
 
 /// Removes our finalizer from an object whose namespace is being deleted. Returns when to try again.
@@ -79,13 +79,13 @@ fn finalizers(meta: &ObjectMeta) -> &[String] {
 }
 
 /// Replaces the finalizers, if they still are what we know of them: others have theirs, and none of them may be lost.
-async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, wanted: &[String]) -> Written {
+async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[String]) -> Written {
     // A test for null holds where there is nothing.
     let present = Some(finalizers(meta)).filter(|present| !present.is_empty());
     let operations = json!([
         {"op": "test", "path": "/metadata/uid", "value": meta.uid},
         {"op": "test", "path": "/metadata/finalizers", "value": present},
-        {"op": "add", "path": "/metadata/finalizers", "value": wanted},
+        {"op": "add", "path": "/metadata/finalizers", "value": desired},
     ]);
     match store.cluster().writer.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
         Ok(entry) => {
@@ -98,7 +98,7 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, wanted: &[Strin
     }
 }
 
-/// An object is not reconciled any more: if it has only left, our finalizer is taken off it.
+/// An object is not reconciled anymore: if it has only left, our finalizer is taken off it.
 pub(crate) fn settle<K: Reported>(store: &Arc<Store<K>>, key: &Key) {
     let Some(meta) = store.departures().take(key) else { return };
     let store = Arc::clone(store);
@@ -133,7 +133,7 @@ async fn try_to_release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> boo
     };
     match release(store, &now).await {
         Written::Done => {
-            tracing::info!(kind = K::KIND.as_str(), object = %key, "out of scope: the finalizer is released");
+            tracing::info!(kind = K::KIND.as_str(), object = %key, "removed the finalizer: the object is out of scope");
             true
         }
         Written::Unchanged | Written::Gone => true,

@@ -88,7 +88,7 @@ impl Namespaces {
         terminating
     }
 
-    /// Drops what is not fresh any more; to be called now and then.
+    /// Drops what is not fresh anymore; to be called now and then.
     pub(crate) fn purge(&self) {
         self.asked.purge(is_fresh);
     }

@@ -31,7 +31,7 @@ pub trait Reported:
     fn times(status: &mut Self::Status) -> [Option<&mut Option<Time>>; 2];
     /// Generation and conditions that every report sets.
     fn head(status: &mut Self::Status) -> (&mut Option<i64>, &mut Vec<Condition>);
-    /// The generation that the status speaks of.
+    /// The generation that the status is about.
     fn observed_generation(status: &Self::Status) -> Option<i64>;
     /// The current conditions.
     fn conditions(status: &Self::Status) -> &[Condition];

@@ -1,4 +1,4 @@
-//! Statuses: what every report sets, and writing one only if it says something new.
+//! Statuses: what every report sets, and writing one only if it has changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub fn set_suspended<K: Reported>(status: &mut K::Status, object: &K, message: &
     *observed = Some(generation);
 }
 
-/// Writes a status if it says something new, or if its time of the last check is an hour old.
+/// Writes a status if it has changed, or if its time of the last check is an hour old.
 pub(crate) async fn write<K: Reported>(store: &Store<K>, object: &K, status: K::Status) -> Written {
     match send(store, object, status).await {
         Ok(Some(_)) => Written::Done,
@@ -50,7 +50,7 @@ pub(crate) async fn update<K: Reported>(store: &Store<K>, object: &mut Arc<K>, s
             *object = now;
             Written::Done
         }
-        // It does not fit the schema any more.
+        // It does not fit the schema anymore.
         Ok(Some(Entry::Undecodable(_))) => Written::Gone,
         Err(written) => written,
     }
@@ -63,7 +63,7 @@ async fn send<K: Reported>(
     status: K::Status,
 ) -> Result<Option<Entry<K>>, Written> {
     let old = object.status().cloned().unwrap_or_default();
-    if is_old_news::<K>(&old, &status, object) {
+    if is_unchanged::<K>(&old, &status, object) {
         return Ok(None);
     }
     let value = serde_json::to_value(&status).map_err(|_| Written::Failed)?;
@@ -79,7 +79,7 @@ async fn send<K: Reported>(
     Ok(Some(entry))
 }
 
-fn is_old_news<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {
+fn is_unchanged<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {
     let (mut old, mut new) = (old.clone(), new.clone());
     let checked =
         |status: &mut K::Status| K::times(status).into_iter().flatten().next().and_then(Option::take);

@@ -107,12 +107,12 @@ impl<K: Reported> Store<K> {
         }
     }
 
-    /// Counts an object by the reason that it shows now, and not any more by the one before.
+    /// Counts an object by the reason that it shows now, and not anymore by the one before.
     fn count(&self, before: Option<&Entry<K>>, after: Option<&Entry<K>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let (before, after) = (before.map(shown_reason), after.map(shown_reason));
-        self.cluster.metrics.stands(K::KIND.as_str(), namespace, before, after);
+        self.cluster.metrics.count_reason(K::KIND.as_str(), namespace, before, after);
     }
 }
 
@@ -163,19 +163,19 @@ impl<K: ResourceExt> Objects<K> {
         let mut all = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let objects = all.entry(key.namespace).or_default();
         let (before, written) = objects.get(&key.name).map(|one| (one.entry.clone(), one.written)).unzip();
-        let wanted = match &before {
+        let accepted = match &before {
             Some(before) => {
                 is_newer(entry.meta(), before.meta())
                     || is_restored(entry.meta(), before.meta(), written, source)
             }
             None => source != Source::OwnWrite,
         };
-        if wanted {
+        if accepted {
             let lists = self.lists.load(Ordering::Acquire);
             let written = if source == Source::OwnWrite { lists } else { 0 };
             objects.insert(key.name, Stored { entry: entry.clone(), written });
         }
-        (before, wanted)
+        (before, accepted)
     }
 
     fn begin_list(&self) -> u64 {

@@ -22,10 +22,10 @@ use super::store::{Source, Store};
 use crate::clock;
 use crate::crd::Kind;
 
-/// Time after which a watch is begun again, in seconds: one whose connection has died unnoticed would show nothing.
+/// Time after which a watch is restarted, in seconds: otherwise a dead connection could go unnoticed.
 const WATCH_SECONDS: u32 = 60;
 
-/// A watch that was not answered for so long, in spite of being begun again and again, is stale: three times in a row.
+/// A watch is stale if the API server has not answered it for this long: three restarts in a row.
 const STALE: Duration = Duration::from_secs(3 * WATCH_SECONDS as u64);
 
 /// Longest wait until all watches are renewed.
@@ -87,7 +87,7 @@ struct Progress {
     answered: Option<Instant>,
 }
 
-/// The state of one watch, for those who only look at it.
+/// A read-only view of the state of one watch.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     kind: Kind,
@@ -96,7 +96,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Why the store does not hold what there is; none if it does.
+    /// Why the store is not in sync with the API server; none if it is.
     #[must_use]
     pub(crate) fn not_ready(&self) -> Option<String> {
         let Progress { filled, answered } = *self.progress.borrow();
@@ -162,13 +162,15 @@ impl Watches {
             round.send_replace(self.rounds);
         }
         if tokio::time::timeout(TAKE_OVER, self.filled()).await.is_err() {
-            tracing::warn!("not all watches could be renewed: the operator works with what they last showed");
+            tracing::warn!(
+                "not all watches could be restarted in time: continuing with the last known state"
+            );
         }
     }
 }
 
 /// The same client; whatever it watches, `answered` is called when the API server begins to answer. kube's watcher reports
-/// neither that nor the end of a watch, so that one which hears nothing looks like one with nothing to hear.
+/// neither that nor the end of a watch, so a dead watch cannot be distinguished from one without changes.
 fn noting(client: &Client, answered: impl Fn() + Clone + Send + 'static) -> Client {
     let namespace = client.default_namespace().to_owned();
     let client = client.clone();

@@ -100,7 +100,7 @@ impl std::fmt::Debug for Workers {
 }
 
 impl Workers {
-    /// So many reconciles that ask a remote system move at once.
+    /// `concurrency` limits the concurrent reconciles that ask a remote system.
     #[must_use]
     pub(crate) fn new(kinds: Box<dyn Kinds>, concurrency: usize, ending: watch::Receiver<bool>) -> Self {
         let (state, sooner) = (Mutex::new(State::new(concurrency)), Notify::new());
@@ -108,7 +108,7 @@ impl Workers {
         Self(Arc::new(Inner { kinds, state, sooner, tracker, started, ending }))
     }
 
-    /// Waits until no reconcile is under way; to be called when none begins any more.
+    /// Waits until no reconcile is under way; to be called when none begins anymore.
     pub(crate) async fn finished(&self) {
         self.0.tracker.close();
         self.0.tracker.wait().await;

@@ -114,7 +114,7 @@ impl Part {
         }
     }
 
-    /// What a refusal means. 422: a test failed, or the object does not fit its schema any more. Of a status only the UID
+    /// What a refusal means. 422: a test failed, or the object does not fit its schema anymore. Of a status only the UID
     /// is tested; finalizers are others' to change, too.
     fn refused(self, key: &Key, code: u16) -> Written {
         if self == Self::Finalizers && code == 422 {

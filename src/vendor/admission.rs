@@ -180,7 +180,7 @@ impl Admission {
         self.state().ledger.systems()
     }
 
-    /// Drops what no object uses any more; to be called now and then.
+    /// Drops what no object uses anymore; to be called now and then.
     pub(crate) fn purge(&self) {
         self.state().ledger.purge();
     }

@@ -28,14 +28,14 @@ pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
 /// What an exchange is for: who passes whom, and until when it is made.
 #[derive(Clone, Copy)]
 pub enum Purpose<'a> {
-    /// A question. It waits its turn, and is given up when the operator is ending.
+    /// A question. It waits its turn, and is given up when the operator is shutting down.
     Ask,
     /// A question that others wait for, such as the renewal of a token: it goes first.
     AskFirst,
     /// A write. It goes first, but is sent only if it is still permitted when its turn has come; once it is sent, its answer
-    /// is awaited although the operator is ending.
+    /// is awaited although the operator is shutting down.
     Write(MaySend<'a>),
-    /// What follows a write that was sent. It goes first, and is made although the operator is ending.
+    /// What follows a write that was sent. It goes first, and is made although the operator is shutting down.
     Follow,
 }
 

@@ -263,7 +263,7 @@ impl<'a> Kona<'a> {
         let open = async |old: Option<Arc<Session>>| {
             if let Some(old) = old.filter(|old| *refused != Some(old.serial)) {
                 match refresh(*login, &old, purpose).await {
-                    // The server does not know the refresh token any more: log in.
+                    // The server does not know the refresh token anymore: log in.
                     Err(AccessError::Remote(error)) if is_refused(&error) => {}
                     renewed => return renewed,
                 }

@@ -118,7 +118,7 @@ impl Limit {
         self.memory().heard = Some(clock::instant());
     }
 
-    /// Takes down that the system did not answer: what it last answered shows nothing any more.
+    /// Takes down that the system did not answer: what it last answered shows nothing anymore.
     pub(crate) fn silent(&self) {
         self.memory().heard = None;
     }

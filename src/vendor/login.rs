@@ -91,7 +91,7 @@ impl AccessError {
         login::verdict(failure, system, secret)
     }
 
-    /// Whether nothing can be said of the remote side: the operator is ending, lost its lease, or was not permitted to write.
+    /// Whether nothing can be said of the remote side: the operator is shutting down, lost its lease, or was not permitted to write.
     #[must_use]
     pub(crate) fn is_silence(&self) -> bool {
         matches!(self, Self::NotSent | Self::NotAwaited)

@@ -167,7 +167,7 @@ impl Sessions {
         *self.place(key).lock().await = Held::default();
     }
 
-    /// Drops tokens that nothing can use any more: of Secrets that were replaced, of systems that no object of the account logs
+    /// Drops tokens that nothing can use anymore: of Secrets that were replaced, of systems that no object of the account logs
     /// in to (`in_use` has those that one does), and expired ones. To be called twice a minute.
     pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
         let renewable = |s: &Session| s.refresh.is_some() && s.renew_at.elapsed() < RENEWABLE;

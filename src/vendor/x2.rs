@@ -32,7 +32,7 @@ pub struct X2<'a> {
     key: SessionKey,
     refused: Option<Serial>,
     fresh: Option<u32>,
-    /// Whether a write was sent: what follows it is made although the operator is ending.
+    /// Whether a write was sent: what follows it is made although the operator is shutting down.
     sent: bool,
 }
 

@@ -31,7 +31,7 @@ async fn drift_is_put_back_at_the_next_check() {
         fleet.appliance(0).counts() - before,
         Counts { login: 1, get: 1, write: 1, ..Counts::default() }
     );
-    assert!(f.event("x2-1", "DriftCorrected").await.contains("reset"));
+    assert!(f.event("x2-1", "DriftCorrected").await.contains("corrected"));
     assert!(
         f.operator()
             .metrics()

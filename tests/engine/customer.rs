@@ -183,7 +183,7 @@ fn observing_reports_the_difference() {
     assert_eq!(reason, Reason::Observed);
     assert_eq!(
         message,
-        "The server has none (access) and none (refresh); desired are 3600s and 86400s. Observe mode: nothing is changed."
+        "The server has none (access) and none (refresh), but 3600s and 86400s are desired. Observe mode: nothing is changed."
     );
     assert_eq!(reported(wish.ttl.into()).0, Reason::Observed);
 }

@@ -203,7 +203,7 @@ fn what_keeps_a_policy_from_its_target_comes_before_the_states_of_its_gateways()
             Reason::InvalidSpec,
             "The policy is invalid: interval \"soon\" is not a duration",
         ),
-        (forbidden, Reason::Forbidden, "add its finalizer to a TokenPolicy"),
+        (forbidden, Reason::Forbidden, "add its finalizer to this TokenPolicy"),
         (report(&plain, &parts, Some(&lacking)), Reason::InvalidSpec, "canary.selector matches none"),
         (
             report(&plain, &parts, Some(&halted)),

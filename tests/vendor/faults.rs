@@ -113,7 +113,7 @@ async fn a_connection_that_cannot_be_made() {
     world.endpoint.base = tenure::vendor::endpoint::BaseUrl::parse("https://nowhere.invalid").unwrap();
     let (code, reason, text) = judged(&world.failure().await);
     assert_eq!((code.as_str(), reason), BROKEN);
-    assert_eq!(text, "the host name does not resolve: check the URL and the DNS");
+    assert_eq!(text, "the host name does not resolve: check the URL and DNS");
 }
 
 #[tokio::test]

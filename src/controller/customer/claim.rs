@@ -23,7 +23,7 @@ pub(in crate::controller) fn claim(
 fn claimed(servers: &Store<KonaServer>, customer: &CustomerTokenTtl) -> Option<Claimed> {
     let meta = customer.meta();
     if meta.deletion_timestamp.is_some() && !finalizers::is_held(meta) {
-        // Nothing is written for it any more. One that is to be restored keeps its claim, so that nothing comes in between.
+        // Nothing is written for it anymore. One that is to be restored keeps its claim, so that nothing comes in between.
         return None;
     }
     let server = server_of(servers, customer)?;

@@ -26,7 +26,7 @@ pub(super) struct Progress {
     pub(super) write: Option<Write>,
     /// Writes that were tried.
     pub(super) tries: u8,
-    /// Whether a write was sent: what follows it is made although the operator is ending.
+    /// Whether a write was sent: what follows it is made although the operator is shutting down.
     pub(super) sent: bool,
 }
 

@@ -122,7 +122,7 @@ fn ended(
     Findings { verdict, ..findings }
 }
 
-/// Judges what can be judged without asking: the windows, unless they do not matter any more, and the connection.
+/// Judges what can be judged without asking: the windows, unless they do not matter anymore, and the connection.
 fn judge<'a>(
     context: &Context,
     customer: &CustomerTokenTtl,
@@ -158,7 +158,7 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
         context.connections.reach_server(&context.servers, server, &self.judged, age).await
     }
 
-    /// The server's own login is the server's to try again: else each of its customers would try it once.
+    /// Only the server retries its own login: otherwise each of its customers would try it once.
     fn holder(&self) -> Option<Holder> {
         None
     }

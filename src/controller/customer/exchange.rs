@@ -60,7 +60,7 @@ impl Examination<'_> {
         Ok(understand(fresh, &mut self.progress)?)
     }
 
-    /// What follows a write is made although the operator is ending.
+    /// What follows a write is made although the operator is shutting down.
     fn purpose(&self) -> Purpose<'_> {
         if self.progress.sent { Purpose::Follow } else { Purpose::Ask }
     }

@@ -38,7 +38,7 @@ impl Examination<'_> {
         (endpoint, credentials): (&Endpoint, &Credentials),
         memory: &mut Memory<X2Gateway>,
     ) -> Result<Findings<X2Gateway>, Stop> {
-        // What was begun and not seen to its end is not known to be proven, whatever was proven before it.
+        // What was begun and not completed is not known to be proven, whatever was proven before it.
         let prior =
             Prior { timeout: self.prior.timeout.filter(|_| memory.change.is_none()), ..self.prior.clone() };
         let required = (&self.governance.regime, &self.prior);

@@ -78,7 +78,7 @@ async fn release(gateways: &Store<X2Gateway>, gateway: &X2Gateway, why: Option<&
     written
 }
 
-/// Whether the policy that a gateway still obeys is not there any more.
+/// Whether the policy that a gateway still obeys is not there anymore.
 fn is_bereft(policies: &Store<TokenPolicy>, gateway: &X2Gateway) -> bool {
     let policy = gateway.status.as_ref().and_then(|status| status.policy.as_deref());
     let namespace = gateway.namespace().unwrap_or_default();

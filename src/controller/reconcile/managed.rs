@@ -18,13 +18,13 @@ use crate::engine::ownership::Standing;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
 
-/// A kind whose objects stand for something in a remote system: what it supplies to [`super::reconcile`].
+/// A kind whose objects represent something in a remote system: what it supplies to [`super::reconcile`].
 pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
     /// What is gathered from the cluster: who governs the object.
     type Parents: Send + Sync;
     /// What, when it changes, is a reason to reconcile at once.
     type Inputs: Clone + std::fmt::Debug + PartialEq + Send + Sync;
-    /// A change of the remote value that was begun and is not seen to its end.
+    /// A change of the remote value that was begun and is not completed.
     type Change: std::fmt::Debug + Send + Sync;
     /// A change that was made, as the history has it.
     type Record: Clone + std::fmt::Debug + Send + Sync;
@@ -36,9 +36,9 @@ pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
     /// If a status sums up other objects: it is written at most once in this time for their sake.
     const SPACING: Option<Duration> = None;
 
-    /// Gathers what the cluster has to say about an object.
+    /// Gathers the state of the cluster that concerns an object.
     fn gather(context: &Arc<Context>, object: &Self) -> Given<Self>;
-    /// Puts on or takes off our finalizer, and finishes deletions. Some if there is nothing else to do.
+    /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do.
     fn finalize(
         context: &Arc<Context>,
         object: &Arc<Self>,
@@ -106,7 +106,7 @@ pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
     }
 }
 
-/// What the cluster has to say about an object.
+/// The state of the cluster that concerns an object.
 pub struct Given<K: Managed> {
     /// Who governs it.
     pub parents: K::Parents,
@@ -139,9 +139,9 @@ impl<K: Managed> Given<K> {
 /// What is kept in memory of an object between reconciles.
 #[derive(Debug)]
 pub struct Memory<K: Managed> {
-    /// What the last reconcile that came to something began with.
+    /// The inputs of the last conclusive reconcile.
     pub inputs: Option<(K::Inputs, Standing)>,
-    /// What the last one began with, and was asked for, if it came to nothing.
+    /// The inputs and requests of the last reconcile, if it was inconclusive.
     pub(super) nothing: Option<(K::Inputs, Standing, HashSet<Request>)>,
     /// When the next one is due.
     pub backoff: Backoff<Instant>,
@@ -151,7 +151,7 @@ pub struct Memory<K: Managed> {
     pub handled: HashSet<Request>,
     /// The URL that the change and what is owed are about.
     pub url: Option<String>,
-    /// The change that was begun and is not seen to its end.
+    /// The change that was begun and is not completed.
     pub change: Option<K::Change>,
     /// Changes made but not yet reported.
     pub owed: Owed<K::Record>,
@@ -191,7 +191,7 @@ impl<K: Managed> Default for Memory<K> {
 }
 
 impl<K: Managed> Memory<K> {
-    /// Whether something that counts has changed since the last reconcile that came to something.
+    /// Whether something that counts has changed since the last conclusive reconcile.
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.inputs.is_none() || self.nothing.is_some() || self.backoff.due().is_none()
@@ -216,7 +216,7 @@ pub struct Findings<K: Managed> {
     pub effective_url: Option<String>,
     /// What is new about the login.
     pub news: Option<News>,
-    /// How long the remote system wants to be left alone.
+    /// How long the remote system asked the operator to wait.
     pub retry_after: Option<Duration>,
     /// Whether a Secret or `ConfigMap` may bring the change.
     pub polls: bool,

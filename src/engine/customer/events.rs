@@ -18,7 +18,7 @@ pub fn changed(TtlChange { to, cause, change_ref, .. }: &TtlChange) -> (EventRea
         ),
         Cause::Drift => (
             EventReason::DriftCorrected,
-            format!("Token lifetimes reset to {access}s (access) and {refresh}s (refresh)."),
+            format!("Token lifetimes corrected to {access}s (access) and {refresh}s (refresh)."),
         ),
         Cause::Restore => (
             EventReason::TtlChanged,

@@ -19,7 +19,7 @@ pub const REFRESH: &str = "refreshTokenTtlSeconds";
 /// The field of a customer that holds both.
 pub const ADDITIONAL_INFO: &str = "additionalInfo";
 
-/// A JSON object whose values are kept as they were written: order, spacing and digits. A key that stands twice is an
+/// A JSON object whose values are kept as they were written: order, spacing and digits. A duplicate key is an
 /// error, since one of the two would be lost.
 #[derive(Clone, Debug, Default)]
 pub struct RawObject(Vec<(String, Box<RawValue>)>);
@@ -195,7 +195,7 @@ impl AdditionalInfo {
     }
 }
 
-/// Whether two JSON texts say the same. Servers may write `7.2e3` as `7200.0`.
+/// Whether two JSON texts have the same value. Servers may write `7.2e3` as `7200.0`.
 fn is_same(one: &str, other: &str) -> bool {
     let value = |text: &str| serde_json::from_str::<Value>(text).ok();
     one == other

@@ -6,7 +6,7 @@ use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stay
 use crate::engine::login::{self, News};
 use crate::engine::reason::Reason;
 
-/// A change of a customer's lifetimes that was begun and is not seen to its end.
+/// A change of a customer's lifetimes that was begun and is not completed.
 pub type OpenChange = change::Change<TtlSeconds, Original>;
 
 /// A change that took effect.
@@ -47,7 +47,7 @@ pub struct Found {
 /// Changes that the status does not show as they are, yet.
 #[derive(Clone, Debug)]
 pub struct Changes<'a> {
-    /// The change that is not seen to its end.
+    /// The change that is not completed.
     pub open: Option<&'a OpenChange>,
     /// Changes that took effect and are not in the history.
     pub owed: Vec<&'a Made>,
@@ -81,7 +81,7 @@ pub fn made(open: &OpenChange, time: Time) -> Made {
     Made { change: TtlChange { time, from, to, cause, change_ref }, original: open.original() }
 }
 
-/// A change that took effect without any record of it: the operator ended before it could report it.
+/// A change that took effect without any record of it: the operator stopped before it could report it.
 #[must_use]
 pub fn unrecorded(change: TtlChange) -> Made {
     Made { original: texts(change.from), change }

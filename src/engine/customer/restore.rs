@@ -40,7 +40,7 @@ pub struct Departure<'a> {
     pub spec: &'a CustomerTokenTtlSpec,
     /// Its status.
     pub status: &'a CustomerTokenTtlStatus,
-    /// The change that is not seen to its end.
+    /// The change that is not completed.
     pub open: Option<&'a OpenChange>,
     /// Changes that the history does not have yet.
     pub owed: &'a [Made],
@@ -119,7 +119,7 @@ pub fn restoration(info: &AdditionalInfo, written: &[TtlSeconds], original: &Ori
 #[must_use]
 pub fn waiting(mut verdict: Verdict) -> Verdict {
     verdict.message.push_str(
-        " Deletion waits up to ten minutes for the original lifetimes to be restored; the annotation tenure.dev/skip-restore: \"true\" skips that.",
+        " Deletion waits up to ten minutes for the original token lifetimes to be restored; to skip this, set the annotation tenure.dev/skip-restore to \"true\".",
     );
     verdict
 }

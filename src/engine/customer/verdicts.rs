@@ -79,7 +79,8 @@ pub fn invalid_windows(why: impl std::fmt::Display) -> Verdict {
 /// A change waits for a window. `closed` is a sentence about that.
 #[must_use]
 pub fn awaiting_window(seen: TtlSeconds, Ttl { access, refresh }: Ttl, closed: &str) -> Verdict {
-    let message = format!("The server has {}; desired are {access}s and {refresh}s. {closed}", words(seen));
+    let message =
+        format!("The server has {}, but {access}s and {refresh}s are desired. {closed}", words(seen));
     Verdict::new(Reason::AwaitingWindow, message)
 }
 

@@ -22,7 +22,7 @@ pub enum Finalizer {
 /// What a gateway is, as far as its finalizer depends on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It is there to stay.
+    /// It is not being deleted.
     Alive,
     /// It is being deleted.
     Deleted,

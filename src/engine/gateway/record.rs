@@ -9,7 +9,7 @@ use crate::engine::lifetime::{Target, proves};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::ready_reason;
 
-/// A change of an appliance's setting that was begun and is not seen to its end.
+/// A change of an appliance's setting that was begun and is not completed.
 pub type OpenChange = change::Change<u32>;
 
 /// A change is dated no earlier than its rollout, which may be dated up to this much ahead.
@@ -30,8 +30,8 @@ pub struct Found {
     pub token: Option<u32>,
 }
 
-/// What a status remembers of the last reconcile. `open` is the change that is not seen to its
-/// end, `owed` are changes that were made and not recorded yet.
+/// What a status remembers of the last reconcile. `open` is the change that is not completed, `owed` are changes that were
+/// made and not recorded yet.
 #[must_use]
 pub fn prior(status: &X2GatewayStatus, open: Option<&OpenChange>, owed: &[Change]) -> Prior {
     let last = owed.last().or_else(|| status.history.first());
@@ -115,7 +115,7 @@ pub fn changed(change: &Change) -> (EventReason, String) {
         ),
         Cause::Drift => (
             EventReason::DriftCorrected,
-            format!("Token lifetime reset{was} to {to}s (TokenPolicy {policy})."),
+            format!("Token lifetime corrected{was} to {to}s (TokenPolicy {policy})."),
         ),
         Cause::Restore => (
             EventReason::TimeoutChanged,
@@ -193,7 +193,7 @@ pub fn found_drift(regime: &Regime, before: Option<u32>, seen: u32, reason: Reas
 /// Drops what is kept for restoring of a gateway that has left its policy for good.
 pub fn forget_original(status: &mut X2GatewayStatus, regime: &Regime, reason: Reason) {
     if has_left(regime, reason) {
-        // No policy governs it any more: the next one that changes it finds another original.
+        // No policy governs it anymore: the next one that changes it finds another original.
         status.original_timeout_seconds = None;
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::verdict::Verdict;
 /// Why the original value of an appliance is not restored if another resource owns it.
 pub const RIVAL: &str = "another X2Gateway manages the appliance";
 /// Why a gateway's original value is not restored if no policy is left to do so.
-pub const NO_POLICY: &str = "its policy is gone";
+pub const NO_POLICY: &str = "its TokenPolicy no longer exists";
 /// What to report if the URL has changed.
 pub const MOVED: &str = "spec.url has changed; the appliance is read again.";
 /// The note of the event `TokensRevoked`.

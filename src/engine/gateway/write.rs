@@ -101,7 +101,7 @@ pub struct Conclusion<'a> {
     pub reason: Reason,
     /// The value that is set now, in seconds.
     pub timeout: u32,
-    /// What the policy says that its changes refer to.
+    /// The change reference of the policy.
     pub reference: Option<String>,
     /// Whether changes that were made are not recorded yet: they are recorded with this report.
     pub is_owing: bool,
@@ -126,7 +126,7 @@ impl Conclusion<'_> {
         }
     }
 
-    /// A change that took effect without being recorded: the operator ended before it could report it.
+    /// A change that took effect without being recorded: the operator stopped before it could report it.
     fn unrecorded(&self, policy: &str, now: Time) -> Option<Change> {
         let from = self.prior.timeout.filter(|before| *before != self.timeout && !self.is_owing)?;
         let target = self.regime.target()?;
@@ -142,10 +142,10 @@ impl Conclusion<'_> {
     }
 }
 
-/// What a policy requires of a gateway: a fight over something else is another fight.
+/// What a policy requires of a gateway: if it changes, the contest starts over.
 pub type Aim = Option<(String, Target)>;
 
-/// The fight over a value after it was read. `before` is what was required when it was read last.
+/// The contest over a value after it was read. `before` is what was required when it was read last.
 #[must_use]
 pub fn follow(
     contest: Contest,

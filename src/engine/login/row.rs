@@ -9,17 +9,17 @@ use super::{Answer, Moment, NotTried, Outcome, Pass, Refusal, Settled, pick};
 
 /// Failures in a row after which a password is tried nowhere.
 const ROW: u32 = 3;
-/// Logins made elsewhere for the sake of the third try of which nothing was heard, after which it is left to nobody.
+/// Probing logins without an outcome, after which the third try is no longer reserved for another system.
 const PROBES: u32 = 3;
-/// So long after an acceptance it is not expected that the next system refuses.
+/// Time after an accepted login during which tries are not limited in number.
 const FRESH: Duration = Duration::from_secs(30);
-/// Time between two clearings of a row at somebody's request.
+/// Shortest time between two clearings of a row at a user's request.
 const BETWEEN_CLEARINGS: Duration = Duration::from_mins(10);
-/// Unanswered tries of a password that was never accepted, after which it is tried more slowly …
+/// Unanswered tries of a password that was never accepted, after which it is tried more slowly.
 const UNANSWERED: u32 = 9;
-/// … at first with this pause, doubled each time …
+/// First pause between such tries. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
-/// … up to this one.
+/// Longest pause between such tries.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
 /// What the rules take into account beside a password's own row.
@@ -72,7 +72,7 @@ pub(super) struct Row {
     unanswered: u32,
     unanswered_at: Duration,
     cleared: Option<Duration>,
-    /// Whether the row was cleared at somebody's request, and the password not accepted since.
+    /// Whether the row was cleared at a user's request, and the password has not been accepted since.
     cautious: bool,
     trying: BTreeMap<u64, Try>,
     waiting: BTreeMap<u64, String>,
@@ -123,7 +123,7 @@ impl Row {
         }
     }
 
-    /// A system's tokens are refused: it is no witness any more.
+    /// A system's tokens are refused: it is no witness anymore.
     pub(super) fn doubt(&mut self, system: &str, at: Timestamp) {
         if self.refusal(system).is_none() {
             self.systems.insert(system.to_owned(), (Last::Doubtful, at));
@@ -146,7 +146,7 @@ impl Row {
     pub(super) fn want(&mut self, id: u64, system: &str, view: &View<'_>) -> Answer {
         match self.judge(system, self.is_reserved(view), view) {
             Some(Err(why)) => Answer::Now(Err(why)),
-            // Those who come first would else always be the same.
+            // Otherwise the same objects would always come first.
             Some(Ok(limit)) if limit == Limit::None || self.accepted.is_some() => {
                 Answer::Now(Ok(self.admit(id, system.to_owned(), limit)))
             }
@@ -190,7 +190,7 @@ impl Row {
         settled
     }
 
-    /// A try has ended, or nobody waits for a decision any more.
+    /// A try has ended, or the caller no longer waits for a decision.
     pub(super) fn ended(&mut self, id: u64, outcome: Outcome, view: &View<'_>) {
         self.waiting.remove(&id);
         let Some(tried) = self.trying.remove(&id) else { return };
@@ -234,7 +234,7 @@ impl Row {
 
     /// Counts a refusal, and returns how many there have been in a row.
     fn count_refusal(&mut self, tried: &Try, view: &View<'_>) -> u32 {
-        // What has been forgotten does not count any more.
+        // What has been forgotten does not count anymore.
         if self.in_a_row(view) == 0 {
             self.break_row();
         }
@@ -273,7 +273,7 @@ impl Row {
         u32::try_from(self.trying.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether nobody can be admitted or turned away before a try under way has ended.
+    /// Whether no try can be admitted or rejected before a try under way has ended.
     fn is_full(&self, view: &View<'_>) -> bool {
         let failures = self.in_a_row(view);
         failures < ROW && !self.is_open(failures, view) && self.under_way() >= self.room(failures)

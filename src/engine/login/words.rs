@@ -1,10 +1,10 @@
-//! What is reported of a login that came to nothing, and what a status remembers of refused ones.
+//! What is reported about a failed login, and which refused logins a status remembers.
 
 use super::NotTried;
 use crate::crd::RefusedLogin;
 use crate::engine::verdict::{Reason, Verdict};
 
-/// Why nobody could be logged in, or could work once logged in.
+/// Why a login failed, or why its token cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// User name and password were refused now.
@@ -26,8 +26,8 @@ pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
         Failure::Refused | Failure::NotTried(NotTried::Here) => (
             Reason::AuthenticationFailed,
             format!(
-                "{system} rejected the user name or password of Secret {secret}, or the account is disabled or locked: correct the Secret. If \
-                 the account was to blame, set the annotation tenure.dev/reconcile-requested-at once it is repaired: nothing else tries it again."
+                "{system} rejected the user name or password of Secret {secret}, or the account is disabled or locked. Correct the Secret, or \
+                 repair the account and set the annotation tenure.dev/reconcile-requested-at to a new value to retry the login."
             ),
         ),
         Failure::NotTried(NotTried::InARow) => (
@@ -40,28 +40,28 @@ pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
         Failure::NotTried(NotTried::Reserved) => (
             Reason::AuthenticationFailed,
             format!(
-                "The user name or password of Secret {secret} was rejected by other systems and is tried here once a system that accepted it \
-                 before accepts it again, to avoid locking the account: correct the Secret, or its user on those systems."
+                "The user name or password of Secret {secret} was rejected by other systems. To avoid locking the account, it is tried here only after a system that \
+                 accepted it before accepts it again: correct the Secret, or the user on those systems."
             ),
         ),
         Failure::NotTried(NotTried::Unanswered) => (
             Reason::TimedOut,
             format!(
-                "The latest logins with Secret {secret} were not answered and no system has accepted it yet, so it is tried only now and then: \
-                 check that the systems it is used for can be reached."
+                "The latest logins with Secret {secret} got no answer and no system has accepted it yet, so it is retried at intervals of up to 10m. \
+                 Check that the systems that it is used for are reachable."
             ),
         ),
         Failure::Half => (
             Reason::AuthenticationFailed,
             format!(
-                "{system} accepted the password of Secret {secret} only as the first of several steps (two-factor authentication): name a user \
-                 that logs in with a password alone."
+                "{system} accepted the password of Secret {secret} only as the first of several steps (two-factor authentication). Use a user \
+                 that can log in with only a password."
             ),
         ),
         Failure::NotAdmin => (
             Reason::AdminRoleRequired,
             format!(
-                "{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant it, or name another user."
+                "{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant the role, or use another user."
             ),
         ),
         Failure::TokenRefused => (
@@ -79,9 +79,9 @@ pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
 pub enum News {
     /// The user was let in.
     LetIn,
-    /// The object does not log in any more, or somewhere else.
+    /// The object no longer logs in, or logs in to another system.
     Elsewhere,
-    /// The login stands refused.
+    /// The login is refused.
     Refused(RefusedLogin),
 }
 

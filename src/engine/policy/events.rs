@@ -56,7 +56,9 @@ fn ended(policy: &TokenPolicy, phase: Phase, decision: &Decision) -> Option<(Eve
             let target = decision.target().map(|target| target.to_string()).unwrap_or_default();
             Some((
                 EventReason::RolloutComplete,
-                format!("Every reachable gateway has the token lifetime {target}s (verified by new logins)."),
+                format!(
+                    "Every reachable gateway has a token lifetime of {target}s (verified by new logins)."
+                ),
             ))
         }
         Phase::Canary | Phase::AwaitingApproval | Phase::Progressing | Phase::AwaitingWindow => None,

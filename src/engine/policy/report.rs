@@ -15,7 +15,7 @@ use crate::engine::verdict::{Notes, Reason, Verdict};
 /// What a policy reports while its `spec.suspend` is true.
 pub const SUSPENDED: &str =
     "spec.suspend is true: no gateway is changed. The policy still takes precedence for its gateways.";
-const RISKY: &str = "This would cut the token lifetime of more than half of the gateways to less than an hour, so one gateway is changed and verified a minute before the others. Set spec.rollout to control the order, or spec.suspend to stop it.";
+const RISKY: &str = "The change reduces the token lifetime of more than half of the gateways to less than an hour, so one gateway is changed and verified a minute before the others. Set spec.rollout to control the order, or spec.suspend to stop it.";
 /// Failures that a status lists.
 const FAILURES: usize = 20;
 /// Names that a message lists.

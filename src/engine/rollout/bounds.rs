@@ -16,9 +16,9 @@ const GUARD_SOAK: Duration = Duration::from_mins(1);
 /// What bounds a rollout, in gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Under change at once, at most.
+    /// Maximum number of gateways under change at once.
     pub max_concurrent: usize,
-    /// Failed changes that are borne.
+    /// Failed changes that are tolerated.
     pub max_failures: usize,
     /// Which gateways go first.
     pub canary: Option<Canary>,
@@ -32,7 +32,7 @@ impl Rules {
         Self { max_concurrent: usize::MAX, max_failures: usize::MAX, canary: Some(canary) }
     }
 
-    /// So many drifting within one interval are corrected at once; more of them are a reset of a whole site.
+    /// Up to this many gateways that drift within one interval are corrected at once; more are the reset of a whole site.
     #[must_use]
     pub fn bearable_drifts(&self) -> usize {
         self.max_failures.saturating_add(self.max_concurrent)
@@ -53,7 +53,7 @@ pub struct Canary {
 /// How canaries are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// So many, in the order of their names.
+    /// This many, in the order of their names.
     First(usize),
     /// These.
     Named(BTreeSet<String>),
@@ -64,7 +64,7 @@ pub enum Choice {
 pub enum Bound {
     /// So many.
     Number(usize),
-    /// So many of a hundred.
+    /// This percentage.
     Percent(usize),
 }
 

@@ -38,7 +38,7 @@ pub struct Circumstances<'a> {
 struct Fleet<'a> {
     gateways: BTreeMap<&'a str, (&'a Gateway, Seat)>,
     members: BTreeMap<String, Member>,
-    /// Permits under which gateways are changed that do not take part any more.
+    /// Permits under which gateways are changed that do not take part anymore.
     elsewhere: usize,
 }
 

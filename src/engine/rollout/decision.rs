@@ -27,19 +27,19 @@ pub struct Decision {
     /// One gateway goes first although the policy does not ask for it, since the change would be felt by many.
     pub guarded: bool,
     pub(super) halted: bool,
-    /// By UID: gateways that take part,
+    /// UIDs of the gateways that take part.
     pub(super) uids: BTreeSet<String>,
-    /// those that get a permit, and for which target,
+    /// UIDs of the gateways that get a permit, with the target that it is for.
     pub(super) begin: BTreeMap<String, Option<Target>>,
-    /// those that are to be checked now,
+    /// UIDs of the gateways to check now.
     pub(super) check: BTreeSet<String>,
-    /// and those that are known to have drifted only by their histories.
+    /// UIDs of the gateways whose drift only their histories show.
     pub(super) recalled: BTreeMap<String, Duration>,
-    /// Names of the gateways whose change has failed,
+    /// Names of the gateways whose change has failed.
     pub failed: Vec<String>,
-    /// that are proven at the target,
+    /// Names of the gateways that are proven at the target.
     pub changed: Vec<String>,
-    /// and that are neither.
+    /// Names of the other gateways.
     pub unchanged: Vec<String>,
 }
 

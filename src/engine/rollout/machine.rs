@@ -30,9 +30,9 @@ pub enum Wish {
     Restore,
 }
 
-/// Leave for one change of one gateway. It cannot be copied, and is worth nothing for another target or gateway.
+/// Permission for one change of one gateway. It cannot be copied, and is valid only for this target and gateway.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a permit that is not given back blocks a place in the rollout"]
+#[must_use = "a permit that is not returned blocks a place in the rollout"]
 pub struct Permit {
     uid: String,
     target: Option<Target>,
@@ -59,7 +59,7 @@ impl Permit {
     }
 }
 
-/// What a gateway is answered.
+/// The answer to a gateway that asks for a permit.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
     /// It may be changed now.
@@ -235,7 +235,7 @@ impl Machine {
         (Reply::Asked, true)
     }
 
-    /// A gateway's permit is not needed any more: the change was made, or came to nothing.
+    /// A gateway's permit is not needed anymore: the change was made, or came to nothing.
     pub fn give_back(&mut self, uid: &str) {
         if let Some(seat) = self.seats.get_mut(uid) {
             (seat.permit, seat.question) = (None, None);

@@ -49,7 +49,7 @@ impl<T> Waiting<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue of which so many move at once.
+    /// A queue with at most `limit` concurrent reconciles.
     pub(super) fn new(limit: usize) -> Self {
         let limit = limit.max(1);
         Self { limit, namespaces: BTreeMap::new(), turns: VecDeque::new(), active: 0, lent: 0 }

@@ -171,7 +171,7 @@ async fn a_gateway_whose_policy_was_let_go_before_it_says_so() {
     delete_and_wait(&f, "TokenPolicy", "short").await;
     gone(&f, "X2Gateway", "x2-0").await;
     let told = f.event("x2-0", "RestoreSkipped").await;
-    assert!(told.contains("its policy is gone"), "{told}");
+    assert!(told.contains("its TokenPolicy no longer exists"), "{told}");
     assert_eq!(fleet.standing_at(28800), 1);
     f.finish().await;
 }
