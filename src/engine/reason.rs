@@ -227,7 +227,7 @@ impl Reason {
     /// Whether a restarted operator spreads the next attempts of objects with this reason.
     #[must_use]
     pub const fn is_spread(self) -> bool {
-        self.is_remote() || matches!(self, Self::ServerNotReady | Self::Conflict)
+        self.is_remote() || matches!(self, Self::ServerNotReady | Self::Conflict | Self::Contested)
     }
 
     /// Whether the fault may pass by itself, so that a ready object reports it only after repeated failures.

@@ -24,7 +24,7 @@ fn a_restart_spreads_what_costs_a_request() {
     let remote = "Unreachable TimedOut RateLimited UnexpectedAnswer TlsFailed AdminRoleRequired Forbidden \
         CustomerNotFound AdditionalInfoUnusable VerificationFailed";
     assert_eq!(those(Reason::is_remote), words(remote));
-    let others = "ServerNotReady Conflict";
+    let others = "ServerNotReady Conflict Contested";
     assert_eq!(those(|reason| reason.is_spread() && !reason.is_remote()), words(others));
 }
 
