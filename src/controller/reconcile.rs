@@ -110,7 +110,7 @@ impl<K: Managed> Begun<'_, K> {
         match &mut memory.inputs {
             None => {
                 memory.contest = given.contested.map(resumed).unwrap_or_default();
-                if reason.is_some_and(Reason::is_spread) && !asked && !is_called {
+                if reason.is_some_and(Reason::is_remote) && !asked && !is_called {
                     memory.backoff.postpone(now, clock::random());
                     if let Some(left) = given.time_left {
                         // No longer than what is left for restoring.

@@ -3,7 +3,7 @@
 use std::ops::Add;
 use std::time::Duration;
 
-use super::reason::{Reason, Retry};
+use super::reason::{Kstatus, Reason, Retry};
 use super::schedule;
 use super::verdict::Verdict;
 
@@ -126,26 +126,30 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
     }
 
     /// A reconcile was conclusive. Returns whether that is to be reported: an object that was healthy keeps its Ready
-    /// until three tries in a row have failed, if there is time for them within a minute.
+    /// until three tries in a row have failed.
     pub fn attempted(&mut self, now: T, random: f64, attempt: Attempt) -> bool {
         let Attempt { reason, retry_after, interval, was_ready, polls } = attempt;
         self.nothing = 0;
-        if reason.is_ready() {
-            self.failures = 0;
-            self.due = Some(now + schedule::jittered(interval, random));
-            return true;
-        }
-        self.failures = self.failures.saturating_add(1);
-        let asks_for_long = retry_after.is_some_and(|wait| wait > schedule::SECRET_POLL);
-        let in_grace = was_ready && self.failures < GRACE && reason.may_pass() && !asks_for_long;
-        let quick = schedule::backoff(self.failures, random);
-        let wait = match reason.retry() {
+        let wait = match reason.kstatus() {
+            Kstatus::Current => {
+                self.failures = 0;
+                schedule::jittered(interval, random)
+            }
             _ if polls => schedule::SECRET_POLL,
-            Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
-            Retry::Slow if !in_grace => schedule::stalled(interval, random),
-            Retry::Backoff | Retry::Slow | Retry::Interval => quick.max(retry_after.unwrap_or_default()),
+            _ => {
+                self.failures = self.failures.saturating_add(1);
+                let quick = schedule::backoff(self.failures, random);
+                let in_grace = was_ready && self.failures < GRACE && reason.may_pass();
+                match reason.retry() {
+                    Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
+                    Retry::Slow if !in_grace => schedule::stalled(interval, random),
+                    Retry::Backoff | Retry::Slow | Retry::Interval => {
+                        quick.max(retry_after.unwrap_or_default())
+                    }
+                }
+            }
         };
         self.due = Some(now + wait);
-        !in_grace
+        !(was_ready && self.failures < GRACE && reason.may_pass())
     }
 }

@@ -145,9 +145,9 @@ impl Reason {
             Self::AwaitingApproval       => Row { kstatus: InProgress, progress: AwaitsRollout, retry: Interval, source: Cluster,   passes: false, warns: false },
             Self::NoGatewaysMatch        => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: false, warns: false },
             Self::GatewaysNotReady       => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: false, warns: false },
-            Self::SecretNotFound         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
-            Self::SecretKeyMissing       => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
-            Self::ConfigMapNotFound      => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
+            Self::SecretNotFound         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
+            Self::SecretKeyMissing       => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
+            Self::ConfigMapNotFound      => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
             Self::ServerNotFound         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
             Self::ServerNotReady         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: false, warns: true },
             Self::Unreachable            => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
@@ -218,16 +218,10 @@ impl Reason {
         matches!(self.row().source, Source::Reference)
     }
 
-    /// Whether the remote system caused the failure.
+    /// Whether the remote system caused the failure: a restarted operator then spreads its next attempts.
     #[must_use]
     pub const fn is_remote(self) -> bool {
         matches!(self.row().source, Source::Remote)
-    }
-
-    /// Whether a restarted operator spreads the next attempts of objects with this reason.
-    #[must_use]
-    pub const fn is_spread(self) -> bool {
-        self.is_remote() || matches!(self, Self::ServerNotReady | Self::Conflict | Self::Contested)
     }
 
     /// Whether the fault may pass by itself, so that a ready object reports it only after repeated failures.
