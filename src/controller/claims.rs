@@ -41,8 +41,8 @@ pub struct Claimed {
     pub object: String,
     /// Whether the resource is suspended.
     pub suspended: bool,
-    /// What its status shows of its attempt.
-    pub trial: Trial,
+    /// Whether its status shows that it could log in, and that the object was its own.
+    pub got_in: bool,
 }
 
 #[derive(Debug, Default)]
@@ -104,13 +104,14 @@ impl Table {
         if let Some(before) = before.filter(|before| object != Some(before)) {
             concerned.extend(self.remove(&before, &id.key));
         }
-        let Some(Claimed { object, suspended, trial }) = claimed else { return concerned };
+        let Some(Claimed { object, suspended, got_in }) = claimed else { return concerned };
         self.objects.insert(id.key.clone(), object.clone());
         let claimants = self.claimants.entry(object).or_default();
         let changed = match claimants.iter_mut().find(|c| c.id == *id) {
             Some(claimant) => std::mem::replace(&mut claimant.suspended, suspended) != suspended,
             None => {
                 claimants.retain(|c| c.id.key != id.key);
+                let trial = if got_in { Trial::GotIn } else { Trial::Untried };
                 claimants.push(Claimant { id: id.clone(), suspended, trial });
                 true
             }
@@ -163,8 +164,7 @@ mod tests {
     use super::*;
 
     fn claimed(host: u8, got_in: bool) -> Claimed {
-        let trial = if got_in { Trial::GotIn } else { Trial::Untried };
-        Claimed { object: format!("https://10.20.0.{host}"), suspended: false, trial }
+        Claimed { object: format!("https://10.20.0.{host}"), suspended: false, got_in }
     }
 
     /// Two claimants of one appliance, the older of which owns it.

@@ -30,7 +30,6 @@ use crate::engine::gateway::{
 };
 use crate::engine::governance::Governance;
 use crate::engine::login::{self, News};
-use crate::engine::ownership::Trial;
 use crate::engine::reason::EventReason;
 use crate::engine::request;
 use crate::engine::verdict::{self, Reason};
@@ -110,10 +109,6 @@ impl Reconciled for X2Gateway {
             }
         }
         context.cluster.wake(Kind::Gateway, key);
-    }
-
-    fn set_aside(context: &Context, gateway: &Self) {
-        context.gateway_claims.record(gateway.meta(), Trial::NoAnswer);
     }
 
     fn gone(context: &Context, key: &Key) {
@@ -250,11 +245,12 @@ fn claimed(gateway: &X2Gateway) -> Option<Claimed> {
         return None;
     }
     let object = BaseUrl::parse(&connection.url).ok()?.to_string();
-    let status = gateway.status.as_ref().filter(|status| status.effective_url.as_ref() == Some(&object));
-    let trial = status.map_or(Trial::Untried, |status| {
-        Trial::remembered(status.timeout_seconds.is_some(), verdict::ready_reason(&status.conditions))
+    let got_in = gateway.status.as_ref().is_some_and(|status| {
+        status.effective_url.as_ref() == Some(&object)
+            && status.timeout_seconds.is_some()
+            && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
     });
-    Some(Claimed { object, suspended: connection.suspend, trial })
+    Some(Claimed { object, suspended: connection.suspend, got_in })
 }
 
 /// The status after a reconcile, but for its conditions.

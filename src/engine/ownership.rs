@@ -16,20 +16,6 @@ pub enum Trial {
     Refused,
 }
 
-impl Trial {
-    /// The outcome that a status shows, so that a restart unsettles no owner: one that got in, and one that has failed or lost
-    /// for reasons other than its credential. Any other is tried.
-    #[must_use]
-    pub fn remembered(got_in: bool, reason: Option<Reason>) -> Self {
-        match reason {
-            Some(Reason::Conflict) => Self::NoAnswer,
-            _ if got_in => Self::GotIn,
-            Some(reason) if reason.is_remote() => Self::NoAnswer,
-            _ => Self::Untried,
-        }
-    }
-}
-
 /// One resource that declares the remote object. Claimants are compared oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimant<Id> {

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 use tenure::engine::ownership::{Claimant, Standing, Trial, standing};
-use tenure::engine::reason::Reason;
 
 fn claimant(id: u8, suspended: bool, trial: Trial) -> Claimant<u8> {
     Claimant { id, suspended, trial }
@@ -30,26 +29,6 @@ fn the_oldest_that_got_in_owns_it() {
         let found: Vec<_> = claimants.iter().map(|c| standing(&claimants, &c.id)).collect();
         assert_eq!(found, expected, "{trials:?}");
     }
-}
-
-#[test]
-fn a_restart_unsettles_no_owner() {
-    for (got_in, reason, expected) in [
-        (true, Some(Reason::InSync), Trial::GotIn),
-        (true, Some(Reason::Unreachable), Trial::GotIn),
-        (false, Some(Reason::Unreachable), Trial::NoAnswer),
-        (true, Some(Reason::Conflict), Trial::NoAnswer),
-        (false, Some(Reason::AuthenticationFailed), Trial::Untried),
-        (false, None, Trial::Untried),
-    ] {
-        assert_eq!(Trial::remembered(got_in, reason), expected, "{got_in} {reason:?}");
-    }
-    // The oldest never got in, and is not tried again for a while.
-    let both = [
-        claimant(0, false, Trial::remembered(false, Some(Reason::Unreachable))),
-        claimant(1, false, Trial::remembered(true, Some(Reason::InSync))),
-    ];
-    assert_eq!(standing(&both, &1), Standing::Owner);
 }
 
 #[test]
