@@ -140,10 +140,15 @@ impl<K: Managed> Begun<'_, K> {
         let again = match memory.spaced() {
             Some(again) => Some(again),
             None => {
-                let mut status = self.object.status().cloned().unwrap_or_default();
+                // What this reconcile itself has written must not be taken back.
+                let now = K::store(self.context).valid(&Key::of(self.object.meta()));
+                let Some(object) = now.filter(|now| now.uid() == self.object.uid()) else {
+                    return Reconcile::NotDue(next);
+                };
+                let mut status = object.status().cloned().unwrap_or_default();
                 let is_handled = !self.given.is_asked(memory);
                 self.complete(memory, &mut status, is_handled);
-                let written = status::write(K::store(self.context), &**self.object, status).await;
+                let written = status::write(K::store(self.context), &*object, status).await;
                 (written == Written::Failed).then(|| clock::instant() + AGAIN)
             }
         };

@@ -102,7 +102,9 @@ impl Managed for KonaServer {
 
     fn is_called(context: &Arc<Context>, server: &Self, _: &Given<Self>, memory: &mut Memory<Self>) -> bool {
         // One that is known to be failing keeps to its own pace.
-        let settled = current_reason(server).is_some_and(Reason::is_ready) && !memory.is_changed();
+        let settled = current_reason(server).is_some_and(Reason::is_ready)
+            && !memory.is_changed()
+            && !memory.backoff.is_failing();
         if context.alarms.take(&Key::of(server.meta())) && settled {
             memory.backoff.not_later_than(clock::instant());
         }

@@ -125,6 +125,12 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
         self.nothing >= GRACE
     }
 
+    /// Whether the last reconcile failed, whether that was reported or not.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// A reconcile was conclusive. Returns whether that is to be reported: an object that was healthy keeps its Ready
     /// until three tries in a row have failed.
     pub fn attempted(&mut self, now: T, random: f64, attempt: Attempt) -> bool {

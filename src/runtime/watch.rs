@@ -229,7 +229,11 @@ async fn watch<K: Reported>(
             match event {
                 Ok(Some(event)) => {
                     if follow(&store, &scope, event, &mut listed) {
-                        progress.send_modify(|progress| progress.filled = Some(round));
+                        progress.send_modify(|progress| {
+                            progress.filled = Some(round);
+                            // A watch that is never answered becomes stale, too.
+                            progress.answered.get_or_insert_with(clock::instant);
+                        });
                     }
                 }
                 Ok(None) => return,
@@ -240,6 +244,9 @@ async fn watch<K: Reported>(
                         store.cluster().namespaces.set_unreadable(namespace, K::KIND, true);
                         progress
                             .send_replace(Progress { filled: Some(round), answered: Some(clock::instant()) });
+                    } else if scope.namespace.is_some() && is_watch_refused(&error) {
+                        // Nor does one whose rights are withdrawn: that it is refused is an answer.
+                        progress.send_modify(|progress| progress.answered = Some(clock::instant()));
                     }
                 }
             }
@@ -250,6 +257,11 @@ async fn watch<K: Reported>(
 /// Whether we may not list what there is.
 fn is_refused(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
+}
+
+/// Whether we may not watch what there is.
+fn is_watch_refused(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 403)
 }
 
 /// What a list has shown so far.

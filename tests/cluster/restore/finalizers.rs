@@ -129,7 +129,7 @@ async fn without_the_right_to_a_finalizer_objects_are_checked_and_not_changed() 
     f.start().await;
     let policy = f.reason("TokenPolicy", "short", "Forbidden").await;
     let message = ready(&policy)["message"].as_str().unwrap();
-    assert!(message.contains("grant it the verb patch"), "{message}");
+    assert!(message.contains("Grant it the verb patch"), "{message}");
     let gateway = f.reason("X2Gateway", "x2-0", "AwaitingRollout").await;
     assert_eq!(status(&gateway)["timeoutSeconds"], 86400);
     assert_eq!(fleet.counts().write, 0);
