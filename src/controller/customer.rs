@@ -26,6 +26,7 @@ use crate::engine::customer::{
     self, Changes, Departure, Made, OpenChange, Parting, Reading, Ttl, Wish, changed, drifted, parting,
     remembered, update, written,
 };
+use crate::engine::ownership::Trial;
 use crate::engine::reason::EventReason;
 use crate::engine::request;
 use crate::engine::schedule;
@@ -101,6 +102,10 @@ impl Reconciled for CustomerTokenTtl {
             context.cluster.wake(Kind::Server, server_key(customer));
         }
         context.cluster.wake(Kind::Customer, key);
+    }
+
+    fn set_aside(context: &Context, customer: &Self) {
+        context.customer_claims.record(customer.meta(), Trial::NoAnswer);
     }
 
     fn gone(context: &Context, key: &Key) {

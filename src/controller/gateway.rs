@@ -30,6 +30,7 @@ use crate::engine::gateway::{
 };
 use crate::engine::governance::Governance;
 use crate::engine::login::{self, News};
+use crate::engine::ownership::Trial;
 use crate::engine::reason::EventReason;
 use crate::engine::request;
 use crate::engine::verdict::{self, Reason};
@@ -109,6 +110,10 @@ impl Reconciled for X2Gateway {
             }
         }
         context.cluster.wake(Kind::Gateway, key);
+    }
+
+    fn set_aside(context: &Context, gateway: &Self) {
+        context.gateway_claims.record(gateway.meta(), Trial::NoAnswer);
     }
 
     fn gone(context: &Context, key: &Key) {

@@ -55,6 +55,8 @@ pub(crate) trait Reconciled: Reported {
     ) -> impl Future<Output = Reconcile> + Send;
     /// What else to reconcile when an object has appeared, changed or gone.
     fn changed(context: &Arc<Self::Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>);
+    /// Nothing is done with an object, since the rights in its namespace are partly missing.
+    fn set_aside(_: &Self::Context, _: &Self) {}
     /// An object is gone.
     fn gone(context: &Self::Context, key: &Key);
 }
@@ -111,7 +113,10 @@ impl<K: Reconciled> Work for Remembered<K> {
                 entry if cluster.namespaces.is_terminating(&key.namespace) => {
                     finalizers::release_terminating(store, entry.meta()).await
                 }
-                _ if cluster.namespaces.is_unreadable(&key.namespace) => clock::instant() + UNDISTURBED,
+                entry if cluster.namespaces.is_unreadable(&key.namespace) => {
+                    entry.valid().into_iter().for_each(|object| K::set_aside(&context, object));
+                    clock::instant() + UNDISTURBED
+                }
                 Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.reported).await,
                 Entry::Valid(object) => {
                     self.reported = None;
