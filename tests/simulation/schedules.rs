@@ -10,7 +10,7 @@ use crate::schedule::{self, Course, Failure};
 use crate::seed::Seed;
 
 /// Schedules that each test run goes through, besides those of `seeds.txt`. Not optimized, one takes a third of a second;
-/// `cargo torture` goes through more, seven times as fast.
+/// `cargo torture` goes through more, six times as fast.
 const SCHEDULES: u64 = 200;
 
 /// Longest real time that one may take: a hundred times what it does.
