@@ -41,8 +41,8 @@ pub struct Claimed {
     pub object: String,
     /// Whether the resource is suspended.
     pub suspended: bool,
-    /// Whether its status shows that it could log in, and that the object was its own.
-    pub got_in: bool,
+    /// The outcome of its attempt, as its status shows it.
+    pub trial: Trial,
 }
 
 #[derive(Debug, Default)]
@@ -68,9 +68,15 @@ impl Claims {
         Self { kind, workers, table: Mutex::default() }
     }
 
-    /// A resource claims an object, or nothing anymore.
+    /// A resource claims an object, or nothing anymore. While another replica does the work, statuses show what it knows.
     pub fn set(&self, meta: &ObjectMeta, claimed: Option<Claimed>) {
-        let rivals = self.table().set(&ClaimId::of(meta), claimed);
+        let (id, outcome) = (ClaimId::of(meta), claimed.as_ref().map(|claimed| claimed.trial));
+        let mut table = self.table();
+        let rivals = table.set(&id, claimed);
+        if let Some(trial) = outcome.filter(|_| !self.workers.are_started()) {
+            table.record(&id, trial);
+        }
+        drop(table);
         self.wake(rivals);
     }
 
@@ -104,14 +110,13 @@ impl Table {
         if let Some(before) = before.filter(|before| object != Some(before)) {
             concerned.extend(self.remove(&before, &id.key));
         }
-        let Some(Claimed { object, suspended, got_in }) = claimed else { return concerned };
+        let Some(Claimed { object, suspended, trial }) = claimed else { return concerned };
         self.objects.insert(id.key.clone(), object.clone());
         let claimants = self.claimants.entry(object).or_default();
         let changed = match claimants.iter_mut().find(|c| c.id == *id) {
             Some(claimant) => std::mem::replace(&mut claimant.suspended, suspended) != suspended,
             None => {
                 claimants.retain(|c| c.id.key != id.key);
-                let trial = if got_in { Trial::GotIn } else { Trial::Untried };
                 claimants.push(Claimant { id: id.clone(), suspended, trial });
                 true
             }
@@ -163,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    fn claimed(host: u8, got_in: bool) -> Claimed {
-        Claimed { object: format!("https://10.20.0.{host}"), suspended: false, got_in }
+    fn claimed(host: u8, trial: Trial) -> Claimed {
+        Claimed { object: format!("https://10.20.0.{host}"), suspended: false, trial }
     }
 
     /// Two claimants of one appliance, the older of which owns it.
@@ -175,7 +180,7 @@ mod tests {
         };
         let (mut claims, both) = (Table::default(), [id("old", 1), id("new", 2)]);
         for id in &both {
-            claims.set(id, Some(claimed(11, true)));
+            claims.set(id, Some(claimed(11, Trial::GotIn)));
         }
         (claims, both)
     }
@@ -189,10 +194,10 @@ mod tests {
         let (mut claims, both) = contested();
         assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Loser]);
         let [old, new] = &both;
-        assert_eq!(claims.set(old, Some(claimed(12, false))), from_ref(&new.key));
+        assert_eq!(claims.set(old, Some(claimed(12, Trial::Untried))), from_ref(&new.key));
         assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Owner]);
         // Back again, it is tried like any other before anything is decided.
-        assert_eq!(claims.set(old, Some(claimed(11, false))), from_ref(&new.key));
+        assert_eq!(claims.set(old, Some(claimed(11, Trial::Untried))), from_ref(&new.key));
         assert_eq!(standings(&claims, &both), [Standing::TryNow, Standing::Undecided]);
     }
 

@@ -241,8 +241,7 @@ fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2G
         && timeless(before) == timeless(after)
 }
 
-/// What a gateway claims: its effective URL. Its status may show that its credential was accepted there, and that the URL was
-/// its own.
+/// What a gateway claims: its effective URL.
 fn claimed(gateway: &X2Gateway) -> Option<Claimed> {
     let connection = &gateway.spec.connection;
     if finalizers::is_released(gateway.meta()) {
@@ -250,12 +249,12 @@ fn claimed(gateway: &X2Gateway) -> Option<Claimed> {
         return None;
     }
     let object = BaseUrl::parse(&connection.url).ok()?.to_string();
-    let got_in = gateway.status.as_ref().is_some_and(|status| {
-        status.effective_url.as_ref() == Some(&object)
-            && status.timeout_seconds.is_some()
-            && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
+    let status = gateway.status.as_ref().filter(|status| status.effective_url.as_ref() == Some(&object));
+    let trial = status.map_or(Trial::Untried, |status| {
+        let reason = verdict::ready_reason(&status.conditions);
+        Trial::remembered(Kind::Gateway, reason, status.timeout_seconds.is_some())
     });
-    Some(Claimed { object, suspended: connection.suspend, got_in })
+    Some(Claimed { object, suspended: connection.suspend, trial })
 }
 
 /// The status after a reconcile, but for its conditions.

@@ -2,6 +2,7 @@
 
 use super::reason::Reason;
 use super::verdict::Verdict;
+use crate::crd::Kind;
 
 /// The outcome of a claimant's one attempt to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,35 @@ pub enum Trial {
     NoAnswer,
     /// Credential refused or missing.
     Refused,
+    /// The status shows that another one owned the object. It loses while any is logged in, and is untried otherwise.
+    Lost,
+}
+
+impl Trial {
+    /// The outcome that a status shows of an attempt at the object that it is about. `got_in`: whether the object was read.
+    #[must_use]
+    pub fn remembered(kind: Kind, reason: Option<Reason>, got_in: bool) -> Self {
+        match reason {
+            Some(Reason::Conflict) => Self::Lost,
+            Some(reason) if is_refusal(kind, reason) => Self::Refused,
+            _ if got_in => Self::GotIn,
+            Some(reason) if reason.is_remote() => Self::NoAnswer,
+            _ => Self::Untried,
+        }
+    }
+}
+
+/// Whether a credential is refused or missing. A customer logs in with its server's, which the server reports; its own only
+/// proves lifetimes.
+fn is_refusal(kind: Kind, reason: Reason) -> bool {
+    match reason {
+        Reason::AuthenticationFailed => kind == Kind::Gateway,
+        Reason::AdminRoleRequired
+        | Reason::PlaintextRefused
+        | Reason::InsecureTlsRefused
+        | Reason::ServerNotReady => true,
+        reason => reason.awaits_reference(),
+    }
 }
 
 /// One resource that declares the remote object. Claimants are compared oldest first.
@@ -61,8 +91,13 @@ pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
     let mut rivals: Vec<_> = claimants.iter().filter(|c| !c.suspended || c.id == *me).collect();
     rivals.sort_by(|a, b| a.id.cmp(&b.id));
     let alone = rivals.iter().all(|c| c.id == *me);
+    let is_taken = rivals.iter().any(|c| c.trial == Trial::GotIn);
+    let trial = |c: &Claimant<Id>| match c.trial {
+        Trial::Lost if !is_taken => Trial::Untried,
+        trial => trial,
+    };
     let (mine, paused) =
-        rivals.iter().find(|c| c.id == *me).map_or((Trial::Untried, false), |c| (c.trial, c.suspended));
+        rivals.iter().find(|c| c.id == *me).map_or((Trial::Untried, false), |c| (trial(c), c.suspended));
     if paused {
         return Standing::Undecided;
     }
@@ -74,11 +109,11 @@ pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
         return Standing::TryNow;
     }
     for rival in rivals {
-        match rival.trial {
+        match trial(rival) {
             Trial::Untried => return Standing::Undecided,
             Trial::GotIn if rival.id == *me => return Standing::Owner,
             Trial::GotIn => return Standing::Loser,
-            Trial::NoAnswer | Trial::Refused => {}
+            Trial::NoAnswer | Trial::Refused | Trial::Lost => {}
         }
     }
     // No claimant could log in: each reports its own fault, and none of them can write.

@@ -120,6 +120,12 @@ impl Workers {
         Arc::clone(&self.0.started)
     }
 
+    /// Whether work has begun.
+    #[must_use]
+    pub(crate) fn are_started(&self) -> bool {
+        self.0.started.load(Ordering::Acquire)
+    }
+
     /// Begins the work, once all stores are filled.
     pub(crate) fn start(&self) {
         self.0.started.store(true, Ordering::Release);
@@ -133,7 +139,7 @@ impl Workers {
 
     /// Something that concerns an object has happened: it is reconciled if anything is to be done.
     pub(crate) fn wake(&self, kind: Kind, key: Key) {
-        if !self.0.started.load(Ordering::Acquire) || *self.0.ending.borrow() {
+        if !self.are_started() || *self.0.ending.borrow() {
             return;
         }
         let id = Arc::new((kind, key));

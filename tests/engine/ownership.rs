@@ -1,7 +1,9 @@
 //! Who owns a remote object that several resources declare.
 
 use proptest::prelude::*;
+use tenure::crd::Kind;
 use tenure::engine::ownership::{Claimant, Standing, Trial, standing};
+use tenure::engine::reason::Reason;
 
 fn claimant(id: u8, suspended: bool, trial: Trial) -> Claimant<u8> {
     Claimant { id, suspended, trial }
@@ -10,7 +12,7 @@ fn claimant(id: u8, suspended: bool, trial: Trial) -> Claimant<u8> {
 #[test]
 fn the_oldest_that_got_in_owns_it() {
     use Standing::{Loser, Owner, TryNow, Undecided};
-    use Trial::{GotIn, NoAnswer, Refused, Untried};
+    use Trial::{GotIn, Lost, NoAnswer, Refused, Untried};
     for (trials, expected) in [
         (vec![Untried], vec![Owner]),
         (vec![Refused], vec![Owner]),
@@ -24,10 +26,42 @@ fn the_oldest_that_got_in_owns_it() {
         (vec![NoAnswer, GotIn], vec![Loser, Owner]),
         (vec![Refused, Untried, GotIn], vec![TryNow, TryNow, Undecided]),
         (vec![Refused, NoAnswer], vec![TryNow, Owner]),
+        // One that has lost holds nothing up, and is tried again only when no other is in.
+        (vec![GotIn, Lost], vec![Owner, Loser]),
+        (vec![Lost, GotIn], vec![Loser, Owner]),
+        (vec![Lost, Lost], vec![TryNow, TryNow]),
+        (vec![NoAnswer, Lost], vec![Undecided, TryNow]),
+        (vec![Lost, NoAnswer], vec![TryNow, Undecided]),
+        (vec![Refused, Lost], vec![TryNow, TryNow]),
     ] {
         let claimants: Vec<_> = (0..).zip(&trials).map(|(id, trial)| claimant(id, false, *trial)).collect();
         let found: Vec<_> = claimants.iter().map(|c| standing(&claimants, &c.id)).collect();
         assert_eq!(found, expected, "{trials:?}");
+    }
+}
+
+#[test]
+fn a_status_shows_how_the_attempt_went() {
+    use Trial::{GotIn, Lost, NoAnswer, Refused, Untried};
+    let both = [Kind::Gateway, Kind::Customer];
+    for (reason, got_in, expected) in [
+        (None, false, [Untried; 2]),
+        (Some(Reason::Progressing), false, [Untried; 2]),
+        (Some(Reason::InSync), true, [GotIn; 2]),
+        (Some(Reason::Unreachable), true, [GotIn; 2]),
+        (Some(Reason::Unreachable), false, [NoAnswer; 2]),
+        (Some(Reason::Conflict), true, [Lost; 2]),
+        (Some(Reason::Conflict), false, [Lost; 2]),
+        // A credential that is refused or missing loses the object, also if it was good before.
+        (Some(Reason::AdminRoleRequired), true, [Refused; 2]),
+        (Some(Reason::SecretNotFound), true, [Refused; 2]),
+        (Some(Reason::ServerNotReady), true, [Refused; 2]),
+        // A customer's own user only proves lifetimes, and its windows are no credential.
+        (Some(Reason::AuthenticationFailed), true, [Refused, GotIn]),
+        (Some(Reason::InvalidSpec), true, [GotIn; 2]),
+    ] {
+        let found = both.map(|kind| Trial::remembered(kind, reason, got_in));
+        assert_eq!(found, expected, "{reason:?} {got_in}");
     }
 }
 
@@ -42,8 +76,13 @@ fn who_is_paused_owns_nothing_and_stands_in_nobodys_way() {
 }
 
 fn claimants() -> impl Strategy<Value = Vec<Claimant<u8>>> {
-    let trial =
-        prop_oneof![Just(Trial::Untried), Just(Trial::GotIn), Just(Trial::NoAnswer), Just(Trial::Refused)];
+    let trial = prop_oneof![
+        Just(Trial::Untried),
+        Just(Trial::GotIn),
+        Just(Trial::Lost),
+        Just(Trial::NoAnswer),
+        Just(Trial::Refused)
+    ];
     let one = (any::<bool>(), trial);
     proptest::collection::btree_map(any::<u8>(), one, 1..6)
         .prop_map(|map| {
@@ -67,7 +106,7 @@ proptest! {
             if active.iter().all(|c| c.trial != Trial::Untried) {
                 prop_assert_eq!(owners, [first]);
             }
-        } else if active.len() > 1 && active.iter().any(|c| c.trial == Trial::Untried) {
+        } else if active.len() > 1 && active.iter().any(|c| matches!(c.trial, Trial::Untried | Trial::Lost)) {
             prop_assert!(owners.is_empty(), "while undecided nobody writes: {:?}", owners);
         }
     }
@@ -97,7 +136,12 @@ proptest! {
         let active: Vec<_> = claimants.iter().filter(|c| !c.suspended).collect();
         for c in &active {
             let tries = standing(&claimants, &c.id) == Standing::TryNow;
-            prop_assert_eq!(tries, active.len() > 1 && matches!(c.trial, Trial::Untried | Trial::Refused));
+            let may_try = match c.trial {
+                Trial::Untried | Trial::Refused => true,
+                Trial::Lost => active.iter().all(|c| c.trial != Trial::GotIn),
+                Trial::GotIn | Trial::NoAnswer => false,
+            };
+            prop_assert_eq!(tries, active.len() > 1 && may_try);
         }
     }
 }

@@ -18,6 +18,7 @@
 )]
 
 mod api;
+mod claims;
 mod conformance;
 mod contained;
 mod crash;

@@ -39,7 +39,7 @@ pub fn timeout(world: &World) -> u32 {
     }
 }
 
-fn reason(world: &World, kind: Kind, name: &str) -> serde_json::Value {
+pub fn reason(world: &World, kind: Kind, name: &str) -> serde_json::Value {
     reason_of(&world.api.get(kind, NAMESPACE, name).unwrap().value)
 }
 
@@ -49,7 +49,7 @@ pub fn reason_of(object: &serde_json::Value) -> serde_json::Value {
     conditions.iter().find(|condition| condition["type"] == "Ready").unwrap()["reason"].clone()
 }
 
-fn set_mood(world: &World, url: &str, mood: Mood) {
+pub fn set_mood(world: &World, url: &str, mood: Mood) {
     world.internet_now().systems.get_mut(url).unwrap().mood = mood;
 }
 

@@ -4,8 +4,9 @@ use kube::Resource as _;
 
 use super::{paused, server_of};
 use crate::controller::claims::{Claimed, Claims};
-use crate::crd::{CustomerTokenTtl, KonaServer};
-use crate::engine::verdict::{self, Reason};
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
+use crate::engine::ownership::Trial;
+use crate::engine::verdict;
 use crate::runtime::finalizers;
 use crate::runtime::store::Store;
 use crate::vendor::endpoint::BaseUrl;
@@ -28,10 +29,10 @@ fn claimed(servers: &Store<KonaServer>, customer: &CustomerTokenTtl) -> Option<C
     let server = server_of(servers, customer)?;
     let url = BaseUrl::parse(&server.spec.connection.url).ok()?.to_string();
     let object = format!("{url} {}", customer.spec.customer_id);
-    let got_in = customer.status.as_ref().is_some_and(|status| {
-        status.effective_url == Some(url)
-            && status.last_checked_time.is_some()
-            && verdict::ready_reason(&status.conditions) != Some(Reason::Conflict)
+    let status = customer.status.as_ref().filter(|status| status.effective_url == Some(url));
+    let trial = status.map_or(Trial::Untried, |status| {
+        let reason = verdict::ready_reason(&status.conditions);
+        Trial::remembered(Kind::Customer, reason, status.last_checked_time.is_some())
     });
-    Some(Claimed { object, suspended: paused(customer, Some(&server)).is_some(), got_in })
+    Some(Claimed { object, suspended: paused(customer, Some(&server)).is_some(), trial })
 }

@@ -1,0 +1,64 @@
+//! Who owns what several resources declare, across restarts and take-overs.
+
+use std::time::Duration;
+
+use crate::api::Kind;
+use crate::knobs::Knobs;
+use crate::manifest::{self, NAMESPACE};
+use crate::plan::appliance_url;
+use crate::remote::Mood;
+use crate::scripted::{reason, set_mood, wait, world};
+use crate::world::World;
+
+/// Two gateways of one appliance: the older one was tried in vain before the younger one got in.
+fn contested(knobs: Knobs) -> World {
+    let mut world = world(knobs);
+    if knobs.replicas {
+        world.start(1);
+        wait(&mut world);
+    }
+    let url = appliance_url(1);
+    world.add_appliance(&url, "planted-0");
+    set_mood(&world, &url, Mood::Away);
+    world.create(manifest::gateway("old", &url, "shared", "b"));
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::X2Gateway, "old"), "Unreachable");
+    set_mood(&world, &url, Mood::Well);
+    world.create(manifest::gateway("young", &url, "shared", "b"));
+    wait(&mut world);
+    assert_eq!(reasons(&world), ["Conflict", "Unmanaged"]);
+    world
+}
+
+fn reasons(world: &World) -> [serde_json::Value; 2] {
+    ["old", "young"].map(|name| reason(world, Kind::X2Gateway, name))
+}
+
+#[test]
+fn a_restart_unsettles_no_owner() {
+    let mut world = contested(Knobs::NONE);
+    world.crash(0, Duration::from_secs(1));
+    wait(&mut world);
+    assert_eq!(reasons(&world), ["Conflict", "Unmanaged"], "{}", world.history.text());
+}
+
+#[test]
+fn a_take_over_unsettles_no_owner() {
+    let mut world = contested(Knobs { replicas: true, ..Knobs::NONE });
+    world.crash(0, Duration::from_hours(1));
+    wait(&mut world);
+    assert_eq!(reasons(&world), ["Conflict", "Unmanaged"], "{}", world.history.text());
+}
+
+#[test]
+fn those_that_have_lost_are_tried_once_the_owner_is_gone() {
+    let mut world = contested(Knobs::NONE);
+    world.create(manifest::gateway("youngest", &appliance_url(1), "shared", "b"));
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::X2Gateway, "youngest"), "Conflict");
+    world.crash(0, Duration::from_secs(1));
+    world.api.delete(Kind::X2Gateway, NAMESPACE, "young").unwrap();
+    wait(&mut world);
+    let reasons = ["old", "youngest"].map(|name| reason(&world, Kind::X2Gateway, name));
+    assert_eq!(reasons, ["Unmanaged", "Conflict"], "{}", world.history.text());
+}
