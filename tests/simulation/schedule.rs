@@ -106,8 +106,10 @@ fn calm(world: &mut World) -> Result<(), Violation> {
     world.oracles.writes.declared.sight.weather(world.now, false);
     let secrets: Vec<_> = world.secrets.clone().into_iter().collect();
     secrets.iter().for_each(|(name, password)| world.let_in(name, password));
+    let now = world.now;
     world.places.iter_mut().for_each(|place| {
-        place.paused = None;
+        // It goes on now, and its clock with it.
+        place.paused = place.paused.map(|_| now);
         place.process.iter().for_each(|process| process.crash.clear());
     });
     world.run_until(world.now + Duration::from_mins(2))?;
