@@ -97,7 +97,7 @@ pub(super) async fn visit<K: Managed>(
     memory: &mut Memory<K>,
 ) -> Result<Findings<K>, Nothing> {
     let asked = given.is_asked(memory);
-    let mut age = Age::for_reconcile(asked, memory.is_changed(), memory.polled);
+    let mut age = Age::for_reconcile(asked, memory.is_changed(), memory.age);
     let mut refused = None;
     loop {
         let (endpoint, credentials) = match visitor.reach(age).await {

@@ -19,6 +19,7 @@ use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::Reconcile;
+use crate::runtime::secrets::Age;
 use crate::runtime::status::{self, AGAIN};
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
@@ -210,8 +211,8 @@ impl<K: Managed> Begun<'_, K> {
             was_ready: current_reason(&*working).is_some_and(Reason::is_ready),
             polls: findings.polls,
         };
-        memory.polled = findings.polls;
         let shown = memory.backoff.attempted(clock::instant(), clock::random(), attempt);
+        memory.age = Age::for_retry(findings.polls, shown);
         if let Some(opens) = findings.opens {
             memory.backoff.not_later_than(clock::instant_of(opens));
         }

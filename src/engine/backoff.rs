@@ -3,13 +3,16 @@
 use std::ops::Add;
 use std::time::Duration;
 
-use super::reason::{Kstatus, Reason, Retry};
+use super::reason::{Reason, Retry};
 use super::schedule;
 use super::verdict::Verdict;
 
 /// Failures in a row that an object which was healthy may have before the failure is reported, and reconciles in a row
 /// that may come to nothing before that is reported.
 const GRACE: u32 = 3;
+
+/// Longest wait that a remote system may ask for if three tries are to fit into a minute.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Number of failures in a row after which the wait is at its longest.
 const MANY: u32 = 10;
@@ -70,7 +73,10 @@ pub struct Attempt {
 /// The rhythm of one object. Random numbers are in 0..1.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff<T> {
+    /// Tries in a row that have failed.
     failures: u32,
+    /// Those of them that were not for the sake of a Secret or `ConfigMap` alone: the next wait depends on them.
+    waits: u32,
     nothing: u32,
     unwritten: u32,
     due: Option<T>,
@@ -78,7 +84,7 @@ pub struct Backoff<T> {
 
 impl<T> Default for Backoff<T> {
     fn default() -> Self {
-        Self { failures: 0, nothing: 0, unwritten: 0, due: None }
+        Self { failures: 0, waits: 0, nothing: 0, unwritten: 0, due: None }
     }
 }
 
@@ -114,7 +120,7 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
     /// Postpones the first reconcile after a restart if the status shows a failure of the remote system. Should that fail,
     /// too, it goes on at the slowest pace: a restart is no reason to ask more often.
     pub fn postpone(&mut self, now: T, random: f64) {
-        self.failures = MANY;
+        (self.failures, self.waits) = (MANY, MANY);
         self.due = Some(now + schedule::after_restart(random));
     }
 
@@ -132,30 +138,27 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
     }
 
     /// A reconcile was conclusive. Returns whether that is to be reported: an object that was healthy keeps its Ready
-    /// until three tries in a row have failed.
+    /// until three tries in a row have failed, if there is time for them within a minute.
     pub fn attempted(&mut self, now: T, random: f64, attempt: Attempt) -> bool {
         let Attempt { reason, retry_after, interval, was_ready, polls } = attempt;
         self.nothing = 0;
-        let wait = match reason.kstatus() {
-            Kstatus::Current => {
-                self.failures = 0;
-                schedule::jittered(interval, random)
-            }
+        if reason.is_ready() {
+            (self.failures, self.waits) = (0, 0);
+            self.due = Some(now + schedule::jittered(interval, random));
+            return true;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let asked = retry_after.unwrap_or_default();
+        let in_grace = was_ready && self.failures < GRACE && reason.may_pass() && asked <= PATIENCE;
+        self.waits = self.waits.saturating_add(u32::from(!polls));
+        let wait = match reason.retry() {
+            _ if in_grace => schedule::backoff(self.failures, random).max(asked),
             _ if polls => schedule::SECRET_POLL,
-            _ => {
-                self.failures = self.failures.saturating_add(1);
-                let quick = schedule::backoff(self.failures, random);
-                let in_grace = was_ready && self.failures < GRACE && reason.may_pass();
-                match reason.retry() {
-                    Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
-                    Retry::Slow if !in_grace => schedule::stalled(interval, random),
-                    Retry::Backoff | Retry::Slow | Retry::Interval => {
-                        quick.max(retry_after.unwrap_or_default())
-                    }
-                }
-            }
+            Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
+            Retry::Slow => schedule::stalled(interval, random),
+            Retry::Backoff | Retry::Interval => schedule::backoff(self.waits, random).max(asked),
         };
         self.due = Some(now + wait);
-        !(was_ready && self.failures < GRACE && reason.may_pass())
+        !in_grace
     }
 }

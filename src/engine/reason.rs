@@ -103,7 +103,8 @@ struct Row {
     progress: Progress,
     retry: Retry,
     source: Source,
-    /// Whether the fault may pass by itself, so that a ready object reports it only after repeated failures.
+    /// Whether the fault may pass by itself, so that a ready object reports it only after repeated failures. A password that
+    /// was refused is not tried again.
     passes: bool,
     /// Whether an object's transition to this reason is a Warning event.
     warns: bool,
@@ -145,11 +146,11 @@ impl Reason {
             Self::AwaitingApproval       => Row { kstatus: InProgress, progress: AwaitsRollout, retry: Interval, source: Cluster,   passes: false, warns: false },
             Self::NoGatewaysMatch        => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: false, warns: false },
             Self::GatewaysNotReady       => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: false, warns: false },
-            Self::SecretNotFound         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
-            Self::SecretKeyMissing       => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
-            Self::ConfigMapNotFound      => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
+            Self::SecretNotFound         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
+            Self::SecretKeyMissing       => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
+            Self::ConfigMapNotFound      => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
             Self::ServerNotFound         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
-            Self::ServerNotReady         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: false, warns: true },
+            Self::ServerNotReady         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: true,  warns: true },
             Self::Unreachable            => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
             Self::TimedOut               => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
             Self::RateLimited            => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
@@ -164,8 +165,8 @@ impl Reason {
             Self::TlsFailed              => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
             // A refused password is polled, too: whether it was one is not in the reason but in the login's outcome.
             Self::AuthenticationFailed   => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Cluster,   passes: false, warns: true },
-            Self::AdminRoleRequired      => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: false, warns: true },
-            Self::Forbidden              => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: false, warns: true },
+            Self::AdminRoleRequired      => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
+            Self::Forbidden              => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
             Self::CustomerNotFound       => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
             Self::AdditionalInfoUnusable => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: false, warns: true },
             Self::VerificationFailed     => Row { kstatus: Stuck,      progress: Failed,        retry: Interval, source: Remote,    passes: false, warns: true },

@@ -33,17 +33,26 @@ pub enum Age {
 }
 
 impl Age {
-    /// What a reconcile needs: it was requested, something has changed, or it waits for a Secret or `ConfigMap`.
+    /// What a reconcile needs: it was requested, something has changed, or neither, in which case `retry` is enough.
     #[must_use]
-    pub(crate) fn for_reconcile(asked: bool, changed: bool, polls: bool) -> Self {
+    pub(crate) fn for_reconcile(asked: bool, changed: bool, retry: Self) -> Self {
         if asked {
             Self::Since(clock::instant())
         } else if changed {
             Self::Now
-        } else if polls {
-            Self::Polled
         } else {
-            Self::InUse
+            retry
+        }
+    }
+
+    /// What the reconcile after this one needs. One that waits for a Secret or `ConfigMap` and reports nothing yet tries
+    /// again at once.
+    #[must_use]
+    pub(crate) fn for_retry(waits: bool, reported: bool) -> Self {
+        match (waits, reported) {
+            (false, _) => Self::InUse,
+            (true, true) => Self::Polled,
+            (true, false) => Self::Now,
         }
     }
 }

@@ -34,6 +34,41 @@ fn a_healthy_object_is_reported_at_the_third_failure_within_a_minute() {
 }
 
 #[test]
+fn a_reference_that_is_replaced_leaves_its_objects_ready() {
+    let missing = Attempt { was_ready: true, polls: true, ..attempt(Reason::SecretNotFound) };
+    let mut backoff = Backoff::default();
+    let mut passed = Duration::ZERO;
+    for reported in [false, false, true] {
+        assert_eq!(backoff.attempted(NOW, 1.0, missing), reported);
+        passed += if reported { Duration::ZERO } else { wait(&backoff) };
+    }
+    assert!(passed < Duration::from_mins(1), "{passed:?}");
+    assert_eq!(wait(&backoff), SECRET_POLL);
+}
+
+#[test]
+fn waiting_for_a_reference_slows_nothing_down() {
+    let mut backoff = Backoff::default();
+    for _ in 0..20 {
+        backoff.attempted(NOW, 0.5, Attempt { polls: true, ..attempt(Reason::SecretNotFound) });
+        assert_eq!(wait(&backoff), SECRET_POLL);
+    }
+    backoff.attempted(NOW, 1.0, attempt(Reason::Unreachable));
+    assert!(wait(&backoff) <= Duration::from_secs(5), "{:?}", wait(&backoff));
+}
+
+#[test]
+fn a_healthy_object_is_reported_at_once_if_the_next_try_is_far_away() {
+    let limited = |wait| Attempt {
+        was_ready: true,
+        retry_after: Some(Duration::from_secs(wait)),
+        ..attempt(Reason::RateLimited)
+    };
+    assert!(Backoff::default().attempted(NOW, 0.5, limited(600)));
+    assert!(!Backoff::default().attempted(NOW, 0.5, limited(5)));
+}
+
+#[test]
 fn failures_slow_down_to_ten_minutes_and_a_success_forgives() {
     let mut backoff = Backoff::default();
     for _ in 0..20 {

@@ -23,6 +23,7 @@ mod conformance;
 mod contained;
 mod crash;
 mod events;
+mod grace;
 mod history;
 mod hooks;
 mod intent;

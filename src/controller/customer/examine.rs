@@ -200,18 +200,17 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
     }
 
     fn unread(&self, why: Verdict) -> Verdict {
+        self.raise_alarm();
         server_not_ready(&self.basis.server.name_any(), why.reason)
     }
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.
     fn failed(&self, error: &AccessError, _: &Credentials) -> Findings<CustomerTokenTtl> {
-        let Basis { context, server, .. } = &self.basis;
+        let server = &self.basis.server;
         let general = error.verdict(&self.server_name(), "");
         let is_answered = matches!(error, AccessError::Remote(remote) if !remote.fault.is_silence());
         if !is_answered {
-            let key = Key::of(server.meta());
-            context.alarms.raise(key.clone());
-            context.cluster.wake(Kind::Server, key);
+            self.raise_alarm();
         }
         let verdict = if let AccessError::Remote(remote) = error {
             let is_vendors = remote.shown() == Some(Shown::Vendor);
@@ -229,6 +228,14 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
 impl Examination<'_> {
     fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
         record(&self.basis.context.customer_claims, self.customer, trial, memory)
+    }
+
+    /// Has the server checked: what went wrong is its to report.
+    fn raise_alarm(&self) {
+        let Basis { context, server, .. } = &self.basis;
+        let key = Key::of(server.meta());
+        context.alarms.raise(key.clone());
+        context.cluster.wake(Kind::Server, key);
     }
 
     /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer

@@ -17,6 +17,7 @@ use crate::engine::login::News;
 use crate::engine::ownership::Standing;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::secrets::Age;
 
 /// A kind whose objects represent something in a remote system: what it supplies to [`super::reconcile`].
 pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
@@ -157,8 +158,8 @@ pub struct Memory<K: Managed> {
     pub owed: Owed<K::Record>,
     /// When the status was last written with what it sums up.
     pub(super) summed_up: Option<Instant>,
-    /// Whether a Secret or `ConfigMap` may bring the change.
-    pub polled: bool,
+    /// How old what is read of Secrets and `ConfigMaps` may be next time, unless something has changed.
+    pub age: Age,
     /// A refusal that another user may end.
     pub barred: Option<Barred>,
     /// The standing that the last reconcile has acted on.
@@ -181,7 +182,7 @@ impl<K: Managed> Default for Memory<K> {
             change: None,
             owed: Owed::default(),
             summed_up: None,
-            polled: false,
+            age: Age::InUse,
             barred: None,
             judged: None,
             has_gone: false,
