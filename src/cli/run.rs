@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::admin::{self, Health};
 use crate::controller::connection::Restrictions;
-use crate::controller::context::Settings;
+use crate::controller::operator::Settings;
 use crate::controller::operator::{Clients, Identity, Operator, OperatorSettings};
 use crate::engine::lifetime::Bounds;
 use crate::leader::Superseded;

@@ -13,9 +13,12 @@ use kube::{Resource as _, ResourceExt};
 use tokio::time::Instant;
 
 pub(super) use self::claim::claim;
-use super::context::{Context, Request};
+use super::claims::Claims;
+use super::connection::Connections;
 use super::logins;
-use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::requests::{Alarms, Handled, Request};
+use super::windows;
 use crate::clock;
 use crate::crd::{
     Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlChange,
@@ -35,7 +38,7 @@ use crate::engine::window::override_annotation;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::status::AGAIN;
 use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
@@ -77,39 +80,57 @@ pub struct Found {
     proven: Option<TtlSeconds>,
 }
 
-impl Reconciled for CustomerTokenTtl {
-    type Context = Context;
-    type Memory = Memory<Self>;
+/// Reconciles customers.
+pub struct CustomerController {
+    pub(super) customers: Arc<Store<CustomerTokenTtl>>,
+    pub(super) servers: Arc<Store<KonaServer>>,
+    /// Which resources declare which customer.
+    pub(super) claims: Arc<Claims>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) windows: windows::Cache,
+    /// Which requests were carried out.
+    pub(super) handled: Arc<Handled>,
+    /// Servers that failed in a reconcile of one of their customers.
+    pub(super) alarms: Arc<Alarms>,
+}
 
-    fn store(context: &Context) -> &Arc<Store<Self>> {
-        &context.customers
+impl Reconciler for CustomerController {
+    type Object = CustomerTokenTtl;
+    type Memory = Memory<CustomerTokenTtl>;
+
+    fn store(&self) -> &Arc<Store<CustomerTokenTtl>> {
+        &self.customers
     }
 
-    async fn reconcile(context: &Arc<Context>, customer: &Arc<Self>, memory: &mut Memory<Self>) -> Reconcile {
-        reconcile(context, customer, memory).await
+    async fn reconcile(
+        &self,
+        customer: &Arc<CustomerTokenTtl>,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Reconcile {
+        reconcile(self, customer, memory).await
     }
 
-    fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
+    fn changed(&self, before: Option<&Entry<CustomerTokenTtl>>, after: Option<&Entry<CustomerTokenTtl>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let key = Key::of(meta);
-        logins::observe(&context.connections.remotes.admission, meta, after);
+        let (key, cluster) = (Key::of(meta), self.customers.cluster());
+        logins::observe(&self.connections.remotes.admission, meta, after);
         match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
-            (_, Some(customer)) => claim(&context.customer_claims, &context.servers, customer),
-            (Some(gone), None) => context.customer_claims.set(gone.meta(), None),
+            (_, Some(customer)) => claim(&self.claims, &self.servers, customer),
+            (Some(gone), None) => self.claims.set(gone.meta(), None),
             (None, None) => {}
         }
         if let Some(customer) = after.or(before).and_then(Entry::valid) {
-            context.cluster.wake(Kind::Server, server_key(customer));
+            cluster.wake(Kind::Server, server_key(customer));
         }
-        context.cluster.wake(Kind::Customer, key);
+        cluster.wake(Kind::Customer, key);
     }
 
-    fn set_aside(context: &Context, customer: &Self) {
-        context.customer_claims.record(customer.meta(), Trial::NoAnswer);
+    fn set_aside(&self, customer: &CustomerTokenTtl) {
+        self.claims.record(customer.meta(), Trial::NoAnswer);
     }
 
-    fn gone(context: &Context, key: &Key) {
-        context.handled.set(Kind::Customer, key.clone(), HashSet::new());
+    fn gone(&self, key: &Key) {
+        self.handled.set(Kind::Customer, key.clone(), HashSet::new());
     }
 }
 
@@ -121,86 +142,6 @@ impl Managed for CustomerTokenTtl {
     type Record = Made;
     type Found = Found;
     type Extra = Extra;
-
-    fn gather(context: &Arc<Context>, customer: &Self) -> Given<Self> {
-        let server = server_of(&context.servers, customer);
-        let leaves = finalizers::is_leaving(customer.meta());
-        Given {
-            inputs: Inputs {
-                generation: customer.meta().generation,
-                server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
-                server_fails: server.as_deref().is_some_and(is_known_not_ready),
-                by_hand: override_annotation(customer.meta()).map(str::to_owned),
-            },
-            standing: context.customer_claims.standing(customer.meta()),
-            requests: requests(customer, server.as_deref()),
-            paused: paused(customer, server.as_deref()).filter(|_| !leaves),
-            interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
-            time_left: leaves.then(|| restore::time_left(customer.meta())),
-            holds: finalizers::is_held(customer.meta())
-                || customer.spec.deletion_policy == DeletionPolicy::Restore,
-            contested: contested(customer),
-            parents: server,
-        }
-    }
-
-    async fn finalize(
-        context: &Arc<Context>,
-        customer: &Arc<Self>,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> Option<Reconcile> {
-        let wish = Wish::of(&customer.spec);
-        if !std::mem::replace(&mut memory.extra.has_recalled, true) {
-            memory.change = customer.status.as_ref().and_then(|status| remembered(status, wish));
-        }
-        let meta = customer.meta();
-        if meta.deletion_timestamp.is_none() {
-            return hold(&context.customers, customer, memory).await;
-        }
-        if !finalizers::is_held(meta) || memory.has_gone {
-            // Others keep it. A request on the server does not wait for that.
-            return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true });
-        }
-        let decided = memory.extra.parting.take().filter(|parting| !matches!(parting, Parting::Restore(_)));
-        let mut parting = decided.unwrap_or_else(|| required(customer, given, memory));
-        if matches!(parting, Parting::Restore(_))
-            && let Some(why) = restore::skip_reason(&context.cluster, meta).await
-        {
-            parting = Parting::Skipped(why.as_str());
-        }
-        memory.extra.parting = Some(parting.clone());
-        match parting {
-            Parting::Restore(_) => None,
-            Parting::AsItIs => Some(release(&context.customers, customer, memory, None).await),
-            Parting::Skipped(why) => Some(release(&context.customers, customer, memory, Some(why)).await),
-        }
-    }
-
-    async fn examine(
-        context: &Arc<Context>,
-        customer: &mut Arc<Self>,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> Result<Findings<Self>, Nothing> {
-        examine::examine(context, customer, given, memory).await
-    }
-
-    async fn conclude(
-        context: &Arc<Context>,
-        customer: &Arc<Self>,
-        memory: &mut Memory<Self>,
-        _: &mut Findings<Self>,
-    ) -> Option<Reconcile> {
-        // What was restored is recorded before the resource goes.
-        let is_restored = memory.owed.last().is_some_and(|made| made.change.cause == Cause::Restore);
-        let skipped = match memory.extra.parting {
-            Some(Parting::AsItIs) if !is_restored => None,
-            Some(Parting::Skipped(why)) => Some(why),
-            _ => return None,
-        };
-        Some(release(&context.customers, customer, memory, skipped).await)
-    }
 
     fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> CustomerTokenTtlStatus {
         let mut status = report.object.status.clone().unwrap_or_default();
@@ -226,25 +167,6 @@ impl Managed for CustomerTokenTtl {
         status
     }
 
-    fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>) {
-        let (customer, findings) = (&**report.object, report.findings);
-        for Made { change, .. } in memory.owed.iter() {
-            announce_change(&context.cluster, customer, change);
-        }
-        let seen = findings.found.read.as_ref().map(|read| read.ttl);
-        let wish = Wish::of(&customer.spec);
-        if let Some(note) = drifted(customer.status.as_ref(), wish, seen, &findings.verdict) {
-            publish(&context.cluster, customer, EventReason::DriftFound, note);
-        }
-        if report.shown {
-            context.cluster.report_transition(reference(customer), None, report.before, &findings.verdict);
-        }
-    }
-
-    fn carried_out(context: &Arc<Context>, customer: &Self) {
-        context.cluster.wake(Kind::Server, server_key(customer));
-    }
-
     fn pausing(status: &mut CustomerTokenTtlStatus) {
         status.next_window = None;
     }
@@ -256,6 +178,115 @@ impl Managed for CustomerTokenTtl {
         if reason != Some(Reason::AwaitingWindow) {
             before.by_hand.clone_from(&now.by_hand);
         }
+    }
+}
+
+impl Controller for CustomerController {
+    fn handled(&self) -> &Handled {
+        &self.handled
+    }
+
+    fn gather(&self, customer: &CustomerTokenTtl) -> Given<CustomerTokenTtl> {
+        let server = server_of(&self.servers, customer);
+        let leaves = finalizers::is_leaving(customer.meta());
+        Given {
+            inputs: Inputs {
+                generation: customer.meta().generation,
+                server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
+                server_fails: server.as_deref().is_some_and(is_known_not_ready),
+                by_hand: override_annotation(customer.meta()).map(str::to_owned),
+            },
+            standing: self.claims.standing(customer.meta()),
+            requests: requests(customer, server.as_deref()),
+            paused: paused(customer, server.as_deref()).filter(|_| !leaves),
+            interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
+            time_left: leaves.then(|| restore::time_left(customer.meta())),
+            holds: finalizers::is_held(customer.meta())
+                || customer.spec.deletion_policy == DeletionPolicy::Restore,
+            contested: contested(customer),
+            parents: server,
+        }
+    }
+
+    async fn finalize(
+        &self,
+        customer: &Arc<CustomerTokenTtl>,
+        given: &Given<CustomerTokenTtl>,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Option<Reconcile> {
+        let wish = Wish::of(&customer.spec);
+        if !std::mem::replace(&mut memory.extra.has_recalled, true) {
+            memory.change = customer.status.as_ref().and_then(|status| remembered(status, wish));
+        }
+        let meta = customer.meta();
+        if meta.deletion_timestamp.is_none() {
+            return hold(&self.customers, customer, memory).await;
+        }
+        if !finalizers::is_held(meta) || memory.has_gone {
+            // Others keep it. A request on the server does not wait for that.
+            return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true });
+        }
+        let decided = memory.extra.parting.take().filter(|parting| !matches!(parting, Parting::Restore(_)));
+        let mut parting = decided.unwrap_or_else(|| required(customer, given, memory));
+        if matches!(parting, Parting::Restore(_))
+            && let Some(why) = restore::skip_reason(self.customers.cluster(), meta).await
+        {
+            parting = Parting::Skipped(why.as_str());
+        }
+        memory.extra.parting = Some(parting.clone());
+        match parting {
+            Parting::Restore(_) => None,
+            Parting::AsItIs => Some(release(&self.customers, customer, memory, None).await),
+            Parting::Skipped(why) => Some(release(&self.customers, customer, memory, Some(why)).await),
+        }
+    }
+
+    async fn examine(
+        &self,
+        customer: &mut Arc<CustomerTokenTtl>,
+        given: &Given<CustomerTokenTtl>,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Result<Findings<CustomerTokenTtl>, Nothing> {
+        examine::examine(self, customer, given, memory).await
+    }
+
+    async fn conclude(
+        &self,
+        customer: &Arc<CustomerTokenTtl>,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Option<Reconcile> {
+        // What was restored is recorded before the resource goes.
+        let is_restored = memory.owed.last().is_some_and(|made| made.change.cause == Cause::Restore);
+        let skipped = match memory.extra.parting {
+            Some(Parting::AsItIs) if !is_restored => None,
+            Some(Parting::Skipped(why)) => Some(why),
+            _ => return None,
+        };
+        Some(release(&self.customers, customer, memory, skipped).await)
+    }
+
+    fn announce(&self, report: &Report<'_, CustomerTokenTtl>, memory: &Memory<CustomerTokenTtl>) {
+        let (customer, findings) = (&**report.object, report.findings);
+        for Made { change, .. } in memory.owed.iter() {
+            announce_change(self.customers.cluster(), customer, change);
+        }
+        let seen = findings.found.read.as_ref().map(|read| read.ttl);
+        let wish = Wish::of(&customer.spec);
+        if let Some(note) = drifted(customer.status.as_ref(), wish, seen, &findings.verdict) {
+            publish(self.customers.cluster(), customer, EventReason::DriftFound, note);
+        }
+        if report.shown {
+            self.customers.cluster().report_transition(
+                reference(customer),
+                None,
+                report.before,
+                &findings.verdict,
+            );
+        }
+    }
+
+    fn carried_out(&self, customer: &CustomerTokenTtl) {
+        self.customers.cluster().wake(Kind::Server, server_key(customer));
     }
 }
 

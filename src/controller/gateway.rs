@@ -16,10 +16,13 @@ use kube::{Resource as _, ResourceExt as _};
 
 use self::change::window_has_moved;
 use self::permits::Permits;
-use super::claims::Claimed;
-use super::context::{Context, Request};
+use super::claims::{Claimed, Claims};
+use super::connection::Connections;
 use super::logins;
-use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::requests::{Handled, Request};
+use super::rollout::Rollouts;
+use super::specs::Specs;
 use crate::clock;
 use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Nothing;
@@ -38,7 +41,7 @@ use crate::engine::window::Closed;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference, reference_to};
 use crate::runtime::object::{Entry, Key, Reported as _};
-use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::store::Store;
 use crate::runtime::{finalizers, restore};
 use crate::vendor::endpoint::BaseUrl;
@@ -82,42 +85,55 @@ pub struct Found {
     skipped: Option<&'static str>,
 }
 
-impl Reconciled for X2Gateway {
-    type Context = Context;
-    type Memory = Memory<Self>;
+/// Reconciles gateways.
+pub struct GatewayController {
+    pub(super) gateways: Arc<Store<X2Gateway>>,
+    pub(super) policies: Arc<Store<TokenPolicy>>,
+    pub(super) specs: Arc<Specs>,
+    pub(super) rollouts: Arc<Rollouts>,
+    /// Which resources declare which appliance.
+    pub(super) claims: Claims,
+    pub(super) connections: Arc<Connections>,
+    /// Which requests were carried out.
+    pub(super) handled: Arc<Handled>,
+}
 
-    fn store(context: &Context) -> &Arc<Store<Self>> {
-        &context.gateways
+impl Reconciler for GatewayController {
+    type Object = X2Gateway;
+    type Memory = Memory<X2Gateway>;
+
+    fn store(&self) -> &Arc<Store<X2Gateway>> {
+        &self.gateways
     }
 
-    async fn reconcile(context: &Arc<Context>, gateway: &Arc<Self>, memory: &mut Memory<Self>) -> Reconcile {
-        reconcile(context, gateway, memory).await
+    async fn reconcile(&self, gateway: &Arc<X2Gateway>, memory: &mut Memory<X2Gateway>) -> Reconcile {
+        reconcile(self, gateway, memory).await
     }
 
-    fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
+    fn changed(&self, before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
-        logins::observe(&context.connections.remotes.admission, meta, after);
+        logins::observe(&self.connections.remotes.admission, meta, after);
         match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
-            (_, Some(gateway)) => context.gateway_claims.set(gateway.meta(), claimed(gateway)),
-            (Some(gone), None) => context.gateway_claims.set(gone.meta(), None),
+            (_, Some(gateway)) => self.claims.set(gateway.meta(), claimed(gateway)),
+            (Some(gone), None) => self.claims.set(gone.meta(), None),
             (None, None) => {}
         }
         if after.is_none() || !only_times_differ(before, after) {
             for gateway in [before, after].into_iter().flatten() {
                 let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
-                context.specs.wake(gateway.meta(), status);
+                self.specs.wake(gateway.meta(), status);
             }
         }
-        context.cluster.wake(Kind::Gateway, key);
+        self.gateways.cluster().wake(Kind::Gateway, key);
     }
 
-    fn set_aside(context: &Context, gateway: &Self) {
-        context.gateway_claims.record(gateway.meta(), Trial::NoAnswer);
+    fn set_aside(&self, gateway: &X2Gateway) {
+        self.claims.record(gateway.meta(), Trial::NoAnswer);
     }
 
-    fn gone(context: &Context, key: &Key) {
-        context.handled.set(Kind::Gateway, key.clone(), HashSet::new());
+    fn gone(&self, key: &Key) {
+        self.handled.set(Kind::Gateway, key.clone(), HashSet::new());
     }
 }
 
@@ -129,67 +145,6 @@ impl Managed for X2Gateway {
     type Found = Found;
     type Extra = Extra;
 
-    fn gather(context: &Arc<Context>, gateway: &Self) -> Given<Self> {
-        let governance =
-            context.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
-        let Governance { regime, interval, .. } = governance.clone();
-        let suspended = gateway.spec.connection.suspend;
-        Given {
-            standing: context.gateway_claims.standing(gateway.meta()),
-            requests: requests(gateway, &governance),
-            paused: suspended.then(|| SUSPENDED.to_owned()),
-            interval,
-            time_left: finalizer::time_left(gateway, &governance),
-            holds: finalizers::is_held(gateway.meta()) || governance.restores(),
-            contested: contested(gateway, &regime),
-            inputs: Inputs { generation: gateway.meta().generation, regime, interval },
-            parents: Parents {
-                permits: Permits::of((&context.rollouts, &context.policies), gateway, &governance),
-                governance,
-            },
-        }
-    }
-
-    async fn finalize(
-        context: &Arc<Context>,
-        gateway: &Arc<Self>,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> Option<Reconcile> {
-        finalizer::keep((&context.gateways, &context.policies), gateway, &given.parents.governance, memory)
-            .await
-            .map(Reconcile::NotDue)
-    }
-
-    fn is_called(
-        context: &Arc<Context>,
-        gateway: &Self,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> bool {
-        let Parents { governance, permits } = &given.parents;
-        let moved = match current_reason(gateway) {
-            Some(Reason::AwaitingWindow) => window_has_moved(governance, memory),
-            Some(Reason::AwaitingRollout) => !permits.are_given(),
-            _ => false,
-        };
-        let holder = logins::holder(Kind::Gateway, gateway.meta());
-        moved || permits.calls() || context.connections.remotes.admission.calls(&holder)
-    }
-
-    async fn examine(
-        context: &Arc<Context>,
-        gateway: &mut Arc<Self>,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> Result<Findings<Self>, Nothing> {
-        let mut findings = examine::examine(context, gateway, given, memory).await?;
-        let waits = findings.verdict.reason == Reason::AwaitingWindow;
-        memory.extra.window = given.parents.governance.closed_window(clock::now().0).filter(|_| waits);
-        findings.opens = memory.extra.window.map(|closed| closed.next);
-        Ok(findings)
-    }
-
     fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> X2GatewayStatus {
         let status = new_status(report, memory);
         if status.pending.is_none() {
@@ -198,17 +153,83 @@ impl Managed for X2Gateway {
         status
     }
 
-    fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>) {
-        announce(&context.cluster, &context.policies, report, &memory.owed);
-    }
-
-    fn carried_out(context: &Arc<Context>, gateway: &Self) {
-        context.specs.wake(gateway.meta(), gateway.status.as_ref());
-    }
-
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
         let permits = &given.parents.permits;
         ended.map_or_else(|| permits.begun(), |reason| permits.ended(reason));
+    }
+}
+
+impl Controller for GatewayController {
+    fn handled(&self) -> &Handled {
+        &self.handled
+    }
+
+    fn gather(&self, gateway: &X2Gateway) -> Given<X2Gateway> {
+        let governance = self.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
+        let Governance { regime, interval, .. } = governance.clone();
+        let suspended = gateway.spec.connection.suspend;
+        Given {
+            standing: self.claims.standing(gateway.meta()),
+            requests: requests(gateway, &governance),
+            paused: suspended.then(|| SUSPENDED.to_owned()),
+            interval,
+            time_left: finalizer::time_left(gateway, &governance),
+            holds: finalizers::is_held(gateway.meta()) || governance.restores(),
+            contested: contested(gateway, &regime),
+            inputs: Inputs { generation: gateway.meta().generation, regime, interval },
+            parents: Parents {
+                permits: Permits::of((&self.rollouts, &self.policies), gateway, &governance),
+                governance,
+            },
+        }
+    }
+
+    async fn finalize(
+        &self,
+        gateway: &Arc<X2Gateway>,
+        given: &Given<X2Gateway>,
+        memory: &mut Memory<X2Gateway>,
+    ) -> Option<Reconcile> {
+        finalizer::keep((&self.gateways, &self.policies), gateway, &given.parents.governance, memory)
+            .await
+            .map(Reconcile::NotDue)
+    }
+
+    fn is_called(
+        &self,
+        gateway: &X2Gateway,
+        given: &Given<X2Gateway>,
+        memory: &mut Memory<X2Gateway>,
+    ) -> bool {
+        let Parents { governance, permits } = &given.parents;
+        let moved = match current_reason(gateway) {
+            Some(Reason::AwaitingWindow) => window_has_moved(governance, memory),
+            Some(Reason::AwaitingRollout) => !permits.are_given(),
+            _ => false,
+        };
+        let holder = logins::holder(Kind::Gateway, gateway.meta());
+        moved || permits.calls() || self.connections.remotes.admission.calls(&holder)
+    }
+
+    async fn examine(
+        &self,
+        gateway: &mut Arc<X2Gateway>,
+        given: &Given<X2Gateway>,
+        memory: &mut Memory<X2Gateway>,
+    ) -> Result<Findings<X2Gateway>, Nothing> {
+        let mut findings = examine::examine(self, gateway, given, memory).await?;
+        let waits = findings.verdict.reason == Reason::AwaitingWindow;
+        memory.extra.window = given.parents.governance.closed_window(clock::now().0).filter(|_| waits);
+        findings.opens = memory.extra.window.map(|closed| closed.next);
+        Ok(findings)
+    }
+
+    fn announce(&self, report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) {
+        announce(&self.policies, report, &memory.owed);
+    }
+
+    fn carried_out(&self, gateway: &X2Gateway) {
+        self.specs.wake(gateway.meta(), gateway.status.as_ref());
     }
 }
 
@@ -283,12 +304,8 @@ fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2G
 }
 
 /// Publishes changes and a worse condition: after the status was written.
-fn announce(
-    cluster: &Cluster,
-    policies: &Store<TokenPolicy>,
-    report: &Report<'_, X2Gateway>,
-    owed: &[Change],
-) {
+fn announce(policies: &Store<TokenPolicy>, report: &Report<'_, X2Gateway>, owed: &[Change]) {
+    let cluster = policies.cluster();
     let (gateway, findings) = (&**report.object, report.findings);
     let governance = &report.given.parents.governance;
     let regime = &governance.regime;

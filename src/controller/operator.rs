@@ -12,16 +12,12 @@ use kube::Client;
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
-use super::claims::Claims;
-use super::connection::Connections;
-use super::context::{Alarms, AllKinds, Context, Handled, Settings};
+use super::connection::{Connections, Restrictions};
+use super::controllers::{AllKinds, Controllers};
 use super::references::References;
-use super::rollout::Rollouts;
-use super::specs::Specs;
-use super::windows;
 use crate::admin::Health;
 use crate::clock;
-use crate::crd::Kind;
+use crate::engine::lifetime::Bounds;
 use crate::leader::fence::{Fence, Term};
 use crate::leader::{Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
@@ -30,9 +26,7 @@ use crate::runtime::deletions::Deletions;
 use crate::runtime::events::Events;
 use crate::runtime::finalizers::release_namespace;
 use crate::runtime::namespaces::Namespaces;
-use crate::runtime::object::Entry;
-use crate::runtime::reconcile::Reconciled;
-use crate::runtime::store::Store;
+use crate::runtime::reconcile::Reconciler as _;
 use crate::runtime::watch::{Scope, View, Watches};
 use crate::runtime::workers::Workers;
 use crate::runtime::writer::Writer;
@@ -61,6 +55,15 @@ pub struct Clients {
     pub watching: Client,
     /// For the lease; none if there is no other replica.
     pub lease: Option<Client>,
+}
+
+/// Settings of the command line that rules depend on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// What is forbidden to tenants.
+    pub restrictions: Restrictions,
+    /// What policies may ask for.
+    pub bounds: Bounds,
 }
 
 /// What the command line sets.
@@ -99,7 +102,9 @@ impl Identity {
 
 /// The operator, ready to run.
 pub struct Operator {
-    context: Arc<Context>,
+    controllers: Arc<Controllers>,
+    cluster: Arc<Cluster>,
+    connections: Arc<Connections>,
     views: Arc<OnceLock<Vec<View>>>,
     watching: Client,
     scopes: Vec<Scope>,
@@ -123,14 +128,30 @@ impl Operator {
         let (events, write_events) =
             Events::new(clients.writes.clone(), identity.instance.clone(), fence.clone());
         let election = clients.lease.map(|client| Election::new(client, identity.candidacy(), term));
-        let context =
-            Arc::new_cyclic(|context| assemble(context, &settings, &clients.writes, wire, (events, fence)));
-        let (watching, scopes) = (clients.watching, settings.scopes);
+        let metrics = Arc::new(Metrics::new(settings.metrics_per_object));
+        let slots = Slots::new(settings.concurrency.into());
+        let http = Http::new(wire, slots, Arc::clone(&metrics), fence.clone());
+        let connections = Arc::new(connections(http, clients.writes.clone(), &settings));
+        let controllers = Arc::new_cyclic(|all| {
+            let kinds = Box::new(AllKinds(Weak::clone(all)));
+            let cluster = Arc::new(Cluster {
+                writer: Writer::new(clients.writes, fence.clone()),
+                events,
+                namespaces: Namespaces::default(),
+                deletions: Deletions::default(),
+                workers: Workers::new(kinds, settings.concurrency.into(), fence.ending()),
+                metrics,
+                fence,
+            });
+            Controllers::new(all, &cluster, &connections, settings.rules.bounds)
+        });
         Self {
-            context,
+            cluster: Arc::clone(controllers.gateways.store().cluster()),
+            controllers,
+            connections,
+            watching: clients.watching,
+            scopes: settings.scopes,
             views: Arc::default(),
-            watching,
-            scopes,
             election,
             end,
             write_events: write_events.boxed(),
@@ -140,7 +161,7 @@ impl Operator {
     /// What probes and scrapes are answered from.
     #[must_use]
     pub fn health(&self) -> Health {
-        let Cluster { metrics, workers, fence, .. } = &*self.context.cluster;
+        let Cluster { metrics, workers, fence, .. } = &*self.cluster;
         Health {
             metrics: Arc::clone(metrics),
             watches: Arc::clone(&self.views),
@@ -154,19 +175,20 @@ impl Operator {
     /// # Errors
     /// When another replica has taken the lease: what this one knows is out of date.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Superseded> {
-        let context = self.context;
+        let Self { controllers, cluster, .. } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(self.write_events);
-        tasks.spawn(clean_up(Arc::clone(&context)));
-        tasks.spawn(context.cluster.workers.clone().keep_time());
-        let mut watches = watch(&context, &self.watching, &self.scopes, &mut tasks);
+        tasks.spawn(clean_up(Arc::clone(&cluster), self.connections));
+        tasks.spawn(cluster.workers.clone().keep_time());
+        let mut watches = watch(&controllers, &self.watching, &self.scopes, &mut tasks);
         self.views.get_or_init(|| watches.views());
-        let namespaces = watch_namespaces(Arc::clone(&context), self.watching.clone(), self.scopes).boxed();
+        let namespaces =
+            watch_namespaces(Arc::clone(&controllers), self.watching.clone(), self.scopes).boxed();
         tokio::select! {
             biased;
             never = broken(&mut tasks) => match never {},
             () = shutdown => {}
-            superseded = work(&context, &mut watches, &mut self.election, namespaces) => {
+            superseded = work(&controllers, &mut watches, &mut self.election, namespaces) => {
                 let _ = self.end.send(true);
                 return Err(superseded);
             }
@@ -176,7 +198,7 @@ impl Operator {
         let finished = tokio::select! {
             biased;
             Superseded = kept(&mut self.election) => false,
-            finished = finish(&context) => finished,
+            finished = finish(&cluster) => finished,
         };
         // Else what is under way may still take effect: nothing is to work before the lease has expired.
         if let Some(election) = self.election.filter(|_| finished) {
@@ -187,10 +209,10 @@ impl Operator {
 }
 
 /// Waits for what is under way, and for the events of it. False if that took too long.
-async fn finish(context: &Context) -> bool {
-    let finished = tokio::time::timeout(GRACE, context.cluster.workers.finished()).await.is_ok();
+async fn finish(cluster: &Cluster) -> bool {
+    let finished = tokio::time::timeout(GRACE, cluster.workers.finished()).await.is_ok();
     // Events are of less use than a lease that is handed over soon.
-    let _ = tokio::time::timeout(FLUSH, context.cluster.events.flush()).await;
+    let _ = tokio::time::timeout(FLUSH, cluster.events.flush()).await;
     finished
 }
 
@@ -206,7 +228,7 @@ async fn broken(tasks: &mut JoinSet<()>) -> Infallible {
 
 /// Works as long as this replica may.
 async fn work(
-    context: &Context,
+    controllers: &Controllers,
     watches: &mut Watches,
     election: &mut Option<Election>,
     namespaces: BoxFuture<'static, Infallible>,
@@ -221,8 +243,9 @@ async fn work(
         if elected {
             watches.renew().await;
         }
-        context.cluster.workers.start();
-        let (gateways, customers) = (context.gateways.keys().len(), context.customers.keys().len());
+        let Controllers { gateways, customers, .. } = controllers;
+        gateways.store().cluster().workers.start();
+        let (gateways, customers) = (gateways.store().keys().len(), customers.store().keys().len());
         tracing::info!(gateways, customers, "at work");
         namespaces.await
     };
@@ -241,104 +264,59 @@ async fn kept(election: &mut Option<Election>) -> Superseded {
     }
 }
 
-fn watch(context: &Context, client: &Client, scopes: &[Scope], tasks: &mut JoinSet<()>) -> Watches {
+fn watch(controllers: &Controllers, client: &Client, scopes: &[Scope], tasks: &mut JoinSet<()>) -> Watches {
     let mut watches = Watches::default();
     for scope in scopes {
-        watches.add(&context.gateways, client, scope, tasks);
-        watches.add(&context.policies, client, scope, tasks);
-        watches.add(&context.servers, client, scope, tasks);
-        watches.add(&context.customers, client, scope, tasks);
+        watches.add(controllers.gateways.store(), client, scope, tasks);
+        watches.add(controllers.policies.store(), client, scope, tasks);
+        watches.add(controllers.servers.store(), client, scope, tasks);
+        watches.add(controllers.customers.store(), client, scope, tasks);
     }
     watches
 }
 
 /// Releases what is in a namespace that is being deleted, and reconciles what is in one that has come in its place.
-async fn watch_namespaces(context: Arc<Context>, client: Client, scopes: Vec<Scope>) -> Infallible {
+async fn watch_namespaces(controllers: Arc<Controllers>, client: Client, scopes: Vec<Scope>) -> Infallible {
     let changed = |namespace: String, terminating| {
-        let context = Arc::clone(&context);
-        namespace_changed(context, namespace, terminating).boxed()
+        let controllers = Arc::clone(&controllers);
+        namespace_changed(controllers, namespace, terminating).boxed()
     };
     let names = scopes.iter().filter_map(|scope| scope.namespace.as_deref());
-    context.cluster.namespaces.watch(&client, names, changed).await
+    controllers.gateways.store().cluster().namespaces.watch(&client, names, changed).await
 }
 
-async fn namespace_changed(context: Arc<Context>, namespace: String, terminating: bool) {
+async fn namespace_changed(controllers: Arc<Controllers>, namespace: String, terminating: bool) {
+    let Controllers { gateways, policies, customers, .. } = &*controllers;
     if terminating {
         tracing::warn!(namespace, "the namespace is being deleted: original values are not restored");
         tokio::join!(
-            release_namespace(&context.policies, &namespace),
-            release_namespace(&context.gateways, &namespace),
-            release_namespace(&context.customers, &namespace),
+            release_namespace(policies.store(), &namespace),
+            release_namespace(gateways.store(), &namespace),
+            release_namespace(customers.store(), &namespace),
         );
     }
-    context.cluster.workers.wake_all(Some(&namespace));
+    gateways.store().cluster().workers.wake_all(Some(&namespace));
 }
 
-fn assemble(
-    context: &Weak<Context>,
-    settings: &OperatorSettings,
-    client: &Client,
-    wire: Arc<dyn Wire>,
-    (events, fence): (Events, Fence),
-) -> Context {
-    let metrics = Arc::new(Metrics::new(settings.metrics_per_object));
-    let concurrency = settings.concurrency.into();
+/// How remote systems are reached.
+fn connections(http: Http, client: Client, settings: &OperatorSettings) -> Connections {
     let remotes = Remotes {
-        http: Http::new(wire, Slots::new(concurrency), Arc::clone(&metrics), fence.clone()),
+        http,
         sessions: Sessions::default(),
         admission: Admission::new(settings.retry_refused_logins_after),
         spellings: Spellings::default(),
     };
-    let cluster = Arc::new(Cluster {
-        writer: Writer::new(client.clone(), fence.clone()),
-        events,
-        namespaces: Namespaces::default(),
-        deletions: Deletions::default(),
-        workers: Workers::new(Box::new(AllKinds(Weak::clone(context))), concurrency, fence.ending()),
-        metrics,
-        fence,
-    });
-    let policies = store(&cluster, context);
-    Context {
-        gateways: store(&cluster, context),
-        specs: Specs::new(Arc::clone(&policies), settings.rules.bounds),
-        policies,
-        servers: store(&cluster, context),
-        customers: store(&cluster, context),
-        gateway_claims: Claims::new(Kind::Gateway, cluster.workers.clone()),
-        customer_claims: Claims::new(Kind::Customer, cluster.workers.clone()),
-        connections: Connections {
-            remotes,
-            limits: Limits::default(),
-            references: References::new(client.clone()),
-            restrictions: settings.rules.restrictions,
-        },
-        windows: windows::Cache::default(),
-        rollouts: Rollouts::default(),
-        handled: Handled::default(),
-        alarms: Alarms::default(),
-        cluster,
-    }
+    let (limits, references) = (Limits::default(), References::new(client));
+    Connections { remotes, limits, references, restrictions: settings.rules.restrictions }
 }
 
-/// The store of one kind; what depends on its objects is reconciled when they change.
-fn store<K: Reconciled<Context = Context>>(cluster: &Arc<Cluster>, context: &Weak<Context>) -> Arc<Store<K>> {
-    let context = Weak::clone(context);
-    let changed = move |before: Option<&Entry<K>>, after: Option<&Entry<K>>| {
-        if let Some(context) = context.upgrade() {
-            K::changed(&context, before, after);
-        }
-    };
-    Arc::new(Store::new(Arc::clone(cluster), changed))
-}
-
-async fn clean_up(context: Arc<Context>) {
+async fn clean_up(cluster: Arc<Cluster>, connections: Arc<Connections>) {
     let mut every = tokio::time::interval(CLEAN_UP);
     loop {
         every.tick().await;
-        let Connections { remotes, references, .. } = &context.connections;
+        let Connections { remotes, references, .. } = &*connections;
         references.purge();
-        context.cluster.namespaces.purge();
+        cluster.namespaces.purge();
         remotes.http.purge();
         remotes.admission.purge();
         remotes.sessions.purge(&remotes.admission.systems());

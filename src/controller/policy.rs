@@ -6,8 +6,9 @@ use std::time::Duration;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-use super::context::Context;
 use super::counts::count;
+use super::requests::Handled;
+use super::rollout::Rollouts;
 use super::specs::Specs;
 use crate::clock;
 use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
@@ -24,7 +25,7 @@ use crate::metrics::Whole;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::status::{self, AGAIN};
 use crate::runtime::store::Store;
 use crate::runtime::workers::{Pool, UNDISTURBED};
@@ -53,35 +54,50 @@ pub struct Memory {
     resumed: Option<String>,
 }
 
-impl Reconciled for TokenPolicy {
-    type Context = Context;
+/// Reconciles policies.
+pub struct PolicyController {
+    pub(super) policies: Arc<Store<TokenPolicy>>,
+    pub(super) gateways: Arc<Store<X2Gateway>>,
+    pub(super) specs: Arc<Specs>,
+    pub(super) rollouts: Arc<Rollouts>,
+    /// Which requests were carried out.
+    pub(super) handled: Arc<Handled>,
+}
+
+impl Reconciler for PolicyController {
+    type Object = TokenPolicy;
     type Memory = Memory;
     const POOL: Pool = Pool::Cluster;
 
-    fn store(context: &Context) -> &Arc<Store<Self>> {
-        &context.policies
+    fn store(&self) -> &Arc<Store<TokenPolicy>> {
+        &self.policies
     }
 
-    async fn reconcile(context: &Arc<Context>, object: &Arc<Self>, memory: &mut Memory) -> Reconcile {
+    async fn reconcile(&self, object: &Arc<TokenPolicy>, memory: &mut Memory) -> Reconcile {
         let is_edited = memory.generation != object.meta().generation;
         if let Some(next) = memory.plan_after.filter(|after| !is_edited && *after > clock::instant()) {
             return Reconcile::NotDue(next);
         }
         memory.generation = object.meta().generation;
-        let policy = &context.specs.of(object);
-        let gather = || fleet(policy, &context.gateways, &context.specs);
-        let hold = match keep_finalizer(&context.policies, policy, gather, memory).await {
+        let policy = &self.specs.of(object);
+        let gather = || fleet(policy, &self.gateways, &self.specs);
+        let hold = match keep_finalizer(&self.policies, policy, gather, memory).await {
             Ok(hold) => hold,
             Err(next) => return Reconcile::NotDue(next),
         };
         let begun = clock::instant();
-        let rollout = context.rollouts.of(&context.policies, object).filter(|_| policy.rolls());
+        let rollout = self.rollouts.of(&self.policies, object).filter(|_| policy.rolls());
         // Before the gateways are read: a report is written before a permit is returned, and must not be missed.
         let survey =
             rollout.as_ref().map(|rollout| rollout.survey(policy.spec.target(), policy.spec.interval));
         let fleet = gather();
         let parts = fleet.parts();
-        count(&context.cluster.metrics, Whole::Policy, &Key::of(object.meta()), Some(&Tally::of(&parts)));
+        count(
+            &self.policies.cluster().metrics,
+            Whole::Policy,
+            &Key::of(object.meta()),
+            Some(&Tally::of(&parts)),
+        );
         let decide = |survey| fleet.decide(&survey, memory.resumed.as_deref(), clock::precisely());
         let mut decision = survey.map(decide);
         if hold == Hold::Forbidden {
@@ -90,13 +106,13 @@ impl Reconciled for TokenPolicy {
         memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
         let report = Report { policy, parts: &parts, decision: decision.as_ref(), hold, now: clock::now().0 };
         let verdict = report.verdict();
-        let status = new_status(context, &report, &verdict);
+        let status = self.new_status(&report, &verdict);
         let ready = verdict.reason.is_ready();
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         let spaced = spaced.filter(|_| !is_edited && !must_be_durable(object.status.as_ref(), &status));
         if spaced.is_none() {
             memory.summed_up = Some(clock::instant());
-            let written = write(context, &report, status, &verdict).await;
+            let written = self.write(&report, status, &verdict).await;
             if !matches!(written, Written::Done | Written::Unchanged) {
                 // What could not be written is not acted upon.
                 return Reconcile::Done { next: clock::instant() + AGAIN, ready };
@@ -110,7 +126,7 @@ impl Reconciled for TokenPolicy {
             let moment = next_moment(policy, &decision, clock::now().0).map(clock::instant_of);
             next = moment.map_or(next, |moment| next.min(moment));
             // Writing took time: what was decided for an earlier spec is not carried out.
-            if is_current(&context.policies, object) {
+            if is_current(&self.policies, object) {
                 rollout.answer(&decision);
             }
         }
@@ -120,29 +136,71 @@ impl Reconciled for TokenPolicy {
         Reconcile::Done { next, ready }
     }
 
-    fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
+    fn changed(&self, before: Option<&Entry<TokenPolicy>>, after: Option<&Entry<TokenPolicy>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let key = Key::of(meta);
+        let (key, cluster) = (Key::of(meta), self.policies.cluster());
         if matches!(after, Some(Entry::Undecodable(_))) {
-            count(&context.cluster.metrics, Whole::Policy, &key, None);
+            count(&cluster.metrics, Whole::Policy, &key, None);
         }
         let both = before.and_then(Entry::valid).zip(after.and_then(Entry::valid));
         if !both.is_some_and(|(before, after)| is_alike(before, after)) {
-            for gateway in context.gateways.namespace(&key.namespace) {
-                context.cluster.wake(Kind::Gateway, Key::of(gateway.meta()));
+            for gateway in self.gateways.namespace(&key.namespace) {
+                cluster.wake(Kind::Gateway, Key::of(gateway.meta()));
             }
             // Others may have lost or won gateways.
-            for policy in context.policies.namespace(&key.namespace) {
-                context.cluster.wake(Kind::Policy, Key::of(policy.meta()));
+            for policy in self.policies.namespace(&key.namespace) {
+                cluster.wake(Kind::Policy, Key::of(policy.meta()));
             }
         }
-        context.cluster.wake(Kind::Policy, key);
+        cluster.wake(Kind::Policy, key);
     }
 
-    fn gone(context: &Context, key: &Key) {
-        count(&context.cluster.metrics, Whole::Policy, key, None);
-        context.rollouts.forget(key);
-        context.specs.forget(key);
+    fn gone(&self, key: &Key) {
+        count(&self.policies.cluster().metrics, Whole::Policy, key, None);
+        self.rollouts.forget(key);
+        self.specs.forget(key);
+    }
+}
+
+impl PolicyController {
+    fn new_status(&self, report: &Report<'_>, verdict: &Verdict) -> TokenPolicyStatus {
+        let object = &*report.policy.object;
+        let mut status = object.status.clone().unwrap_or_default();
+        report.update(&mut status);
+        if object.spec.suspend {
+            status::set_suspended(&mut status, object, SUSPENDED);
+        } else {
+            status::set_verdict(&mut status, object, verdict, &report.notes());
+        }
+        if let Some(request) = open_request(object)
+            && self.is_handled(object, report.parts, request)
+        {
+            status.last_handled_reconcile_at = Some(request.to_owned());
+        }
+        status
+    }
+
+    /// Whether every gateway that a request covers has carried it out.
+    fn is_handled(&self, policy: &TokenPolicy, parts: &[Part], request: &str) -> bool {
+        let (namespace, request) =
+            (policy.namespace().unwrap_or_default(), (Key::of(policy.meta()), request.to_owned()));
+        covered(parts)
+            .map(|name| Key::new(namespace.clone(), name))
+            .filter(|key| self.gateways.valid(key).is_some())
+            .all(|key| self.handled.has(Kind::Gateway, &key, &request))
+    }
+
+    /// Writes the status, and publishes what is new once it is written.
+    async fn write(&self, report: &Report<'_>, status: TokenPolicyStatus, verdict: &Verdict) -> Written {
+        let policy = &*report.policy.object;
+        let before = policy.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
+        let events = report.decision.map(|decision| events(policy, &status, decision)).unwrap_or_default();
+        let written = status::write(&self.policies, policy, status).await;
+        if written == Written::Done && !policy.spec.suspend {
+            self.policies.cluster().report_transition(reference(policy), None, before, verdict);
+            events.into_iter().for_each(|event| publish(self.policies.cluster(), policy, event));
+        }
+        written
     }
 }
 
@@ -203,51 +261,6 @@ fn is_current(policies: &Store<TokenPolicy>, policy: &TokenPolicy) -> bool {
     policies
         .valid(&Key::of(policy.meta()))
         .is_some_and(|now| now.uid() == policy.uid() && now.meta().generation == policy.meta().generation)
-}
-
-fn new_status(context: &Context, report: &Report<'_>, verdict: &Verdict) -> TokenPolicyStatus {
-    let object = &*report.policy.object;
-    let mut status = object.status.clone().unwrap_or_default();
-    report.update(&mut status);
-    if object.spec.suspend {
-        status::set_suspended(&mut status, object, SUSPENDED);
-    } else {
-        status::set_verdict(&mut status, object, verdict, &report.notes());
-    }
-    if let Some(request) = open_request(object)
-        && is_handled(context, object, report.parts, request)
-    {
-        status.last_handled_reconcile_at = Some(request.to_owned());
-    }
-    status
-}
-
-/// Whether every gateway that a request covers has carried it out.
-fn is_handled(context: &Context, policy: &TokenPolicy, parts: &[Part], request: &str) -> bool {
-    let (namespace, request) =
-        (policy.namespace().unwrap_or_default(), (Key::of(policy.meta()), request.to_owned()));
-    covered(parts)
-        .map(|name| Key::new(namespace.clone(), name))
-        .filter(|key| context.gateways.valid(key).is_some())
-        .all(|key| context.handled.has(Kind::Gateway, &key, &request))
-}
-
-/// Writes the status, and publishes what is new once it is written.
-async fn write(
-    context: &Context,
-    report: &Report<'_>,
-    status: TokenPolicyStatus,
-    verdict: &Verdict,
-) -> Written {
-    let policy = &*report.policy.object;
-    let before = policy.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
-    let events = report.decision.map(|decision| events(policy, &status, decision)).unwrap_or_default();
-    let written = status::write(&context.policies, policy, status).await;
-    if written == Written::Done && !policy.spec.suspend {
-        context.cluster.report_transition(reference(policy), None, before, verdict);
-        events.into_iter().for_each(|event| publish(&context.cluster, policy, event));
-    }
-    written
 }
 
 fn publish(cluster: &Cluster, policy: &TokenPolicy, Event { reason, note }: Event) {

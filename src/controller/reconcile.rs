@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::core::ObjectMeta;
+use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-pub use self::managed::{Findings, Given, Managed, Memory, Report};
-use super::context::Context;
+pub use self::managed::{Controller, Findings, Given, Managed, Memory, Report};
 use crate::clock;
 use crate::engine::backoff::{Attempt, Nothing};
 use crate::engine::contest::Contest;
@@ -26,37 +26,37 @@ use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
 
 /// Reconciles an object, if that is due.
-pub async fn reconcile<K: Managed>(
-    context: &Arc<Context>,
-    object: &Arc<K>,
-    memory: &mut Memory<K>,
+pub async fn reconcile<C: Controller>(
+    controller: &C,
+    object: &Arc<C::Object>,
+    memory: &mut C::Memory,
 ) -> Reconcile {
-    let given = K::gather(context, object);
-    let begun = Begun { context, object, given: &given };
-    if let Some(outcome) = K::finalize(context, object, &given, memory).await {
+    let given = controller.gather(object);
+    let begun = Begun { controller, object, given: &given };
+    if let Some(outcome) = controller.finalize(object, &given, memory).await {
         if matches!(outcome, Reconcile::Done { .. }) {
             begun.carried_out(memory);
         }
         return outcome;
     }
     let outcome = begun.check(memory).await;
-    in_time(object, outcome)
+    in_time(object.meta(), outcome)
 }
 
 /// What one reconcile began with.
-struct Begun<'a, K: Managed> {
-    context: &'a Arc<Context>,
-    object: &'a Arc<K>,
-    given: &'a Given<K>,
+struct Begun<'a, C: Controller> {
+    controller: &'a C,
+    object: &'a Arc<C::Object>,
+    given: &'a Given<C::Object>,
 }
 
-impl<K: Managed> Begun<'_, K> {
-    async fn check(&self, memory: &mut Memory<K>) -> Reconcile {
+impl<C: Controller> Begun<'_, C> {
+    async fn check(&self, memory: &mut C::Memory) -> Reconcile {
         let given = self.given;
         if let Some(next) = self.not_due(memory) {
             return self.idle(memory, next).await;
         }
-        K::progress(given, None);
+        C::Object::progress(given, None);
         let outcome = match &given.paused {
             Some(message) => match memory.spaced() {
                 Some(next) => return Reconcile::NotDue(next),
@@ -64,7 +64,7 @@ impl<K: Managed> Begun<'_, K> {
             },
             None => match self.attempt(memory).await {
                 Ok((outcome, reason)) => {
-                    K::progress(given, Some(reason));
+                    C::Object::progress(given, Some(reason));
                     outcome
                 }
                 Err(why) => {
@@ -85,21 +85,21 @@ impl<K: Managed> Begun<'_, K> {
     }
 
     /// A reconcile that was asked for has ended.
-    fn carried_out(&self, memory: &mut Memory<K>) {
+    fn carried_out(&self, memory: &mut C::Memory) {
         let (requests, asked) = (&self.given.requests, self.given.is_asked(memory));
         memory.handled.clone_from(requests);
-        self.context.handled.set(K::KIND, Key::of(self.object.meta()), requests.clone());
+        self.controller.handled().set(C::Object::KIND, Key::of(self.object.meta()), requests.clone());
         if asked {
-            K::carried_out(self.context, self.object);
+            self.controller.carried_out(self.object);
         }
     }
 
     /// The time of the next reconcile, if nothing that counts has changed since the last one and it is not due yet.
-    fn not_due(&self, memory: &mut Memory<K>) -> Option<Instant> {
+    fn not_due(&self, memory: &mut C::Memory) -> Option<Instant> {
         let given = self.given;
         let (now, reason) = (clock::instant(), current_reason(&**self.object));
         let (inputs, asked) = ((given.inputs.clone(), given.standing), given.is_asked(memory));
-        let is_called = K::is_called(self.context, self.object, given, memory);
+        let is_called = self.controller.is_called(self.object, given, memory);
         if let Some((before, standing, requests)) = &memory.nothing {
             // An API server that refuses or does not answer would be asked without end.
             if (before, standing, requests) == (&inputs.0, &inputs.1, &given.requests) {
@@ -121,7 +121,7 @@ impl<K: Managed> Begun<'_, K> {
                 }
             }
             Some(before) => {
-                K::overlook(&mut before.0, &given.inputs, reason);
+                C::Object::overlook(&mut before.0, &given.inputs, reason);
                 if *before != inputs || asked || is_called {
                     memory.backoff.reset();
                 }
@@ -134,22 +134,22 @@ impl<K: Managed> Begun<'_, K> {
     }
 
     /// Ends a reconcile that has examined nothing. What the status sums up is brought up to date nevertheless.
-    async fn idle(&self, memory: &mut Memory<K>, next: Instant) -> Reconcile {
-        if K::SPACING.is_none() {
+    async fn idle(&self, memory: &mut C::Memory, next: Instant) -> Reconcile {
+        if C::Object::SPACING.is_none() {
             return Reconcile::NotDue(next);
         }
         let again = match memory.spaced() {
             Some(again) => Some(again),
             None => {
                 // What this reconcile itself has written must not be taken back.
-                let now = K::store(self.context).valid(&Key::of(self.object.meta()));
+                let now = self.controller.store().valid(&Key::of(self.object.meta()));
                 let Some(object) = now.filter(|now| now.uid() == self.object.uid()) else {
                     return Reconcile::NotDue(next);
                 };
                 let mut status = object.status().cloned().unwrap_or_default();
                 let is_handled = !self.given.is_asked(memory);
                 self.complete(memory, &mut status, is_handled);
-                let written = status::write(K::store(self.context), &*object, status).await;
+                let written = status::write(self.controller.store(), &*object, status).await;
                 (written == Written::Failed).then(|| clock::instant() + AGAIN)
             }
         };
@@ -157,30 +157,35 @@ impl<K: Managed> Begun<'_, K> {
     }
 
     /// Adds to a status what it sums up, and the request that was carried out.
-    fn complete(&self, memory: &mut Memory<K>, status: &mut K::Status, is_handled: bool) {
+    fn complete(
+        &self,
+        memory: &mut C::Memory,
+        status: &mut <C::Object as Reported>::Status,
+        is_handled: bool,
+    ) {
         memory.summed_up = Some(clock::instant());
-        K::sum_up(self.context, self.object, status);
-        if let Some(request) = request::open(self.object.meta(), K::handled(status).as_deref())
+        self.controller.sum_up(self.object, status);
+        if let Some(request) = request::open(self.object.meta(), C::Object::handled(status).as_deref())
             && is_handled
-            && K::is_handled(self.context, self.object, request)
+            && self.controller.is_handled(self.object, request)
         {
-            *K::handled(status) = Some(request.to_owned());
+            *C::Object::handled(status) = Some(request.to_owned());
         }
     }
 
-    async fn pause(&self, memory: &mut Memory<K>, message: &str) -> Reconcile {
+    async fn pause(&self, memory: &mut C::Memory, message: &str) -> Reconcile {
         let mut status = self.object.status().cloned().unwrap_or_default();
         status::set_suspended(&mut status, &**self.object, message);
-        K::pausing(&mut status);
+        C::Object::pausing(&mut status);
         self.complete(memory, &mut status, false);
-        let written = status::write(K::store(self.context), &**self.object, status).await;
+        let written = status::write(self.controller.store(), &**self.object, status).await;
         memory.backoff.reset();
         let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
         Reconcile::Done { next: clock::instant() + wait, ready: true }
     }
 
     /// Examines the remote system and reports what that came to, for as long as a deletion waits for it.
-    async fn attempt(&self, memory: &mut Memory<K>) -> Result<(Reconcile, Reason), Nothing> {
+    async fn attempt(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Nothing> {
         let work = Box::pin(self.examine_and_report(memory));
         if !self.given.holds {
             return work.await;
@@ -188,19 +193,19 @@ impl<K: Managed> Begun<'_, K> {
         tokio::select! {
             biased;
             done = work => done,
-            _ = restore::until_skipped(K::store(self.context), self.object.meta()) => Err(Nothing::Outdated),
+            _ = restore::until_skipped(self.controller.store(), self.object.meta()) => Err(Nothing::Outdated),
         }
     }
 
-    async fn examine_and_report(&self, memory: &mut Memory<K>) -> Result<(Reconcile, Reason), Nothing> {
-        let Self { context, object, given } = *self;
+    async fn examine_and_report(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Nothing> {
+        let Self { controller, object, given } = *self;
         let mut working = Arc::clone(object);
-        let mut findings = K::examine(context, &mut working, given, memory).await?;
-        if let Some(outcome) = K::conclude(context, &working, memory, &mut findings).await {
+        let findings = controller.examine(&mut working, given, memory).await?;
+        if let Some(outcome) = controller.conclude(&working, memory).await {
             return Ok((outcome, findings.verdict.reason));
         }
         // What was found must not be reported of another spec.
-        let now = K::store(context).valid(&Key::of(object.meta()));
+        let now = controller.store().valid(&Key::of(object.meta()));
         now.filter(|now| now.uid() == object.uid() && now.meta().generation == object.meta().generation)
             .ok_or(Nothing::Outdated)?;
         let reason = findings.verdict.reason;
@@ -217,7 +222,7 @@ impl<K: Managed> Begun<'_, K> {
             memory.backoff.not_later_than(clock::instant_of(opens));
         }
         let is_new = shown || given.is_asked(memory) || !memory.owed.is_empty() || memory.change.is_some();
-        if is_new || K::SPACING.is_some() {
+        if is_new || C::Object::SPACING.is_some() {
             let before = reported_reason(&**object);
             let report = Report { object: &working, given, findings: &findings, before, shown };
             self.write(&report, memory).await;
@@ -227,16 +232,16 @@ impl<K: Managed> Begun<'_, K> {
     }
 
     /// Writes a report, and publishes what is new once it is written.
-    async fn write(&self, report: &Report<'_, K>, memory: &mut Memory<K>) {
+    async fn write(&self, report: &Report<'_, C::Object>, memory: &mut C::Memory) {
         let (object, findings) = (report.object, report.findings);
-        let mut status = K::new_status(report, memory);
+        let mut status = C::Object::new_status(report, memory);
         if report.shown {
             status::set_verdict(&mut status, &**object, &findings.verdict, &findings.notes);
         }
         self.complete(memory, &mut status, true);
-        match status::write(K::store(self.context), &**object, status).await {
+        match status::write(self.controller.store(), &**object, status).await {
             Written::Done | Written::Unchanged => {
-                K::announce(self.context, report, memory);
+                self.controller.announce(report, memory);
                 memory.owed.clear();
                 memory.backoff.written();
             }
@@ -249,21 +254,21 @@ impl<K: Managed> Begun<'_, K> {
     }
 
     /// A reconcile was inconclusive: it is retried with backoff, and reported if that continues. Returns when it is due.
-    async fn nothing(&self, memory: &mut Memory<K>, why: Nothing) -> Instant {
-        let (context, object, given) = (self.context, self.object, self.given);
+    async fn nothing(&self, memory: &mut C::Memory, why: Nothing) -> Instant {
+        let Self { controller, object, given } = *self;
         memory.judged = None;
         if why == Nothing::Asked {
             return clock::instant() + AGAIN;
         }
         memory.nothing = Some((given.inputs.clone(), given.standing, given.requests.clone()));
         if memory.backoff.nothing(clock::instant(), clock::random())
-            && let Some(now) = K::store(context).valid(&Key::of(object.meta()))
+            && let Some(now) = controller.store().valid(&Key::of(object.meta()))
             && now.uid() == object.uid()
         {
             let mut status = now.status().cloned().unwrap_or_default();
-            let notes = Notes::reported(K::conditions(&status), now.meta().generation);
+            let notes = Notes::reported(C::Object::conditions(&status), now.meta().generation);
             status::set_verdict(&mut status, &*now, &why.verdict(), &notes);
-            status::write(K::store(context), &*now, status).await;
+            status::write(controller.store(), &*now, status).await;
         }
         memory.backoff.due().unwrap_or_else(|| clock::instant() + AGAIN)
     }
@@ -289,11 +294,11 @@ fn reported_reason<K: Reported>(object: &K) -> Option<Reason> {
 }
 
 /// While a deletion waits, it is checked often whether it still does; remote systems are asked no more often than otherwise.
-fn in_time<K: Managed>(object: &Arc<K>, outcome: Reconcile) -> Reconcile {
-    if !finalizers::is_leaving(object.meta()) {
+fn in_time(meta: &ObjectMeta, outcome: Reconcile) -> Reconcile {
+    if !finalizers::is_leaving(meta) {
         return outcome;
     }
-    let latest = restore::next_check(object.meta());
+    let latest = restore::next_check(meta);
     match outcome {
         Reconcile::NotDue(next) => Reconcile::NotDue(next.min(latest)),
         Reconcile::Done { next, ready } => Reconcile::Done { next: next.min(latest), ready },

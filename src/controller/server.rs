@@ -7,12 +7,13 @@ use std::time::Duration;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::access::{self, Access, Stop, Visitor, refusal};
+use super::claims::Claims;
 use super::connection::{Connections, Judged};
-use super::context::Context;
 use super::counts::count;
 use super::logins;
-use super::reconcile::{Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
 use super::references::Unread;
+use super::requests::{Alarms, Handled};
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::backoff::Nothing;
@@ -24,10 +25,9 @@ use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, Tally, covered};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
-use crate::runtime::cluster::Cluster;
 use crate::runtime::events::reference;
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::secrets::Age;
 use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
@@ -39,36 +39,49 @@ use crate::vendor::sessions::SessionKey;
 /// Time between two checks of a server.
 const INTERVAL: Duration = CAP;
 
-impl Reconciled for KonaServer {
-    type Context = Context;
-    type Memory = Memory<Self>;
+/// Reconciles servers.
+pub struct ServerController {
+    pub(super) servers: Arc<Store<KonaServer>>,
+    pub(super) customers: Arc<Store<CustomerTokenTtl>>,
+    /// Which resources declare which customer.
+    pub(super) customer_claims: Arc<Claims>,
+    pub(super) connections: Arc<Connections>,
+    /// Which requests were carried out.
+    pub(super) handled: Arc<Handled>,
+    /// Servers that failed in a reconcile of one of their customers.
+    pub(super) alarms: Arc<Alarms>,
+}
+
+impl Reconciler for ServerController {
+    type Object = KonaServer;
+    type Memory = Memory<KonaServer>;
     const URGENT: bool = true;
 
-    fn store(context: &Context) -> &Arc<Store<Self>> {
-        &context.servers
+    fn store(&self) -> &Arc<Store<KonaServer>> {
+        &self.servers
     }
 
-    async fn reconcile(context: &Arc<Context>, server: &Arc<Self>, memory: &mut Memory<Self>) -> Reconcile {
-        reconcile(context, server, memory).await
+    async fn reconcile(&self, server: &Arc<KonaServer>, memory: &mut Memory<KonaServer>) -> Reconcile {
+        reconcile(self, server, memory).await
     }
 
-    fn changed(context: &Arc<Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>) {
+    fn changed(&self, before: Option<&Entry<KonaServer>>, after: Option<&Entry<KonaServer>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let key = Key::of(meta);
-        logins::observe(&context.connections.remotes.admission, meta, after);
+        let (key, cluster) = (Key::of(meta), self.servers.cluster());
+        logins::observe(&self.connections.remotes.admission, meta, after);
         if matches!(after, Some(Entry::Undecodable(_))) {
-            count(&context.cluster.metrics, Whole::Server, &key, None);
+            count(&cluster.metrics, Whole::Server, &key, None);
         }
-        for customer in customers_of(&context.customers, &key) {
-            super::customer::claim(&context.customer_claims, &context.servers, &customer);
-            context.cluster.wake(Kind::Customer, Key::of(customer.meta()));
+        for customer in customers_of(&self.customers, &key) {
+            super::customer::claim(&self.customer_claims, &self.servers, &customer);
+            cluster.wake(Kind::Customer, Key::of(customer.meta()));
         }
-        context.cluster.wake(Kind::Server, key);
+        cluster.wake(Kind::Server, key);
     }
 
-    fn gone(context: &Context, key: &Key) {
-        context.handled.set(Kind::Server, key.clone(), HashSet::new());
-        count(&context.cluster.metrics, Whole::Server, key, None);
+    fn gone(&self, key: &Key) {
+        self.handled.set(Kind::Server, key.clone(), HashSet::new());
+        count(&self.servers.cluster().metrics, Whole::Server, key, None);
     }
 }
 
@@ -84,7 +97,21 @@ impl Managed for KonaServer {
 
     const SPACING: Option<Duration> = Some(Duration::from_secs(1));
 
-    fn gather(_: &Arc<Context>, server: &Self) -> Given<Self> {
+    fn new_status(report: &Report<'_, Self>, _: &mut Memory<Self>) -> KonaServerStatus {
+        let mut status = report.object.status.clone().unwrap_or_default();
+        let findings = report.findings;
+        let (effective_url, news) = (findings.effective_url.clone(), findings.news.clone());
+        server::update(&mut status, Found { effective_url, checked: findings.found.clone(), news });
+        status
+    }
+}
+
+impl Controller for ServerController {
+    fn handled(&self) -> &Handled {
+        &self.handled
+    }
+
+    fn gather(&self, server: &KonaServer) -> Given<KonaServer> {
         let handled = server.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
         let asked = request::open(server.meta(), handled);
         Given {
@@ -100,47 +127,39 @@ impl Managed for KonaServer {
         }
     }
 
-    fn is_called(context: &Arc<Context>, server: &Self, _: &Given<Self>, memory: &mut Memory<Self>) -> bool {
+    fn is_called(&self, server: &KonaServer, _: &Given<KonaServer>, memory: &mut Memory<KonaServer>) -> bool {
         // One that is known to be failing keeps to its own pace.
         let settled = current_reason(server).is_some_and(Reason::is_ready)
             && !memory.is_changed()
             && !memory.backoff.is_failing();
-        if context.alarms.take(&Key::of(server.meta())) && settled {
+        if self.alarms.take(&Key::of(server.meta())) && settled {
             memory.backoff.not_later_than(clock::instant());
         }
-        context.connections.remotes.admission.calls(&logins::holder(Kind::Server, server.meta()))
+        self.connections.remotes.admission.calls(&logins::holder(Kind::Server, server.meta()))
     }
 
     async fn examine(
-        context: &Arc<Context>,
-        server: &mut Arc<Self>,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> Result<Findings<Self>, Nothing> {
-        let Context { connections, servers, cluster, .. } = &**context;
+        &self,
+        server: &mut Arc<KonaServer>,
+        given: &Given<KonaServer>,
+        memory: &mut Memory<KonaServer>,
+    ) -> Result<Findings<KonaServer>, Nothing> {
+        let Self { connections, servers, .. } = self;
         let judged = match connections.judge(&server.spec.connection) {
             Ok(judged) => judged,
             Err(verdict) => return Ok(verdict.into()),
         };
         let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
-        let mut check = Check { connections, servers, cluster, server, judged, url };
+        let mut check = Check { connections, servers, server, judged, url };
         let mut findings = access::visit(connections, &mut check, given, memory).await?;
         findings.effective_url = Some(check.url);
         findings.notes = Notes { insecure, ..Notes::default() };
         Ok(findings)
     }
 
-    fn new_status(report: &Report<'_, Self>, _: &mut Memory<Self>) -> KonaServerStatus {
-        let mut status = report.object.status.clone().unwrap_or_default();
-        let findings = report.findings;
-        let (effective_url, news) = (findings.effective_url.clone(), findings.news.clone());
-        server::update(&mut status, Found { effective_url, checked: findings.found.clone(), news });
-        status
-    }
-
-    fn announce(context: &Context, report: &Report<'_, Self>, _: &Memory<Self>) {
+    fn announce(&self, report: &Report<'_, KonaServer>, _: &Memory<KonaServer>) {
         if report.shown {
-            context.cluster.report_transition(
+            self.servers.cluster().report_transition(
                 reference(&**report.object),
                 None,
                 report.before,
@@ -149,19 +168,19 @@ impl Managed for KonaServer {
         }
     }
 
-    fn sum_up(context: &Context, server: &Self, status: &mut KonaServerStatus) {
-        let tally = Tally::of(&parts(&context.customers, server));
-        count(&context.cluster.metrics, Whole::Server, &Key::of(server.meta()), Some(&tally));
+    fn sum_up(&self, server: &KonaServer, status: &mut KonaServerStatus) {
+        let tally = Tally::of(&parts(&self.customers, server));
+        count(&self.servers.cluster().metrics, Whole::Server, &Key::of(server.meta()), Some(&tally));
         status.customers = Some(counts(&tally));
     }
 
-    fn is_handled(context: &Context, server: &Self, request: &str) -> bool {
+    fn is_handled(&self, server: &KonaServer, request: &str) -> bool {
         let (namespace, request) =
             (server.namespace().unwrap_or_default(), (Key::of(server.meta()), request.to_owned()));
-        let parts = parts(&context.customers, server);
+        let parts = parts(&self.customers, server);
         covered(&parts)
             .map(|name| Key::new(namespace.clone(), name))
-            .all(|key| context.handled.has(Kind::Customer, &key, &request))
+            .all(|key| self.handled.has(Kind::Customer, &key, &request))
     }
 }
 
@@ -169,7 +188,6 @@ impl Managed for KonaServer {
 struct Check<'a> {
     connections: &'a Connections,
     servers: &'a Store<KonaServer>,
-    cluster: &'a Cluster,
     server: &'a KonaServer,
     judged: Judged,
     url: String,
@@ -207,7 +225,7 @@ impl Visitor<KonaServer> for Check<'_> {
 
     fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<KonaServer> {
         let admission = &self.connections.remotes.admission;
-        refusal((admission, self.cluster), error, credentials, ("The server", &self.url))
+        refusal((admission, self.servers.cluster()), error, credentials, ("The server", &self.url))
     }
 }
 

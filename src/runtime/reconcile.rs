@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -35,55 +35,55 @@ pub(crate) enum Reconcile {
     },
 }
 
-/// A kind that is reconciled.
-pub(crate) trait Reconciled: Reported {
-    /// What its reconciles need.
-    type Context: Send + Sync + 'static;
+/// Reconciles the objects of one kind, with all that this takes.
+pub(crate) trait Reconciler: Send + Sync + 'static {
+    /// The kind.
+    type Object: Reported;
     /// What is kept in memory for each object.
     type Memory: Default + Send;
     /// What its reconciles wait for.
     const POOL: Pool = Pool::Remote;
     /// Whether others of its namespace wait for it.
     const URGENT: bool = false;
-    /// Its store.
-    fn store(context: &Self::Context) -> &Arc<Store<Self>>;
+    /// The objects.
+    fn store(&self) -> &Arc<Store<Self::Object>>;
     /// Reconciles an object, if that is due.
     fn reconcile(
-        context: &Arc<Self::Context>,
-        object: &Arc<Self>,
+        &self,
+        object: &Arc<Self::Object>,
         memory: &mut Self::Memory,
     ) -> impl Future<Output = Reconcile> + Send;
     /// What else to reconcile when an object has appeared, changed or gone.
-    fn changed(context: &Arc<Self::Context>, before: Option<&Entry<Self>>, after: Option<&Entry<Self>>);
+    fn changed(&self, before: Option<&Entry<Self::Object>>, after: Option<&Entry<Self::Object>>);
     /// Nothing is done with an object, since the rights in its namespace are partly missing.
-    fn set_aside(_: &Self::Context, _: &Self) {}
+    fn set_aside(&self, _: &Self::Object) {}
     /// An object is gone.
-    fn gone(context: &Self::Context, key: &Key);
+    fn gone(&self, key: &Key);
 }
 
-/// What is remembered of an object that appears. What its reconciles need does not live on for its sake.
-pub(crate) fn new_work<K: Reconciled>(context: Weak<K::Context>) -> Box<dyn Work> {
-    Box::new(Remembered::<K> { context, uid: String::new(), memory: K::Memory::default(), reported: None })
+/// What is remembered of an object that appears. Its reconciler does not live on for its sake.
+pub(crate) fn new_work<R: Reconciler>(reconciler: Weak<R>) -> Box<dyn Work> {
+    Box::new(Remembered { reconciler, uid: String::new(), memory: R::Memory::default(), reported: None })
 }
 
-struct Remembered<K: Reconciled> {
-    context: Weak<K::Context>,
+struct Remembered<R: Reconciler> {
+    reconciler: Weak<R>,
     /// Of the object with this uid.
     uid: String,
-    memory: K::Memory,
+    memory: R::Memory,
     /// The generation that was last reported as not understood.
     reported: Option<i64>,
 }
 
-impl<K: Reconciled> Work for Remembered<K> {
+impl<R: Reconciler> Work for Remembered<R> {
     fn plan(&self, key: &Key) -> Plan {
-        let normal = Plan { pool: K::POOL, urgent: K::URGENT, too_late: None };
-        if K::POOL == Pool::Cluster {
+        let normal = Plan { pool: R::POOL, urgent: R::URGENT, too_late: None };
+        if R::POOL == Pool::Cluster {
             return normal;
         }
         let cluster = Plan { pool: Pool::Cluster, urgent: true, too_late: None };
-        let Some(context) = self.context.upgrade() else { return cluster };
-        let store = K::store(&context);
+        let Some(reconciler) = self.reconciler.upgrade() else { return cluster };
+        let store = reconciler.store();
         let Some(object) = store.valid(key) else { return cluster };
         if store.cluster().namespaces.is_terminating(&key.namespace) {
             return cluster;
@@ -100,27 +100,27 @@ impl<K: Reconciled> Work for Remembered<K> {
 
     fn step<'a>(&'a mut self, key: &'a Key) -> BoxFuture<'a, Option<Instant>> {
         async move {
-            let context = self.context.upgrade()?;
-            let store = K::store(&context);
+            let reconciler = self.reconciler.upgrade()?;
+            let store = reconciler.store();
             let cluster = store.cluster();
             let entry = store.get(key)?;
             let uid = entry.meta().uid.clone().unwrap_or_default();
             if self.uid != uid {
                 cluster.deletions.forget(&self.uid);
-                (self.uid, self.memory, self.reported) = (uid, K::Memory::default(), None);
+                (self.uid, self.memory, self.reported) = (uid, R::Memory::default(), None);
             }
             Some(match entry {
                 entry if cluster.namespaces.is_terminating(&key.namespace) => {
                     finalizers::release_terminating(store, entry.meta()).await
                 }
                 entry if cluster.namespaces.is_unreadable(&key.namespace) => {
-                    entry.valid().into_iter().for_each(|object| K::set_aside(&context, object));
+                    entry.valid().into_iter().for_each(|object| reconciler.set_aside(object));
                     clock::instant() + UNDISTURBED
                 }
                 Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.reported).await,
                 Entry::Valid(object) => {
                     self.reported = None;
-                    reconcile(&context, &object, &mut self.memory).await
+                    reconcile(&*reconciler, &object, &mut self.memory).await
                 }
             })
         }
@@ -128,30 +128,30 @@ impl<K: Reconciled> Work for Remembered<K> {
     }
 
     fn is_there(&self, key: &Key) -> bool {
-        self.context.upgrade().is_some_and(|context| K::store(&context).get(key).is_some())
+        self.reconciler.upgrade().is_some_and(|reconciler| reconciler.store().get(key).is_some())
     }
 
     fn gone(&self, key: &Key) {
-        let Some(context) = self.context.upgrade() else { return };
-        K::gone(&context, key);
-        let store = K::store(&context);
+        let Some(reconciler) = self.reconciler.upgrade() else { return };
+        reconciler.gone(key);
+        let store = reconciler.store();
         let cluster = store.cluster();
-        cluster.metrics.succeeded(K::KIND.as_str(), &key.namespace, &key.name, None);
+        cluster.metrics.succeeded(R::Object::KIND.as_str(), &key.namespace, &key.name, None);
         cluster.deletions.forget(&self.uid);
         finalizers::settle(store, key);
     }
 }
 
-async fn reconcile<K: Reconciled>(
-    context: &Arc<K::Context>,
-    object: &Arc<K>,
-    memory: &mut K::Memory,
+async fn reconcile<R: Reconciler>(
+    reconciler: &R,
+    object: &Arc<R::Object>,
+    memory: &mut R::Memory,
 ) -> Instant {
-    let metrics = &K::store(context).cluster().metrics;
-    let (kind, begun) = (K::KIND.as_str(), clock::instant());
+    let metrics = &reconciler.store().cluster().metrics;
+    let (kind, begun) = (R::Object::KIND.as_str(), clock::instant());
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let span = traces::reconcile(kind, &namespace, &name);
-    let reconcile = Box::pin(K::reconcile(context, object, memory)).instrument(span.clone());
+    let reconcile = Box::pin(reconciler.reconcile(object, memory)).instrument(span.clone());
     let result = AssertUnwindSafe(reconcile).catch_unwind().await;
     match result {
         Ok(Reconcile::NotDue(next)) => next,
@@ -169,7 +169,7 @@ async fn reconcile<K: Reconciled>(
             tracing::error!(kind, object = %Key::of(object.meta()), "a reconcile panicked: this is a bug, please report it");
             metrics.reconciled(kind, Outcome::Panic, begun.elapsed());
             traces::reconciled(&span, Outcome::Panic);
-            *memory = K::Memory::default();
+            *memory = R::Memory::default();
             clock::instant() + AFTER_PANIC
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tenure::admin::Health;
 use tenure::clock::{self, Source};
 use tenure::controller::connection::Restrictions;
-use tenure::controller::context::Settings;
+use tenure::controller::operator::Settings;
 use tenure::controller::operator::{Clients, Identity, Operator, OperatorSettings};
 use tenure::engine::lifetime::Bounds;
 use tenure::runtime::watch::Scope;

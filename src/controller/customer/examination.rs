@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use super::CustomerController;
 use crate::controller::access;
 use crate::controller::audit::Write;
 use crate::controller::connection::Judged;
-use crate::controller::context::Context;
 use crate::crd::{CustomerTokenTtl, KonaServer};
 use crate::engine::customer::{Prior, Reading, Task, Wish};
 use crate::engine::ownership::Standing;
@@ -33,7 +33,7 @@ pub(super) struct Progress {
 /// What a reconcile began with.
 #[derive(Clone)]
 pub(super) struct Basis<'a> {
-    pub(super) context: &'a Arc<Context>,
+    pub(super) controller: &'a CustomerController,
     pub(super) server: &'a KonaServer,
     pub(super) uid: Option<String>,
     pub(super) generation: Option<i64>,
@@ -64,11 +64,11 @@ impl Basis<'_> {
     /// Whether what the reconcile began with still holds: a wait may lie between, and yesterday's decision must not be
     /// carried out.
     pub(super) fn still_holds(&self) -> bool {
-        let customer = self.context.customers.valid(&self.key);
-        let server = self.context.servers.valid(&Key::of(self.server.meta()));
+        let customer = self.controller.customers.valid(&self.key);
+        let server = self.controller.servers.valid(&Key::of(self.server.meta()));
         let then = self.server.meta();
         customer.is_some_and(|now| {
-            let owns = self.context.customer_claims.standing(now.meta()) == Standing::Owner;
+            let owns = self.controller.claims.standing(now.meta()) == Standing::Owner;
             owns && now.uid() == self.uid && now.meta().generation == self.generation
         }) && server.is_some_and(|now| now.meta().uid == then.uid && now.meta().generation == then.generation)
     }
@@ -76,8 +76,8 @@ impl Basis<'_> {
     /// What keeps a change from being made now, if the resource has windows.
     pub(super) fn closed_window(&self) -> Option<Closed> {
         // As it is now: the annotation that opens one manually may have come while an answer was awaited.
-        let now = self.context.customers.valid(&self.key)?;
-        self.context.windows.closed(&now.spec.windows, now.meta())
+        let now = self.controller.customers.valid(&self.key)?;
+        self.controller.windows.closed(&now.spec.windows, now.meta())
     }
 }
 

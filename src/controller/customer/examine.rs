@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use super::CustomerController;
 use super::examination::{Basis, Examination, Progress, Stop};
 use super::exchange::understand;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::claims::Claims;
 use crate::controller::connection::Judged;
-use crate::controller::context::Context;
 use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
 use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
@@ -36,7 +36,7 @@ use crate::vendor::login::AccessError;
 
 /// Checks a customer and does what is to be done.
 pub(super) async fn examine(
-    context: &Arc<Context>,
+    controller: &CustomerController,
     customer: &mut Arc<CustomerTokenTtl>,
     given: &Given<CustomerTokenTtl>,
     memory: &mut Memory<CustomerTokenTtl>,
@@ -46,13 +46,13 @@ pub(super) async fn examine(
         Some(Parting::Restore(task)) => Some(task.clone()),
         _ => None,
     };
-    let (server, judged) = match judge(context, customer, given.parents.as_deref(), task.is_some()) {
+    let (server, judged) = match judge(controller, customer, given.parents.as_deref(), task.is_some()) {
         Ok(judged) => judged,
         Err(verdict) => {
             // Rivals must not wait for one that cannot even try. Windows that make no sense lose nothing what is theirs.
             let is_own = verdict.reason == Reason::InvalidSpec;
             let trial = if is_own { Trial::NoAnswer } else { Trial::Refused };
-            record(&context.customer_claims, customer, trial, memory);
+            record(&controller.claims, customer, trial, memory);
             return Ok(ended(Findings::from(verdict), task.is_some(), memory));
         }
     };
@@ -60,7 +60,7 @@ pub(super) async fn examine(
     let known = customer.status.as_ref().and_then(|status| status.effective_url.clone());
     if let Some(fresh) = moved_to(&**customer, memory, (&url, known.as_deref()), SERVER_MOVED)
         && !matches!(
-            status::update(&context.customers, customer, fresh).await,
+            status::update(&controller.customers, customer, fresh).await,
             Written::Done | Written::Unchanged
         )
     {
@@ -68,7 +68,7 @@ pub(super) async fn examine(
     }
     let mut examination = Examination {
         basis: Basis {
-            context,
+            controller,
             server,
             uid: customer.uid(),
             generation: customer.meta().generation,
@@ -88,11 +88,11 @@ pub(super) async fn examine(
     {
         memory.contest = Contest::default();
     }
-    let standing = context.customer_claims.standing(examination.customer.meta());
+    let standing = controller.claims.standing(examination.customer.meta());
     memory.judged = Some(standing);
     let mut findings = match conflict(standing) {
         Some(verdict) => verdict.into(),
-        None => access::visit(&context.connections, &mut examination, given, memory).await?,
+        None => access::visit(&controller.connections, &mut examination, given, memory).await?,
     };
     let Progress { read, closed, write, .. } = std::mem::take(&mut examination.progress);
     // What came of it is known, or will not be: it goes on record.
@@ -124,16 +124,16 @@ fn ended(
 
 /// Judges what can be judged without asking: the windows, unless they do not matter anymore, and the connection.
 fn judge<'a>(
-    context: &Context,
+    controller: &CustomerController,
     customer: &CustomerTokenTtl,
     server: Option<&'a KonaServer>,
     restores: bool,
 ) -> Result<(&'a KonaServer, Judged), Verdict> {
     if !restores {
-        context.windows.read(&customer.spec.windows).map_err(invalid_windows)?;
+        controller.windows.read(&customer.spec.windows).map_err(invalid_windows)?;
     }
     let server = server.ok_or_else(|| server_not_found(&customer.spec.server_ref.name))?;
-    let judged = context.connections.judge(&server.spec.connection);
+    let judged = controller.connections.judge(&server.spec.connection);
     judged
         .map(|judged| (server, judged))
         .map_err(|verdict| server_not_ready(&server.name_any(), verdict.reason))
@@ -154,8 +154,8 @@ fn record(
 
 impl Visitor<CustomerTokenTtl> for Examination<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
-        let Basis { context, server, .. } = &self.basis;
-        context.connections.reach_server(&context.servers, server, &self.judged, age).await
+        let Basis { controller, server, .. } = &self.basis;
+        controller.connections.reach_server(&controller.servers, server, &self.judged, age).await
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.
@@ -168,7 +168,7 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
         Access { endpoint, credentials, refused, age }: Access<'_>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Findings<CustomerTokenTtl>, Stop> {
-        let remotes = &self.basis.context.connections.remotes;
+        let remotes = &self.basis.controller.connections.remotes;
         // Reading is the proof that something was restored.
         let verifier = if self.task.is_some() { Ok(None) } else { self.verifier(endpoint, age).await };
         if matches!(verifier, Err(Stop::Findings(_))) {
@@ -227,15 +227,15 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
 
 impl Examination<'_> {
     fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
-        record(&self.basis.context.customer_claims, self.customer, trial, memory)
+        record(&self.basis.controller.claims, self.customer, trial, memory)
     }
 
     /// Has the server checked: what went wrong is its to report.
     fn raise_alarm(&self) {
-        let Basis { context, server, .. } = &self.basis;
+        let Basis { controller, server, .. } = &self.basis;
         let key = Key::of(server.meta());
-        context.alarms.raise(key.clone());
-        context.cluster.wake(Kind::Server, key);
+        controller.alarms.raise(key.clone());
+        controller.servers.cluster().wake(Kind::Server, key);
     }
 
     /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer
@@ -246,7 +246,7 @@ impl Examination<'_> {
         endpoint: &Endpoint,
         memory: &Memory<CustomerTokenTtl>,
     ) -> bool {
-        let admission = &self.basis.context.connections.remotes.admission;
+        let admission = &self.basis.controller.connections.remotes.admission;
         admission.refusal(&verifier.identity, &endpoint.base.to_string()).is_some()
             && memory.extra.checked.is_some_and(|at| at.elapsed() < self.interval.mul_f64(0.9))
     }
@@ -255,7 +255,7 @@ impl Examination<'_> {
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        Ok(Some(self.basis.context.connections.credentials(endpoint, reference, age).await?))
+        Ok(Some(self.basis.controller.connections.credentials(endpoint, reference, age).await?))
     }
 
     /// The proving login failed.
@@ -263,8 +263,8 @@ impl Examination<'_> {
         if error.is_silence() {
             return Stop::Nothing(Nothing::Outdated);
         }
-        let Context { connections, cluster, .. } = &**self.basis.context;
-        let shared = (&connections.remotes.admission, &**cluster);
+        let CustomerController { connections, customers, .. } = self.basis.controller;
+        let shared = (&connections.remotes.admission, &**customers.cluster());
         refusal(shared, error, credentials, (&self.server_name(), &self.url)).into()
     }
 

@@ -124,7 +124,7 @@ impl Examination<'_> {
     async fn prove(&self, endpoint: &Endpoint) -> Result<Option<u32>, Stop> {
         // Read again before the login: what was read for an earlier reconcile may have been corrected since.
         let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(None) };
-        let kona = Kona::new(&self.basis.context.connections.remotes, endpoint, &credentials, None);
+        let kona = Kona::new(&self.basis.controller.connections.remotes, endpoint, &credentials, None);
         let token = kona.prove(self.purpose()).await;
         token.map(Some).map_err(|error| self.not_proven(&error, &credentials))
     }
@@ -273,8 +273,8 @@ impl Examination<'_> {
         change: &OpenChange,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<(), Stop> {
-        let context = self.basis.context;
-        match finalizers::hold_working(&context.customers, self.customer).await {
+        let customers = &self.basis.controller.customers;
+        match finalizers::hold_working(customers, self.customer).await {
             Written::Unchanged | Written::Done => {}
             Written::Forbidden => return Err(forbidden(Kind::Customer).into()),
             Written::Failed | Written::Gone => return Err(Stop::Nothing(Nothing::NotAccepted)),
@@ -290,7 +290,7 @@ impl Examination<'_> {
         let recorded = status.history.clone();
         put_on_record(&mut status, memory.owed.unrecorded(|made| recorded.contains(&made.change)));
         prepare(&mut status, change, memory.change.as_ref());
-        match status::update(&context.customers, self.customer, status).await {
+        match status::update(customers, self.customer, status).await {
             Written::Done | Written::Unchanged => {}
             _ => return Err(Stop::Nothing(Nothing::NotAccepted)),
         }

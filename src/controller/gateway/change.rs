@@ -2,8 +2,8 @@
 
 use kube::Resource as _;
 
-use super::Found;
 use super::examination::{Clearance, Examination, Stop};
+use super::{Found, GatewayController};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
 use crate::controller::reconcile::{Findings, Memory};
@@ -62,7 +62,7 @@ impl Examination<'_> {
                 // A proving login comes next: not with a password that has been replaced meanwhile.
                 reread = true;
                 let reference = &self.gateway.spec.connection.credentials_secret_ref;
-                match self.context.connections.credentials(endpoint, reference, Age::Now).await {
+                match self.controller.connections.credentials(endpoint, reference, Age::Now).await {
                     Ok(now) if now.identity == credentials.identity => {}
                     Err(Unread::Silence) => return Err(Stop::Nothing(Nothing::Unanswered)),
                     _ => return Err(Stop::Nothing(Nothing::Outdated)),
@@ -272,11 +272,8 @@ impl Examination<'_> {
         if !policy.is_bounded() {
             return closed.map_or(Ok(None), Err);
         }
-        let rollout = self
-            .context
-            .rollouts
-            .of(&self.context.policies, &policy.object)
-            .ok_or(Clearance::Nothing(Nothing::Outdated))?;
+        let GatewayController { rollouts, policies, .. } = self.controller;
+        let rollout = rollouts.of(policies, &policy.object).ok_or(Clearance::Nothing(Nothing::Outdated))?;
         // Also if no window is open: the policy's task is to know which gateways wait.
         match rollout.ask(self.gateway, target, wish) {
             Answer::Permitted(permit) => closed.map_or(Ok(Some(permit)), Err),
@@ -297,7 +294,7 @@ impl Examination<'_> {
         durable: bool,
     ) -> Result<(), Clearance> {
         if self.governance.restores() && change.cause != Cause::Restore {
-            match finalizers::hold_working(&self.context.gateways, self.gateway).await {
+            match finalizers::hold_working(&self.controller.gateways, self.gateway).await {
                 Written::Unchanged | Written::Done => {}
                 Written::Forbidden => return Err(Clearance::Wait(forbidden(Kind::Gateway))),
                 Written::Failed | Written::Gone => return Err(Clearance::Nothing(Nothing::NotAccepted)),
@@ -310,7 +307,7 @@ impl Examination<'_> {
             return Ok(());
         }
         let status = self.under_change(change, memory);
-        match status::update(&self.context.gateways, self.gateway, status).await {
+        match status::update(&self.controller.gateways, self.gateway, status).await {
             Written::Done | Written::Unchanged => {
                 memory.owed.unanswered();
                 Ok(())

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::GatewayController;
 use crate::controller::access;
 use crate::controller::connection::Judged;
-use crate::controller::context::Context;
 use crate::crd::X2Gateway;
 use crate::engine::backoff::Nothing;
 use crate::engine::gateway::Prior;
@@ -13,7 +13,7 @@ use crate::engine::verdict::Verdict;
 
 /// Everything that one reconcile works with.
 pub(super) struct Examination<'a> {
-    pub(super) context: &'a Arc<Context>,
+    pub(super) controller: &'a GatewayController,
     /// The working copy, replaced after each write of our own.
     pub(super) gateway: &'a mut Arc<X2Gateway>,
     /// The generation of the spec that the reconcile began with.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
 
+use super::GatewayController;
 use super::examination::{Examination, Stop};
 use crate::controller::access::{self, Access, Visitor, refusal};
-use crate::controller::context::Context;
 use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
 use crate::controller::references::Unread;
@@ -30,17 +30,17 @@ use crate::vendor::x2::X2;
 
 /// Checks an appliance and does what is to be done.
 pub(super) async fn examine(
-    context: &Arc<Context>,
+    controller: &GatewayController,
     gateway: &mut Arc<X2Gateway>,
     given: &Given<X2Gateway>,
     memory: &mut Memory<X2Gateway>,
 ) -> Result<Findings<X2Gateway>, Nothing> {
     let governance = &given.parents.governance;
     let generation = gateway.meta().generation;
-    let judged = match context.connections.judge(&gateway.spec.connection) {
+    let judged = match controller.connections.judge(&gateway.spec.connection) {
         Ok(judged) => judged,
         Err(verdict) => {
-            context.gateway_claims.record(gateway.meta(), Trial::Refused);
+            controller.claims.record(gateway.meta(), Trial::Refused);
             return Ok(Findings::from(verdict));
         }
     };
@@ -48,7 +48,7 @@ pub(super) async fn examine(
     let known = gateway.status.as_ref().and_then(|status| status.effective_url.clone());
     if let Some(fresh) = moved_to(&**gateway, memory, (&url, known.as_deref()), MOVED)
         && !matches!(
-            status::update(&context.gateways, gateway, fresh).await,
+            status::update(&controller.gateways, gateway, fresh).await,
             Written::Done | Written::Unchanged
         )
     {
@@ -60,7 +60,7 @@ pub(super) async fn examine(
     }
     let prior = prior(&status, memory.change.as_ref(), &memory.owed);
     let mut examination = Examination {
-        context,
+        controller,
         gateway,
         generation,
         governance,
@@ -72,7 +72,7 @@ pub(super) async fn examine(
     };
     let mut findings = match examination.conflict(memory) {
         Some(verdict) => verdict.into(),
-        None => access::visit(&context.connections, &mut examination, given, memory).await?,
+        None => access::visit(&controller.connections, &mut examination, given, memory).await?,
     };
     let before = examination.prior.timeout;
     let is_drift = |seen: u32| found_drift(&governance.regime, before, seen, findings.verdict.reason);
@@ -89,7 +89,10 @@ impl Visitor<X2Gateway> for Examination<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let namespace = self.gateway.metadata.namespace.as_deref().unwrap_or_default();
-        self.context.connections.reach(&self.judged, reference, (namespace, Bounds::ONE_AT_A_TIME), age).await
+        self.controller
+            .connections
+            .reach(&self.judged, reference, (namespace, Bounds::ONE_AT_A_TIME), age)
+            .await
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -101,7 +104,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
         Access { endpoint, credentials, refused, .. }: Access<'_>,
         memory: &mut Memory<X2Gateway>,
     ) -> Result<Findings<X2Gateway>, Stop> {
-        let remotes = &self.context.connections.remotes;
+        let remotes = &self.controller.connections.remotes;
         let mut x2 = X2::new(remotes, endpoint, credentials, refused);
         x2.log_in().await?;
         self.tried(Trial::GotIn, memory);
@@ -119,12 +122,12 @@ impl Visitor<X2Gateway> for Examination<'_> {
     }
 
     fn tried(&self, trial: Trial, _: &mut Memory<X2Gateway>) {
-        self.context.gateway_claims.record(self.gateway.meta(), trial);
+        self.controller.claims.record(self.gateway.meta(), trial);
     }
 
     fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {
-        let Context { connections, cluster, .. } = &**self.context;
-        let shared = (&connections.remotes.admission, &**cluster);
+        let GatewayController { connections, gateways, .. } = self.controller;
+        let shared = (&connections.remotes.admission, &**gateways.cluster());
         refusal(shared, error, credentials, ("The appliance", &self.url))
     }
 }
@@ -132,7 +135,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
 impl Examination<'_> {
     /// What to report if the appliance is another resource's, or is not known to be this one's.
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
-        let standing = self.context.gateway_claims.standing(self.gateway.meta());
+        let standing = self.controller.claims.standing(self.gateway.meta());
         memory.judged = Some(standing);
         conflict(standing)
     }
@@ -141,10 +144,10 @@ impl Examination<'_> {
     /// decision may be out of date.
     pub(super) fn still_holds(&self) -> Option<Governance> {
         let key = Key::of(self.gateway.meta());
-        let now = self.context.gateways.valid(&key)?;
-        let owns = self.context.gateway_claims.standing(self.gateway.meta()) == Standing::Owner;
+        let now = self.controller.gateways.valid(&key)?;
+        let owns = self.controller.claims.standing(self.gateway.meta()) == Standing::Owner;
         let same = now.uid() == self.gateway.uid() && now.meta().generation == self.generation;
-        let governance = self.context.specs.namespace(&key.namespace).governance(&now);
+        let governance = self.controller.specs.namespace(&key.namespace).governance(&now);
         (owns && same && governance.regime == self.governance.regime).then_some(governance)
     }
 }

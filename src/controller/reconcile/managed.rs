@@ -8,19 +8,20 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::controller::context::{Context, Request};
 use crate::controller::logins::Barred;
 use crate::controller::owed::Owed;
+use crate::controller::requests::{Handled, Request};
 use crate::engine::backoff::{Backoff, Nothing};
 use crate::engine::contest::Contest;
 use crate::engine::login::News;
 use crate::engine::ownership::Standing;
 use crate::engine::verdict::{Notes, Reason, Verdict};
-use crate::runtime::reconcile::{Reconcile, Reconciled};
+use crate::runtime::object::Reported;
+use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::secrets::Age;
 
-/// A kind whose objects represent something in a remote system: what it supplies to [`super::reconcile`].
-pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
+/// A kind whose objects represent something in a remote system: what is gathered, found and kept of one.
+pub trait Managed: Reported {
     /// What is gathered from the cluster: who governs the object.
     type Parents: Send + Sync;
     /// What, when it changes, is a reason to reconcile at once.
@@ -37,62 +38,8 @@ pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
     /// If a status sums up other objects: it is written at most once in this time for their sake.
     const SPACING: Option<Duration> = None;
 
-    /// Gathers the state of the cluster that concerns an object.
-    fn gather(context: &Arc<Context>, object: &Self) -> Given<Self>;
-    /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do.
-    fn finalize(
-        context: &Arc<Context>,
-        object: &Arc<Self>,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> impl Future<Output = Option<Reconcile>> + Send {
-        let _ = (context, object, given, memory);
-        std::future::ready(None)
-    }
-    /// Whether something calls for a reconcile now although the inputs are the same. May bring the next one forward.
-    fn is_called(
-        context: &Arc<Context>,
-        object: &Self,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> bool {
-        let _ = (context, object, given, memory);
-        false
-    }
-    /// Reads the remote system, decides and acts, until nothing is left to do. `object` is the working copy.
-    fn examine(
-        context: &Arc<Context>,
-        object: &mut Arc<Self>,
-        given: &Given<Self>,
-        memory: &mut Memory<Self>,
-    ) -> impl Future<Output = Result<Findings<Self>, Nothing>> + Send;
-    /// Finishes a deletion that waited for what was found. Some if there is nothing to report.
-    fn conclude(
-        context: &Arc<Context>,
-        object: &Arc<Self>,
-        memory: &mut Memory<Self>,
-        findings: &mut Findings<Self>,
-    ) -> impl Future<Output = Option<Reconcile>> + Send {
-        let _ = (context, object, memory, findings);
-        std::future::ready(None)
-    }
-    /// The status after that, but for its conditions.
+    /// The status after a reconcile, but for its conditions.
     fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> Self::Status;
-    /// Publishes what was done and found, once the status is written.
-    fn announce(context: &Context, report: &Report<'_, Self>, memory: &Memory<Self>);
-    /// A request was carried out: those that wait for it are woken.
-    fn carried_out(context: &Arc<Context>, object: &Self) {
-        let _ = (context, object);
-    }
-    /// Brings up to date what a status shows of other objects.
-    fn sum_up(context: &Context, object: &Self, status: &mut Self::Status) {
-        let _ = (context, object, status);
-    }
-    /// Whether the other objects that a request covers have carried it out, too.
-    fn is_handled(context: &Context, object: &Self, request: &str) -> bool {
-        let _ = (context, object, request);
-        true
-    }
     /// A reconcile begins (none), or has ended with this reason. One that came to nothing does not end.
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
         let _ = (given, ended);
@@ -104,6 +51,65 @@ pub trait Managed: Reconciled<Context = Context, Memory = Memory<Self>> {
     /// Takes over from `now` what is no reason to reconcile.
     fn overlook(before: &mut Self::Inputs, now: &Self::Inputs, reason: Option<Reason>) {
         let _ = (before, now, reason);
+    }
+}
+
+/// The controller of such a kind: what it supplies to [`super::reconcile`].
+pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Reconciler>::Object>> {
+    /// Which requests were carried out.
+    fn handled(&self) -> &Handled;
+    /// Gathers the state of the cluster that concerns an object.
+    fn gather(&self, object: &Self::Object) -> Given<Self::Object>;
+    /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do.
+    fn finalize(
+        &self,
+        object: &Arc<Self::Object>,
+        given: &Given<Self::Object>,
+        memory: &mut Self::Memory,
+    ) -> impl Future<Output = Option<Reconcile>> + Send {
+        let _ = (object, given, memory);
+        std::future::ready(None)
+    }
+    /// Whether something calls for a reconcile now although the inputs are the same. May bring the next one forward.
+    fn is_called(
+        &self,
+        object: &Self::Object,
+        given: &Given<Self::Object>,
+        memory: &mut Self::Memory,
+    ) -> bool {
+        let _ = (object, given, memory);
+        false
+    }
+    /// Reads the remote system, decides and acts, until nothing is left to do. `object` is the working copy.
+    fn examine(
+        &self,
+        object: &mut Arc<Self::Object>,
+        given: &Given<Self::Object>,
+        memory: &mut Self::Memory,
+    ) -> impl Future<Output = Result<Findings<Self::Object>, Nothing>> + Send;
+    /// Finishes a deletion that waited for what was found. Some if there is nothing to report.
+    fn conclude(
+        &self,
+        object: &Arc<Self::Object>,
+        memory: &mut Self::Memory,
+    ) -> impl Future<Output = Option<Reconcile>> + Send {
+        let _ = (object, memory);
+        std::future::ready(None)
+    }
+    /// Publishes what was done and found, once the status is written.
+    fn announce(&self, report: &Report<'_, Self::Object>, memory: &Self::Memory);
+    /// A request was carried out: those that wait for it are woken.
+    fn carried_out(&self, object: &Self::Object) {
+        let _ = object;
+    }
+    /// Brings up to date what a status shows of other objects.
+    fn sum_up(&self, object: &Self::Object, status: &mut <Self::Object as Reported>::Status) {
+        let _ = (object, status);
+    }
+    /// Whether the other objects that a request covers have carried it out, too.
+    fn is_handled(&self, object: &Self::Object, request: &str) -> bool {
+        let _ = (object, request);
+        true
     }
 }
 

@@ -1,0 +1,50 @@
+//! Requests to reconcile objects: what users ask of a policy or a server, and has to be carried out by each of its parts; and
+//! what a reconcile asks of another object.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use crate::crd::Kind;
+use crate::runtime::object::Key;
+
+/// A request on a policy or a server: its key, and the value of its annotation.
+pub type Request = (Key, String);
+
+/// Which requests on a policy or server were carried out by which of its parts.
+#[derive(Debug, Default)]
+pub struct Handled(Mutex<HashMap<(Kind, Key), HashSet<Request>>>);
+
+impl Handled {
+    /// A part has carried out requests; older ones are of no interest anymore.
+    pub fn set(&self, kind: Kind, part: Key, requests: HashSet<Request>) {
+        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.is_empty() {
+            parts.remove(&(kind, part));
+        } else {
+            parts.insert((kind, part), requests);
+        }
+    }
+
+    /// Whether a part has carried out a request.
+    #[must_use]
+    pub fn has(&self, kind: Kind, part: &Key, request: &Request) -> bool {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.get(&(kind, part.clone())).is_some_and(|requests| requests.contains(request))
+    }
+}
+
+/// Objects that are to be reconciled although they are not due.
+#[derive(Debug, Default)]
+pub struct Alarms(Mutex<HashSet<Key>>);
+
+impl Alarms {
+    /// Requests a reconcile.
+    pub fn raise(&self, key: Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    /// Whether a reconcile was requested. That is answered once.
+    pub fn take(&self, key: &Key) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+    }
+}
