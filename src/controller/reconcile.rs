@@ -76,7 +76,7 @@ impl<C: Controller> Begun<'_, C> {
         // A standing that this reconcile itself has changed is no reason for another; one that a rival has changed meanwhile is.
         let standing = memory.judged.take().unwrap_or(given.standing);
         memory.inputs = Some((given.inputs.clone(), standing));
-        memory.nothing = None;
+        memory.inconclusive = None;
         // A request is carried out when the object is resumed.
         if given.paused.is_none() {
             self.carried_out(memory);
@@ -100,14 +100,6 @@ impl<C: Controller> Begun<'_, C> {
         let (now, reason) = (clock::instant(), current_reason(&**self.object));
         let (inputs, asked) = ((given.inputs.clone(), given.standing), given.is_asked(memory));
         let is_called = self.controller.is_called(self.object, given, memory);
-        if let Some((before, standing, requests)) = &memory.nothing {
-            // An API server that refuses or does not answer would be asked without end.
-            if (before, standing, requests) == (&inputs.0, &inputs.1, &given.requests) {
-                return memory.backoff.due().filter(|due| *due > now);
-            }
-            memory.nothing = None;
-            memory.backoff.reset();
-        }
         match &mut memory.inputs {
             None => {
                 memory.contest = given.contested.map(resumed).unwrap_or_default();
@@ -119,6 +111,14 @@ impl<C: Controller> Begun<'_, C> {
                     }
                     memory.inputs = Some(inputs);
                 }
+            }
+            // An API server that refuses or does not answer would be asked without end.
+            Some(before) if memory.inconclusive.is_some() => {
+                if *before == inputs && memory.inconclusive.as_ref() == Some(&given.requests) {
+                    return memory.backoff.due().filter(|due| *due > now);
+                }
+                memory.inconclusive = None;
+                memory.backoff.reset();
             }
             Some(before) => {
                 C::Object::overlook(&mut before.0, &given.inputs, reason);
@@ -260,7 +260,8 @@ impl<C: Controller> Begun<'_, C> {
         if why == Nothing::Asked {
             return clock::instant() + AGAIN;
         }
-        memory.nothing = Some((given.inputs.clone(), given.standing, given.requests.clone()));
+        memory.inputs = Some((given.inputs.clone(), given.standing));
+        memory.inconclusive = Some(given.requests.clone());
         if memory.backoff.nothing(clock::instant(), clock::random())
             && let Some(now) = controller.store().valid(&Key::of(object.meta()))
             && now.uid() == object.uid()

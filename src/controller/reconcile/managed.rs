@@ -146,10 +146,10 @@ impl<K: Managed> Given<K> {
 /// What is kept in memory of an object between reconciles.
 #[derive(Debug)]
 pub struct Memory<K: Managed> {
-    /// The inputs of the last conclusive reconcile.
+    /// The inputs of the last reconcile.
     pub inputs: Option<(K::Inputs, Standing)>,
-    /// The inputs and requests of the last reconcile, if it was inconclusive.
-    pub(super) nothing: Option<(K::Inputs, Standing, HashSet<Request>)>,
+    /// Its requests, if it was inconclusive.
+    pub(super) inconclusive: Option<HashSet<Request>>,
     /// When the next one is due.
     pub backoff: Backoff<Instant>,
     /// Whether something else keeps overwriting the value.
@@ -180,7 +180,7 @@ impl<K: Managed> Default for Memory<K> {
     fn default() -> Self {
         Self {
             inputs: None,
-            nothing: None,
+            inconclusive: None,
             backoff: Backoff::default(),
             contest: Contest::default(),
             handled: HashSet::new(),
@@ -201,7 +201,7 @@ impl<K: Managed> Memory<K> {
     /// Whether something that counts has changed since the last conclusive reconcile.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        self.inputs.is_none() || self.nothing.is_some() || self.backoff.due().is_none()
+        self.inputs.is_none() || self.inconclusive.is_some() || self.backoff.due().is_none()
     }
 
     /// When the status may be written again for the sake of what it sums up, if not now.
