@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::counts::count;
 use super::requests::Handled;
-use super::rollout::Rollouts;
+use super::rollout::{Rollout, Rollouts};
 use super::specs::Specs;
 use crate::clock;
 use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
@@ -92,12 +92,8 @@ impl Reconciler for PolicyController {
             rollout.as_ref().map(|rollout| rollout.survey(policy.spec.target(), policy.spec.interval));
         let fleet = gather();
         let parts = fleet.parts();
-        count(
-            &self.policies.cluster().metrics,
-            Whole::Policy,
-            &Key::of(object.meta()),
-            Some(&Tally::of(&parts)),
-        );
+        let (key, metrics) = (Key::of(object.meta()), &self.policies.cluster().metrics);
+        count(metrics, Whole::Policy, &key, Some(&Tally::of(&parts)));
         let decide = |survey| fleet.decide(&survey, memory.resumed.as_deref(), clock::precisely());
         let mut decision = survey.map(decide);
         if hold == Hold::Forbidden {
@@ -120,15 +116,8 @@ impl Reconciler for PolicyController {
         }
         let mut next = spaced.unwrap_or_else(|| clock::instant() + UNDISTURBED);
         if let Some((decision, rollout)) = decision.zip(rollout) {
-            if decision.phase() != Some(Phase::Halted) {
-                memory.resumed = open_request(object).map(str::to_owned);
-            }
-            let moment = next_moment(policy, &decision, clock::now().0).map(clock::instant_of);
+            let moment = self.carry_out(policy, &decision, &rollout, memory);
             next = moment.map_or(next, |moment| next.min(moment));
-            // Writing took time: what was decided for an earlier spec is not carried out.
-            if is_current(&self.policies, object) {
-                rollout.answer(&decision);
-            }
         }
         if finalizers::is_leaving(object.meta()) {
             next = next.min(restore::next_check(object.meta()));
@@ -139,6 +128,7 @@ impl Reconciler for PolicyController {
     fn changed(&self, before: Option<&Entry<TokenPolicy>>, after: Option<&Entry<TokenPolicy>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let (key, cluster) = (Key::of(meta), self.policies.cluster());
+        self.specs.changed(&key.namespace);
         if matches!(after, Some(Entry::Undecodable(_))) {
             count(&cluster.metrics, Whole::Policy, &key, None);
         }
@@ -158,7 +148,6 @@ impl Reconciler for PolicyController {
     fn gone(&self, key: &Key) {
         count(&self.policies.cluster().metrics, Whole::Policy, key, None);
         self.rollouts.forget(key);
-        self.specs.forget(key);
     }
 }
 
@@ -182,12 +171,28 @@ impl PolicyController {
 
     /// Whether every gateway that a request covers has carried it out.
     fn is_handled(&self, policy: &TokenPolicy, parts: &[Part], request: &str) -> bool {
-        let (namespace, request) =
-            (policy.namespace().unwrap_or_default(), (Key::of(policy.meta()), request.to_owned()));
-        covered(parts)
-            .map(|name| Key::new(namespace.clone(), name))
-            .filter(|key| self.gateways.valid(key).is_some())
-            .all(|key| self.handled.has(Kind::Gateway, &key, &request))
+        let request = (Key::of(policy.meta()), request.to_owned());
+        let understood =
+            |name: &&str| self.gateways.valid(&Key::new(request.0.namespace.clone(), *name)).is_some();
+        self.handled.by_all(Kind::Gateway, covered(parts).filter(understood), &request)
+    }
+
+    /// Carries out what was decided and reported. When something comes of it by itself, if anything does.
+    fn carry_out(
+        &self,
+        policy: &Policy,
+        decision: &Decision,
+        rollout: &Rollout,
+        memory: &mut Memory,
+    ) -> Option<Instant> {
+        if decision.phase() != Some(Phase::Halted) {
+            memory.resumed = policy.open_request().map(str::to_owned);
+        }
+        // Writing took time: what was decided for an earlier spec is not carried out.
+        if is_current(&self.policies, &policy.object) {
+            rollout.answer(decision);
+        }
+        next_moment(policy, decision, clock::now().0).map(clock::instant_of)
     }
 
     /// Writes the status, and publishes what is new once it is written.

@@ -25,11 +25,18 @@ impl Handled {
         }
     }
 
-    /// Whether a part has carried out a request.
-    #[must_use]
-    pub fn has(&self, kind: Kind, part: &Key, request: &Request) -> bool {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.get(&(kind, part.clone())).is_some_and(|requests| requests.contains(request))
+    /// Whether all these parts have carried out a request. They are in the namespace of what it was made on.
+    pub fn by_all<'a>(
+        &self,
+        kind: Kind,
+        mut parts: impl Iterator<Item = &'a str>,
+        request: &Request,
+    ) -> bool {
+        let handled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.all(|part| {
+            let part = (kind, Key::new(request.0.namespace.clone(), part));
+            handled.get(&part).is_some_and(|requests| requests.contains(request))
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Resource as _, ResourceExt as _};
+use kube::Resource as _;
 
 use super::access::{self, Access, Stop, Visitor, refusal};
 use super::claims::Claims;
@@ -175,12 +175,8 @@ impl Controller for ServerController {
     }
 
     fn is_handled(&self, server: &KonaServer, request: &str) -> bool {
-        let (namespace, request) =
-            (server.namespace().unwrap_or_default(), (Key::of(server.meta()), request.to_owned()));
-        let parts = parts(&self.customers, server);
-        covered(&parts)
-            .map(|name| Key::new(namespace.clone(), name))
-            .all(|key| self.handled.has(Kind::Customer, &key, &request))
+        let request = (Key::of(server.meta()), request.to_owned());
+        self.handled.by_all(Kind::Customer, covered(&parts(&self.customers, server)), &request)
     }
 }
 

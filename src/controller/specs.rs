@@ -1,7 +1,7 @@
 //! The policies of a namespace with their specs, each parsed once per generation.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::core::ObjectMeta;
 
@@ -13,41 +13,54 @@ use crate::engine::spec;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::store::Store;
 
-/// The specs of all policies, as they were parsed.
+/// The policies of all namespaces, with their specs as they were parsed.
 #[derive(Debug)]
 pub struct Specs {
     policies: Arc<Store<TokenPolicy>>,
     bounds: Bounds,
-    parsed: Mutex<HashMap<Key, Parsed>>,
+    namespaces: Mutex<HashMap<String, Known>>,
 }
 
-#[derive(Debug)]
-struct Parsed {
-    uid: Option<String>,
-    generation: Option<i64>,
-    spec: Arc<spec::Policy>,
+/// The policies of a namespace as they were read last.
+#[derive(Debug, Default)]
+struct Known {
+    policies: Arc<Policies>,
+    /// Whether none of them has changed since.
+    is_current: bool,
 }
 
 impl Specs {
     /// None yet. What policies ask for has to be within the operator's bounds.
     pub fn new(policies: Arc<Store<TokenPolicy>>, bounds: Bounds) -> Self {
-        Self { policies, bounds, parsed: Mutex::default() }
+        Self { policies, bounds, namespaces: Mutex::default() }
     }
 
     /// The policies of a namespace as they are now.
-    pub fn namespace(&self, namespace: &str) -> Policies {
-        let entries = self.policies.namespace(namespace);
-        let mut parsed = self.parsed();
-        let policy = |entry: &Entry<TokenPolicy>| {
+    pub fn namespace(&self, namespace: &str) -> Arc<Policies> {
+        // Locked while they are read: a change comes before or after that.
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = namespaces.get(namespace).filter(|known| known.is_current) {
+            return Arc::clone(&known.policies);
+        }
+        let before = namespaces.remove(namespace).unwrap_or_default().policies;
+        let policy = |entry: Entry<TokenPolicy>| {
             let name = entry.meta().name.clone().unwrap_or_default();
-            (name, entry.valid().map(|policy| self.parse(&mut parsed, policy)))
+            (name, entry.valid().map(|policy| self.parse(&before, policy)))
         };
-        entries.iter().map(policy).collect()
+        let entries = self.policies.namespace(namespace);
+        let is_empty = entries.is_empty();
+        let policies = Arc::new(entries.into_iter().map(policy).collect());
+        if !is_empty {
+            let known = Known { policies: Arc::clone(&policies), is_current: true };
+            namespaces.insert(namespace.to_owned(), known);
+        }
+        policies
     }
 
     /// A policy with its spec.
     pub fn of(&self, policy: &Arc<TokenPolicy>) -> Policy {
-        self.parse(&mut self.parsed(), policy)
+        let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+        self.parse(&self.namespace(namespace), policy)
     }
 
     /// Reconciles the policies that a gateway concerns.
@@ -58,25 +71,26 @@ impl Specs {
         }
     }
 
-    /// A policy is gone.
-    pub fn forget(&self, policy: &Key) {
-        self.parsed().remove(policy);
-    }
-
-    fn parsed(&self) -> MutexGuard<'_, HashMap<Key, Parsed>> {
-        self.parsed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn parse(&self, parsed: &mut HashMap<Key, Parsed>, policy: &Arc<TokenPolicy>) -> Policy {
-        let TokenPolicy { spec, metadata: meta, .. } = &**policy;
-        let key = Key::of(meta);
-        let known = parsed.get(&key).filter(|one| one.uid == meta.uid && one.generation == meta.generation);
-        if let Some(known) = known {
-            return Policy { object: Arc::clone(policy), spec: Arc::clone(&known.spec) };
+    /// A policy of a namespace has appeared, changed or gone.
+    pub fn changed(&self, namespace: &str) {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = namespaces.get_mut(namespace) {
+            known.is_current = false;
         }
-        let spec = Arc::new(spec::Policy::parse(&key.name, spec, self.bounds, clock::now().0));
-        let (uid, generation) = (meta.uid.clone(), meta.generation);
-        parsed.insert(key, Parsed { uid, generation, spec: Arc::clone(&spec) });
-        Policy { object: Arc::clone(policy), spec }
+    }
+
+    /// A policy with its spec: the one that is known, unless that is of another generation.
+    fn parse(&self, known: &Policies, policy: &Arc<TokenPolicy>) -> Policy {
+        let TokenPolicy { spec, metadata: meta, .. } = &**policy;
+        let (name, object) = (meta.name.as_deref().unwrap_or_default(), Arc::clone(policy));
+        let is_same = |known: &&Policy| {
+            let before = &known.object.metadata;
+            before.uid == meta.uid && before.generation == meta.generation
+        };
+        let spec = match known.get(name).filter(is_same) {
+            Some(known) => Arc::clone(&known.spec),
+            None => Arc::new(spec::Policy::parse(name, spec, self.bounds, clock::now().0)),
+        };
+        Policy { object, spec }
     }
 }

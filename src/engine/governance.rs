@@ -177,7 +177,9 @@ impl Policies {
         self.0.iter().filter(concerned).map(|(name, _)| name.as_str())
     }
 
-    fn get(&self, name: &str) -> Option<&Policy> {
+    /// One of them, if it matches this version of the schema.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Policy> {
         self.0.get(name)?.as_ref()
     }
 
