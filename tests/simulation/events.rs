@@ -41,6 +41,10 @@ pub enum Event {
     Clash,
     Approve,
     Leave,
+    Verify,
+    EndNamespace,
+    EditElsewhere,
+    List,
 }
 
 /// Everything that may happen under these knobs.
@@ -76,6 +80,10 @@ pub fn possible(world: &World) -> Vec<Event> {
         (knobs.clashes, Event::Clash),
         (knobs.approval, Event::Approve),
         (knobs.scope, Event::Leave),
+        (knobs.verify && knobs.servers, Event::Verify),
+        (knobs.namespaces, Event::EndNamespace),
+        (knobs.namespaces, Event::EditElsewhere),
+        (knobs.namespaces, Event::List),
     ];
     all.into_iter().filter(|(possible, _)| *possible).map(|(_, event)| event).collect()
 }
@@ -113,6 +121,13 @@ impl World {
             Event::Clash => self.clash(),
             Event::Approve => self.approve(),
             Event::Leave => self.leave(),
+            Event::Verify => self.verify(),
+            Event::EndNamespace => self.end_depot(),
+            Event::EditElsewhere => self.edit_depot(),
+            Event::List => {
+                let all = self.rng.bool();
+                self.list_namespaces(all);
+            }
         }
     }
 
@@ -177,7 +192,7 @@ impl World {
             self.let_in(&name, &password);
         }
         self.note(format!("Secret {name} is rotated to {password}"));
-        let data = manifest::credentials(plan::USER, &password);
+        let data = manifest::credentials(plan::user_of(&name), &password);
         let _ = self.api.merge(Kind::Secret, NAMESPACE, &name, json!({"data": data}));
         self.secrets.insert(name, password);
     }

@@ -132,7 +132,8 @@ pub fn rank<'a>(policy: &'a Value, gateway: &Value) -> Option<(i64, &'a str)> {
     let (meta, spec) = (&policy["metadata"], &policy["spec"]);
     let wanted = &spec["gatewaySelector"]["matchLabels"]["group"];
     let selects = wanted.is_null() || *wanted == gateway["metadata"]["labels"]["group"];
-    let asks = spec["mode"] != "Observe" && !is_deleting(policy) && selects;
+    let same_namespace = meta["namespace"] == gateway["metadata"]["namespace"];
+    let asks = same_namespace && spec["mode"] != "Observe" && !is_deleting(policy) && selects;
     asks.then(|| (-spec["priority"].as_i64().unwrap_or_default(), meta["name"].as_str().unwrap_or_default()))
 }
 

@@ -48,6 +48,10 @@ pub struct Knobs {
     pub approval: bool,
     /// The operator sees only objects with a label, which some lose.
     pub scope: bool,
+    /// Users of customers prove their lifetimes.
+    pub verify: bool,
+    /// A second namespace, which ends and comes back, and which processes see or not.
+    pub namespaces: bool,
 }
 
 impl Knobs {
@@ -81,6 +85,8 @@ impl Knobs {
         clashes: true,
         approval: true,
         scope: true,
+        verify: true,
+        namespaces: true,
     };
 
     /// Nothing happens by itself.
@@ -113,6 +119,8 @@ impl Knobs {
         clashes: false,
         approval: false,
         scope: false,
+        verify: false,
+        namespaces: false,
     };
 
     /// Draws some.
@@ -120,6 +128,9 @@ impl Knobs {
         let (most, is_long) = (Self::ALL, shape == Shape::Long);
         // In some schedules nearly everything happens, in others one or two things.
         let eagerness = rng.u8(10..70);
+        // What came later leaves to all others what they always drew.
+        let mut later = fastrand::Rng::with_seed(rng.clone().u64(..));
+        let mut late = |possible: bool| later.u8(0..100) < eagerness / 2 && possible;
         let mut on = |possible: bool| rng.u8(0..100) < eagerness && possible;
         Self {
             shape,
@@ -152,6 +163,8 @@ impl Knobs {
             clashes: !is_long && on(most.clashes),
             approval: !is_long && on(true) && most.approval && most.rollout,
             scope: !is_long && on(most.scope),
+            verify: !is_long && late(most.verify),
+            namespaces: !is_long && late(most.namespaces),
         }
     }
 }

@@ -22,6 +22,7 @@ mod claims;
 mod conformance;
 mod contained;
 mod crash;
+mod depot;
 mod events;
 mod grace;
 mod history;

@@ -6,6 +6,7 @@ mod end_state;
 mod logins;
 mod pace;
 mod quiet;
+mod records;
 mod secrets;
 mod sight;
 mod truth;
@@ -51,6 +52,7 @@ pub struct Oracles {
     pub truth: truth::Truth,
     pub pace: pace::Pace,
     customers: customers::Customers,
+    records: records::Records,
 }
 
 impl Oracles {
@@ -67,6 +69,7 @@ impl Oracles {
         self.customers.check(entries)?;
         self.logins.check(entries, writes)?;
         self.truth.check(entries, writes)?;
+        self.records.check(entries, writes)?;
         if self.quiet {
             quiet::check(entries, writes)?;
         }

@@ -50,6 +50,13 @@ impl World {
         self.merge(kind, &name, json!({"metadata": {"labels": {"scope": scope}}}));
     }
 
+    /// The lifetimes of a customer are proven by a user of it, or not.
+    pub fn verify(&mut self) {
+        let Some(name) = self.pick(Kind::CustomerTokenTtl) else { return };
+        let reference = self.rng.bool().then(|| json!({"name": plan::user_secret(&name)}));
+        self.merge(Kind::CustomerTokenTtl, &name, json!({"spec": {"verifyCredentialsSecretRef": reference}}));
+    }
+
     /// A person approves what a policy's rollout waits for, or something else.
     pub fn approve(&mut self) {
         let Some(name) = self.pick(Kind::TokenPolicy) else { return };

@@ -25,6 +25,16 @@ pub fn interval(shape: Shape, rng: &mut fastrand::Rng) -> &'static str {
     one_of(rng, &shape.intervals())
 }
 
+/// The Secret of the user of a customer, whose name is the same.
+pub fn user_secret(customer: &str) -> String {
+    format!("user-of-{customer}")
+}
+
+/// The user that a Secret names.
+pub fn user_of(secret: &str) -> &str {
+    if secret.starts_with("user-of-") { secret } else { USER }
+}
+
 /// The URL of an appliance.
 pub fn appliance_url(number: usize) -> String {
     format!("https://10.0.0.{}", number + 1)
@@ -73,6 +83,9 @@ pub fn lay_out(world: &mut World) {
     if knobs.servers {
         lay_out_server(world, &shared);
     }
+    if knobs.namespaces {
+        world.lay_out_depot();
+    }
 }
 
 pub fn lay_out_server(world: &mut World, shared: &str) {
@@ -93,8 +106,15 @@ pub fn lay_out_server(world: &mut World, shared: &str) {
         server
             .customers
             .insert(id.clone(), customer(&id, &format!("Customer {number}"), info, make.versions));
-        let spec = customer_spec(&world.knobs, &mut world.rng);
-        objects.push(manifest::customer(&format!("customer-{number}"), "kona", &id, &spec));
+        let mut spec = customer_spec(&world.knobs, &mut world.rng);
+        let name = format!("customer-{number}");
+        if world.knobs.verify {
+            let (user, password) = (user_secret(&name), password(&mut world.rng));
+            server.accounts.set(&user, &password, Role::Customer(id.clone()));
+            world.add_secret(&user, &password);
+            spec["verifyCredentialsSecretRef"] = json!({"name": user});
+        }
+        objects.push(manifest::customer(&name, "kona", &id, &spec));
     }
     world
         .internet_now()

@@ -61,6 +61,8 @@ pub struct Outside {
     /// Whether a lease decides which replica works.
     pub elected: bool,
     pub concurrency: u16,
+    /// Namespaces that the operator sees; none: all.
+    pub namespaces: Vec<&'static str>,
     /// Labels of the objects that the operator sees.
     pub selector: Option<String>,
     pub judge: Judge,
@@ -79,7 +81,7 @@ impl Replica {
         let _entered = handle.enter();
         let born = (now, Instant::now());
         let _installed = install(now, rng.u64(..));
-        let scopes = vec![Scope { namespace: None, selector: outside.selector.clone() }];
+        let scopes = scopes(&outside.namespaces, outside.selector.as_deref());
         let line = Line { internet: outside.internet.clone(), replica: number, crash: crash.clone() };
         let client = |role: &str| outside.api.client(&client_name(number, role));
         let clients = Clients {
@@ -172,12 +174,17 @@ impl Drop for Replica {
 pub fn alone(api: &Api, wire: Arc<dyn Wire>, namespaces: &[&str]) -> Operator {
     let client = |role: &str| api.client(&client_name(1, role));
     let clients = Clients { writes: client("writes"), watching: client("watching"), lease: None };
-    let scope = |namespace: &&str| Scope { namespace: Some((*namespace).to_owned()), selector: None };
-    let mut scopes: Vec<Scope> = namespaces.iter().map(scope).collect();
-    if scopes.is_empty() {
-        scopes.push(Scope { namespace: None, selector: None });
-    }
-    Operator::assemble(clients, wire, settings(1, scopes), identity(1))
+    Operator::assemble(clients, wire, settings(1, scopes(namespaces, None)), identity(1))
+}
+
+/// What an operator sees: these namespaces or all, and of them what a selector selects.
+fn scopes(namespaces: &[&str], selector: Option<&str>) -> Vec<Scope> {
+    let scope = |namespace: Option<&str>| Scope {
+        namespace: namespace.map(str::to_owned),
+        selector: selector.map(str::to_owned),
+    };
+    let listed: Vec<Scope> = namespaces.iter().map(|namespace| scope(Some(namespace))).collect();
+    if listed.is_empty() { vec![scope(None)] } else { listed }
 }
 
 fn settings(concurrency: u16, scopes: Vec<Scope>) -> OperatorSettings {

@@ -20,6 +20,9 @@ use crate::world::World;
 /// Longest time until all is right: the next window, what waits an hour, and the longest back-off.
 const PATIENCE: Duration = Duration::from_mins(100);
 
+/// Longest time that a namespace is held up once all is well.
+const PATIENCE_WITH_NAMESPACES: Duration = Duration::from_mins(2);
+
 /// A schedule that was gone through.
 #[derive(Debug)]
 pub struct Course {
@@ -72,11 +75,17 @@ fn go_through(world: &mut World) -> Result<Duration, Violation> {
     let mut asked = begun;
     let unmet = loop {
         world.resolve();
+        world.bring_back_depot();
         if world.now > asked + Duration::from_mins(11) {
             asked = world.now;
             ask(world, is_locked_out);
         }
         world.run_until(world.now + Duration::from_mins(1))?;
+        if world.depot.has_hung(world.now, PATIENCE_WITH_NAMESPACES)
+            && world.now > begun + PATIENCE_WITH_NAMESPACES
+        {
+            return Err(Violation::new("namespaces go", "namespace depot is still being deleted"));
+        }
         let unmet = world.unmet();
         if unmet.is_empty() || world.now > begun + PATIENCE {
             break unmet;
@@ -107,6 +116,7 @@ fn calm(world: &mut World) -> Result<(), Violation> {
     let secrets: Vec<_> = world.secrets.clone().into_iter().collect();
     secrets.iter().for_each(|(name, password)| world.let_in(name, password));
     let now = world.now;
+    world.list_namespaces(true);
     world.places.iter_mut().for_each(|place| {
         // It goes on now, and its clock with it.
         place.paused = place.paused.map(|_| now);
@@ -123,7 +133,8 @@ fn ask(world: &mut World, which: impl Fn(&Value) -> bool) {
     for kind in Kind::OURS {
         for object in world.api.all(kind).iter().filter(|object| which(&object.value)) {
             let asked = json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": stamp}}});
-            let _ = world.api.merge(kind, NAMESPACE, object.text("name").unwrap_or_default(), asked);
+            let text = |field| object.text(field).unwrap_or_default();
+            let _ = world.api.merge(kind, text("namespace"), text("name"), asked);
         }
     }
 }

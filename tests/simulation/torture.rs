@@ -21,6 +21,7 @@
 
 mod api;
 mod crash;
+mod depot;
 mod events;
 mod history;
 mod intent;

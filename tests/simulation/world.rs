@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{Api, Kind};
+use crate::depot::Depot;
 use crate::history::{History, Line, time_of};
 use crate::judge::Judge;
 use crate::knobs::Knobs;
@@ -42,6 +43,7 @@ pub struct World {
     pub places: Vec<Place>,
     /// The right password of each Secret.
     pub secrets: BTreeMap<String, String>,
+    pub depot: Depot,
     appliances: usize,
     processes: usize,
     /// Requests to remote systems so far.
@@ -69,12 +71,13 @@ impl World {
             internet,
             elected: knobs.replicas,
             concurrency,
+            namespaces: Vec::new(),
             selector: knobs.scope.then(|| format!("scope={IN_SCOPE}")),
             judge: judge.clone(),
         };
         let mut oracles = Oracles::default();
         oracles.writes.declared.several = knobs.replicas;
-        oracles.writes.restores = knobs.restore;
+        oracles.writes.restores = knobs.restore || knobs.namespaces;
         let places = (0..if knobs.replicas { 2 } else { 1 }).map(|_| Place::default()).collect();
         Self {
             rng,
@@ -87,6 +90,7 @@ impl World {
             oracles,
             places,
             secrets: BTreeMap::new(),
+            depot: Depot::default(),
             appliances: 0,
             processes: 0,
             requests: 0,
@@ -107,7 +111,7 @@ impl World {
     }
 
     pub fn add_secret(&mut self, name: &str, password: &str) {
-        self.create(manifest::secret(name, plan::USER, password));
+        self.create(manifest::secret(name, plan::user_of(name), password));
         self.secrets.insert(name.to_owned(), password.to_owned());
         self.oracles.planted.push(password.to_owned());
     }
@@ -148,6 +152,10 @@ impl World {
                 objects.into_iter().filter(|o| o.value["spec"]["credentialsSecretRef"]["name"] == *secret);
             with.filter_map(|o| o.value["spec"]["url"].as_str().map(str::to_owned)).collect::<Vec<_>>()
         };
+        if let Some(customer) = secret.strip_prefix(plan::user_secret("").as_str()) {
+            self.let_in_user(customer, password);
+            return;
+        }
         let mut internet = self.internet_now();
         for url in users(Kind::X2Gateway).into_iter().chain(users(Kind::KonaServer)) {
             let Some(system) = internet.systems.get_mut(&url) else { continue };
@@ -158,11 +166,24 @@ impl World {
         }
     }
 
+    /// Gives the user of a customer its password, at its server.
+    fn let_in_user(&self, customer: &str, password: &str) {
+        let Some(customer) = self.api.get(Kind::CustomerTokenTtl, NAMESPACE, customer) else { return };
+        let id = customer.value["spec"]["customerId"].as_str().unwrap_or_default().to_owned();
+        let user = plan::user_secret(customer.text("name").unwrap_or_default());
+        for system in self.internet_now().systems.values_mut() {
+            if let Device::Kona(server) = &mut system.device {
+                server.accounts.set(&user, password, Role::Customer(id.clone()));
+            }
+        }
+    }
+
     /// Starts a process at a place.
     pub fn start(&mut self, place: usize) {
         self.processes += 1;
         self.oracles.logins.processes += 1;
-        self.oracles.writes.declared.sight.started(self.processes, self.now);
+        let seen = &self.outside.namespaces;
+        self.oracles.writes.declared.sight.started(self.processes, self.now, seen);
         self.note(format!("process {} starts", self.processes));
         let replica = Replica::start(&self.outside, self.processes, self.now, self.rng.u64(..));
         self.places[place] = Place { process: Some(replica), restart: None, paused: None };
@@ -254,6 +275,7 @@ impl World {
         lines.into_iter().for_each(|line| self.history.push(self.now, Line::Log(line)));
         seen?;
         self.api.catch_up();
+        self.step_namespaces();
         let entries = std::mem::take(&mut self.internet_now().log);
         let writes = self.api.drain_writes();
         self.requests +=

@@ -136,8 +136,8 @@ impl Declared {
         let from = by_watch.max(answered.unwrap_or_default());
         // The answer to a write does not show that the object has left the scope: only a watch does.
         let is_blind = by_watch < at.saturating_sub(self.lag());
-        let versions =
-            self.objects.get(&kind).and_then(|objects| objects.get(key)).map_or(&[][..], Vec::as_slice);
+        let versions = self.objects.get(&kind).and_then(|objects| objects.get(key));
+        let versions = versions.filter(|_| self.sight.sees(process, &key.0)).map_or(&[][..], Vec::as_slice);
         let before = versions.iter().rposition(|version| version.since <= from);
         let absent = before.is_none().then_some(None);
         // Clocks of several replicas and of the users differ.

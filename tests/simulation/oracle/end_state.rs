@@ -149,5 +149,11 @@ fn customer(api: &Api, internet: &State, customer: &Value) -> Result<(), String>
     if set != desired {
         return Err(format!("its customer has {set:?} and not {desired:?}"));
     }
+    let proven = &customer["status"]["proven"];
+    let shows = |name: &str, seconds: Option<u64>| proven[name].as_u64() == seconds;
+    let verified = shows("accessTokenTtlSeconds", desired.0) && shows("refreshTokenTtlSeconds", desired.1);
+    if !customer["spec"]["verifyCredentialsSecretRef"].is_null() && !verified {
+        return Err(format!("has proven {proven} and not {desired:?}"));
+    }
     ready(customer, &["InSync"])
 }

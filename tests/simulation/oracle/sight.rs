@@ -21,6 +21,8 @@ pub enum Disturbance {
 #[derive(Debug, Default)]
 pub struct Sight {
     watches: BTreeMap<(usize, Kind), Watch>,
+    /// The namespaces that a process was started with; none: all.
+    namespaces: BTreeMap<usize, Vec<&'static str>>,
     /// Whether the API server is disturbed.
     stormy: bool,
 }
@@ -37,7 +39,8 @@ struct Watch {
 
 impl Sight {
     /// A process lists everything there is.
-    pub fn started(&mut self, process: usize, now: Duration) {
+    pub fn started(&mut self, process: usize, now: Duration, namespaces: &[&'static str]) {
+        self.namespaces.insert(process, namespaces.to_vec());
         for kind in Kind::OURS {
             let mut watch = Watch { begun: now, ..Watch::default() };
             if self.stormy {
@@ -67,6 +70,12 @@ impl Sight {
         if let Some(watch) = self.watches.get_mut(&(process, kind)) {
             watch.disturb(now, change);
         }
+    }
+
+    /// Whether a process sees a namespace.
+    pub fn sees(&self, process: usize, namespace: &str) -> bool {
+        let seen = self.namespaces.get(&process).map_or(&[][..], Vec::as_slice);
+        seen.is_empty() || seen.contains(&namespace)
     }
 
     /// Whether answers of the API server may get lost.
