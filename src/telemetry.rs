@@ -55,8 +55,13 @@ impl Level {
 pub(crate) fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
     let filter = EnvFilter::new(format!("error,tenure={},{}=info", level.as_str(), AUDIT));
     let filter = filter.and(filter_fn(is_event));
-    let text = format.map_or_else(|| std::io::stderr().is_terminal(), |format| format == Format::Text);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let is_terminal = std::io::stderr().is_terminal();
+    let text = format.map_or(is_terminal, |format| format == Format::Text);
+    let mut lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // On a terminal, the library honours `NO_COLOR`.
+    if !is_terminal {
+        lines.set_ansi(false);
+    }
     let lines = if text {
         lines.boxed()
     } else {

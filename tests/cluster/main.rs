@@ -37,5 +37,6 @@ mod revocation;
 mod rollouts;
 mod scale;
 mod schema;
+mod settings;
 mod traces;
 mod windows;
