@@ -2,9 +2,12 @@
 
 use serde_json::json;
 use tenure_kit::faults::Fault;
+use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::requests::Kind;
 
 use super::fixture::*;
+
+const ACME: &str = "1d2b7a10-0f2c-11ee-be56-0242ac120002";
 
 /// The notes of all events with this reason about an object.
 async fn notes(f: &Fixture, object: &str, reason: &str) -> Vec<String> {
@@ -40,6 +43,63 @@ async fn drift_that_a_policy_does_not_correct_for_now_is_reported_once() {
         );
         f.finish().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_of_a_customer_that_is_not_corrected_for_now_is_reported_once() {
+    for (name, pause) in [
+        ("customer-observed", json!({"mode": "Observe"})),
+        ("customer-window", json!({"windows": [{"schedule": "0 0 29 2 *", "duration": "1m"}]})),
+    ] {
+        let kona = KonaServer::start(KonaOptions::default()).unwrap();
+        let acme = kona.add_customer(ACME, "Acme");
+        let mut f = Fixture::new(name).await;
+        f.kona(&kona).await;
+        f.apply(&customer("acme", ACME, 3600, 86400)).await;
+        f.start().await;
+        f.reason("CustomerTokenTtl", "acme", "InSync").await;
+        f.patch("CustomerTokenTtl", "acme", json!({"spec": pause})).await;
+        f.look("CustomerTokenTtl", "acme", "paused").await;
+        acme.set_field("additionalInfo", r#"{"accessTokenTtlSeconds":7200,"refreshTokenTtlSeconds":86400}"#);
+        f.look("CustomerTokenTtl", "acme", "drifted").await;
+        let note = f.event("acme", "DriftFound").await;
+        assert!(note.starts_with("Something changed the token lifetimes"), "{note}");
+        assert!(note.contains("3600s") && note.contains("7200s"), "{note}");
+        f.look("CustomerTokenTtl", "acme", "again").await;
+        assert_eq!(notes(&f, "acme", "DriftFound").await.len(), 1, "{name}");
+        assert_eq!(acme.token_ttls(), (Some(7200), Some(86400)));
+        assert_eq!(notes(&f, "acme", "DriftCorrected").await, Vec::<String>::new());
+        f.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_and_its_customer_report_that_they_are_ready_again_after_a_warning() {
+    let kona = KonaServer::start(KonaOptions::default()).unwrap();
+    kona.add_customer(ACME, "Acme");
+    let mut f = Fixture::new("kona-recovered").await;
+    f.kona(&kona).await;
+    kona.fault(Fault::status(500, "{}").on(Kind::Login));
+    f.apply(&customer("acme", ACME, 3600, 86400)).await;
+    f.start().await;
+    let (server, acme) = (("KonaServer", "kona"), ("CustomerTokenTtl", "acme"));
+    f.reason(server.0, server.1, "UnexpectedAnswer").await;
+    f.event("kona", "UnexpectedAnswer").await;
+    kona.clear_faults();
+    kona.fault(Fault::status(500, "{}").on(Kind::Get));
+    f.look(server.0, server.1, "healed").await;
+    f.reason(acme.0, acme.1, "UnexpectedAnswer").await;
+    f.event("acme", "UnexpectedAnswer").await;
+    kona.clear_faults();
+    f.look(acme.0, acme.1, "healed").await;
+    for (kind, name) in [server, acme] {
+        f.reason(kind, name, "InSync").await;
+        let note = f.event(name, "Recovered").await;
+        assert!(note.starts_with("Ready again after UnexpectedAnswer. "), "{note}");
+        f.look(kind, name, "steady").await;
+        assert_eq!(notes(&f, name, "Recovered").await.len(), 1, "{name}");
+    }
+    f.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
