@@ -29,3 +29,24 @@ impl Deletions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Source, install};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_prolongs_no_deletion() {
+        let begun = Timestamp::from_second(1_800_000_000).expect("a time");
+        let at = |wall| install(Source { wall, uptime: Duration::ZERO, seed: 1 });
+        let (deletions, meta) = (Deletions::default(), ObjectMeta::default());
+        let first = at(begun);
+        assert_eq!(deletions.time_of(&meta, begun), begun);
+        drop(first);
+        tokio::time::advance(Duration::from_mins(10)).await;
+        let _set_back = at(begun - Duration::from_hours(24));
+        assert_eq!(deletions.time_of(&meta, begun), begun + Duration::from_mins(10));
+    }
+}

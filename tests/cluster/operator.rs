@@ -102,6 +102,12 @@ async fn finishes_a_write_under_way_when_it_is_told_to_end() {
     reading.open();
     let (status, log) = ending.await.unwrap();
     assert!(status.success(), "{log}");
+    // What it had to publish is published.
+    let events = f.events().await;
+    assert!(
+        events.iter().any(|(object, reason, _)| object == "writing" && reason == "TimeoutChanged"),
+        "{events:?}"
+    );
     assert_eq!(fleet.appliance(0).counts(), Counts { login: 2, get: 1, write: 1, ..Counts::default() });
     f.finish().await;
 }

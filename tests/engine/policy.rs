@@ -249,9 +249,10 @@ fn a_status_shows_counts_failures_and_the_next_window() {
         Some("1970-01-01T22:00:00Z")
     );
     // The rollout of a suspended policy goes on from where it is.
-    let suspended = of("a", merged(windows, json!({"spec": {"suspend": true}})));
-    report(&suspended, &parts, None).update(&mut status);
+    let suspended = of("a", merged(windows, json!({"spec": {"suspend": true, "timeoutSeconds": 3600}})));
+    report(&suspended, &parts[1..], None).update(&mut status);
     assert!(status.rollout.is_some() && status.next_window.is_none());
+    assert_eq!((status.target.as_deref(), status.gateways.clone().unwrap().matched), (Some("3600"), 1));
     report(&policy_with_windows, &[], None).update(&mut status);
     assert!(status.rollout.is_none() && status.next_window.is_none() && status.failures.is_empty());
     let mut guarded = decision(None);

@@ -33,6 +33,7 @@ mod knobs;
 mod log;
 mod manifest;
 mod oracle;
+mod patience;
 mod persons;
 mod plan;
 mod remote;

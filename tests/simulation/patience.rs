@@ -1,0 +1,193 @@
+//! Schedules written by hand: what is remembered, and what is not repeated.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::Kind;
+use crate::judge::Denied;
+use crate::knobs::Knobs;
+use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
+use crate::plan::{self, appliance_url, server_url};
+use crate::remote::{Device, Mood, Role};
+use crate::scripted::{reason, set_mood, timeout, wait, world};
+use crate::world::World;
+
+/// A world with a server, `kona`, and its customers.
+fn servers() -> World {
+    let knobs = Knobs { customers: 3, ..Knobs::NONE };
+    let mut world = World::with(knobs, fastrand::Rng::with_seed(1));
+    world.create(manifest::namespace(NAMESPACE));
+    world.create(manifest::namespace("default"));
+    world.add_secret("shared", "planted-0");
+    plan::lay_out_server(&mut world, "planted-0");
+    world.start(0);
+    wait(&mut world);
+    world
+}
+
+fn count(world: &World, text: &str) -> usize {
+    world.history.text().matches(text).count()
+}
+
+fn merge(world: &World, kind: Kind, name: &str, patch: Value) {
+    world.api.merge(kind, NAMESPACE, name, patch).unwrap();
+}
+
+fn request(world: &World, kind: Kind, name: &str, value: &str) {
+    let patch = json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": value}}});
+    merge(world, kind, name, patch);
+}
+
+fn handled(world: &World, kind: Kind, name: &str) -> Value {
+    world.api.get(kind, NAMESPACE, name).unwrap().value["status"]["lastHandledReconcileAt"].clone()
+}
+
+#[test]
+fn a_server_that_is_suspended_while_it_fails_rests_after_a_restart() {
+    let mut world = servers();
+    set_mood(&world, &server_url(0), Mood::Silent);
+    (0..3).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::KonaServer, "kona"), "TimedOut");
+    merge(&world, Kind::KonaServer, "kona", json!({"spec": {"suspend": true}}));
+    wait(&mut world);
+    world.crash(0, Duration::ZERO);
+    (0..8).for_each(|_| wait(&mut world));
+    let metrics = world.places[0].process.as_ref().unwrap().health.metrics.text();
+    let reconciles = metrics.lines().filter(|line| {
+        line.starts_with("tenure_reconciles_total{kind=\"KonaServer\"") && !line.ends_with(" 0")
+    });
+    let reconciles: Vec<u32> =
+        reconciles.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(reconciles.iter().sum::<u32>() <= 3, "{reconciles:?}");
+}
+
+#[test]
+fn a_refused_login_is_remembered_where_the_object_comes_into_scope_later() {
+    let mut world = world(Knobs { scope: true, ..Knobs::NONE });
+    let scope = |world: &World, scope: &str| {
+        let labels = json!({"metadata": {"labels": {"scope": scope}}});
+        merge(world, Kind::X2Gateway, "gw", labels);
+    };
+    if let Device::X2(appliance) =
+        &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device
+    {
+        appliance.accounts.set(plan::USER, "planted-1", Role::Admin);
+        appliance.forget_tokens();
+    }
+    (0..3).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "AuthenticationFailed");
+    assert_eq!(count(&world, "LoginRefused"), 1);
+    scope(&world, OUT_OF_SCOPE);
+    wait(&mut world);
+    world.crash(0, Duration::ZERO);
+    wait(&mut world);
+    scope(&world, IN_SCOPE);
+    (0..3).for_each(|_| wait(&mut world));
+    assert_eq!(count(&world, "LoginRefused"), 1, "{}", world.history.text());
+}
+
+#[test]
+fn a_gateway_whose_deletion_something_else_holds_up_is_counted_no_more() {
+    let mut world = world(Knobs::NONE);
+    let matched = |world: &World| {
+        world.api.get(Kind::TokenPolicy, NAMESPACE, "short").unwrap().value["status"]["gateways"]["matched"]
+            .clone()
+    };
+    assert_eq!(matched(&world), 1);
+    let edit = |gateway: &mut Value| {
+        let finalizers = gateway["metadata"]["finalizers"].as_array_mut().unwrap();
+        finalizers.push(json!("example.net/other"));
+    };
+    world.api.edit(Kind::X2Gateway, (NAMESPACE, "gw"), edit).unwrap();
+    wait(&mut world);
+    world.api.delete(Kind::X2Gateway, NAMESPACE, "gw").unwrap();
+    wait(&mut world);
+    assert!(world.api.get(Kind::X2Gateway, NAMESPACE, "gw").is_some());
+    assert_eq!(matched(&world), 0, "{}", world.history.text());
+}
+
+#[test]
+fn a_rollout_whose_record_is_refused_changes_nothing() {
+    let mut world = world(Knobs::NONE);
+    world.judge.deny(Some((Denied::Status(Kind::TokenPolicy), 422)));
+    let rollout = json!({"maxConcurrent": 1, "canary": {"count": 1, "soak": "1m"}});
+    let edit = json!({"spec": {"timeoutSeconds": 7200, "rollout": rollout}});
+    merge(&world, Kind::TokenPolicy, "short", edit);
+    (0..5).for_each(|_| wait(&mut world));
+    assert_eq!(timeout(&world), 900, "{}", world.history.text());
+    world.judge.deny(None);
+    (0..8).for_each(|_| wait(&mut world));
+    assert_eq!(timeout(&world), 7200, "{}", world.history.text());
+}
+
+#[test]
+fn a_request_during_a_suspension_is_carried_out_after_it() {
+    let mut world = servers();
+    for (kind, name) in [(Kind::CustomerTokenTtl, "customer-0"), (Kind::KonaServer, "kona")] {
+        merge(&world, kind, name, json!({"spec": {"suspend": true}}));
+        wait(&mut world);
+        request(&world, kind, name, "now");
+        wait(&mut world);
+        assert_ne!(handled(&world, kind, name), "now", "{kind:?}: nothing was checked");
+        merge(&world, kind, name, json!({"spec": {"suspend": false}}));
+        wait(&mut world);
+        assert_eq!(handled(&world, kind, name), "now", "{}", world.history.text());
+    }
+}
+
+#[test]
+fn a_gateways_request_during_its_suspension_is_carried_out_after_it() {
+    let mut world = world(Knobs::NONE);
+    merge(&world, Kind::X2Gateway, "gw", json!({"spec": {"suspend": true}}));
+    wait(&mut world);
+    request(&world, Kind::X2Gateway, "gw", "now");
+    wait(&mut world);
+    assert_ne!(handled(&world, Kind::X2Gateway, "gw"), "now");
+    merge(&world, Kind::X2Gateway, "gw", json!({"spec": {"suspend": false}}));
+    wait(&mut world);
+    assert_eq!(handled(&world, Kind::X2Gateway, "gw"), "now", "{}", world.history.text());
+}
+
+#[test]
+fn a_change_that_fails_again_and_again_is_one_warning() {
+    let mut world = world(Knobs::NONE);
+    set_mood(&world, &appliance_url(0), Mood::Away);
+    merge(&world, Kind::TokenPolicy, "short", json!({"spec": {"timeoutSeconds": 7200}}));
+    (0..6).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "Unreachable");
+    let events = world.api.all(Kind::Event);
+    let warnings = events
+        .iter()
+        .filter(|event| event.value["regarding"]["name"] == "gw" && event.value["reason"] == "Unreachable");
+    assert_eq!(warnings.count(), 1, "{}", world.history.text());
+}
+
+#[test]
+fn a_password_changed_within_the_minute_is_read_before_a_servers_login() {
+    let mut world = servers();
+    // All tokens end, and with them the password that the operator has read less than a minute ago.
+    request(&world, Kind::KonaServer, "kona", "now");
+    world.run_until(world.now + Duration::from_secs(2)).unwrap();
+    let data = manifest::credentials(plan::USER, "planted-1");
+    merge(&world, Kind::Secret, "shared", json!({"data": data}));
+    if let Device::Kona(server) = &mut world.internet_now().systems.get_mut(&server_url(0)).unwrap().device {
+        server.accounts.set(plan::USER, "planted-1", Role::Admin);
+        server.forget_tokens();
+    }
+    (0..2).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "InSync");
+    assert_eq!(count(&world, "LoginRefused"), 0, "{}", world.history.text());
+}
+
+#[test]
+fn a_server_that_fails_is_asked_ever_more_rarely_whatever_its_customers_do() {
+    let mut world = servers();
+    set_mood(&world, &server_url(0), Mood::Failing(500));
+    (0..10).for_each(|_| wait(&mut world));
+    let before = count(&world, " https://10.0.1.1/");
+    (0..10).for_each(|_| wait(&mut world));
+    // Four objects, each of which tries once in five to ten minutes, and a renewal before each.
+    let requests = count(&world, " https://10.0.1.1/") - before;
+    assert!(requests <= 4 * 4 * 4, "{requests}: {}", world.history.text());
+}
