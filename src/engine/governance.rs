@@ -133,10 +133,10 @@ impl Policies {
     /// Finds out who governs a gateway.
     #[must_use]
     pub fn governance(&self, gateway: &X2Gateway) -> Governance {
-        if let Some(policy) = self.undecodable(gateway) {
-            return undecodable(policy);
-        }
         let selecting: Vec<&Policy> = self.selecting(gateway).collect();
+        if let Some(policy) = self.undecodable(gateway) {
+            return undecodable(policy, requests(&selecting, &[]));
+        }
         let claims = || selecting.iter().map(|policy| &policy.spec.claim);
         let stays = gateway.metadata.deletion_timestamp.is_none();
         let governor = winner(claims()).filter(|_| stays).cloned();
@@ -151,14 +151,10 @@ impl Policies {
         };
         let is_named = |policy: &Policy| names.iter().any(|name| name == policy.name());
         let interval = selecting.iter().filter(|policy| is_named(policy)).map(|policy| policy.spec.interval);
-        // An observing policy's request covers its gateways, too, whichever policy governs them.
-        let asking =
-            selecting.iter().filter(|policy| policy.spec.claim.mode == Mode::Observe || is_named(policy));
-        let request = |policy: &&Policy| Some((policy.name().to_owned(), policy.open_request()?.to_owned()));
         Governance {
             policy: regime.policy().and_then(|name| self.get(name)).cloned(),
             interval: interval.min().unwrap_or(schedule::UNMANAGED),
-            requests: asking.filter_map(request).collect(),
+            requests: requests(&selecting, &names),
             restorer: gateway.status.as_ref().and_then(|status| self.restorer(status)).cloned(),
             regime,
         }
@@ -213,13 +209,22 @@ impl Policies {
     }
 }
 
-fn undecodable(policy: &str) -> Governance {
+/// The open requests that cover a gateway: those of its governor, and those of the policies that observe it, whichever governs.
+fn requests(selecting: &[&Policy], governors: &[String]) -> Vec<(String, String)> {
+    let covers = |policy: &&&Policy| {
+        policy.spec.claim.mode == Mode::Observe || governors.iter().any(|name| name == policy.name())
+    };
+    let request = |policy: &&Policy| Some((policy.name().to_owned(), policy.open_request()?.to_owned()));
+    selecting.iter().filter(covers).filter_map(request).collect()
+}
+
+fn undecodable(policy: &str, requests: Vec<(String, String)>) -> Governance {
     let (policy, target) = (policy.to_owned(), Err(InvalidTarget::Undecodable));
     Governance {
         regime: Regime::Enforced { policy, target, suspended: false },
         policy: None,
         interval: schedule::UNMANAGED,
-        requests: Vec::new(),
+        requests,
         restorer: None,
     }
 }

@@ -173,6 +173,10 @@ fn requests_of_the_policies_that_govern_or_observe_cover_a_gateway() {
     ];
     let request = |name: &str| (name.to_owned(), "now".to_owned());
     assert_eq!(governance(policies, &gateway(json!({}))).requests, [request("a"), request("b")]);
+    // Also while the governor is not understood.
+    let observer = asked("z", json!({"spec": {"mode": "Observe"}}));
+    let held = governance([("a".to_owned(), None), observer], &changed_by("a", json!({})));
+    assert_eq!(held.requests, [request("z")]);
 }
 
 #[test]
