@@ -33,7 +33,8 @@ async fn a_wrong_password_is_tried_at_three_places_and_never_again() {
     for index in 0..8 {
         let gateway = f.reason("X2Gateway", &format!("x2-{index}"), "AuthenticationFailed").await;
         assert_eq!(condition(&gateway, "Stalled")["status"], "True");
-        assert!(ready(&gateway)["message"].as_str().unwrap().contains("Secret x2-admin"));
+        let message = ready(&gateway)["message"].as_str().unwrap();
+        assert!(message.contains("Secret x2-admin"), "{message}");
         remembered += status(&gateway)["refusedLogin"].as_array().map_or(0, Vec::len);
     }
     assert_eq!(remembered, 3);

@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 use tenure::crd::{
-    Cause, CustomerTokenTtlStatus, Mode, PendingOutcome, Time, TtlChange, TtlPending, TtlSeconds,
+    Cause, CustomerTokenTtlStatus, Mode, PendingOutcome, RefusedLogin, Time, TtlChange, TtlPending,
+    TtlSeconds,
 };
 use tenure::engine::change::Outcome;
 use tenure::engine::customer::{
     Changes, Found, Made, OpenChange, Original, Reading, Ttl, Wish, known_original, made, prepare,
     put_on_record, remembered, unrecorded, update, written,
 };
+use tenure::engine::login::News;
 use tenure::engine::reason::Reason;
 
 const WISH: Wish = Wish { ttl: Ttl { access: 3600, refresh: 86_400 }, mode: Mode::Enforce, by_login: false };
@@ -149,4 +151,26 @@ fn only_what_may_have_been_set_is_ours_to_take_back() {
     assert_eq!(ours(&restored, &[]), []);
     let last = unseen(access(60), access(70), Cause::Policy);
     assert_eq!(ours(&restored, &[last]), [access(70)]);
+}
+
+#[test]
+fn a_refused_login_of_the_customers_user_is_remembered_as_long_as_it_is_to_prove_something() {
+    let refused = RefusedLogin {
+        secret_uid: "u".to_owned(),
+        secret_resource_version: "1".to_owned(),
+        time: NOW,
+        in_a_row: Some(1),
+    };
+    let remembered = |wish: Wish, news: Option<News>| {
+        let refused_login = vec![refused.clone()];
+        let mut status = CustomerTokenTtlStatus { refused_login, ..CustomerTokenTtlStatus::default() };
+        let found = Found { news, ..found(Reason::InSync, None) };
+        update(&mut status, &found, wish, Changes { open: None, owed: Vec::new() }, &NOW);
+        status.refused_login.len()
+    };
+    let proves = Wish { by_login: true, ..WISH };
+    assert_eq!(remembered(proves, None), 1);
+    assert_eq!(remembered(proves, Some(News::LetIn)), 0);
+    assert_eq!(remembered(WISH, None), 0, "verifyCredentialsSecretRef is removed");
+    assert_eq!(remembered(Wish { mode: Mode::Observe, ..proves }, None), 0, "nothing is changed any more");
 }

@@ -191,3 +191,26 @@ fn a_server_that_fails_is_asked_ever_more_rarely_whatever_its_customers_do() {
     let requests = count(&world, " https://10.0.1.1/") - before;
     assert!(requests <= 4 * 4 * 4, "{requests}: {}", world.history.text());
 }
+
+#[test]
+fn a_contested_value_is_set_after_a_restart_only_if_another_one_is_required_by_then() {
+    for (required, left) in [(7_200, 7_200), (900, 60_000)] {
+        let mut world = world(Knobs::NONE);
+        world.crash(0, Duration::from_mins(1));
+        // As the process before has left it after five corrections.
+        let mut gateway = world.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap().value.clone();
+        let conditions = gateway["status"]["conditions"].as_array_mut().unwrap();
+        let ready = conditions.iter_mut().find(|condition| condition["type"] == "Ready").unwrap();
+        (ready["status"], ready["reason"]) = (json!("False"), json!("Contested"));
+        let status = json!({"conditions": conditions});
+        world.api.merge_status(Kind::X2Gateway, NAMESPACE, "gw", &status).unwrap();
+        if let Device::X2(appliance) =
+            &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device
+        {
+            appliance.timeout = 60_000;
+        }
+        merge(&world, Kind::TokenPolicy, "short", json!({"spec": {"timeoutSeconds": required}}));
+        (0..3).for_each(|_| wait(&mut world));
+        assert_eq!(timeout(&world), left, "{}", world.history.text());
+    }
+}

@@ -124,7 +124,9 @@ async fn a_password_changed_in_use_is_tried_once() {
     kona.set_password("tenant@example.net", "planted-wrong-password");
     f.look(CTT, "acme", "look").await;
     f.reason(CTT, "acme", "ServerNotReady").await;
-    f.reason("KonaServer", "kona", "AuthenticationFailed").await;
+    let server = f.reason("KonaServer", "kona", "AuthenticationFailed").await;
+    assert!(message(&server).contains("or the account is disabled or locked"), "{}", message(&server));
+    assert!(message(&server).contains("tenure.dev/reconcile-requested-at"), "{}", message(&server));
     f.look(CTT, "acme", "once more").await;
     assert_eq!((kona.counts() - counts).login, 1);
     assert_eq!(acme.counts().write, 1);

@@ -119,7 +119,9 @@ async fn a_user_of_another_customer_proves_nothing() {
     f.start().await;
     let object = f.reason(CTT, "acme", "VerificationFailed").await;
     assert_eq!(condition(&object, "Stalled")["status"], "True");
-    assert!(message(&object).contains("verifyCredentialsSecretRef"), "{}", message(&object));
+    for part in ["verifyCredentialsSecretRef", "3600s", "got a token of", "applies the setting"] {
+        assert!(message(&object).contains(part), "{part}: {}", message(&object));
+    }
     assert_eq!(status(&object)["proven"], Value::Null);
     assert_eq!(exchanges(acme.counts()), (0, 0, 2, 1));
     let tries = kona
