@@ -1,8 +1,10 @@
 //! Every interleaving of what can happen to a rollout of three gateways: an edit of the target, the operator's death, a write
 //! that is lost, a change that is refused, and a gateway that is deleted and created again.
 
+mod fold;
+
 use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::hash::Hash as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,60 +15,14 @@ use tenure::engine::rollout::{
 };
 use tenure::engine::verdict::Reason;
 
+use fold::Fold;
+
 use super::gateway::{Found, Gateway, Moment, POLICY, Stage};
 
 const TARGETS: [Target; 2] = [Target::Exact(28_800), Target::Exact(14_400)];
 const FACTORY: u32 = 86_400;
 const START: Timestamp = Timestamp::constant(1_700_000_000, 0);
 const ELAPSED: Duration = Duration::from_hours(24);
-
-/// A hash that costs little without optimization.
-struct Fold(u64, u64);
-
-impl Fold {
-    fn word(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(29);
-        self.1 = (self.1.rotate_left(31) ^ word).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    }
-}
-
-impl Hasher for Fold {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.1
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(u64::from_le_bytes(word));
-        }
-    }
-
-    fn write_u8(&mut self, word: u8) {
-        self.word(u64::from(word));
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.word(u64::from(word));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.word(word);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.word(word as u64);
-    }
-
-    fn write_isize(&mut self, word: isize) {
-        self.word(word.cast_unsigned() as u64);
-    }
-
-    fn write_i64(&mut self, word: i64) {
-        self.word(word.cast_unsigned());
-    }
-}
 
 /// What may still go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
