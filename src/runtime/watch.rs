@@ -34,7 +34,7 @@ const TAKE_OVER: Duration = Duration::from_mins(1);
 /// Wait after a watch has failed: the first, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
 
-/// When a watch that has failed is tried again. kube's own back-off has the same times, but takes its random numbers from
+/// When a watch that has failed, or was refused, is tried again. kube's own back-off has the same times, but takes its random numbers from
 /// elsewhere than `clock`.
 #[derive(Debug)]
 struct Again(Duration);
@@ -188,21 +188,25 @@ fn noting(client: &Client, answered: impl Fn() + Clone + Send + 'static) -> Clie
     Client::new(service, namespace)
 }
 
-/// Notes that a watch is answered.
+/// Notes that a watch is answered. What may be watched was listed before.
 fn answered<K: Reported>(
     store: &Arc<Store<K>>,
     scope: &Scope,
     progress: signal::Sender<Progress>,
 ) -> impl Fn() + Clone + Send + 'static {
-    let metrics = Arc::clone(&store.cluster().metrics);
-    let scope = scope.namespace.clone().unwrap_or_else(|| "*".to_owned());
+    let (cluster, namespace) = (Arc::clone(store.cluster()), scope.namespace.clone());
     move || {
+        let namespace = namespace.as_deref();
         progress.send_modify(|progress| progress.answered = Some(clock::instant()));
-        metrics.watched(K::KIND.as_str(), &scope, clock::now().0.as_second());
+        cluster.metrics.watched(K::KIND.as_str(), namespace.unwrap_or("*"), Some(clock::now().0.as_second()));
+        if namespace.is_some_and(|namespace| cluster.namespaces.set_unreadable(namespace, K::KIND, false)) {
+            cluster.workers.wake_all(namespace);
+        }
     }
 }
 
-/// Watches one kind forever.
+/// Watches one kind forever. What may not be listed or watched in a namespace is asked for again by a list, since what happens
+/// there meanwhile is not known.
 async fn watch<K: Reported>(
     store: Arc<Store<K>>,
     client: Client,
@@ -213,15 +217,16 @@ async fn watch<K: Reported>(
     let api: Api<DeserializeGuard<K>> = scope.api(client);
     let config = watcher::Config { label_selector: scope.selector.clone(), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
+    let mut again = Again(AGAIN.0);
     loop {
         let round = *begun.borrow_and_update();
         let mut events = Box::pin(watcher(api.clone(), config.clone()).backoff(Again(AGAIN.0)));
         let mut listed = Listed::default();
-        loop {
+        let pause = loop {
             let event = tokio::select! {
                 biased;
                 changed = begun.changed() => match changed {
-                    Ok(()) => break,
+                    Ok(()) => break Duration::ZERO,
                     Err(_) => return,
                 },
                 event = events.try_next() => event,
@@ -229,6 +234,7 @@ async fn watch<K: Reported>(
             match event {
                 Ok(Some(event)) => {
                     if follow(&store, &scope, event, &mut listed) {
+                        again.reset();
                         progress.send_modify(|progress| {
                             progress.filled = Some(round);
                             // A watch that is never answered becomes stale, too.
@@ -239,29 +245,38 @@ async fn watch<K: Reported>(
                 Ok(None) => return,
                 Err(error) => {
                     complain::<K>(&error, scope.namespace.as_deref());
-                    if let Some(namespace) = scope.namespace.as_deref().filter(|_| is_refused(&error)) {
-                        // A namespace that is gone, or whose rights are missing, holds up no other.
-                        store.cluster().namespaces.set_unreadable(namespace, K::KIND, true);
+                    if let Some(namespace) = scope.namespace.as_deref().filter(|_| code_of(&error) == 403) {
+                        set_unreadable(&store, namespace);
+                        // One that is gone, or whose rights are missing, holds up no other: a refusal is an answer.
                         progress
                             .send_replace(Progress { filled: Some(round), answered: Some(clock::instant()) });
-                    } else if scope.namespace.is_some() && is_watch_refused(&error) {
-                        // Nor does one whose rights are withdrawn: that it is refused is an answer.
-                        progress.send_modify(|progress| progress.answered = Some(clock::instant()));
+                        break again.next().unwrap_or(AGAIN.1);
                     }
                 }
             }
-        }
+        };
+        // A round that begins meanwhile does not wait.
+        let _ = tokio::time::timeout(pause, begun.changed()).await;
     }
 }
 
-/// Whether we may not list what there is.
-fn is_refused(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 403)
+/// Nothing is done in a namespace where a kind may not be listed or watched.
+fn set_unreadable<K: Reported>(store: &Store<K>, namespace: &str) {
+    let cluster = store.cluster();
+    if cluster.namespaces.set_unreadable(namespace, K::KIND, true) {
+        cluster.metrics.watched(K::KIND.as_str(), namespace, None);
+        cluster.workers.wake_all(Some(namespace));
+    }
 }
 
-/// Whether we may not watch what there is.
-fn is_watch_refused(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 403)
+/// The status of an answer that the API server gave instead of what a watch asked for; 0 without one.
+fn code_of(error: &watcher::Error) -> u16 {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        _ => 0,
+    }
 }
 
 /// What a list has shown so far.
@@ -291,12 +306,6 @@ fn follow<K: Reported>(
             for key in store.vanished(scope.namespace.as_deref(), &listed.keys) {
                 forget(store, key);
             }
-            let namespace = scope.namespace.as_deref();
-            if namespace
-                .is_some_and(|namespace| store.cluster().namespaces.set_unreadable(namespace, K::KIND, false))
-            {
-                store.cluster().workers.wake_all(namespace);
-            }
             return true;
         }
         Event::Apply(object) => store.put(&Entry::of(object), Source::Watch),
@@ -316,12 +325,7 @@ fn forget<K: Reported>(store: &Store<K>, key: Key) {
 /// Reports in our own words what keeps a watch from working; it is tried again.
 fn complain<K: Reported>(error: &watcher::Error, namespace: Option<&str>) {
     let kind = K::KIND.as_str();
-    let code = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code,
-        _ => 0,
-    };
+    let code = code_of(error);
     match code {
         404 => tracing::error!(
             kind,

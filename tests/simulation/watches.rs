@@ -9,31 +9,37 @@ use tenure::admin::Health;
 use crate::api::{Api, Kind, Verb, Verdict};
 use crate::crash::Crash;
 use crate::knobs::Knobs;
-use crate::manifest::NAMESPACE;
+use crate::manifest::{self, NAMESPACE};
 use crate::remote::{Internet, Line};
 use crate::replica;
-use crate::scripted::{timeout, wait, world};
+use crate::scripted::{reason_of, timeout, wait, world};
 
-/// An API server that answers lists and watches of some kinds with 500, and a replica's own view of it.
+/// An API server that refuses lists and watches of some kinds, and a replica's own view of it.
 struct Watched {
     refused: Arc<Mutex<Vec<(Verb, Kind)>>>,
+    api: Api,
     health: Health,
 }
 
 impl Watched {
     fn start() -> Self {
+        Self::start_in(&[], 500)
+    }
+
+    /// A replica that sees these namespaces, or all, and the status of refusals.
+    fn start_in(namespaces: &[&str], code: u16) -> Self {
         let api = Api::new(1, tenure::clock::precisely);
         let refused: Arc<Mutex<Vec<(Verb, Kind)>>> = Arc::default();
         let asked = Arc::clone(&refused);
         api.set_judge(move |request| {
             let is_refused = asked.lock().unwrap().contains(&(request.verb, request.target.kind));
-            if is_refused { Verdict::refuse(500) } else { Verdict::PASS }
+            if is_refused { Verdict::refuse(code) } else { Verdict::PASS }
         });
         let line = Line { internet: Internet::new(1), replica: 1, crash: Crash::never() };
-        let operator = replica::alone(&api, Arc::new(line), &[]);
+        let operator = replica::alone(&api, Arc::new(line), namespaces);
         let health = operator.health();
         tokio::spawn(operator.run(std::future::pending()));
-        Self { refused, health }
+        Self { refused, api, health }
     }
 
     fn refuse(&self, refused: &[(Verb, Kind)]) {
@@ -83,6 +89,38 @@ async fn a_watch_that_is_not_answered_is_stale_until_it_is() {
     assert_eq!(why, "the watch of KonaServer is stale: the API server does not answer it");
     watched.refuse(&[]);
     assert_eq!(watched.after(61).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_whose_rights_are_withdrawn_is_left_alone_until_they_are_back() {
+    let watched = Watched::start_in(&[NAMESPACE], 403);
+    watched.api.create(manifest::namespace(NAMESPACE)).unwrap();
+    assert_eq!(watched.after(10).await, None);
+    let series = "tenure_watch_last_answer_timestamp_seconds{kind=\"KonaServer\"";
+    assert!(watched.health.metrics.text().contains(series));
+    // The right to watch alone is withdrawn: what happens meanwhile is missed, and is listed afterwards.
+    watched.refuse(&[(Verb::Watch, Kind::KonaServer)]);
+    assert_eq!(watched.after(600).await, None, "one namespace holds up no other");
+    assert!(!watched.health.metrics.text().contains(series), "{}", watched.health.metrics.text());
+    let gateway = manifest::gateway("gw", "http://127.0.0.1", "none", "a");
+    watched.api.create(gateway).unwrap();
+    assert_eq!(watched.after(60).await, None);
+    let status =
+        |api: &Api| api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap().value["status"]["conditions"].clone();
+    assert_eq!(status(&watched.api), json!(null), "nothing is done there");
+    let server = manifest::server("kona", "http://127.0.0.1", "none");
+    watched.api.create(server).unwrap();
+    watched.refuse(&[]);
+    assert_eq!(watched.after(120).await, None);
+    assert!(watched.health.metrics.text().contains(series));
+    assert_eq!(
+        reason_of(&watched.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap().value),
+        "PlaintextRefused"
+    );
+    assert_eq!(
+        reason_of(&watched.api.get(Kind::KonaServer, NAMESPACE, "kona").unwrap().value),
+        "PlaintextRefused"
+    );
 }
 
 #[test]
