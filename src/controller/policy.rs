@@ -129,9 +129,6 @@ impl Reconciler for PolicyController {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let (key, cluster) = (Key::of(meta), self.policies.cluster());
         self.specs.changed(&key.namespace);
-        if matches!(after, Some(Entry::Undecodable(_))) {
-            count(&cluster.metrics, Whole::Policy, &key, None);
-        }
         let both = before.and_then(Entry::valid).zip(after.and_then(Entry::valid));
         if !both.is_some_and(|(before, after)| is_alike(before, after)) {
             for gateway in self.gateways.namespace(&key.namespace) {
@@ -145,8 +142,12 @@ impl Reconciler for PolicyController {
         cluster.wake(Kind::Policy, key);
     }
 
-    fn gone(&self, key: &Key) {
+    fn misread(&self, key: &Key) {
         count(&self.policies.cluster().metrics, Whole::Policy, key, None);
+    }
+
+    fn gone(&self, key: &Key) {
+        self.misread(key);
         self.rollouts.forget(key);
     }
 }

@@ -69,9 +69,6 @@ impl Reconciler for ServerController {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let (key, cluster) = (Key::of(meta), self.servers.cluster());
         logins::observe(&self.connections.remotes.admission, meta, after);
-        if matches!(after, Some(Entry::Undecodable(_))) {
-            count(&cluster.metrics, Whole::Server, &key, None);
-        }
         for customer in customers_of(&self.customers, &key) {
             super::customer::claim(&self.customer_claims, &self.servers, &customer);
             cluster.wake(Kind::Customer, Key::of(customer.meta()));
@@ -79,9 +76,13 @@ impl Reconciler for ServerController {
         cluster.wake(Kind::Server, key);
     }
 
+    fn misread(&self, key: &Key) {
+        count(&self.servers.cluster().metrics, Whole::Server, key, None);
+    }
+
     fn gone(&self, key: &Key) {
         self.handled.set(Kind::Server, key.clone(), HashSet::new());
-        count(&self.servers.cluster().metrics, Whole::Server, key, None);
+        self.misread(key);
     }
 }
 

@@ -57,13 +57,20 @@ pub(crate) trait Reconciler: Send + Sync + 'static {
     fn changed(&self, before: Option<&Entry<Self::Object>>, after: Option<&Entry<Self::Object>>);
     /// Nothing is done with an object, since the rights in its namespace are partly missing.
     fn set_aside(&self, _: &Self::Object) {}
+    /// An object does not match the schema of this version: what it sums up is not known anymore.
+    fn misread(&self, _: &Key) {}
     /// An object is gone.
     fn gone(&self, key: &Key);
 }
 
 /// What is remembered of an object that appears. Its reconciler does not live on for its sake.
 pub(crate) fn new_work<R: Reconciler>(reconciler: Weak<R>) -> Box<dyn Work> {
-    Box::new(Remembered { reconciler, uid: String::new(), memory: R::Memory::default(), reported: None })
+    Box::new(Remembered {
+        reconciler,
+        uid: String::new(),
+        memory: R::Memory::default(),
+        undecodable: undecodable::Memory::default(),
+    })
 }
 
 struct Remembered<R: Reconciler> {
@@ -71,8 +78,7 @@ struct Remembered<R: Reconciler> {
     /// Of the object with this uid.
     uid: String,
     memory: R::Memory,
-    /// The generation that was last reported as not understood.
-    reported: Option<i64>,
+    undecodable: undecodable::Memory,
 }
 
 impl<R: Reconciler> Work for Remembered<R> {
@@ -107,7 +113,8 @@ impl<R: Reconciler> Work for Remembered<R> {
             let uid = entry.meta().uid.clone().unwrap_or_default();
             if self.uid != uid {
                 cluster.deletions.forget(&self.uid);
-                (self.uid, self.memory, self.reported) = (uid, R::Memory::default(), None);
+                (self.uid, self.memory, self.undecodable) =
+                    (uid, R::Memory::default(), undecodable::Memory::default());
             }
             Some(match entry {
                 entry if cluster.namespaces.is_terminating(&key.namespace) => {
@@ -117,9 +124,12 @@ impl<R: Reconciler> Work for Remembered<R> {
                     entry.valid().into_iter().for_each(|object| reconciler.set_aside(object));
                     clock::instant() + UNDISTURBED
                 }
-                Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.reported).await,
+                Entry::Undecodable(meta) => {
+                    reconciler.misread(key);
+                    undecodable::report(store, &meta, &mut self.undecodable).await
+                }
                 Entry::Valid(object) => {
-                    self.reported = None;
+                    self.undecodable = undecodable::Memory::default();
                     reconcile(&*reconciler, &object, &mut self.memory).await
                 }
             })

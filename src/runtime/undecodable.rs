@@ -16,22 +16,31 @@ use super::writer::Written;
 use super::{finalizers, restore};
 use crate::clock;
 use crate::crd::Condition;
+use crate::engine::schedule;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
 
-/// Wait after the API server did not take the report: it refuses writes for a moment while it takes up another schema.
-const AGAIN: Duration = Duration::from_secs(5);
+/// The number of refusals in a row after which one is logged: writes are refused for a moment while the API server takes up
+/// another schema.
+const LOGGED: u32 = 3;
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What is remembered of an object that is not understood.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The generation that the rest is about.
+    generation: Option<i64>,
+    /// Reports in a row that the API server did not accept.
+    refused: u32,
+    /// When the report is due.
+    due: Option<Instant>,
+}
+
 /// Reports that in the object's conditions, through its raw form, leaving the rest of its status alone. Nothing else is done
 /// with it until it is corrected, or deleted.
-pub(crate) async fn report<K: Reported>(
-    store: &Store<K>,
-    meta: &ObjectMeta,
-    reported: &mut Option<i64>,
-) -> Instant {
-    let next = set_condition(store, meta, reported).await;
+pub(crate) async fn report<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory: &mut Memory) -> Instant {
+    let next = set_condition(store, meta, memory).await;
     if !finalizers::is_leaving(meta) {
         return next;
     }
@@ -40,7 +49,7 @@ pub(crate) async fn report<K: Reported>(
         return next.min(restore::next_check(meta));
     };
     match finalizers::release(store, meta).await {
-        Written::Failed | Written::Forbidden => clock::instant() + AGAIN,
+        Written::Failed | Written::Forbidden => restore::next_check(meta),
         Written::Gone | Written::Done | Written::Unchanged => {
             restore::report_skipped(store.cluster(), reference_of::<K>(meta), why.as_str());
             clock::instant() + UNDISTURBED
@@ -48,23 +57,29 @@ pub(crate) async fn report<K: Reported>(
     }
 }
 
-async fn set_condition<K: Reported>(
-    store: &Store<K>,
-    meta: &ObjectMeta,
-    reported: &mut Option<i64>,
-) -> Instant {
-    // Whatever wakes this object, the same spec is reported once.
-    if reported.is_some() && *reported == meta.generation {
-        return clock::instant() + UNDISTURBED;
+async fn set_condition<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory: &mut Memory) -> Instant {
+    if memory.generation != meta.generation {
+        *memory = Memory { generation: meta.generation, ..Memory::default() };
+    }
+    // Whatever wakes this object, the same spec is reported once, and a refused report is repeated ever more slowly.
+    if let Some(due) = memory.due.filter(|due| *due > clock::instant()) {
+        return due;
     }
     let writing = tokio::time::timeout(API_TIMEOUT, write::<K>(store.cluster().writer.client(), meta));
-    match store.cluster().fence.within(writing).await {
-        Ok(Ok(Ok(()))) => {
-            *reported = meta.generation;
-            clock::instant() + UNDISTURBED
+    let wait = if let Ok(Ok(Ok(()))) = store.cluster().fence.within(writing).await {
+        memory.refused = 0;
+        UNDISTURBED
+    } else {
+        memory.refused = memory.refused.saturating_add(1);
+        if memory.refused == LOGGED {
+            let (kind, object) = (K::KIND.as_str(), Key::of(meta));
+            tracing::warn!(kind, %object, "the API server does not accept the report that the spec does not match: correct or delete the resource");
         }
-        _ => clock::instant() + AGAIN,
-    }
+        schedule::backoff(memory.refused, clock::random())
+    };
+    let due = clock::instant() + wait;
+    memory.due = Some(due);
+    due
 }
 
 async fn write<K: Reported>(client: Client, meta: &ObjectMeta) -> kube::Result<()> {

@@ -1,11 +1,14 @@
 //! Schedules written by hand, for what a random one comes to once in thousands.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::api::Kind;
+use crate::api::{Kind, Verb, Verdict};
 use crate::knobs::Knobs;
+use crate::log::Log;
 use crate::manifest::{self, NAMESPACE};
 use crate::plan::{self, appliance_url, server_url};
 use crate::remote::{Device, Mood};
@@ -95,6 +98,35 @@ fn what_becomes_undecodable_again_is_reported_again() {
         wait(&mut world);
         assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InSync");
     }
+}
+
+#[test]
+fn a_report_that_is_refused_is_tried_ever_more_slowly() {
+    let mut world = world(Knobs::NONE);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tries);
+    world.api.set_judge(move |request| {
+        let (verb, target) = (request.verb, &request.target);
+        if (verb, target.kind, target.status) != (Verb::Patch, Kind::X2Gateway, true) {
+            return Verdict::PASS;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        Verdict::refuse(422)
+    });
+    let edit = |gateway: &mut serde_json::Value| gateway["spec"]["url"] = json!(["10.0.0.1"]);
+    world.api.plant(Kind::X2Gateway, (NAMESPACE, "gw"), edit).unwrap();
+    let hour = |world: &mut World| {
+        for number in 0..30 {
+            wait(world);
+            let value = number.to_string();
+            world.api.annotate(Kind::X2Gateway, (NAMESPACE, "gw"), "example.net/note", Some(&value)).unwrap();
+        }
+    };
+    tracing::subscriber::with_default(Log, || hour(&mut world));
+    let tries = tries.load(Ordering::Relaxed);
+    assert!((5..20).contains(&tries), "{tries} tries in an hour");
+    let warnings = world.history.text().matches("does not accept the report").count();
+    assert_eq!(warnings, 1, "{}", world.history.text());
 }
 
 #[test]
