@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::admin::{self, Health};
-use crate::controller::connection::Restrictions;
 use crate::controller::operator::Settings;
 use crate::controller::operator::{Clients, Identity, Operator, OperatorSettings};
+use crate::engine::connection::Restrictions;
 use crate::engine::lifetime::Bounds;
 use crate::leader::Superseded;
 use crate::telemetry;

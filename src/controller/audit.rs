@@ -4,8 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
 use crate::crd::{Cause, TtlSeconds};
-use crate::engine::change;
-use crate::engine::remote::Fault;
+use crate::engine::change::Outcome;
 use crate::engine::text::printable;
 use crate::telemetry::AUDIT;
 use crate::vendor::login::AccessError;
@@ -37,27 +36,6 @@ impl Operation {
             Self::SetTimeout => method == "PUT",
             Self::RevokeTokens => method == "DELETE",
             Self::SetCustomer => method == "POST" && path.starts_with("/api/customer"),
-        }
-    }
-}
-
-/// What is known of a write's effect from its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Accepted,
-    Refused,
-    /// It may have taken effect.
-    Unknown,
-    NotSent,
-}
-
-impl Outcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
-            Self::NotSent => "not sent",
         }
     }
 }
@@ -118,7 +96,7 @@ impl Write {
             change_ref: None,
             from: None,
             to: None,
-            outcome: Outcome::Unknown,
+            outcome: Outcome::Sent,
             error: None,
             proven: None,
         }
@@ -151,7 +129,7 @@ impl Write {
     /// Records the answer.
     pub(super) fn answered<T>(&mut self, answer: &Result<T, AccessError>) {
         let Err(error) = answer else {
-            self.outcome = Outcome::Accepted;
+            self.outcome = Outcome::Applied;
             return;
         };
         self.outcome = outcome(self.operation, error);
@@ -159,50 +137,36 @@ impl Write {
     }
 
     /// What is known of its effect.
-    pub(super) fn effect(&self) -> change::Outcome {
-        match self.outcome {
-            Outcome::Accepted => change::Outcome::Applied,
-            Outcome::Unknown => change::Outcome::Sent,
-            Outcome::Refused => change::Outcome::Refused,
-            Outcome::NotSent => change::Outcome::Prepared,
-        }
+    pub(super) fn effect(&self) -> Outcome {
+        self.outcome
     }
 
     /// Records the observed effect, if it was accepted.
     pub(super) fn proven(&mut self, holds: bool, seen: &impl ToString) {
-        if self.outcome == Outcome::Accepted {
+        if self.outcome == Outcome::Applied {
             self.proven = Some((holds, seen.to_string()));
         }
     }
 }
 
-/// What an error shows of a write. An answer of a server that has broken down, and none at all, show nothing.
+/// What an error shows of a write.
 fn outcome(operation: Operation, error: &AccessError) -> Outcome {
     match error {
-        AccessError::Remote(remote) if operation.is(remote.method, remote.path) => match &remote.fault {
-            Fault::AddressRefused(_) | Fault::Paused { .. } => Outcome::NotSent,
-            Fault::Status { code: ..500, .. } | Fault::Refused { code: ..500, .. } => Outcome::Refused,
-            Fault::Status { .. }
-            | Fault::Refused { .. }
-            | Fault::TimedOut
-            | Fault::Unreachable(_)
-            | Fault::Tls(_)
-            | Fault::Malformed(_) => Outcome::Unknown,
-        },
+        AccessError::Remote(remote) if operation.is(remote.method, remote.path) => remote.fault.outcome(),
         AccessError::Stale(_) | AccessError::TokenRefused | AccessError::NotAdmin => Outcome::Refused,
         // A replica that lost its lease may have given it up in the middle.
-        AccessError::NotAwaited => Outcome::Unknown,
+        AccessError::NotAwaited => Outcome::Sent,
         AccessError::NotSent
         | AccessError::Remote(_)
         | AccessError::Refused
         | AccessError::NotTried(_)
-        | AccessError::Half => Outcome::NotSent,
+        | AccessError::Half => Outcome::Prepared,
     }
 }
 
 impl Drop for Write {
     fn drop(&mut self) {
-        if self.outcome == Outcome::NotSent {
+        if self.outcome == Outcome::Prepared {
             return;
         }
         let (system, operation) = self.operation.words();
@@ -234,7 +198,7 @@ impl Drop for Write {
             change_ref = self.change_ref,
             from = self.from,
             to = self.to,
-            outcome = self.outcome.as_str(),
+            outcome = self.outcome.of_write(),
             error = self.error,
             proven,
             proven_value,
@@ -252,7 +216,7 @@ pub(super) fn lifetimes(ttl: TtlSeconds) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::remote::{Broken, RemoteError};
+    use crate::engine::remote::{Broken, Fault, RemoteError};
 
     #[test]
     fn an_error_shows_no_more_of_a_write_than_it_can() {
@@ -262,19 +226,19 @@ mod tests {
         let (timeout, tokens) = ("/api2/token/timeout", "/api2/tokens");
         for (operation, error, expected) in [
             (SetTimeout, remote("PUT", timeout, status(400)), Outcome::Refused),
-            (SetTimeout, remote("PUT", timeout, status(503)), Outcome::Unknown),
-            (SetTimeout, remote("PUT", timeout, Fault::TimedOut), Outcome::Unknown),
-            (SetTimeout, remote("PUT", timeout, Fault::Unreachable(Broken::Lost)), Outcome::Unknown),
-            (SetTimeout, AccessError::NotAwaited, Outcome::Unknown),
-            (SetTimeout, AccessError::NotSent, Outcome::NotSent),
-            (SetTimeout, remote("POST", tokens, Fault::TimedOut), Outcome::NotSent),
-            (SetTimeout, AccessError::Refused, Outcome::NotSent),
+            (SetTimeout, remote("PUT", timeout, status(503)), Outcome::Sent),
+            (SetTimeout, remote("PUT", timeout, Fault::TimedOut), Outcome::Sent),
+            (SetTimeout, remote("PUT", timeout, Fault::Unreachable(Broken::Lost)), Outcome::Sent),
+            (SetTimeout, AccessError::NotAwaited, Outcome::Sent),
+            (SetTimeout, AccessError::NotSent, Outcome::Prepared),
+            (SetTimeout, remote("POST", tokens, Fault::TimedOut), Outcome::Prepared),
+            (SetTimeout, AccessError::Refused, Outcome::Prepared),
             (SetTimeout, AccessError::TokenRefused, Outcome::Refused),
-            (RevokeTokens, remote("DELETE", tokens, Fault::TimedOut), Outcome::Unknown),
-            (RevokeTokens, remote("POST", tokens, status(500)), Outcome::NotSent),
+            (RevokeTokens, remote("DELETE", tokens, Fault::TimedOut), Outcome::Sent),
+            (RevokeTokens, remote("POST", tokens, status(500)), Outcome::Prepared),
             (SetCustomer, remote("POST", "/api/customer/", status(409)), Outcome::Refused),
-            (SetCustomer, remote("POST", "/api/customer", Fault::Malformed("")), Outcome::Unknown),
-            (SetCustomer, remote("POST", "/api/auth/login", Fault::TimedOut), Outcome::NotSent),
+            (SetCustomer, remote("POST", "/api/customer", Fault::Malformed("")), Outcome::Sent),
+            (SetCustomer, remote("POST", "/api/auth/login", Fault::TimedOut), Outcome::Prepared),
         ] {
             assert_eq!(outcome(operation, &error), expected, "{operation:?} {error:?}");
         }

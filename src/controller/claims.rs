@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::crd::Kind;
-use crate::engine::ownership::{Claimant, Standing, Trial, standing};
+use crate::engine::ownership::{Claimant, Claimed, Standing, Trial, standing};
 use crate::runtime::object::Key;
 use crate::runtime::workers::Workers;
 
@@ -32,17 +32,6 @@ impl ClaimId {
             uid: meta.uid.clone().unwrap_or_default(),
         }
     }
-}
-
-/// What a resource claims.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    /// The remote object.
-    pub object: String,
-    /// Whether the resource is suspended.
-    pub suspended: bool,
-    /// The outcome of its attempt, as its status shows it.
-    pub trial: Trial,
 }
 
 #[derive(Debug, Default)]

@@ -2,36 +2,25 @@
 //! it refers to.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::origin;
 use super::references::{References, Unread};
 use crate::crd::{CaRef, Connection, CredentialsRef, KonaServer, Tls};
-use crate::engine::schedule;
-use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::connection::{Restrictions, ValidConnection, validate};
+use crate::engine::origin;
+use crate::engine::references::unusable_ca;
+use crate::engine::url::BaseUrl;
+use crate::engine::verdict::Verdict;
 use crate::runtime::secrets::Age;
 use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
-use crate::vendor::endpoint::{BaseUrl, Endpoint, Transport};
+use crate::vendor::endpoint::{Endpoint, Transport};
 use crate::vendor::limits::{Bounds, Limits};
 use crate::vendor::remotes::Remotes;
 use crate::vendor::sessions::SessionKey;
-
-/// What the operator's flags forbid to tenants.
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "three independent switches of the command line")]
-pub struct Restrictions {
-    /// `--forbid-plaintext`
-    pub plaintext: bool,
-    /// `--forbid-insecure-tls`
-    pub insecure_tls: bool,
-    /// `--require-allowed-origins`
-    pub origins_required: bool,
-}
 
 /// What connections to remote systems are made of.
 #[derive(Debug)]
@@ -46,77 +35,29 @@ pub struct Connections {
     pub restrictions: Restrictions,
 }
 
-/// A validated connection: it is well-formed and permitted.
-#[derive(Clone, Debug)]
-pub struct Judged {
-    /// Where to.
-    pub base: BaseUrl,
-    proxy: Option<BaseUrl>,
-    timeout: Duration,
-    tls: Tls,
-    /// Why it is insecure, if it is.
-    pub insecure: Option<String>,
-}
-
-/// Validates a connection. The rules, in this order:
-///
-/// 1. URL, proxy and timeout are well-formed.
-/// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
-/// 3. Certificates may be left unchecked.
-fn judge(connection: &Connection, restrictions: Restrictions) -> Result<Judged, Verdict> {
-    let invalid = |message: String| Verdict::new(Reason::InvalidSpec, message);
-    let base = BaseUrl::parse(&connection.url).map_err(|why| invalid(format!("spec.url {why}.")))?;
-    let proxy = connection.proxy_url.as_deref().map(BaseUrl::parse).transpose();
-    let proxy = proxy.map_err(|why| invalid(format!("spec.proxyUrl {why}.")))?;
-    let timeout = schedule::parse(&connection.request_timeout)
-        .filter(|timeout| !timeout.is_zero())
-        .ok_or_else(|| invalid("spec.requestTimeout must be a duration such as 10s.".to_owned()))?;
-    let tls = connection.tls.clone().unwrap_or_default();
-    if base.is_plaintext() && (!connection.allow_plaintext || restrictions.plaintext) {
-        let message = if restrictions.plaintext {
-            "This operator forbids http:// (--forbid-plaintext). Use https:// in spec.url."
-        } else {
-            "spec.url uses http://, which would send the password in plain text. Use https://, or set spec.allowPlaintext."
-        };
-        return Err(Verdict::new(Reason::PlaintextRefused, message));
-    }
-    if tls.insecure_skip_verify && restrictions.insecure_tls {
-        let message = "This operator forbids spec.tls.insecureSkipVerify (--forbid-insecure-tls). Specify the CA in spec.tls.";
-        return Err(Verdict::new(Reason::InsecureTlsRefused, message));
-    }
-    let insecure = if base.is_plaintext() {
-        Some("Password and tokens are sent unencrypted because spec.url uses http://.".to_owned())
-    } else {
-        tls.insecure_skip_verify.then(|| {
-            "The server's certificate is not verified because spec.tls.insecureSkipVerify is set.".to_owned()
-        })
-    };
-    Ok(Judged { base, proxy, timeout, tls, insecure })
-}
-
 impl Connections {
     /// Validates a connection, without asking anything.
-    pub fn judge(&self, connection: &Connection) -> Result<Judged, Verdict> {
-        judge(connection, self.restrictions)
+    pub fn validate(&self, connection: &Connection) -> Result<ValidConnection, Verdict> {
+        validate(connection, self.restrictions)
     }
 
     /// The endpoint of a connection, and user name and password for it.
     pub async fn reach(
         &self,
-        judged: &Judged,
+        connection: &ValidConnection,
         reference: &CredentialsRef,
         (namespace, bounds): (&str, Bounds),
         age: Age,
     ) -> Result<(Endpoint, Credentials), Unread> {
-        let ca = ca(&self.references, namespace, &judged.tls, age).await?;
-        let limit = self.limits.of(&judged.base.to_string(), bounds);
+        let ca = ca(&self.references, namespace, &connection.tls, age).await?;
+        let limit = self.limits.of(&connection.base.to_string(), bounds);
         let transport = Transport {
             ca,
-            server_name: judged.tls.server_name.clone(),
-            insecure_skip_verify: judged.tls.insecure_skip_verify,
-            proxy: judged.proxy.clone(),
+            server_name: connection.tls.server_name.clone(),
+            insecure_skip_verify: connection.tls.insecure_skip_verify,
+            proxy: connection.proxy.clone(),
         };
-        let (base, timeout) = (judged.base.clone(), judged.timeout);
+        let (base, timeout) = (connection.base.clone(), connection.timeout);
         let endpoint = Endpoint { base, transport, timeout, namespace: namespace.to_owned(), limit };
         let credentials = self.login(&endpoint, reference, age).await?;
         Ok((endpoint, credentials))
@@ -128,13 +69,13 @@ impl Connections {
         &self,
         servers: &Store<KonaServer>,
         server: &KonaServer,
-        judged: &Judged,
+        connection: &ValidConnection,
         age: Age,
     ) -> Result<(Endpoint, Credentials), Unread> {
         let namespace = server.metadata.namespace.as_deref().unwrap_or_default();
         let (reference, bounds) =
-            (&server.spec.connection.credentials_secret_ref, bounds(servers, &judged.base));
-        self.reach(judged, reference, (namespace, bounds), age).await
+            (&server.spec.connection.credentials_secret_ref, bounds(servers, &connection.base));
+        self.reach(connection, reference, (namespace, bounds), age).await
     }
 
     /// User name and password of an endpoint: read now if a login with them is due, since they may have been corrected
@@ -161,24 +102,10 @@ impl Connections {
         age: Age,
     ) -> Result<Credentials, Unread> {
         let (credentials, origins) = self.references.credentials(&endpoint.namespace, reference, age).await?;
-        let name = &reference.name;
-        let allowed = match origins {
-            Some(origins) => origin::allows(&origins, &endpoint.base, endpoint.transport.proxy.as_ref()),
-            None if self.restrictions.origins_required => {
-                let message = format!(
-                    "This operator requires the annotation tenure.dev/allowed-origins on every Secret. Add it to Secret {name}."
-                );
-                return Err(Verdict::new(Reason::OriginNotAllowed, message).into());
-            }
-            None => true,
-        };
-        if allowed {
-            return Ok(credentials);
-        }
-        let message = format!(
-            "The annotation tenure.dev/allowed-origins of Secret {name} does not list this URL or its proxy. Add the missing origin, or use another Secret."
-        );
-        Err(Verdict::new(Reason::OriginNotAllowed, message).into())
+        let (required, urls) =
+            (self.restrictions.origins_required, (&endpoint.base, endpoint.transport.proxy.as_ref()));
+        origin::check(origins.as_deref(), required, &reference.name, urls)?;
+        Ok(credentials)
     }
 }
 
@@ -198,12 +125,7 @@ async fn ca(
             format!("Key {key} of ConfigMap {name}"),
         ),
     };
-    if is_ca(&pem) {
-        Ok(Some(pem))
-    } else {
-        let message = format!("{what} contains no usable PEM certificate. Store the CA's certificate there.");
-        Err(Verdict::new(Reason::CaUnusable, message).into())
-    }
+    if is_ca(&pem) { Ok(Some(pem)) } else { Err(unusable_ca(&what).into()) }
 }
 
 fn is_ca(pem: &str) -> bool {

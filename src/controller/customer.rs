@@ -1,6 +1,5 @@
 //! The controller of `CustomerTokenTtl`.
 
-mod claim;
 mod examination;
 mod examine;
 mod exchange;
@@ -12,7 +11,6 @@ use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt};
 use tokio::time::Instant;
 
-pub(super) use self::claim::claim;
 use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
@@ -29,10 +27,11 @@ use crate::engine::customer::{
     self, Changes, Departure, Made, OpenChange, Parting, Reading, Ttl, Wish, changed, drifted, parting,
     remembered, update, written,
 };
-use crate::engine::ownership::Trial;
+use crate::engine::ownership::{Claimed, Trial};
 use crate::engine::reason::EventReason;
 use crate::engine::request;
 use crate::engine::schedule;
+use crate::engine::url::BaseUrl;
 use crate::engine::verdict::{self, Reason};
 use crate::engine::window::override_annotation;
 use crate::runtime::cluster::Cluster;
@@ -44,7 +43,6 @@ use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
-use crate::vendor::endpoint::BaseUrl;
 
 /// What is kept in memory of a customer beyond what all kinds keep.
 #[derive(Debug, Default)]
@@ -373,6 +371,11 @@ fn publish(cluster: &Cluster, customer: &CustomerTokenTtl, reason: EventReason, 
         warning: false,
         policy: None,
     });
+}
+
+/// Enters what a customer's resource claims.
+pub(super) fn claim(claims: &Claims, servers: &Store<KonaServer>, customer: &CustomerTokenTtl) {
+    claims.set(customer.meta(), Claimed::by_customer(customer, server_of(servers, customer).as_deref()));
 }
 
 /// Why nothing is done for a customer for now.

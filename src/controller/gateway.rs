@@ -16,7 +16,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use self::change::window_has_moved;
 use self::permits::Permits;
-use super::claims::{Claimed, Claims};
+use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
 use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
@@ -33,10 +33,10 @@ use crate::engine::gateway::{
 };
 use crate::engine::governance::Governance;
 use crate::engine::login::{self, News};
-use crate::engine::ownership::Trial;
+use crate::engine::ownership::{Claimed, Trial};
 use crate::engine::reason::EventReason;
 use crate::engine::request;
-use crate::engine::verdict::{self, Reason};
+use crate::engine::verdict::Reason;
 use crate::engine::window::Closed;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference, reference_to};
@@ -44,7 +44,6 @@ use crate::runtime::object::{Entry, Key, Reported as _};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::store::Store;
 use crate::runtime::{finalizers, restore};
-use crate::vendor::endpoint::BaseUrl;
 
 /// What is kept in memory of a gateway beyond what all kinds keep.
 #[derive(Debug, Default)]
@@ -115,7 +114,7 @@ impl Reconciler for GatewayController {
         let key = Key::of(meta);
         logins::observe(&self.connections.remotes.admission, meta, after);
         match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
-            (_, Some(gateway)) => self.claims.set(gateway.meta(), claimed(gateway)),
+            (_, Some(gateway)) => self.claims.set(gateway.meta(), Claimed::by_gateway(gateway)),
             (Some(gone), None) => self.claims.set(gone.meta(), None),
             (None, None) => {}
         }
@@ -260,22 +259,6 @@ fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2G
     before.spec == after.spec
         && before.metadata.labels == after.metadata.labels
         && timeless(before) == timeless(after)
-}
-
-/// What a gateway claims: its effective URL.
-fn claimed(gateway: &X2Gateway) -> Option<Claimed> {
-    let connection = &gateway.spec.connection;
-    if finalizers::is_released(gateway.meta()) {
-        // Something else keeps it from going.
-        return None;
-    }
-    let object = BaseUrl::parse(&connection.url).ok()?.to_string();
-    let status = gateway.status.as_ref().filter(|status| status.effective_url.as_ref() == Some(&object));
-    let trial = status.map_or(Trial::Untried, |status| {
-        let reason = verdict::ready_reason(&status.conditions);
-        Trial::remembered(Kind::Gateway, reason, status.timeout_seconds.is_some())
-    });
-    Some(Claimed { object, suspended: connection.suspend, trial })
 }
 
 /// The status after a reconcile, but for its conditions.

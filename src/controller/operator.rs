@@ -12,11 +12,12 @@ use kube::Client;
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
-use super::connection::{Connections, Restrictions};
+use super::connection::Connections;
 use super::controllers::{AllKinds, Controllers};
 use super::references::References;
 use crate::admin::Health;
 use crate::clock;
+use crate::engine::connection::Restrictions;
 use crate::engine::lifetime::Bounds;
 use crate::leader::fence::{Fence, Term};
 use crate::leader::{Candidacy, Election, Superseded};

@@ -21,6 +21,7 @@ use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::Reconcile;
 use crate::runtime::secrets::Age;
 use crate::runtime::status::{self, AGAIN};
+use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
@@ -306,27 +307,32 @@ fn in_time(meta: &ObjectMeta, outcome: Reconcile) -> Reconcile {
     }
 }
 
-/// Takes note of the URL that an object leads to now. Returns the status without what it holds of another remote system, if
-/// it has to be written before the first request.
-pub fn moved_to<K: Managed>(
-    object: &K,
+/// Takes note of the URL that an object leads to now, and of the one that its status shows. If they differ, what the status
+/// holds of the other remote system is dropped from it before the first request.
+pub async fn move_to<K: Managed>(
+    store: &Store<K>,
+    object: &mut Arc<K>,
     memory: &mut Memory<K>,
     (url, known): (&str, Option<&str>),
     message: &str,
-) -> Option<K::Status> {
+) -> Result<(), Nothing> {
     let is_elsewhere = known.is_some_and(|before| before != url);
     // The status may not name the previous URL yet, if the URL has changed twice.
     if memory.url.replace(url.to_owned()).is_some_and(|before| before != url) || is_elsewhere {
         (memory.change, memory.contest) = (None, Contest::default());
         memory.owed.clear();
     }
-    is_elsewhere.then(|| {
-        let mut old = object.status().cloned().unwrap_or_default();
-        let mut fresh = K::Status::default();
-        *K::handled(&mut fresh) = K::handled(&mut old).take();
-        *K::head(&mut fresh).1 = std::mem::take(K::head(&mut old).1);
-        let verdict = Verdict::new(Reason::Progressing, message);
-        status::set_verdict(&mut fresh, object, &verdict, &Notes::default());
-        fresh
-    })
+    if !is_elsewhere {
+        return Ok(());
+    }
+    let mut old = object.status().cloned().unwrap_or_default();
+    let mut fresh = K::Status::default();
+    *K::handled(&mut fresh) = K::handled(&mut old).take();
+    *K::head(&mut fresh).1 = std::mem::take(K::head(&mut old).1);
+    let verdict = Verdict::new(Reason::Progressing, message);
+    status::set_verdict(&mut fresh, &**object, &verdict, &Notes::default());
+    match status::update(store, object, fresh).await {
+        Written::Done | Written::Unchanged => Ok(()),
+        Written::Gone | Written::Failed | Written::Forbidden => Err(Nothing::NotAccepted),
+    }
 }

@@ -9,17 +9,10 @@ use kube::{Client, ResourceExt};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::crd::{ALLOWED_ORIGINS, CredentialsRef};
-use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::references::{Named, no_ca, not_allowed, not_found, refuse_type, secret_text};
+use crate::engine::verdict::Verdict;
 use crate::runtime::secrets::{Age, Missing, Secrets};
 use crate::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
-
-/// Secret types that are credentials of Kubernetes itself.
-const REFUSED_TYPES: [&str; 4] = [
-    "kubernetes.io/service-account-token",
-    "kubernetes.io/tls",
-    "kubernetes.io/dockercfg",
-    "kubernetes.io/dockerconfigjson",
-];
 
 /// Why a reference cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,12 +83,7 @@ impl References {
     ) -> Result<(Credentials, Option<String>), Unread> {
         let CredentialsRef { name, username_key, password_key } = reference;
         let secret = self.secret(namespace, name, age).await?;
-        if let Some(kind) = secret.type_.as_deref().filter(|kind| REFUSED_TYPES.contains(kind)) {
-            let message = format!(
-                "Secret {name} is of type {kind}, which is not allowed for logins. Use a Secret of type Opaque."
-            );
-            return Err(Verdict::new(Reason::SecretTypeRefused, message).into());
-        }
+        refuse_type(secret.type_.as_deref(), name)?;
         let version = SecretVersion {
             uid: secret.uid().unwrap_or_default(),
             resource_version: secret.resource_version().unwrap_or_default(),
@@ -131,46 +119,28 @@ impl References {
         age: Age,
     ) -> Result<Arc<str>, Unread> {
         let found = self.secrets.config_map(namespace, name, age).await;
-        let map = found.map_err(|missing| unread(missing, "ConfigMap", name, Reason::ConfigMapNotFound))?;
+        let map = found.map_err(|missing| unread(missing, Named::ConfigMap, name))?;
         let value = map.data.as_ref().and_then(|data| data.get(key));
-        value.map(|value| self.texts.share(value)).ok_or_else(|| {
-            let message = format!("ConfigMap {name} has no key {key}. Add the CA's certificate under this key, or correct the key.");
-            Verdict::new(Reason::CaUnusable, message).into()
-        })
+        value.map(|value| self.texts.share(value)).ok_or_else(|| no_ca(name, key).into())
     }
 
     async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Unread> {
         let found = self.secrets.secret(namespace, name, age).await;
-        found.map_err(|missing| unread(missing, "Secret", name, Reason::SecretNotFound))
+        found.map_err(|missing| unread(missing, Named::Secret, name))
     }
 }
 
-fn unread(missing: Missing, kind: &str, name: &str, reason: Reason) -> Unread {
-    let message = match missing {
-        Missing::NotFound => {
-            format!("{kind} {name} does not exist in this namespace: create it, or correct its name.")
-        }
-        Missing::Forbidden => {
-            format!(
-                "The operator is not allowed to get {kind} {name}. Grant the operator the verb get on this {kind}."
-            )
-        }
-        Missing::NoAnswer => return Unread::Silence,
-    };
-    Verdict::new(reason, message).into()
+/// Why what a reference names cannot be read.
+fn unread(missing: Missing, kind: Named, name: &str) -> Unread {
+    match missing {
+        Missing::NotFound => not_found(kind, name).into(),
+        Missing::Forbidden => not_allowed(kind, name).into(),
+        Missing::NoAnswer => Unread::Silence,
+    }
 }
 
 fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {
-    let missing = |what| {
-        let message =
-            format!("Secret {name} {what} {key}: add the value under this key, or correct the key.");
-        Verdict::new(Reason::SecretKeyMissing, message)
-    };
-    let value = secret.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| missing("has no key"))?;
-    if value.0.is_empty() {
-        return Err(missing("has an empty value for key"));
-    }
-    String::from_utf8(value.0.clone()).map_err(|_| missing("does not have UTF-8 text for key"))
+    secret_text(secret.data.as_ref().and_then(|data| data.get(key)).map(|value| &*value.0), name, key)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use kube::Resource as _;
 
 use super::access::{self, Access, Stop, Visitor, refusal};
 use super::claims::Claims;
-use super::connection::{Connections, Judged};
+use super::connection::Connections;
 use super::counts::count;
 use super::logins;
 use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
@@ -17,6 +17,7 @@ use super::requests::{Alarms, Handled};
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::backoff::Nothing;
+use crate::engine::connection::ValidConnection;
 use crate::engine::login::{Holder, News};
 use crate::engine::ownership::Standing;
 use crate::engine::request;
@@ -146,12 +147,12 @@ impl Controller for ServerController {
         memory: &mut Memory<KonaServer>,
     ) -> Result<Findings<KonaServer>, Nothing> {
         let Self { connections, servers, .. } = self;
-        let judged = match connections.judge(&server.spec.connection) {
-            Ok(judged) => judged,
+        let connection = match connections.validate(&server.spec.connection) {
+            Ok(connection) => connection,
             Err(verdict) => return Ok(verdict.into()),
         };
-        let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
-        let mut check = Check { connections, servers, server, judged, url };
+        let (url, insecure) = (connection.base.to_string(), connection.insecure.clone());
+        let mut check = Check { connections, servers, server, connection, url };
         let mut findings = access::visit(connections, &mut check, given, memory).await?;
         findings.effective_url = Some(check.url);
         findings.notes = Notes { insecure, ..Notes::default() };
@@ -186,13 +187,13 @@ struct Check<'a> {
     connections: &'a Connections,
     servers: &'a Store<KonaServer>,
     server: &'a KonaServer,
-    judged: Judged,
+    connection: ValidConnection,
     url: String,
 }
 
 impl Visitor<KonaServer> for Check<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
-        self.connections.reach_server(self.servers, self.server, &self.judged, age).await
+        self.connections.reach_server(self.servers, self.server, &self.connection, age).await
     }
 
     fn holder(&self) -> Option<Holder> {

@@ -1,7 +1,7 @@
 //! The policies of a namespace with their specs, each parsed once per generation.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::core::ObjectMeta;
 
@@ -38,7 +38,7 @@ impl Specs {
     /// The policies of a namespace as they are now.
     pub fn namespace(&self, namespace: &str) -> Arc<Policies> {
         // Locked while they are read: a change comes before or after that.
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut namespaces = self.known();
         if let Some(known) = namespaces.get(namespace).filter(|known| known.is_current) {
             return Arc::clone(&known.policies);
         }
@@ -73,10 +73,13 @@ impl Specs {
 
     /// A policy of a namespace has appeared, changed or gone.
     pub fn changed(&self, namespace: &str) {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = namespaces.get_mut(namespace) {
+        if let Some(known) = self.known().get_mut(namespace) {
             known.is_current = false;
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A policy with its spec: the one that is known, unless that is of another generation.

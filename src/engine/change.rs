@@ -21,6 +21,19 @@ pub enum Outcome {
     Refused,
 }
 
+impl Outcome {
+    /// As the record of writes names it.
+    #[must_use]
+    pub fn of_write(self) -> &'static str {
+        match self {
+            Self::Prepared => "not sent",
+            Self::Sent => "unknown",
+            Self::Applied => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Characters of a change reference.
 const LONGEST: usize = 64;
 

@@ -18,8 +18,8 @@ pub use record::{
 };
 
 pub use restore::{
-    Departure, FOREIGN, Parting, RIVAL, Restoration, Task, UNPARSABLE, not_restored, parting, restoration,
-    restored, waiting,
+    Departure, FOREIGN, Parting, RIVAL, Restoration, Task, UNPARSABLE, leaving, not_restored, parting,
+    restoration, restored,
 };
 pub use verdicts::{
     SERVER_MOVED, answered, awaiting_window, conflict, invalid_windows, paused, raced, rejected,

@@ -13,9 +13,10 @@ use super::lifetime::{InvalidTarget, Target};
 use super::precedence::{Claim, winner};
 use super::restoration::is_released;
 use super::rollout::is_bounded;
+use super::verdict::{Reason, Verdict};
 use super::window::{Closed, override_annotation};
 use super::{request, schedule, spec};
-use crate::crd::{DeletionPolicy, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::crd::{Cause, DeletionPolicy, Mode, TokenPolicy, X2Gateway, X2GatewayStatus};
 
 /// A policy, and its spec as it was parsed.
 #[derive(Clone, Debug)]
@@ -63,6 +64,14 @@ impl Policy {
     #[must_use]
     pub fn closed_window(&self, now: Timestamp) -> Option<Closed> {
         self.spec.windows.closed(override_annotation(&self.object.metadata), now)
+    }
+
+    /// What to report of a change that waits for a window. Restoring the original value does not wait for one.
+    #[must_use]
+    pub fn awaiting_window(&self, cause: Cause, now: Timestamp) -> Option<Verdict> {
+        let closed = self.closed_window(now).filter(|_| cause != Cause::Restore)?;
+        let whose = format!("TokenPolicy {}", self.name());
+        Some(Verdict::new(Reason::AwaitingWindow, closed.message(&whose)))
     }
 
     /// The request to reconcile now, unless it was carried out.

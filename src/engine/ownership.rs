@@ -1,8 +1,10 @@
 //! Which of several resources that declare one remote object owns it.
 
 use super::reason::Reason;
-use super::verdict::Verdict;
-use crate::crd::Kind;
+use super::restoration::is_released;
+use super::url::BaseUrl;
+use super::verdict::{Verdict, ready_reason};
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer, X2Gateway};
 
 /// The outcome of a claimant's one attempt to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,54 @@ fn is_refusal(kind: Kind, reason: Reason) -> bool {
         | Reason::InsecureTlsRefused
         | Reason::ServerNotReady => true,
         reason => reason.awaits_reference(),
+    }
+}
+
+/// What a resource claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The remote object.
+    pub object: String,
+    /// Whether the resource is suspended.
+    pub suspended: bool,
+    /// The outcome of its attempt, as its status shows it.
+    pub trial: Trial,
+}
+
+impl Claimed {
+    /// What a gateway claims: its effective URL.
+    #[must_use]
+    pub fn by_gateway(gateway: &X2Gateway) -> Option<Self> {
+        let connection = &gateway.spec.connection;
+        if is_released(&gateway.metadata) {
+            // Something else keeps it from going.
+            return None;
+        }
+        let object = BaseUrl::parse(&connection.url).ok()?.to_string();
+        let status = gateway.status.as_ref().filter(|status| status.effective_url.as_ref() == Some(&object));
+        let trial = status.map_or(Trial::Untried, |status| {
+            let got_in = status.timeout_seconds.is_some();
+            Trial::remembered(Kind::Gateway, ready_reason(&status.conditions), got_in)
+        });
+        Some(Self { object, suspended: connection.suspend, trial })
+    }
+
+    /// What a customer's resource claims: the customer's id on the server's effective URL.
+    #[must_use]
+    pub fn by_customer(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Option<Self> {
+        if is_released(&customer.metadata) {
+            // Nothing is written for it anymore. One that is to be restored keeps its claim, so that nothing comes in between.
+            return None;
+        }
+        let connection = &server?.spec.connection;
+        let url = BaseUrl::parse(&connection.url).ok()?.to_string();
+        let object = format!("{url} {}", customer.spec.customer_id);
+        let status = customer.status.as_ref().filter(|status| status.effective_url == Some(url));
+        let trial = status.map_or(Trial::Untried, |status| {
+            let got_in = status.last_checked_time.is_some();
+            Trial::remembered(Kind::Customer, ready_reason(&status.conditions), got_in)
+        });
+        Some(Self { object, suspended: customer.spec.suspend || connection.suspend, trial })
     }
 }
 

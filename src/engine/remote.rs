@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::change::Outcome;
 use super::verdict::{Reason, Verdict};
 
 /// What went wrong.
@@ -50,6 +51,23 @@ impl Fault {
             Self::Unreachable(broken) => !matches!(broken, Broken::Reset | Broken::Closed | Broken::Lost),
             Self::TimedOut | Self::Tls(_) => true,
             _ => false,
+        }
+    }
+}
+
+impl Fault {
+    /// What it shows of the write that has failed. An answer of a server that has broken down, and none at all, show nothing.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::AddressRefused(_) | Self::Paused { .. } => Outcome::Prepared,
+            Self::Status { code: ..500, .. } | Self::Refused { code: ..500, .. } => Outcome::Refused,
+            Self::Status { .. }
+            | Self::Refused { .. }
+            | Self::TimedOut
+            | Self::Unreachable(_)
+            | Self::Tls(_)
+            | Self::Malformed(_) => Outcome::Sent,
         }
     }
 }

@@ -8,8 +8,19 @@ use super::lifetime::{Bounds, InvalidTarget, Target};
 use super::precedence::Claim;
 use super::rollout::Bound;
 use super::schedule;
+use super::verdict::{Reason, Verdict};
 use super::window::Windows;
-use crate::crd::{self, Approval, GatewaySelector, TokenPolicySpec};
+use crate::crd::{self, Approval, GatewaySelector, Kind, TokenPolicySpec};
+
+/// What to report of an object that the API server accepted under another schema.
+#[must_use]
+pub fn undecodable(kind: Kind) -> Verdict {
+    let message = format!(
+        "The spec does not match this version of {}. Compare it with kubectl explain, and correct or delete the resource.",
+        kind.as_str()
+    );
+    Verdict::new(Reason::InvalidSpec, message)
+}
 
 /// What a `TokenPolicy` asks for.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,7 +17,8 @@ use super::{finalizers, restore};
 use crate::clock;
 use crate::crd::Condition;
 use crate::engine::schedule;
-use crate::engine::verdict::{self, Notes, Reason, Verdict};
+use crate::engine::spec::undecodable;
+use crate::engine::verdict::{self, Notes};
 
 /// The number of refusals in a row after which one is logged: writes are refused for a moment while the API server takes up
 /// another schema.
@@ -89,12 +90,7 @@ async fn write<K: Reported>(client: Client, meta: &ObjectMeta) -> kube::Result<(
     let generation = object.metadata.generation.unwrap_or_default();
     let conditions = object.data.pointer("/status/conditions").cloned().unwrap_or_default();
     let old: Vec<Condition> = serde_json::from_value(conditions).unwrap_or_default();
-    let message = format!(
-        "The spec does not match this version of {}. Compare it with kubectl explain, and correct or delete the resource.",
-        K::KIND.as_str()
-    );
-    let verdict = Verdict::new(Reason::InvalidSpec, message);
-    let new = verdict::conditions(&old, &verdict, &Notes::default(), generation, &clock::now());
+    let new = verdict::conditions(&old, &undecodable(K::KIND), &Notes::default(), generation, &clock::now());
     if new == old {
         return Ok(());
     }

@@ -200,9 +200,9 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::endpoint::BaseUrl;
     use super::super::limits::{Bounds, Limits};
     use super::*;
+    use crate::engine::url::BaseUrl;
 
     fn key(system: &str, version: u32) -> SessionKey {
         let keys = ("username".to_owned(), "password".to_owned());

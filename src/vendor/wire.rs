@@ -15,11 +15,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::address::DialPolicy;
 use super::diagnosis::diagnose;
 use super::dial::{self, ClientKey};
-use super::endpoint::{BaseUrl, Endpoint, Transport};
+use super::endpoint::{Endpoint, Transport};
 use super::recent::Recent;
 use super::tls::Trust;
 use crate::clock;
 use crate::engine::remote::{Fault, Shown, Tls};
+use crate::engine::url::BaseUrl;
 
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);

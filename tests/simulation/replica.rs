@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use tenure::admin::Health;
 use tenure::clock::{self, Source};
-use tenure::controller::connection::Restrictions;
 use tenure::controller::operator::Settings;
 use tenure::controller::operator::{Clients, Identity, Operator, OperatorSettings};
+use tenure::engine::connection::Restrictions;
 use tenure::engine::lifetime::Bounds;
 use tenure::runtime::watch::Scope;
 use tenure::vendor::wire::Wire;

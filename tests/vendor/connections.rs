@@ -1,9 +1,9 @@
 //! Certificates, names and addresses.
 
 use tenure::engine::remote::{Fault as Seen, Tls};
+use tenure::engine::url::BaseUrl;
 use tenure::engine::verdict::Reason;
 use tenure::vendor::address::DialPolicy;
-use tenure::vendor::endpoint::BaseUrl;
 use tenure_kit::canary::Canary;
 use tenure_kit::pki::Certificate;
 

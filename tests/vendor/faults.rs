@@ -110,7 +110,7 @@ async fn a_connection_that_cannot_be_made() {
     assert_eq!((code.as_str(), reason), BROKEN);
     assert_eq!(text, "the connection was refused: check the URL's port, and whether the service is running");
     let (_, mut world) = secured();
-    world.endpoint.base = tenure::vendor::endpoint::BaseUrl::parse("https://nowhere.invalid").unwrap();
+    world.endpoint.base = tenure::engine::url::BaseUrl::parse("https://nowhere.invalid").unwrap();
     let (code, reason, text) = judged(&world.failure().await);
     assert_eq!((code.as_str(), reason), BROKEN);
     assert_eq!(text, "the host name does not resolve: check the URL and DNS");

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use tenure::engine::remote::{Fault as Seen, Tls};
+use tenure::engine::url::BaseUrl;
 use tenure::engine::verdict::Reason;
 use tenure::vendor::address::DialPolicy;
-use tenure::vendor::endpoint::BaseUrl;
 use tenure_kit::pki::Certificate;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};

@@ -8,8 +8,8 @@ use kube::{Resource as _, ResourceExt as _};
 use super::CustomerController;
 use crate::controller::access;
 use crate::controller::audit::Write;
-use crate::controller::connection::Judged;
 use crate::crd::{CustomerTokenTtl, KonaServer};
+use crate::engine::connection::ValidConnection;
 use crate::engine::customer::{Prior, Reading, Task, Wish};
 use crate::engine::ownership::Standing;
 use crate::engine::window::Closed;
@@ -48,7 +48,7 @@ pub(super) struct Examination<'a> {
     pub(super) wish: Wish,
     pub(super) prior: Prior,
     /// The server that is asked.
-    pub(super) judged: Judged,
+    pub(super) connection: ValidConnection,
     pub(super) url: String,
     pub(super) progress: Progress,
     /// What is to be restored, if the resource is being deleted.

@@ -10,15 +10,15 @@ use super::exchange::understand;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::claims::Claims;
-use crate::controller::connection::Judged;
-use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
+use crate::controller::reconcile::{Findings, Given, Memory, move_to};
 use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::backoff::Nothing;
+use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
-    Parting, RIVAL, SERVER_MOVED, Wish, answered, conflict, invalid_windows, prior, restored,
-    server_not_found, server_not_ready, waiting,
+    Parting, SERVER_MOVED, Wish, answered, conflict, invalid_windows, leaving, prior, server_not_found,
+    server_not_ready,
 };
 use crate::engine::login::{Holder, NotTried};
 use crate::engine::ownership::{Standing, Trial};
@@ -26,8 +26,6 @@ use crate::engine::remote::Shown;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
-use crate::runtime::status;
-use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
@@ -46,27 +44,26 @@ pub(super) async fn examine(
         Some(Parting::Restore(task)) => Some(task.clone()),
         _ => None,
     };
-    let (server, judged) = match judge(controller, customer, given.parents.as_deref(), task.is_some()) {
-        Ok(judged) => judged,
+    let (server, connection) = match validate(controller, customer, given.parents.as_deref(), task.is_some())
+    {
+        Ok(connection) => connection,
         Err(verdict) => {
             // Rivals must not wait for one that cannot even try. Windows that make no sense lose nothing what is theirs.
             let is_own = verdict.reason == Reason::InvalidSpec;
             let trial = if is_own { Trial::NoAnswer } else { Trial::Refused };
             record(&controller.claims, customer, trial, memory);
-            return Ok(ended(Findings::from(verdict), task.is_some(), memory));
+            let (task, parting) = (task.as_ref(), &mut memory.extra.parting);
+            return Ok(Findings::from(leaving(task, parting, verdict)));
         }
     };
-    let url = judged.base.to_string();
+    let url = connection.base.to_string();
     let known = customer.status.as_ref().and_then(|status| status.effective_url.clone());
-    if let Some(fresh) = moved_to(&**customer, memory, (&url, known.as_deref()), SERVER_MOVED)
-        && !matches!(
-            status::update(&controller.customers, customer, fresh).await,
-            Written::Done | Written::Unchanged
-        )
-    {
-        return Err(Nothing::NotAccepted);
+    move_to(&controller.customers, customer, memory, (&url, known.as_deref()), SERVER_MOVED).await?;
+    let wish = Wish::of(&customer.spec);
+    if memory.extra.desired.replace(wish.ttl).is_some_and(|before| before != wish.ttl) {
+        memory.contest = Contest::default();
     }
-    let mut examination = Examination {
+    let examination = Examination {
         basis: Basis {
             controller,
             server,
@@ -74,68 +71,33 @@ pub(super) async fn examine(
             generation: customer.meta().generation,
             key: Key::of(customer.meta()),
         },
-        wish: Wish::of(&customer.spec),
+        wish,
         prior: customer.status.as_ref().map(prior).unwrap_or_default(),
         customer,
-        judged,
-        url: url.clone(),
+        connection,
+        url,
         progress: Progress::default(),
         task,
         interval: given.interval,
         asked,
     };
-    if memory.extra.desired.replace(examination.wish.ttl).is_some_and(|before| before != examination.wish.ttl)
-    {
-        memory.contest = Contest::default();
-    }
-    let standing = controller.claims.standing(examination.customer.meta());
-    memory.judged = Some(standing);
-    let mut findings = match conflict(standing) {
-        Some(verdict) => verdict.into(),
-        None => access::visit(&controller.connections, &mut examination, given, memory).await?,
-    };
-    let Progress { read, closed, write, .. } = std::mem::take(&mut examination.progress);
-    // What came of it is known, or will not be: it goes on record.
-    drop(write);
-    findings.effective_url = Some(url);
-    findings.opens = closed.map(|closed| closed.next);
-    findings.found.read = read;
-    Ok(ended(findings, examination.task.is_some(), memory))
+    examination.run(given, memory).await
 }
 
-/// What is reported of a deleted resource: how it leaves its customer, or what keeps its keys from being restored.
-fn ended(
-    findings: Findings<CustomerTokenTtl>,
-    restores: bool,
-    memory: &mut Memory<CustomerTokenTtl>,
-) -> Findings<CustomerTokenTtl> {
-    if !restores {
-        return findings;
-    }
-    if findings.verdict.reason == Reason::Conflict {
-        memory.extra.parting = Some(Parting::Skipped(RIVAL));
-    }
-    let verdict = match memory.extra.parting {
-        Some(Parting::AsItIs) => restored(),
-        _ => waiting(findings.verdict),
-    };
-    Findings { verdict, ..findings }
-}
-
-/// Judges what can be judged without asking: the windows, unless they do not matter anymore, and the connection.
-fn judge<'a>(
+/// Checks what can be checked without asking: the windows, unless they do not matter anymore, and the connection.
+fn validate<'a>(
     controller: &CustomerController,
     customer: &CustomerTokenTtl,
     server: Option<&'a KonaServer>,
     restores: bool,
-) -> Result<(&'a KonaServer, Judged), Verdict> {
+) -> Result<(&'a KonaServer, ValidConnection), Verdict> {
     if !restores {
         controller.windows.read(&customer.spec.windows).map_err(invalid_windows)?;
     }
     let server = server.ok_or_else(|| server_not_found(&customer.spec.server_ref.name))?;
-    let judged = controller.connections.judge(&server.spec.connection);
-    judged
-        .map(|judged| (server, judged))
+    let connection = controller.connections.validate(&server.spec.connection);
+    connection
+        .map(|connection| (server, connection))
         .map_err(|verdict| server_not_ready(&server.name_any(), verdict.reason))
 }
 
@@ -155,7 +117,7 @@ fn record(
 impl Visitor<CustomerTokenTtl> for Examination<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let Basis { controller, server, .. } = &self.basis;
-        controller.connections.reach_server(&controller.servers, server, &self.judged, age).await
+        controller.connections.reach_server(&controller.servers, server, &self.connection, age).await
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.
@@ -226,6 +188,29 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
 }
 
 impl Examination<'_> {
+    /// Works with the server, unless the customer is another resource's.
+    async fn run(
+        mut self,
+        given: &Given<CustomerTokenTtl>,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Result<Findings<CustomerTokenTtl>, Nothing> {
+        let CustomerController { claims, connections, .. } = self.basis.controller;
+        let standing = claims.standing(self.customer.meta());
+        memory.judged = Some(standing);
+        let mut findings = match conflict(standing) {
+            Some(verdict) => verdict.into(),
+            None => access::visit(connections, &mut self, given, memory).await?,
+        };
+        let Progress { read, closed, write, .. } = self.progress;
+        // What came of it is known, or will not be: it goes on record.
+        drop(write);
+        findings.effective_url = Some(self.url);
+        findings.opens = closed.map(|closed| closed.next);
+        findings.found.read = read;
+        findings.verdict = leaving(self.task.as_ref(), &mut memory.extra.parting, findings.verdict);
+        Ok(findings)
+    }
+
     fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
         record(&self.basis.controller.claims, self.customer, trial, memory)
     }

@@ -17,7 +17,7 @@ use crate::engine::gateway::{
     follow, known_original, must_be_durable, not_restored, owes_revocation, prepare, put_on_record,
     under_change,
 };
-use crate::engine::governance::{Governance, Policy};
+use crate::engine::governance::Governance;
 use crate::engine::lifetime::proves;
 use crate::engine::restoration::forbidden;
 use crate::engine::verdict::{Notes, Reason, Verdict};
@@ -61,12 +61,7 @@ impl Examination<'_> {
             if !reread && !matches!(step, Step::Report(_)) {
                 // A proving login comes next: not with a password that has been replaced meanwhile.
                 reread = true;
-                let reference = &self.gateway.spec.connection.credentials_secret_ref;
-                match self.controller.connections.credentials(endpoint, reference, Age::Now).await {
-                    Ok(now) if now.identity == credentials.identity => {}
-                    Err(Unread::Silence) => return Err(Stop::Nothing(Nothing::Unanswered)),
-                    _ => return Err(Stop::Nothing(Nothing::Outdated)),
-                }
+                self.check_credentials(endpoint, credentials).await?;
             }
             match (step, intent) {
                 (Step::Report(verdict), _) => break verdict,
@@ -82,22 +77,22 @@ impl Examination<'_> {
                     seen = Seen { timeout: to, written: true, read_back: false, token: None, proofs: 0 };
                 }
                 (Step::Read, _) => seen = Seen { timeout: x2.read_timeout().await?, read_back: true, ..seen },
-                (Step::Prove | Step::Write { .. }, _) => {
-                    if seen.proofs > 0 {
-                        tokio::time::sleep(BETWEEN_PROOFS).await;
-                    }
-                    let token = x2.prove().await?;
-                    seen.token = Some(token);
-                    if let Some(write) = &mut record {
-                        write.proven(proves(token, seen.timeout), &token);
-                    }
-                    seen.proofs += 1;
-                }
+                (Step::Prove | Step::Write { .. }, _) => prove(x2, &mut seen, record.as_mut()).await?,
             }
         };
         // What came of it is known: it goes on record before what follows it.
         drop((record, held));
         Ok(self.conclude(x2, seen, verdict, memory).await?)
+    }
+
+    /// Checks that the Secret still holds the credentials of the reconcile.
+    async fn check_credentials(&self, endpoint: &Endpoint, credentials: &Credentials) -> Result<(), Stop> {
+        let reference = &self.gateway.spec.connection.credentials_secret_ref;
+        match self.controller.connections.credentials(endpoint, reference, Age::Now).await {
+            Ok(now) if now.identity == credentials.identity => Ok(()),
+            Err(Unread::Silence) => Err(Stop::Nothing(Nothing::Unanswered)),
+            _ => Err(Stop::Nothing(Nothing::Outdated)),
+        }
     }
 
     /// Makes a change that has its turn. An error is what keeps it from being sent.
@@ -241,7 +236,7 @@ impl Examination<'_> {
             Some(now) => now
                 .policy
                 .as_ref()
-                .and_then(|policy| closed(policy, intent))
+                .and_then(|policy| policy.awaiting_window(intent.cause, clock::now().0))
                 .map_or(Clearance::Go, Clearance::Wait),
             None => Clearance::Nothing(Nothing::Outdated),
         }
@@ -268,7 +263,7 @@ impl Examination<'_> {
     fn permit(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
         let policy = self.governance.policy.as_ref().ok_or(Clearance::Nothing(Nothing::Outdated))?;
         let (target, wish) = intent.wish(&self.governance.regime);
-        let closed = closed(policy, intent).map(Clearance::Wait);
+        let closed = policy.awaiting_window(intent.cause, clock::now().0).map(Clearance::Wait);
         if !policy.is_bounded() {
             return closed.map_or(Ok(None), Err);
         }
@@ -331,13 +326,18 @@ impl Examination<'_> {
     }
 }
 
-/// What to report if no change window is open. Restoring the original value does not wait for one.
-fn closed(policy: &Policy, intent: Intent) -> Option<Verdict> {
-    if intent.cause == Cause::Restore {
-        return None;
+/// Logs in to prove the lifetime of new tokens.
+async fn prove(x2: &mut X2<'_>, seen: &mut Seen, record: Option<&mut Write>) -> Result<(), AccessError> {
+    if seen.proofs > 0 {
+        tokio::time::sleep(BETWEEN_PROOFS).await;
     }
-    let closed = policy.closed_window(clock::now().0)?;
-    Some(Verdict::new(Reason::AwaitingWindow, closed.message(&format!("TokenPolicy {}", policy.name()))))
+    let token = x2.prove().await?;
+    seen.token = Some(token);
+    if let Some(write) = record {
+        write.proven(proves(token, seen.timeout), &token);
+    }
+    seen.proofs += 1;
+    Ok(())
 }
 
 /// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::GatewayController;
 use crate::controller::access;
-use crate::controller::connection::Judged;
 use crate::crd::X2Gateway;
 use crate::engine::backoff::Nothing;
+use crate::engine::connection::ValidConnection;
 use crate::engine::gateway::Prior;
 use crate::engine::governance::Governance;
 use crate::engine::verdict::Verdict;
@@ -20,7 +20,7 @@ pub(super) struct Examination<'a> {
     pub(super) generation: Option<i64>,
     pub(super) governance: &'a Governance,
     pub(super) prior: Prior,
-    pub(super) judged: Judged,
+    pub(super) connection: ValidConnection,
     pub(super) url: String,
     /// What is unprotected about the connection.
     pub(super) insecure: Option<String>,

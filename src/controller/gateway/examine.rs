@@ -8,7 +8,7 @@ use super::GatewayController;
 use super::examination::{Examination, Stop};
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::logins;
-use crate::controller::reconcile::{Findings, Given, Memory, moved_to};
+use crate::controller::reconcile::{Findings, Given, Memory, move_to};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Nothing;
@@ -19,8 +19,6 @@ use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
-use crate::runtime::status;
-use crate::runtime::writer::Written;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::limits::Bounds;
@@ -37,23 +35,16 @@ pub(super) async fn examine(
 ) -> Result<Findings<X2Gateway>, Nothing> {
     let governance = &given.parents.governance;
     let generation = gateway.meta().generation;
-    let judged = match controller.connections.judge(&gateway.spec.connection) {
-        Ok(judged) => judged,
+    let connection = match controller.connections.validate(&gateway.spec.connection) {
+        Ok(connection) => connection,
         Err(verdict) => {
             controller.claims.record(gateway.meta(), Trial::Refused);
             return Ok(Findings::from(verdict));
         }
     };
-    let (url, insecure) = (judged.base.to_string(), judged.insecure.clone());
+    let (url, insecure) = (connection.base.to_string(), connection.insecure.clone());
     let known = gateway.status.as_ref().and_then(|status| status.effective_url.clone());
-    if let Some(fresh) = moved_to(&**gateway, memory, (&url, known.as_deref()), MOVED)
-        && !matches!(
-            status::update(&controller.gateways, gateway, fresh).await,
-            Written::Done | Written::Unchanged
-        )
-    {
-        return Err(Nothing::NotAccepted);
-    }
+    move_to(&controller.gateways, gateway, memory, (&url, known.as_deref()), MOVED).await?;
     let status = gateway.status.clone().unwrap_or_default();
     if !std::mem::replace(&mut memory.extra.has_recalled, true) {
         memory.change = remembered(&status, &governance.regime);
@@ -65,7 +56,7 @@ pub(super) async fn examine(
         generation,
         governance,
         prior,
-        judged,
+        connection,
         url: url.clone(),
         insecure: insecure.clone(),
         revoked: false,
@@ -91,7 +82,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
         let namespace = self.gateway.metadata.namespace.as_deref().unwrap_or_default();
         self.controller
             .connections
-            .reach(&self.judged, reference, (namespace, Bounds::ONE_AT_A_TIME), age)
+            .reach(&self.connection, reference, (namespace, Bounds::ONE_AT_A_TIME), age)
             .await
     }
 

@@ -115,9 +115,25 @@ pub fn restoration(info: &AdditionalInfo, written: &[TtlSeconds], original: &Ori
     }
 }
 
+/// What to report of a resource after a check: of a deleted one with a task, how it leaves its customer, or what keeps the
+/// keys from being restored. One that lost the customer to a rival restores nothing.
+#[must_use]
+pub fn leaving(task: Option<&Task>, parting: &mut Option<Parting>, verdict: Verdict) -> Verdict {
+    if task.is_none() {
+        return verdict;
+    }
+    if verdict.reason == Reason::Conflict {
+        *parting = Some(Parting::Skipped(RIVAL));
+    }
+    match parting {
+        Some(Parting::AsItIs) => restored(),
+        _ => waiting(verdict),
+    }
+}
+
 /// What to report while the deletion waits for the restoration.
 #[must_use]
-pub fn waiting(mut verdict: Verdict) -> Verdict {
+fn waiting(mut verdict: Verdict) -> Verdict {
     verdict.message.push_str(
         " Deletion waits up to ten minutes for the original token lifetimes to be restored; to skip this, set the annotation tenure.dev/skip-restore to \"true\".",
     );

@@ -68,10 +68,7 @@ fn urls() -> Vec<Case> {
         "https://a/\\b",
     ];
     for url in good {
-        assert!(
-            tenure::vendor::endpoint::BaseUrl::parse(url).is_ok(),
-            "{url} is accepted and must be understood"
-        );
+        assert!(tenure::engine::url::BaseUrl::parse(url).is_ok(), "{url} is accepted and must be understood");
     }
     let mut cases = field("url", &values(&good), URL, &values(&bad));
     cases.push(accepts(json!({"url": format!("https://a/{}", long(502))})));

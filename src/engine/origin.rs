@@ -1,15 +1,36 @@
-//! The annotation that ties a Secret's password to the origins it may be sent to.
+//! The annotation that ties a Secret's password to the origins that it may be sent to.
 
 use ipnet::IpNet;
 
-use crate::vendor::endpoint::BaseUrl;
+use super::url::BaseUrl;
+use super::verdict::{Reason, Verdict};
 
-/// Whether a Secret's `tenure.dev/allowed-origins` lets its password go to a URL, and through a proxy where there is one.
+/// Checks that the password of a Secret may be sent to a URL, and through a proxy if there is one. `annotation` is the Secret's
+/// `tenure.dev/allowed-origins`; whether it needs one is the operator's setting.
+pub fn check(
+    annotation: Option<&str>,
+    is_required: bool,
+    secret: &str,
+    (target, proxy): (&BaseUrl, Option<&BaseUrl>),
+) -> Result<(), Verdict> {
+    let message = match annotation {
+        None if is_required => format!(
+            "This operator requires the annotation tenure.dev/allowed-origins on every Secret. Add it to Secret {secret}."
+        ),
+        Some(annotation) if !allows(annotation, target, proxy) => format!(
+            "The annotation tenure.dev/allowed-origins of Secret {secret} does not list this URL or its proxy. Add the missing origin, or use another Secret."
+        ),
+        Some(_) | None => return Ok(()),
+    };
+    Err(Verdict::new(Reason::OriginNotAllowed, message))
+}
+
+/// Whether a Secret's `tenure.dev/allowed-origins` lets its password go to a URL, and through a proxy if there is one.
 ///
 /// Entries are separated by commas: `https://10.20.0.0/16`, `https://*.x2.example.net:8443`,
 /// `proxy=http://proxy.example:3128`. Scheme, host and port must match; a block of addresses matches addresses only.
 #[must_use]
-pub fn allows(annotation: &str, target: &BaseUrl, proxy: Option<&BaseUrl>) -> bool {
+fn allows(annotation: &str, target: &BaseUrl, proxy: Option<&BaseUrl>) -> bool {
     let entries: Vec<&str> = annotation.split(',').map(str::trim).collect();
     let to_target = entries.iter().any(|entry| matches(entry, target));
     let through =

@@ -1,0 +1,71 @@
+//! What a connection has to be, before anything is read or asked.
+
+use std::time::Duration;
+
+use super::schedule;
+use super::url::BaseUrl;
+use super::verdict::{Reason, Verdict};
+use crate::crd::{Connection, Tls};
+
+/// What the operator's flags forbid to tenants.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "three independent switches of the command line")]
+pub struct Restrictions {
+    /// `--forbid-plaintext`
+    pub plaintext: bool,
+    /// `--forbid-insecure-tls`
+    pub insecure_tls: bool,
+    /// `--require-allowed-origins`
+    pub origins_required: bool,
+}
+
+/// A validated connection: it is well-formed and permitted.
+#[derive(Clone, Debug)]
+pub struct ValidConnection {
+    /// Where to.
+    pub base: BaseUrl,
+    /// The proxy in between.
+    pub proxy: Option<BaseUrl>,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+    /// Which certificates are trusted.
+    pub tls: Tls,
+    /// Why it is insecure, if it is.
+    pub insecure: Option<String>,
+}
+
+/// Validates a connection. The rules, in this order:
+///
+/// 1. URL, proxy and timeout are well-formed.
+/// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
+/// 3. Certificates may be left unchecked.
+pub fn validate(connection: &Connection, restrictions: Restrictions) -> Result<ValidConnection, Verdict> {
+    let invalid = |message: String| Verdict::new(Reason::InvalidSpec, message);
+    let base = BaseUrl::parse(&connection.url).map_err(|why| invalid(format!("spec.url {why}.")))?;
+    let proxy = connection.proxy_url.as_deref().map(BaseUrl::parse).transpose();
+    let proxy = proxy.map_err(|why| invalid(format!("spec.proxyUrl {why}.")))?;
+    let timeout = schedule::parse(&connection.request_timeout)
+        .filter(|timeout| !timeout.is_zero())
+        .ok_or_else(|| invalid("spec.requestTimeout must be a duration such as 10s.".to_owned()))?;
+    let tls = connection.tls.clone().unwrap_or_default();
+    if base.is_plaintext() && (!connection.allow_plaintext || restrictions.plaintext) {
+        let message = if restrictions.plaintext {
+            "This operator forbids http:// (--forbid-plaintext). Use https:// in spec.url."
+        } else {
+            "spec.url uses http://, which would send the password in plain text. Use https://, or set spec.allowPlaintext."
+        };
+        return Err(Verdict::new(Reason::PlaintextRefused, message));
+    }
+    if tls.insecure_skip_verify && restrictions.insecure_tls {
+        let message = "This operator forbids spec.tls.insecureSkipVerify (--forbid-insecure-tls). Specify the CA in spec.tls.";
+        return Err(Verdict::new(Reason::InsecureTlsRefused, message));
+    }
+    let insecure = if base.is_plaintext() {
+        Some("Password and tokens are sent unencrypted because spec.url uses http://.".to_owned())
+    } else {
+        tls.insecure_skip_verify.then(|| {
+            "The server's certificate is not verified because spec.tls.insecureSkipVerify is set.".to_owned()
+        })
+    };
+    Ok(ValidConnection { base, proxy, timeout, tls, insecure })
+}
