@@ -6,11 +6,11 @@
 
 pub mod cluster;
 pub mod deletions;
-pub mod departures;
 pub mod events;
 pub mod finalizers;
 pub mod namespaces;
 pub mod object;
+pub mod out_of_scope;
 pub mod reconcile;
 pub mod restore;
 pub mod secrets;

@@ -6,7 +6,7 @@ use super::logins::{Barred, heed, refused_login};
 use super::reconcile::{Findings, Given, Managed, Memory};
 use super::references::Unread;
 use crate::clock;
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::login::Holder;
 use crate::engine::ownership::Trial;
 use crate::engine::verdict::Verdict;
@@ -31,7 +31,7 @@ pub(super) struct Access<'a> {
 /// Why a visit came to an early end.
 pub(super) enum Stop<K: Managed> {
     /// Nothing can be reported.
-    Nothing(Nothing),
+    Inconclusive(Inconclusive),
     /// That is what is reported.
     Findings(Box<Findings<K>>),
     /// An exchange failed, or the login before it.
@@ -59,7 +59,7 @@ impl<K: Managed> From<Verdict> for Stop<K> {
 impl<K: Managed> From<Unread> for Stop<K> {
     fn from(why: Unread) -> Self {
         match why {
-            Unread::Silence => Self::Nothing(Nothing::Unanswered),
+            Unread::Silence => Self::Inconclusive(Inconclusive::Unanswered),
             Unread::Refused(verdict) => verdict.into(),
         }
     }
@@ -95,14 +95,14 @@ pub(super) async fn visit<K: Managed>(
     visitor: &mut impl Visitor<K>,
     given: &Given<K>,
     memory: &mut Memory<K>,
-) -> Result<Findings<K>, Nothing> {
+) -> Result<Findings<K>, Inconclusive> {
     let asked = given.is_asked(memory);
     let mut age = Age::for_reconcile(asked, memory.is_changed(), memory.age);
     let mut refused = None;
     loop {
         let (endpoint, credentials) = match visitor.reach(age).await {
             Ok(reached) => reached,
-            Err(Unread::Silence) => return Err(Nothing::Unanswered),
+            Err(Unread::Silence) => return Err(Inconclusive::Unanswered),
             Err(Unread::Refused(why)) => {
                 visitor.tried(Trial::Refused, memory);
                 return Ok(visitor.unread(why).into());
@@ -120,7 +120,7 @@ pub(super) async fn visit<K: Managed>(
         let access = Access { endpoint: &endpoint, credentials: &credentials, refused, age };
         match visitor.visit(access, memory).await {
             Ok(findings) => return Ok(findings),
-            Err(Stop::Nothing(why)) => return Err(why),
+            Err(Stop::Inconclusive(why)) => return Err(why),
             Err(Stop::Findings(findings)) => return Ok(*findings),
             Err(Stop::Access(AccessError::Stale(serial))) if refused.is_none() => {
                 refused = Some(serial);
@@ -130,7 +130,7 @@ pub(super) async fn visit<K: Managed>(
                 memory.barred = Barred::after(&error, &credentials, given.interval);
                 visitor.tried(trial(&error), memory);
                 if error.is_silence() {
-                    return Err(Nothing::Outdated);
+                    return Err(Inconclusive::Outdated);
                 }
                 return Ok(visitor.failed(&error, &credentials));
             }

@@ -129,7 +129,7 @@ fn work<R: Reconciler>(reconciler: Option<&Arc<R>>) -> Box<dyn Work> {
 
 /// The keys of a namespace's objects of one kind, or of all of them, and of those that have left.
 fn keys<K: Reported>(store: &Store<K>, namespace: Option<&str>) -> Vec<(Kind, Key)> {
-    let (there, left) = (store.keys().into_iter(), store.departures().open().into_iter());
+    let (there, left) = (store.keys().into_iter(), store.out_of_scope().open().into_iter());
     let in_scope = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
     there.chain(left).filter(in_scope).map(|key| (K::KIND, key)).collect()
 }

@@ -22,9 +22,9 @@ use crate::crd::{
     Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlChange,
     TtlSeconds,
 };
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::customer::{
-    self, Changes, Departure, Made, OpenChange, Parting, Reading, Ttl, Wish, changed, drifted, parting,
+    self, Changes, Deletion, Made, OpenChange, Parting, Reading, Ttl, Wish, changed, drifted, parting,
     remembered, update, written,
 };
 use crate::engine::ownership::{Claimed, Trial};
@@ -199,7 +199,7 @@ impl Controller for CustomerController {
             paused: paused(customer, server.as_deref()).filter(|_| !leaves),
             interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
             time_left: leaves.then(|| restore::time_left(customer.meta())),
-            holds: finalizers::is_held(customer.meta())
+            holds: finalizers::has_finalizer(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,
             contested: contested(customer),
             parents: server,
@@ -220,7 +220,7 @@ impl Controller for CustomerController {
         if meta.deletion_timestamp.is_none() {
             return hold(&self.customers, customer, memory).await;
         }
-        if !finalizers::is_held(meta) || memory.has_gone {
+        if !finalizers::has_finalizer(meta) || memory.has_gone {
             // Others keep it. A request on the server does not wait for that.
             return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true });
         }
@@ -244,7 +244,7 @@ impl Controller for CustomerController {
         customer: &mut Arc<CustomerTokenTtl>,
         given: &Given<CustomerTokenTtl>,
         memory: &mut Memory<CustomerTokenTtl>,
-    ) -> Result<Findings<CustomerTokenTtl>, Nothing> {
+    ) -> Result<Findings<CustomerTokenTtl>, Inconclusive> {
         examine::examine(self, customer, given, memory).await
     }
 
@@ -313,7 +313,7 @@ fn required(
 ) -> Parting {
     let server = given.parents.as_deref();
     let url = server.and_then(|server| BaseUrl::parse(&server.spec.connection.url).ok());
-    parting(Departure {
+    parting(Deletion {
         spec: &customer.spec,
         status: &customer.status.clone().unwrap_or_default(),
         open: memory.change.as_ref(),

@@ -25,7 +25,7 @@ use super::rollout::Rollouts;
 use super::specs::Specs;
 use crate::clock;
 use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
 use crate::engine::conditions::SUSPENDED;
 use crate::engine::gateway::{
@@ -173,7 +173,7 @@ impl Controller for GatewayController {
             paused: suspended.then(|| SUSPENDED.to_owned()),
             interval,
             time_left: finalizer::time_left(gateway, &governance),
-            holds: finalizers::is_held(gateway.meta()) || governance.restores(),
+            holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),
             contested: contested(gateway, &regime),
             inputs: Inputs { generation: gateway.meta().generation, regime, interval },
             parents: Parents {
@@ -215,7 +215,7 @@ impl Controller for GatewayController {
         gateway: &mut Arc<X2Gateway>,
         given: &Given<X2Gateway>,
         memory: &mut Memory<X2Gateway>,
-    ) -> Result<Findings<X2Gateway>, Nothing> {
+    ) -> Result<Findings<X2Gateway>, Inconclusive> {
         let mut findings = examine::examine(self, gateway, given, memory).await?;
         let waits = findings.verdict.reason == Reason::AwaitingWindow;
         memory.extra.window = given.parents.governance.closed_window(clock::now().0).filter(|_| waits);

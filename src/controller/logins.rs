@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::crd::{Connection, CustomerTokenTtl, Kind, KonaServer, Mode, RefusedLogin, Time, X2Gateway};
-use crate::engine::login::{Holder, News, Seat, account, seat};
+use crate::engine::login::{Holder, LoginState, News, account, login_state};
 use crate::engine::schedule;
 use crate::engine::url::BaseUrl;
 use crate::runtime::object::{Entry, Reported};
@@ -28,13 +28,13 @@ pub fn holder(kind: Kind, meta: &ObjectMeta) -> Holder {
 /// A kind whose objects log in.
 pub trait LogsIn: Reported {
     /// What an object and its status show of its login, if it has one.
-    fn seat(&self) -> Option<Seat>;
+    fn login_state(&self) -> Option<LoginState>;
 }
 
 /// Takes over what an object and its status show of logins, or that it is gone.
 pub fn observe<K: LogsIn>(admission: &Admission, meta: &ObjectMeta, object: Option<&Entry<K>>) {
-    let seat = object.and_then(Entry::valid).and_then(|object| object.seat());
-    admission.observe(&holder(K::KIND, meta), seat);
+    let state = object.and_then(Entry::valid).and_then(|object| object.login_state());
+    admission.observe(&holder(K::KIND, meta), state);
 }
 
 /// The system that a connection leads to, unless it is invalid.
@@ -43,29 +43,29 @@ fn system(connection: &Connection) -> Option<String> {
 }
 
 impl LogsIn for X2Gateway {
-    fn seat(&self) -> Option<Seat> {
+    fn login_state(&self) -> Option<LoginState> {
         let connection = &self.spec.connection;
         let shown = self.status.as_ref().map(Into::into);
-        Some(seat(self.metadata.namespace.as_deref(), connection, system(connection)?, shown))
+        Some(login_state(self.metadata.namespace.as_deref(), connection, system(connection)?, shown))
     }
 }
 
 impl LogsIn for KonaServer {
-    fn seat(&self) -> Option<Seat> {
+    fn login_state(&self) -> Option<LoginState> {
         let connection = &self.spec.connection;
         let shown = self.status.as_ref().map(Into::into);
-        Some(seat(self.metadata.namespace.as_deref(), connection, system(connection)?, shown))
+        Some(login_state(self.metadata.namespace.as_deref(), connection, system(connection)?, shown))
     }
 }
 
 impl LogsIn for CustomerTokenTtl {
     /// It is no witness: its own user logs in when a lifetime is to be proven, and not because others ask for it.
-    fn seat(&self) -> Option<Seat> {
+    fn login_state(&self) -> Option<LoginState> {
         let reference = self.spec.verify_credentials_secret_ref.as_ref()?;
         let status = self.status.clone().unwrap_or_default();
         let system = status.effective_url.filter(|_| proves_by_login(self))?;
         let account = account(self.metadata.namespace.as_deref(), reference);
-        Some(Seat { account, system, let_in: false, proven: None, refused: status.refused_login })
+        Some(LoginState { account, system, let_in: false, proven: None, refused: status.refused_login })
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub use self::managed::{Controller, Findings, Given, Managed, Memory, Report};
 use crate::clock;
-use crate::engine::backoff::{Attempt, Nothing};
+use crate::engine::backoff::{Attempt, Inconclusive};
 use crate::engine::contest::Contest;
 use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
@@ -69,13 +69,13 @@ impl<C: Controller> Begun<'_, C> {
                     outcome
                 }
                 Err(why) => {
-                    let next = self.nothing(memory, why).await;
+                    let next = self.inconclusive(memory, why).await;
                     return self.idle(memory, next).await;
                 }
             },
         };
         // A standing that this reconcile itself has changed is no reason for another; one that a rival has changed meanwhile is.
-        let standing = memory.judged.take().unwrap_or(given.standing);
+        let standing = memory.acted_on.take().unwrap_or(given.standing);
         memory.inputs = Some((given.inputs.clone(), standing));
         memory.inconclusive = None;
         // A request is carried out when the object is resumed.
@@ -186,7 +186,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// Examines the remote system and reports what that came to, for as long as a deletion waits for it.
-    async fn attempt(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Nothing> {
+    async fn attempt(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Inconclusive> {
         let work = Box::pin(self.examine_and_report(memory));
         if !self.given.holds {
             return work.await;
@@ -194,11 +194,11 @@ impl<C: Controller> Begun<'_, C> {
         tokio::select! {
             biased;
             done = work => done,
-            _ = restore::until_skipped(self.controller.store(), self.object.meta()) => Err(Nothing::Outdated),
+            _ = restore::until_skipped(self.controller.store(), self.object.meta()) => Err(Inconclusive::Outdated),
         }
     }
 
-    async fn examine_and_report(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Nothing> {
+    async fn examine_and_report(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Inconclusive> {
         let Self { controller, object, given } = *self;
         let mut working = Arc::clone(object);
         let findings = controller.examine(&mut working, given, memory).await?;
@@ -208,7 +208,7 @@ impl<C: Controller> Begun<'_, C> {
         // What was found must not be reported of another spec.
         let now = controller.store().valid(&Key::of(object.meta()));
         now.filter(|now| now.uid() == object.uid() && now.meta().generation == object.meta().generation)
-            .ok_or(Nothing::Outdated)?;
+            .ok_or(Inconclusive::Outdated)?;
         let reason = findings.verdict.reason;
         let attempt = Attempt {
             reason,
@@ -255,10 +255,10 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// A reconcile was inconclusive: it is retried with backoff, and reported if that continues. Returns when it is due.
-    async fn nothing(&self, memory: &mut C::Memory, why: Nothing) -> Instant {
+    async fn inconclusive(&self, memory: &mut C::Memory, why: Inconclusive) -> Instant {
         let Self { controller, object, given } = *self;
-        memory.judged = None;
-        if why == Nothing::Asked {
+        memory.acted_on = None;
+        if why == Inconclusive::Asked {
             return clock::instant() + AGAIN;
         }
         memory.inputs = Some((given.inputs.clone(), given.standing));
@@ -315,7 +315,7 @@ pub async fn move_to<K: Managed>(
     memory: &mut Memory<K>,
     (url, known): (&str, Option<&str>),
     message: &str,
-) -> Result<(), Nothing> {
+) -> Result<(), Inconclusive> {
     let is_elsewhere = known.is_some_and(|before| before != url);
     // The status may not name the previous URL yet, if the URL has changed twice.
     if memory.url.replace(url.to_owned()).is_some_and(|before| before != url) || is_elsewhere {
@@ -333,6 +333,6 @@ pub async fn move_to<K: Managed>(
     status::set_verdict(&mut fresh, &**object, &verdict, &Notes::default());
     match status::update(store, object, fresh).await {
         Written::Done | Written::Unchanged => Ok(()),
-        Written::Gone | Written::Failed | Written::Forbidden => Err(Nothing::NotAccepted),
+        Written::Gone | Written::Failed | Written::Forbidden => Err(Inconclusive::NotAccepted),
     }
 }

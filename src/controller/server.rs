@@ -16,7 +16,7 @@ use super::references::Unread;
 use super::requests::{Alarms, Handled};
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::login::{Holder, News};
 use crate::engine::ownership::Standing;
@@ -145,7 +145,7 @@ impl Controller for ServerController {
         server: &mut Arc<KonaServer>,
         given: &Given<KonaServer>,
         memory: &mut Memory<KonaServer>,
-    ) -> Result<Findings<KonaServer>, Nothing> {
+    ) -> Result<Findings<KonaServer>, Inconclusive> {
         let Self { connections, servers, .. } = self;
         let connection = match connections.validate(&server.spec.connection) {
             Ok(connection) => connection,

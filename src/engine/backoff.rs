@@ -19,7 +19,7 @@ const MANY: u32 = 10;
 
 /// Why nothing can be reported of a remote system after a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {
+pub enum Inconclusive {
     /// The rollout was asked for a permit: the answer wakes the object.
     Asked,
     /// The API server did not answer, or the operator is shutting down.
@@ -30,7 +30,7 @@ pub enum Nothing {
     Outdated,
 }
 
-impl Nothing {
+impl Inconclusive {
     /// What an object reports if that happens again and again.
     #[must_use]
     pub fn verdict(self) -> Verdict {

@@ -18,7 +18,7 @@ pub use record::{
 };
 
 pub use restore::{
-    Departure, FOREIGN, Parting, RIVAL, Restoration, Task, UNPARSABLE, leaving, not_restored, parting,
+    Deletion, FOREIGN, Parting, RIVAL, Restoration, Task, UNPARSABLE, leaving, not_restored, parting,
     restoration, restored,
 };
 pub use verdicts::{

@@ -14,7 +14,7 @@
 //! All of it is state and time in, decisions out: who waits, and for how long, is up to the caller.
 
 mod row;
-mod seat;
+mod state;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::row::{Row, View};
-pub use self::seat::{Shown, account, seat};
+pub use self::state::{Shown, account, login_state};
 pub use self::words::{Failure, News, record, verdict};
 use crate::crd::{Kind, RefusedLogin};
 
@@ -92,7 +92,7 @@ pub struct Holder {
 
 /// What an object and its status show of logins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seat {
+pub struct LoginState {
     /// Whose password it uses.
     pub account: Account,
     /// Effective URL of the system that it logs in to.
@@ -170,7 +170,7 @@ pub struct Ledger {
     forget_after: Option<Duration>,
     next: u64,
     accounts: BTreeMap<Account, Entry>,
-    seats: BTreeMap<Holder, Account>,
+    logins: BTreeMap<Holder, Account>,
 }
 
 #[derive(Debug, Default)]
@@ -178,7 +178,7 @@ struct Entry {
     rows: BTreeMap<SecretVersion, Row>,
     /// The versions that were presented last, the newest first.
     presented: Vec<SecretVersion>,
-    seats: BTreeMap<Holder, (String, bool)>,
+    logins: BTreeMap<Holder, (String, bool)>,
     /// Systems whose objects' statuses show that the user was let in, with the number of such objects.
     witnesses: BTreeMap<String, usize>,
     proven: Option<Timestamp>,
@@ -218,7 +218,7 @@ impl Entry {
     }
 
     fn unseat(&mut self, holder: &Holder) {
-        let Some((system, let_in)) = self.seats.remove(holder) else { return };
+        let Some((system, let_in)) = self.logins.remove(holder) else { return };
         if let_in && let Some(count) = self.witnesses.get_mut(&system) {
             *count -= 1;
             if *count == 0 {
@@ -237,17 +237,17 @@ impl Ledger {
 
     /// Takes over what an object and its status show, each time that they change; None once the object is gone, paused or
     /// makes no sense.
-    pub fn observe(&mut self, holder: &Holder, seat: Option<Seat>) {
-        let account = seat.as_ref().map(|seat| &seat.account);
-        if let Some(before) = self.seats.get(holder).cloned() {
+    pub fn observe(&mut self, holder: &Holder, state: Option<LoginState>) {
+        let account = state.as_ref().map(|state| &state.account);
+        if let Some(before) = self.logins.get(holder).cloned() {
             let entry = self.accounts.entry(before.clone()).or_default();
             entry.unseat(holder);
             if account != Some(&before) {
-                self.seats.remove(holder);
+                self.logins.remove(holder);
             }
         }
-        let Some(Seat { account, system, let_in, proven, refused }) = seat else { return };
-        self.seats.insert(holder.clone(), account.clone());
+        let Some(LoginState { account, system, let_in, proven, refused }) = state else { return };
+        self.logins.insert(holder.clone(), account.clone());
         let entry = self.accounts.entry(account).or_default();
         if let_in {
             *entry.witnesses.entry(system.clone()).or_default() += 1;
@@ -265,7 +265,7 @@ impl Ledger {
                 row.recall(&system, Refusal { time: login.time.0, in_a_row: login.in_a_row.unwrap_or(1) });
             }
         }
-        entry.seats.insert(holder.clone(), (system, let_in));
+        entry.logins.insert(holder.clone(), (system, let_in));
     }
 
     /// An object wants to log in. `fingerprint` stands for user name and password: equal ones are the same password.
@@ -328,7 +328,7 @@ impl Ledger {
         }
         let hopeful = |(system, let_in): &(String, bool)| *let_in && row.is_hopeful(system, &view);
         let hopeful: Vec<&Holder> =
-            entry.seats.iter().filter(|(_, seat)| hopeful(seat)).map(|(holder, _)| holder).collect();
+            entry.logins.iter().filter(|(_, state)| hopeful(state)).map(|(holder, _)| holder).collect();
         let chosen = pick(&hopeful, random).copied().cloned()?;
         row.probed = Some(now.uptime);
         row.probes += 1;
@@ -337,9 +337,9 @@ impl Ledger {
 
     /// Drops what no object uses anymore. Call it periodically.
     pub fn purge(&mut self) {
-        self.accounts.retain(|_, entry| !entry.seats.is_empty() || entry.rows.values().any(Row::is_busy));
+        self.accounts.retain(|_, entry| !entry.logins.is_empty() || entry.rows.values().any(Row::is_busy));
         for entry in self.accounts.values_mut() {
-            let systems: BTreeSet<&String> = entry.seats.values().map(|(system, _)| system).collect();
+            let systems: BTreeSet<&String> = entry.logins.values().map(|(system, _)| system).collect();
             entry.rows.values_mut().for_each(|row| row.retain(|system| systems.contains(system)));
         }
     }
@@ -347,7 +347,7 @@ impl Ledger {
     /// The systems that objects log in to, by account.
     #[must_use]
     pub fn systems(&self) -> BTreeMap<Account, BTreeSet<String>> {
-        let systems = |entry: &Entry| entry.seats.values().map(|(system, _)| system.clone()).collect();
+        let systems = |entry: &Entry| entry.logins.values().map(|(system, _)| system.clone()).collect();
         self.accounts.iter().map(|(account, entry)| (account.clone(), systems(entry))).collect()
     }
 

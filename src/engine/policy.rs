@@ -15,7 +15,7 @@ use super::gateway::{Regime, is_changed, wrote_last};
 use super::governance::{Policies, Policy, open_request};
 use super::lifetime::proves;
 use super::reason::Reason;
-use super::restoration::{SkipReason, is_held, is_released};
+use super::restoration::{SkipReason, has_finalizer, is_released};
 use super::rollout::{
     Canary, Choice, Circumstances, Decision, Gateway, Record, Relation, Rules, Survey, decide,
 };
@@ -154,7 +154,7 @@ impl Subject {
             Some(gateway) => {
                 Known::Valid { gateway: Arc::clone(gateway), regime: policies.governance(gateway).regime }
             }
-            None => Known::Undecodable { is_held: is_held(meta) },
+            None => Known::Undecodable { is_held: has_finalizer(meta) },
         };
         Some(Self { name: meta.name.clone().unwrap_or_default(), selected, known })
     }
@@ -305,7 +305,7 @@ pub fn finalizer(policy: &Policy, open: impl FnOnce() -> Vec<String>) -> Finaliz
     match (meta.deletion_timestamp.is_some(), spec.deletion_policy) {
         (false, DeletionPolicy::Restore) => Finalizer::Add,
         (false, DeletionPolicy::Retain) => Finalizer::Remove,
-        _ if !is_held(meta) => Finalizer::Gone,
+        _ if !has_finalizer(meta) => Finalizer::Gone,
         _ if !policy.restores() => Finalizer::Release,
         _ => Some(open()).filter(|open| !open.is_empty()).map_or(Finalizer::Release, Finalizer::Wait),
     }

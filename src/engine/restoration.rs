@@ -36,20 +36,20 @@ impl SkipReason {
 
 /// Whether an object has our finalizer.
 #[must_use]
-pub fn is_held(meta: &ObjectMeta) -> bool {
+pub fn has_finalizer(meta: &ObjectMeta) -> bool {
     meta.finalizers.iter().flatten().any(|finalizer| finalizer == RESTORE)
 }
 
 /// Whether the deletion of an object waits for us.
 #[must_use]
 pub fn is_leaving(meta: &ObjectMeta) -> bool {
-    meta.deletion_timestamp.is_some() && is_held(meta)
+    meta.deletion_timestamp.is_some() && has_finalizer(meta)
 }
 
 /// Whether an object is being deleted and does not wait for us: the operator treats it as gone, even if other finalizers remain.
 #[must_use]
 pub fn is_released(meta: &ObjectMeta) -> bool {
-    meta.deletion_timestamp.is_some() && !is_held(meta)
+    meta.deletion_timestamp.is_some() && !has_finalizer(meta)
 }
 
 /// What to report of an object that our finalizer cannot be added to.

@@ -15,7 +15,7 @@ use super::workers::UNDISTURBED;
 use super::writer::{Part, Written};
 use crate::clock;
 use crate::crd::RESTORE;
-pub use crate::engine::restoration::{is_held, is_leaving, is_released};
+pub use crate::engine::restoration::{has_finalizer, is_leaving, is_released};
 use crate::engine::schedule;
 
 /// Longest wait for the API server.
@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted,
 /// or whose namespace is, takes no finalizer anymore: to us it is gone.
 pub(crate) async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
-    if is_held(meta) {
+    if has_finalizer(meta) {
         return Written::Unchanged;
     }
     if meta.deletion_timestamp.is_some()
@@ -53,7 +53,7 @@ pub(crate) async fn hold_working<K: Reported>(store: &Store<K>, object: &mut Arc
 /// Removes our finalizer from an object. `Gone` if it was the last one of an object that is being deleted: from then on the
 /// store holds it as one whose deletion does not wait for us, until the watch reports that it is gone.
 pub(crate) async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
-    if !is_held(meta) {
+    if !has_finalizer(meta) {
         return Written::Unchanged;
     }
     let desired: Vec<String> = finalizers(meta).iter().filter(|f| *f != RESTORE).cloned().collect();
@@ -100,7 +100,7 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[Stri
 
 /// An object is not reconciled anymore: if it has only left, our finalizer is taken off it.
 pub(crate) fn settle<K: Reported>(store: &Arc<Store<K>>, key: &Key) {
-    let Some(meta) = store.departures().take(key) else { return };
+    let Some(meta) = store.out_of_scope().take(key) else { return };
     let store = Arc::clone(store);
     tokio::spawn(async move { release_departed(&store, &meta).await });
 }
@@ -108,7 +108,7 @@ pub(crate) fn settle<K: Reported>(store: &Arc<Store<K>>, key: &Key) {
 async fn release_departed<K: Reported>(store: &Store<K>, meta: &ObjectMeta) {
     for failures in 1.. {
         store.cluster().fence.opened().await;
-        let permit = store.departures().at_once.acquire().await;
+        let permit = store.out_of_scope().at_once.acquire().await;
         let released = try_to_release(store, meta).await;
         drop(permit);
         if released {

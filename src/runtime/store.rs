@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::cluster::Cluster;
-use super::departures::Departures;
 use super::object::{Entry, Key, Reported};
+use super::out_of_scope::OutOfScope;
 use crate::engine::conditions;
 use crate::engine::reason::{ConditionType, Reason};
 
@@ -21,7 +21,7 @@ type Changed<K> = Box<dyn Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync
 /// The objects of one kind, and what it takes to change them.
 pub struct Store<K> {
     objects: Objects<K>,
-    departures: Departures,
+    out_of_scope: OutOfScope,
     changed: Changed<K>,
     cluster: Arc<Cluster>,
 }
@@ -39,8 +39,8 @@ impl<K: Reported> Store<K> {
         cluster: Arc<Cluster>,
         changed: impl Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync + 'static,
     ) -> Self {
-        let (objects, departures) = (Objects::default(), Departures::default());
-        Self { objects, departures, changed: Box::new(changed), cluster }
+        let (objects, out_of_scope) = (Objects::default(), OutOfScope::default());
+        Self { objects, out_of_scope, changed: Box::new(changed), cluster }
     }
 
     /// What all kinds share.
@@ -51,8 +51,8 @@ impl<K: Reported> Store<K> {
 
     /// Objects that have left.
     #[must_use]
-    pub(crate) fn departures(&self) -> &Departures {
-        &self.departures
+    pub(crate) fn out_of_scope(&self) -> &OutOfScope {
+        &self.out_of_scope
     }
 
     /// One object.

@@ -315,8 +315,8 @@ fn follow<K: Reported>(
 }
 
 fn forget<K: Reported>(store: &Store<K>, key: Key) {
-    if let Some(entry) = store.get(&key).filter(|entry| finalizers::is_held(entry.meta())) {
-        store.departures().record(entry.meta());
+    if let Some(entry) = store.get(&key).filter(|entry| finalizers::has_finalizer(entry.meta())) {
+        store.out_of_scope().record(entry.meta());
     }
     store.remove(&key);
     store.cluster().wake(K::KIND, key);

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::credentials::Credentials;
 use crate::clock;
 use crate::engine::login::{
-    Account, Answer, Decision, Holder, Identity, Ledger, Moment, NotTried, Outcome, Pass, Refusal, Seat,
+    Account, Answer, Decision, Holder, Identity, Ledger, LoginState, Moment, NotTried, Outcome, Pass, Refusal,
 };
 
 /// How long to wait for logins that are requested at about the same time, before one of them is picked.
@@ -129,12 +129,12 @@ impl Admission {
     }
 
     /// Takes over what an object and its status show of logins, each time that they change.
-    pub(crate) fn observe(&self, holder: &Holder, seat: Option<Seat>) {
+    pub(crate) fn observe(&self, holder: &Holder, login: Option<LoginState>) {
         let mut state = self.state();
-        if seat.is_none() {
+        if login.is_none() {
             state.called.remove(holder);
         }
-        state.ledger.observe(holder, seat);
+        state.ledger.observe(holder, login);
     }
 
     /// A person requests another attempt.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tenure::engine::backoff::{Attempt, Backoff, Nothing};
+use tenure::engine::backoff::{Attempt, Backoff, Inconclusive};
 use tenure::engine::reason::Reason;
 use tenure::engine::schedule::{CAP, SECRET_POLL};
 
@@ -121,7 +121,7 @@ fn what_comes_to_nothing_is_reported_from_the_third_time_on_and_says_what_to_do(
     assert_eq!(reported, [false, false, true, true, true]);
     backoff.attempted(NOW, 0.5, attempt(Reason::InSync));
     assert!(!backoff.nothing(NOW, 0.5), "in a row");
-    for why in [Nothing::Unanswered, Nothing::NotAccepted, Nothing::Outdated] {
+    for why in [Inconclusive::Unanswered, Inconclusive::NotAccepted, Inconclusive::Outdated] {
         let verdict = why.verdict();
         assert!(!verdict.reason.is_ready());
         assert!(verdict.message.contains("Check") || verdict.message.contains("Find out"), "{verdict:?}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tenure::crd::{Kind, RefusedLogin, Time};
 use tenure::engine::login::{
-    Account, Answer, Decision, Holder, Identity, Ledger, Moment, News, NotTried, Outcome, Pass, Seat,
+    Account, Answer, Decision, Holder, Identity, Ledger, LoginState, Moment, News, NotTried, Outcome, Pass,
     SecretVersion, record,
 };
 
@@ -75,8 +75,8 @@ impl World {
 
     fn observe(&mut self, index: usize) {
         let Status { let_in, proven, refused } = self.statuses[&index].clone();
-        let seat = Seat { account: account(), system: system(index), let_in, proven, refused };
-        self.ledger.observe(&holder(index), Some(seat));
+        let state = LoginState { account: account(), system: system(index), let_in, proven, refused };
+        self.ledger.observe(&holder(index), Some(state));
     }
 
     fn restart(&mut self) {

@@ -268,8 +268,8 @@ fn only_what_we_wrote_is_put_back() {
     let before = original(&[("accessTokenTtlSeconds", "7.2e3")]);
     let written = [TtlSeconds::from(WISH)];
     for (info, expected) in [
-        (format!("{{{WISHED}}}"), Restoration::PutBack),
-        (format!(r#"{{"theirs":1,{WISHED}}}"#), Restoration::PutBack),
+        (format!("{{{WISHED}}}"), Restoration::Restore),
+        (format!(r#"{{"theirs":1,{WISHED}}}"#), Restoration::Restore),
         (r#"{"accessTokenTtlSeconds":7.2e3}"#.to_owned(), Restoration::AsBefore),
         (r#"{"accessTokenTtlSeconds":7200.0}"#.to_owned(), Restoration::AsBefore),
         (r#"{"accessTokenTtlSeconds":"7.2e3"}"#.to_owned(), Restoration::Foreign),
@@ -285,7 +285,7 @@ fn only_what_we_wrote_is_put_back() {
     // The same number in another spelling is put back in its own.
     let spelt = original(&[("accessTokenTtlSeconds", "3600.0"), ("refreshTokenTtlSeconds", "86400")]);
     let read = AdditionalInfo::read(Some(&raw(&format!("{{{WISHED}}}")))).unwrap();
-    assert_eq!(restoration(&read, &written, &spelt), Restoration::PutBack);
+    assert_eq!(restoration(&read, &written, &spelt), Restoration::Restore);
 }
 
 proptest! {
@@ -310,7 +310,7 @@ proptest! {
         prop_assert!(info(&before).is_as(&known));
         prop_assert_eq!(restoration(&info(&before), &[ttl.into()], &known), Restoration::AsBefore);
         if info(&written).original() != known {
-            prop_assert_eq!(restoration(&info(&written), &[ttl.into()], &known), Restoration::PutBack);
+            prop_assert_eq!(restoration(&info(&written), &[ttl.into()], &known), Restoration::Restore);
         }
         // What others add meanwhile stays as they wrote it.
         let mut grown = AdditionalInfo::read(Some(&raw(&object(&held)))).unwrap().merged(ttl).to_json().unwrap().get().to_owned();

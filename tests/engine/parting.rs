@@ -5,7 +5,7 @@ use tenure::crd::{
     Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, Mode, Time, TtlChange, TtlSeconds,
 };
 use tenure::engine::customer::{
-    Departure, Original, Parting, RIVAL, Task, Ttl, Wish, answered, changed, conflict, drifted, parting,
+    Deletion, Original, Parting, RIVAL, Task, Ttl, Wish, answered, changed, conflict, drifted, parting,
     paused, unrecordable,
 };
 use tenure::engine::ownership::Standing;
@@ -38,7 +38,7 @@ fn status(cause: Cause, original: Option<Original>) -> CustomerTokenTtlStatus {
 fn a_deleted_resource_restores_what_it_has_changed_and_nothing_else() {
     let restore = spec(DeletionPolicy::Restore, Mode::Enforce);
     let known = status(Cause::Policy, Some(Original::new()));
-    let departure = Departure {
+    let deletion = Deletion {
         spec: &restore,
         status: &known,
         open: None,
@@ -48,30 +48,30 @@ fn a_deleted_resource_restores_what_it_has_changed_and_nothing_else() {
         standing: Standing::Owner,
     };
     let task = Task { written: vec![OURS.into()], original: Original::new() };
-    assert_eq!(parting(departure), Parting::Restore(task.clone()));
+    assert_eq!(parting(deletion), Parting::Restore(task.clone()));
     // A server that is gone for now may come back.
-    assert_eq!(parting(Departure { url: None, ..departure }), Parting::Restore(task));
+    assert_eq!(parting(Deletion { url: None, ..deletion }), Parting::Restore(task));
     let (retain, observe) =
         (spec(DeletionPolicy::Retain, Mode::Enforce), spec(DeletionPolicy::Restore, Mode::Observe));
     let (restored, untouched) =
         (status(Cause::Restore, Some(Original::new())), CustomerTokenTtlStatus::default());
     for as_it_is in [
-        Departure { spec: &retain, ..departure },
-        Departure { spec: &observe, ..departure },
-        Departure { is_paused: true, ..departure },
-        Departure { status: &restored, ..departure },
-        Departure { status: &untouched, ..departure },
+        Deletion { spec: &retain, ..deletion },
+        Deletion { spec: &observe, ..deletion },
+        Deletion { is_paused: true, ..deletion },
+        Deletion { status: &restored, ..deletion },
+        Deletion { status: &untouched, ..deletion },
     ] {
         assert_eq!(parting(as_it_is), Parting::AsItIs, "{as_it_is:?}");
     }
     let unknown = status(Cause::Policy, None);
     for (skipped, why) in [
-        (Departure { status: &unknown, ..departure }, "the original values are unknown"),
+        (Deletion { status: &unknown, ..deletion }, "the original values are unknown"),
         (
-            Departure { url: Some("https://other"), ..departure },
+            Deletion { url: Some("https://other"), ..deletion },
             "the server's URL has changed since the last write",
         ),
-        (Departure { standing: Standing::Loser, ..departure }, RIVAL),
+        (Deletion { standing: Standing::Loser, ..deletion }, RIVAL),
     ] {
         assert_eq!(parting(skipped), Parting::Skipped(why), "{skipped:?}");
     }

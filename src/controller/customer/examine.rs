@@ -13,7 +13,7 @@ use crate::controller::claims::Claims;
 use crate::controller::reconcile::{Findings, Given, Memory, move_to};
 use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
@@ -38,7 +38,7 @@ pub(super) async fn examine(
     customer: &mut Arc<CustomerTokenTtl>,
     given: &Given<CustomerTokenTtl>,
     memory: &mut Memory<CustomerTokenTtl>,
-) -> Result<Findings<CustomerTokenTtl>, Nothing> {
+) -> Result<Findings<CustomerTokenTtl>, Inconclusive> {
     let asked = given.is_asked(memory);
     let task = match &memory.extra.parting {
         Some(Parting::Restore(task)) => Some(task.clone()),
@@ -110,7 +110,7 @@ fn record(
 ) -> Standing {
     claims.record(customer.meta(), trial);
     let standing = claims.standing(customer.meta());
-    memory.judged = Some(standing);
+    memory.acted_on = Some(standing);
     standing
 }
 
@@ -193,10 +193,10 @@ impl Examination<'_> {
         mut self,
         given: &Given<CustomerTokenTtl>,
         memory: &mut Memory<CustomerTokenTtl>,
-    ) -> Result<Findings<CustomerTokenTtl>, Nothing> {
+    ) -> Result<Findings<CustomerTokenTtl>, Inconclusive> {
         let CustomerController { claims, connections, .. } = self.basis.controller;
         let standing = claims.standing(self.customer.meta());
-        memory.judged = Some(standing);
+        memory.acted_on = Some(standing);
         let mut findings = match conflict(standing) {
             Some(verdict) => verdict.into(),
             None => access::visit(connections, &mut self, given, memory).await?,
@@ -246,7 +246,7 @@ impl Examination<'_> {
     /// The proving login failed.
     pub(super) fn not_proven(&self, error: &AccessError, credentials: &Credentials) -> Stop {
         if error.is_silence() {
-            return Stop::Nothing(Nothing::Outdated);
+            return Stop::Inconclusive(Inconclusive::Outdated);
         }
         let CustomerController { connections, customers, .. } = self.basis.controller;
         let shared = (&connections.remotes.admission, &**customers.cluster());

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::reconcile::{Findings, Memory};
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, Kind, TtlChange, TtlSeconds};
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
     ADDITIONAL_INFO, AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, RawObject, Reading, Restoration,
@@ -277,10 +277,10 @@ impl Examination<'_> {
         match finalizers::hold_working(customers, self.customer).await {
             Written::Unchanged | Written::Done => {}
             Written::Forbidden => return Err(forbidden(Kind::Customer).into()),
-            Written::Failed | Written::Gone => return Err(Stop::Nothing(Nothing::NotAccepted)),
+            Written::Failed | Written::Gone => return Err(Stop::Inconclusive(Inconclusive::NotAccepted)),
         }
         if self.customer.meta().generation != self.basis.generation {
-            return Err(Stop::Nothing(Nothing::Outdated));
+            return Err(Stop::Inconclusive(Inconclusive::Outdated));
         }
         let mut status = self.customer.status.clone().unwrap_or_default();
         status.effective_url = Some(self.url.clone());
@@ -292,7 +292,7 @@ impl Examination<'_> {
         prepare(&mut status, change, memory.change.as_ref());
         match status::update(customers, self.customer, status).await {
             Written::Done | Written::Unchanged => {}
-            _ => return Err(Stop::Nothing(Nothing::NotAccepted)),
+            _ => return Err(Stop::Inconclusive(Inconclusive::NotAccepted)),
         }
         memory.owed.unanswered();
         // Should it never be sent, that is known; an earlier one that was sent stays open.
@@ -312,7 +312,7 @@ impl Examination<'_> {
             match restoration(&read.info, &task.written, &task.original) {
                 Restoration::AsBefore => break Parting::AsItIs,
                 Restoration::Foreign => break Parting::Skipped(FOREIGN),
-                Restoration::PutBack => {}
+                Restoration::Restore => {}
             }
             let (from, before) = (read.info.ttl(), read.info.clone());
             let Some(info) = read.info.restored(&task.original) else { break Parting::Skipped(UNPARSABLE) };

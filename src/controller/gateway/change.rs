@@ -10,7 +10,7 @@ use crate::controller::reconcile::{Findings, Memory};
 use crate::controller::references::Unread;
 use crate::controller::rollout::{Answer, Held};
 use crate::crd::{Cause, Kind, Time, X2Gateway, X2GatewayStatus};
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::change::Outcome;
 use crate::engine::gateway::{
     BETWEEN_PROOFS, Conclusion, Intent, OpenChange, Prior, Seen, Step, awaiting_rollout, decide, entry,
@@ -90,8 +90,8 @@ impl Examination<'_> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         match self.controller.connections.credentials(endpoint, reference, Age::Now).await {
             Ok(now) if now.identity == credentials.identity => Ok(()),
-            Err(Unread::Silence) => Err(Stop::Nothing(Nothing::Unanswered)),
-            _ => Err(Stop::Nothing(Nothing::Outdated)),
+            Err(Unread::Silence) => Err(Stop::Inconclusive(Inconclusive::Unanswered)),
+            _ => Err(Stop::Inconclusive(Inconclusive::Outdated)),
         }
     }
 
@@ -219,7 +219,8 @@ impl Examination<'_> {
         memory: &mut Memory<X2Gateway>,
     ) -> Result<OpenChange, Clearance> {
         let in_rollout = started.is_some();
-        let change = self.change(intent, started, memory).ok_or(Clearance::Nothing(Nothing::Outdated))?;
+        let change =
+            self.change(intent, started, memory).ok_or(Clearance::Inconclusive(Inconclusive::Outdated))?;
         let policy = self.governance.policy.as_ref();
         let durable = in_rollout
             || policy.is_some_and(|policy| must_be_durable(&policy.object.spec, &self.prior, &change));
@@ -238,7 +239,7 @@ impl Examination<'_> {
                 .as_ref()
                 .and_then(|policy| policy.awaiting_window(intent.cause, clock::now().0))
                 .map_or(Clearance::Go, Clearance::Wait),
-            None => Clearance::Nothing(Nothing::Outdated),
+            None => Clearance::Inconclusive(Inconclusive::Outdated),
         }
     }
 
@@ -261,14 +262,16 @@ impl Examination<'_> {
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the
     /// answer wakes the gateway.
     fn permit(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
-        let policy = self.governance.policy.as_ref().ok_or(Clearance::Nothing(Nothing::Outdated))?;
+        let policy =
+            self.governance.policy.as_ref().ok_or(Clearance::Inconclusive(Inconclusive::Outdated))?;
         let (target, wish) = intent.wish(&self.governance.regime);
         let closed = policy.awaiting_window(intent.cause, clock::now().0).map(Clearance::Wait);
         if !policy.is_bounded() {
             return closed.map_or(Ok(None), Err);
         }
         let GatewayController { rollouts, policies, .. } = self.controller;
-        let rollout = rollouts.of(policies, &policy.object).ok_or(Clearance::Nothing(Nothing::Outdated))?;
+        let rollout =
+            rollouts.of(policies, &policy.object).ok_or(Clearance::Inconclusive(Inconclusive::Outdated))?;
         // Also if no window is open: the policy's task is to know which gateways wait.
         match rollout.ask(self.gateway, target, wish) {
             Answer::Permitted(permit) => closed.map_or(Ok(Some(permit)), Err),
@@ -277,7 +280,7 @@ impl Examination<'_> {
                 let waits = || Clearance::Wait(awaiting_rollout(status, policy.name(), halted));
                 Err(closed.unwrap_or_else(waits))
             }
-            Answer::Asked => Err(closed.unwrap_or(Clearance::Nothing(Nothing::Asked))),
+            Answer::Asked => Err(closed.unwrap_or(Clearance::Inconclusive(Inconclusive::Asked))),
         }
     }
 
@@ -292,11 +295,13 @@ impl Examination<'_> {
             match finalizers::hold_working(&self.controller.gateways, self.gateway).await {
                 Written::Unchanged | Written::Done => {}
                 Written::Forbidden => return Err(Clearance::Wait(forbidden(Kind::Gateway))),
-                Written::Failed | Written::Gone => return Err(Clearance::Nothing(Nothing::NotAccepted)),
+                Written::Failed | Written::Gone => {
+                    return Err(Clearance::Inconclusive(Inconclusive::NotAccepted));
+                }
             }
         }
         if self.gateway.meta().generation != self.generation {
-            return Err(Clearance::Nothing(Nothing::Outdated));
+            return Err(Clearance::Inconclusive(Inconclusive::Outdated));
         }
         if !durable {
             return Ok(());
@@ -308,7 +313,7 @@ impl Examination<'_> {
                 Ok(())
             }
             Written::Gone | Written::Failed | Written::Forbidden => {
-                Err(Clearance::Nothing(Nothing::NotAccepted))
+                Err(Clearance::Inconclusive(Inconclusive::NotAccepted))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::GatewayController;
 use crate::controller::access;
 use crate::crd::X2Gateway;
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::gateway::Prior;
 use crate::engine::governance::Governance;
@@ -38,15 +38,15 @@ pub(super) enum Clearance {
     /// Not yet.
     Wait(Verdict),
     /// Nothing can be reported now.
-    Nothing(Nothing),
+    Inconclusive(Inconclusive),
 }
 
 impl From<Clearance> for Stop {
     fn from(clearance: Clearance) -> Self {
         match clearance {
             Clearance::Wait(verdict) => verdict.into(),
-            Clearance::Nothing(why) => Self::Nothing(why),
-            Clearance::Go => Self::Nothing(Nothing::Outdated),
+            Clearance::Inconclusive(why) => Self::Inconclusive(why),
+            Clearance::Go => Self::Inconclusive(Inconclusive::Outdated),
         }
     }
 }

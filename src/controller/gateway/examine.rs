@@ -11,7 +11,7 @@ use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, move_to};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
-use crate::engine::backoff::Nothing;
+use crate::engine::backoff::Inconclusive;
 use crate::engine::gateway::{MOVED, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
 use crate::engine::governance::Governance;
 use crate::engine::login::Holder;
@@ -32,7 +32,7 @@ pub(super) async fn examine(
     gateway: &mut Arc<X2Gateway>,
     given: &Given<X2Gateway>,
     memory: &mut Memory<X2Gateway>,
-) -> Result<Findings<X2Gateway>, Nothing> {
+) -> Result<Findings<X2Gateway>, Inconclusive> {
     let governance = &given.parents.governance;
     let generation = gateway.meta().generation;
     let connection = match controller.connections.validate(&gateway.spec.connection) {
@@ -127,7 +127,7 @@ impl Examination<'_> {
     /// What to report if the appliance is another resource's, or is not known to be this one's.
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.controller.claims.standing(self.gateway.meta());
-        memory.judged = Some(standing);
+        memory.acted_on = Some(standing);
         conflict(standing)
     }
 

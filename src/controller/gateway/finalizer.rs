@@ -37,7 +37,7 @@ pub(super) async fn keep(
         (true, true) => Phase::DeletedSuspended,
     };
     let deleted = phase != Phase::Alive;
-    if memory.has_gone || deleted && !finalizers::is_held(meta) {
+    if memory.has_gone || deleted && !finalizers::has_finalizer(meta) {
         return Some(clock::instant() + UNDISTURBED);
     }
     let restores = |policy: &Policy| policy.object.spec.deletion_policy == DeletionPolicy::Restore;

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::controller::logins::Barred;
 use crate::controller::owed::Owed;
 use crate::controller::requests::{Handled, Request};
-use crate::engine::backoff::{Backoff, Nothing};
+use crate::engine::backoff::{Backoff, Inconclusive};
 use crate::engine::contest::Contest;
 use crate::engine::login::News;
 use crate::engine::ownership::Standing;
@@ -86,7 +86,7 @@ pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Recon
         object: &mut Arc<Self::Object>,
         given: &Given<Self::Object>,
         memory: &mut Self::Memory,
-    ) -> impl Future<Output = Result<Findings<Self::Object>, Nothing>> + Send;
+    ) -> impl Future<Output = Result<Findings<Self::Object>, Inconclusive>> + Send;
     /// Finishes a deletion that waited for what was found. Some if there is nothing to report.
     fn conclude(
         &self,
@@ -169,7 +169,7 @@ pub struct Memory<K: Managed> {
     /// A refusal that another user may end.
     pub barred: Option<Barred>,
     /// The standing that the last reconcile has acted on.
-    pub judged: Option<Standing>,
+    pub acted_on: Option<Standing>,
     /// Our finalizer was removed from the deleted object; the watch has not shown it yet.
     pub has_gone: bool,
     /// What else the kind keeps.
@@ -190,7 +190,7 @@ impl<K: Managed> Default for Memory<K> {
             summed_up: None,
             age: Age::InUse,
             barred: None,
-            judged: None,
+            acted_on: None,
             has_gone: false,
             extra: K::Extra::default(),
         }

@@ -35,7 +35,7 @@ pub enum Parting {
 
 /// What is known of a deleted resource.
 #[derive(Clone, Copy, Debug)]
-pub struct Departure<'a> {
+pub struct Deletion<'a> {
     /// Its spec.
     pub spec: &'a CustomerTokenTtlSpec,
     /// Its status.
@@ -58,8 +58,8 @@ pub struct Departure<'a> {
 /// 2. Under Retain or Observe, and while work is paused, nothing is touched; if nothing was written, nothing needs to be.
 /// 3. If the original is unknown, was another server's, or the customer is another resource's, it is left as it is.
 #[must_use]
-pub fn parting(departure: Departure<'_>) -> Parting {
-    let Departure { spec, status, open, owed, is_paused, url, standing } = departure;
+pub fn parting(deletion: Deletion<'_>) -> Parting {
+    let Deletion { spec, status, open, owed, is_paused, url, standing } = deletion;
     let is_restored = status.history.first().is_some_and(|change| change.cause == Cause::Restore);
     let written = written(Some(status), open, owed);
     if is_restored
@@ -90,7 +90,7 @@ pub enum Restoration {
     /// Nothing: the keys are as they were originally.
     AsBefore,
     /// They hold what we wrote: the original values are restored.
-    PutBack,
+    Restore,
     /// Nothing: they hold what something else has written.
     Foreign,
 }
@@ -107,7 +107,7 @@ pub fn restoration(info: &AdditionalInfo, written: &[TtlSeconds], original: &Ori
         Restoration::AsBefore
     } else if written.iter().any(is_ours) {
         // Also if ours says the same in another spelling: 3600 for what was 3600.0.
-        Restoration::PutBack
+        Restoration::Restore
     } else if info.is_as(original) {
         Restoration::AsBefore
     } else {

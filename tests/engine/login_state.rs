@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tenure::crd::{Connection, KonaServerStatus, X2GatewayStatus};
-use tenure::engine::login::{Seat, seat};
+use tenure::engine::login::{LoginState, login_state};
 
 fn connection(suspend: bool) -> Connection {
     serde_json::from_value(
@@ -39,19 +39,20 @@ fn a_user_was_let_in_only_where_the_status_shows_it_and_has_no_refusal() {
             false,
         ),
     ] {
-        let seat = seat(Some("n"), &connection(suspend), "https://a".to_owned(), Some((&status).into()));
-        assert_eq!(seat.let_in, let_in, "{case}");
+        let state =
+            login_state(Some("n"), &connection(suspend), "https://a".to_owned(), Some((&status).into()));
+        assert_eq!(state.let_in, let_in, "{case}");
     }
 }
 
 #[test]
 fn what_a_status_shows_of_another_system_does_not_count() {
     let of = |status: Option<&X2GatewayStatus>| {
-        seat(Some("n"), &connection(false), "https://a".to_owned(), status.map(Into::into))
+        login_state(Some("n"), &connection(false), "https://a".to_owned(), status.map(Into::into))
     };
     let there = of(Some(&status("https://b", "AuthenticationFailed", 1)));
     assert_eq!(there, of(None));
-    let Seat { proven, refused, .. } = of(Some(&status("https://a", "AuthenticationFailed", 1)));
+    let LoginState { proven, refused, .. } = of(Some(&status("https://a", "AuthenticationFailed", 1)));
     assert_eq!((proven, refused.len()), (Some("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap()), 1));
 }
 
@@ -59,6 +60,6 @@ fn what_a_status_shows_of_another_system_does_not_count() {
 fn a_server_proves_no_lifetime() {
     let status =
         KonaServerStatus { effective_url: Some("https://a".to_owned()), ..KonaServerStatus::default() };
-    let seat = seat(Some("n"), &connection(false), "https://a".to_owned(), Some((&status).into()));
-    assert_eq!((seat.account.secret.as_str(), seat.proven), ("login", None));
+    let state = login_state(Some("n"), &connection(false), "https://a".to_owned(), Some((&status).into()));
+    assert_eq!((state.account.secret.as_str(), state.proven), ("login", None));
 }

@@ -1,6 +1,6 @@
 //! What an object and its status show of logins.
 
-use super::{Account, Seat};
+use super::{Account, LoginState};
 use crate::crd::{
     Condition, Connection, CredentialsRef, KonaServerStatus, RefusedLogin, Time, X2GatewayStatus,
 };
@@ -53,22 +53,22 @@ pub fn account(namespace: Option<&str>, reference: &CredentialsRef) -> Account {
 
 /// What an object with a connection to `system` shows of its login. What a status shows of another system does not count.
 #[must_use]
-pub fn seat(
+pub fn login_state(
     namespace: Option<&str>,
     connection: &Connection,
     system: String,
     shown: Option<Shown<'_>>,
-) -> Seat {
+) -> LoginState {
     let account = account(namespace, &connection.credentials_secret_ref);
     let Some(here) = shown.filter(|shown| shown.effective_url == Some(&system)) else {
-        return Seat { account, system, let_in: false, proven: None, refused: Vec::new() };
+        return LoginState { account, system, let_in: false, proven: None, refused: Vec::new() };
     };
     let let_in = !connection.suspend
         && here.checked.is_some()
         && here.refused.is_empty()
         && is_inside(ready_reason(here.conditions));
     let proven = here.proven.map(|time| time.0);
-    Seat { account, system, let_in, proven, refused: here.refused.to_vec() }
+    LoginState { account, system, let_in, proven, refused: here.refused.to_vec() }
 }
 
 /// Whether a reason means that the login succeeded.

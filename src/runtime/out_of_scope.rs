@@ -14,18 +14,18 @@ const AT_ONCE: usize = 8;
 
 /// Objects of one kind that have left with our finalizer.
 #[derive(Debug)]
-pub(crate) struct Departures {
+pub(crate) struct OutOfScope {
     left: Mutex<BTreeMap<Key, ObjectMeta>>,
     pub(crate) at_once: Semaphore,
 }
 
-impl Default for Departures {
+impl Default for OutOfScope {
     fn default() -> Self {
         Self { left: Mutex::default(), at_once: Semaphore::new(AT_ONCE) }
     }
 }
 
-impl Departures {
+impl OutOfScope {
     fn left(&self) -> MutexGuard<'_, BTreeMap<Key, ObjectMeta>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
