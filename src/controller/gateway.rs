@@ -258,6 +258,7 @@ fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2G
     };
     before.spec == after.spec
         && before.metadata.labels == after.metadata.labels
+        && before.metadata.deletion_timestamp == after.metadata.deletion_timestamp
         && timeless(before) == timeless(after)
 }
 

@@ -94,11 +94,11 @@ fn a_gateway_whose_deletion_something_else_holds_up_is_counted_no_more() {
         world.api.get(Kind::TokenPolicy, NAMESPACE, "short").unwrap().value["status"]["gateways"]["matched"]
             .clone()
     };
+    // Nothing but its deletion changes: it has nothing to restore.
+    merge(&world, Kind::TokenPolicy, "short", json!({"spec": {"deletionPolicy": "Retain"}}));
+    wait(&mut world);
     assert_eq!(matched(&world), 1);
-    let edit = |gateway: &mut Value| {
-        let finalizers = gateway["metadata"]["finalizers"].as_array_mut().unwrap();
-        finalizers.push(json!("example.net/other"));
-    };
+    let edit = |gateway: &mut Value| gateway["metadata"]["finalizers"] = json!(["example.net/other"]);
     world.api.edit(Kind::X2Gateway, (NAMESPACE, "gw"), edit).unwrap();
     wait(&mut world);
     world.api.delete(Kind::X2Gateway, NAMESPACE, "gw").unwrap();
