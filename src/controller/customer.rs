@@ -277,7 +277,7 @@ impl Controller for CustomerController {
             self.customers.cluster().report_transition(
                 reference(customer),
                 None,
-                report.before,
+                (report.before, memory.warned),
                 &findings.verdict,
             );
         }

@@ -224,7 +224,7 @@ impl Controller for GatewayController {
     }
 
     fn announce(&self, report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) {
-        announce(&self.policies, report, &memory.owed);
+        announce(&self.policies, report, memory);
     }
 
     fn carried_out(&self, gateway: &X2Gateway) {
@@ -288,7 +288,7 @@ fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2G
 }
 
 /// Publishes changes and a worse condition: after the status was written.
-fn announce(policies: &Store<TokenPolicy>, report: &Report<'_, X2Gateway>, owed: &[Change]) {
+fn announce(policies: &Store<TokenPolicy>, report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) {
     let cluster = policies.cluster();
     let (gateway, findings) = (&**report.object, report.findings);
     let governance = &report.given.parents.governance;
@@ -299,7 +299,7 @@ fn announce(policies: &Store<TokenPolicy>, report: &Report<'_, X2Gateway>, owed:
         let key = Key::new(namespace.clone(), policy);
         reference_to::<TokenPolicy>(&key, policies.get(&key).and_then(|entry| entry.meta().uid.clone()))
     };
-    for change in owed {
+    for change in &*memory.owed {
         let (reason, note) = changed(change);
         if reason == EventReason::DriftCorrected {
             cluster.metrics.drift_corrected(Kind::Gateway.as_str());
@@ -336,7 +336,8 @@ fn announce(policies: &Store<TokenPolicy>, report: &Report<'_, X2Gateway>, owed:
     }
     if report.shown {
         announce_drift(cluster, &object, findings, regime.policy().map(about));
-        cluster.report_transition(object, regime.policy().map(about), report.before, &findings.verdict);
+        let known = (report.before, memory.warned);
+        cluster.report_transition(object, regime.policy().map(about), known, &findings.verdict);
     }
 }
 

@@ -12,6 +12,7 @@ use super::rollout::{Rollout, Rollouts};
 use super::specs::Specs;
 use crate::clock;
 use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
+use crate::engine::conditions::since_ready;
 use crate::engine::governance::{Policy, open_request};
 use crate::engine::policy::{
     Event, Finalizer, Fleet, Hold, Report, SUSPENDED, events, finalizer, is_alike, must_be_durable,
@@ -20,7 +21,7 @@ use crate::engine::policy::{
 use crate::engine::reason::EventReason;
 use crate::engine::rollout::Decision;
 use crate::engine::tally::{Part, Tally, covered};
-use crate::engine::verdict::{self, Verdict};
+use crate::engine::verdict::{self, Reason, Verdict};
 use crate::metrics::Whole;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
@@ -50,6 +51,8 @@ pub struct Memory {
     summed_up: Option<Instant>,
     /// Our finalizer is removed for good; no watch has reported it yet.
     has_gone: bool,
+    /// The last reason that was a warning since the policy was ready.
+    warned: Option<Reason>,
     /// The request that a halted rollout was resumed for.
     resumed: Option<String>,
 }
@@ -108,7 +111,7 @@ impl Reconciler for PolicyController {
         let spaced = spaced.filter(|_| !is_edited && !must_be_durable(object.status.as_ref(), &status));
         if spaced.is_none() {
             memory.summed_up = Some(clock::instant());
-            let written = self.write(&report, status, &verdict).await;
+            let written = self.write(&report, status, &verdict, &mut memory.warned).await;
             if !matches!(written, Written::Done | Written::Unchanged) {
                 // What could not be written is not acted upon.
                 return Reconcile::Done { next: clock::instant() + AGAIN, ready };
@@ -197,13 +200,20 @@ impl PolicyController {
     }
 
     /// Writes the status, and publishes what is new once it is written.
-    async fn write(&self, report: &Report<'_>, status: TokenPolicyStatus, verdict: &Verdict) -> Written {
+    async fn write(
+        &self,
+        report: &Report<'_>,
+        status: TokenPolicyStatus,
+        verdict: &Verdict,
+        warned: &mut Option<Reason>,
+    ) -> Written {
         let policy = &*report.policy.object;
         let before = policy.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
         let events = report.decision.map(|decision| events(policy, &status, decision)).unwrap_or_default();
         let written = status::write(&self.policies, policy, status).await;
         if written == Written::Done && !policy.spec.suspend {
-            self.policies.cluster().report_transition(reference(policy), None, before, verdict);
+            self.policies.cluster().report_transition(reference(policy), None, (before, *warned), verdict);
+            *warned = since_ready(Some(verdict.reason), since_ready(before, *warned));
             events.into_iter().for_each(|event| publish(self.policies.cluster(), policy, event));
         }
         written

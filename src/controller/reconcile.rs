@@ -14,6 +14,7 @@ use tokio::time::Instant;
 pub use self::managed::{Controller, Findings, Given, Managed, Memory, Report};
 use crate::clock;
 use crate::engine::backoff::{Attempt, Inconclusive};
+use crate::engine::conditions::since_ready;
 use crate::engine::contest::Contest;
 use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
@@ -243,6 +244,8 @@ impl<C: Controller> Begun<'_, C> {
         match status::write(self.controller.store(), &**object, status).await {
             Written::Done | Written::Unchanged => {
                 self.controller.announce(report, memory);
+                let shown = report.shown.then_some(findings.verdict.reason);
+                memory.warned = since_ready(shown, since_ready(report.before, memory.warned));
                 memory.owed.clear();
                 memory.backoff.written();
             }

@@ -159,12 +159,12 @@ impl Controller for ServerController {
         Ok(findings)
     }
 
-    fn announce(&self, report: &Report<'_, KonaServer>, _: &Memory<KonaServer>) {
+    fn announce(&self, report: &Report<'_, KonaServer>, memory: &Memory<KonaServer>) {
         if report.shown {
             self.servers.cluster().report_transition(
                 reference(&**report.object),
                 None,
-                report.before,
+                (report.before, memory.warned),
                 &report.findings.verdict,
             );
         }

@@ -119,16 +119,30 @@ pub fn suspended(old: &[Condition], message: &str, generation: i64, now: &Time) 
 }
 
 /// The event about a new verdict, if it is one: an object needs attention for another reason than before, or is ready again
-/// after it needed attention.
+/// after it needed attention. `warned` is the last such reason since it was ready.
 #[must_use]
-pub fn transition(before: Option<Reason>, now: &Verdict) -> Option<(EventReason, String)> {
-    match before {
-        Some(before) if before.is_warning() && now.reason.is_ready() => {
-            let note = format!("Ready again after {}. {}", before.as_str(), now.message);
-            Some((EventReason::Recovered, note))
-        }
-        before if before == Some(now.reason) || !now.reason.is_warning() => None,
-        _ => Some((EventReason::NotReady(now.reason), now.message.clone())),
+pub fn transition(
+    before: Option<Reason>,
+    warned: Option<Reason>,
+    now: &Verdict,
+) -> Option<(EventReason, String)> {
+    if now.reason.is_ready() {
+        let warned = since_ready(before, warned)?;
+        let note = format!("Ready again after {}. {}", warned.as_str(), now.message);
+        return Some((EventReason::Recovered, note));
+    }
+    let is_news = now.reason.is_warning() && before != Some(now.reason);
+    is_news.then(|| (EventReason::NotReady(now.reason), now.message.clone()))
+}
+
+/// The last reason of an object that is a warning, unless it has been ready since. What waits or is under way in between is no
+/// recovery.
+#[must_use]
+pub fn since_ready(reason: Option<Reason>, warned: Option<Reason>) -> Option<Reason> {
+    match reason {
+        Some(reason) if reason.is_ready() => None,
+        Some(reason) if reason.is_warning() => Some(reason),
+        _ => warned,
     }
 }
 

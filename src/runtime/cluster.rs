@@ -41,15 +41,16 @@ impl Cluster {
         self.workers.wake(kind, key);
     }
 
-    /// Publishes that an object needs attention, or is ready again, unless it did so before.
+    /// Publishes that an object needs attention, or is ready again, unless it did so before. `warned` is the last reason to
+    /// need it since the object was ready.
     pub fn report_transition(
         &self,
         object: ObjectReference,
         policy: Option<ObjectReference>,
-        before: Option<Reason>,
+        (before, warned): (Option<Reason>, Option<Reason>),
         now: &Verdict,
     ) {
-        let Some((reason, note)) = transition(before, now) else { return };
+        let Some((reason, note)) = transition(before, warned, now) else { return };
         let warning = reason != EventReason::Recovered;
         if warning {
             let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use proptest::prelude::*;
+use tenure::engine::conditions::since_ready;
 use tenure::engine::reason::EventReason;
 use tenure::engine::verdict::{
     Notes, Reason, Verdict, conditions, ready, ready_reason, suspended, transition,
@@ -56,11 +57,42 @@ fn an_event_is_published_for_another_fault_and_for_the_recovery_from_one() {
         (Some(AwaitingWindow), InSync, None),
         (None, InSync, None),
     ] {
-        let event = transition(before, &Verdict::new(now, "Well."));
+        let event = transition(before, None, &Verdict::new(now, "Well."));
         assert_eq!(event.map(|(reason, _)| reason), expected, "{before:?} {now:?}");
     }
-    let (_, note) = transition(Some(Unreachable), &Verdict::new(InSync, "Well.")).unwrap();
+    let (_, note) = transition(Some(Unreachable), None, &Verdict::new(InSync, "Well.")).unwrap();
     assert_eq!(note, "Ready again after Unreachable. Well.");
+}
+
+#[test]
+fn what_waits_or_is_under_way_after_a_warning_is_no_recovery_yet() {
+    use Reason::{AwaitingWindow, InSync, Progressing, TimedOut, Unreachable};
+    let mut warned = None;
+    let mut events = Vec::new();
+    let reasons = [
+        InSync,
+        Unreachable,
+        Progressing,
+        AwaitingWindow,
+        InSync,
+        Progressing,
+        InSync,
+        TimedOut,
+        Progressing,
+        InSync,
+    ];
+    for (before, now) in reasons.iter().zip(&reasons[1..]) {
+        warned = since_ready(Some(*before), warned);
+        events.extend(
+            transition(Some(*before), warned, &Verdict::new(*now, "Well.")).map(|(reason, _)| reason),
+        );
+        warned = since_ready(Some(*now), warned);
+    }
+    let recovered = EventReason::Recovered;
+    assert_eq!(
+        events,
+        [EventReason::NotReady(Unreachable), recovered, EventReason::NotReady(TimedOut), recovered]
+    );
 }
 
 #[test]

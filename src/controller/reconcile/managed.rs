@@ -168,6 +168,8 @@ pub struct Memory<K: Managed> {
     pub age: Age,
     /// A refusal that another user may end.
     pub barred: Option<Barred>,
+    /// The last reason that was a warning since the object was ready.
+    pub warned: Option<Reason>,
     /// The standing that the last reconcile has acted on.
     pub acted_on: Option<Standing>,
     /// Our finalizer was removed from the deleted object; the watch has not shown it yet.
@@ -190,6 +192,7 @@ impl<K: Managed> Default for Memory<K> {
             summed_up: None,
             age: Age::InUse,
             barred: None,
+            warned: None,
             acted_on: None,
             has_gone: false,
             extra: K::Extra::default(),
