@@ -53,18 +53,26 @@ pub struct Metrics {
 pub(crate) enum Outcome {
     /// Ready.
     Success,
+    /// A change waits for its window or for the rollout.
+    Waiting,
     /// Not ready.
     Failure,
+    /// Nothing can be said of the object.
+    Nothing,
     /// It panicked.
     Panic,
 }
 
 impl Outcome {
+    const ALL: [Self; 5] = [Self::Success, Self::Waiting, Self::Failure, Self::Nothing, Self::Panic];
+
     /// The word used in metrics and traces.
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::Waiting => "waiting",
+            Self::Nothing => "nothing",
             Self::Failure => "failure",
             Self::Panic => "panic",
         }
@@ -158,7 +166,7 @@ impl Metrics {
     /// Initialises counters to zero: a rate does not see the first count of a series that starts with it.
     fn begin(&self) {
         for kind in Kind::ALL {
-            for outcome in [Outcome::Success, Outcome::Failure, Outcome::Panic] {
+            for outcome in Outcome::ALL {
                 let labels = [("kind", kind.as_str().to_owned()), ("result", outcome.as_str().to_owned())];
                 let _ = self.reconciles.get_or_create(&labels);
             }

@@ -34,6 +34,7 @@ use crate::engine::schedule;
 use crate::engine::url::BaseUrl;
 use crate::engine::verdict::{self, Reason};
 use crate::engine::window::override_annotation;
+use crate::metrics::Outcome;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
@@ -222,7 +223,7 @@ impl Controller for CustomerController {
         }
         if !finalizers::has_finalizer(meta) || memory.has_gone {
             // Others keep it. A request on the server does not wait for that.
-            return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true });
+            return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, outcome: Outcome::Success });
         }
         let decided = memory.extra.parting.take().filter(|parting| !matches!(parting, Parting::Restore(_)));
         let mut parting = decided.unwrap_or_else(|| required(customer, given, memory));
@@ -333,14 +334,14 @@ async fn release(
 ) -> Reconcile {
     match finalizers::release(customers, customer.meta()).await {
         Written::Failed | Written::Forbidden => {
-            Reconcile::Done { next: restore::next_check(customer.meta()), ready: false }
+            Reconcile::Done { next: restore::next_check(customer.meta()), outcome: Outcome::Failure }
         }
         Written::Gone | Written::Done | Written::Unchanged => {
             memory.has_gone = true;
             if let Some(why) = skipped {
                 restore::report_skipped(customers.cluster(), reference(customer), why);
             }
-            Reconcile::Done { next: clock::instant() + UNDISTURBED, ready: true }
+            Reconcile::Done { next: clock::instant() + UNDISTURBED, outcome: Outcome::Success }
         }
     }
 }

@@ -106,7 +106,7 @@ impl Reconciler for PolicyController {
         let report = Report { policy, parts: &parts, decision: decision.as_ref(), hold, now: clock::now().0 };
         let verdict = report.verdict();
         let status = self.new_status(&report, &verdict);
-        let ready = verdict.reason.is_ready();
+        let outcome = verdict.reason.into();
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         let spaced = spaced.filter(|_| !is_edited && !must_be_durable(object.status.as_ref(), &status));
         if spaced.is_none() {
@@ -114,7 +114,7 @@ impl Reconciler for PolicyController {
             let written = self.write(&report, status, &verdict, &mut memory.warned).await;
             if !matches!(written, Written::Done | Written::Unchanged) {
                 // What could not be written is not acted upon.
-                return Reconcile::Done { next: clock::instant() + AGAIN, ready };
+                return Reconcile::Done { next: clock::instant() + AGAIN, outcome };
             }
         }
         let mut next = spaced.unwrap_or_else(|| clock::instant() + UNDISTURBED);
@@ -125,7 +125,7 @@ impl Reconciler for PolicyController {
         if finalizers::is_leaving(object.meta()) {
             next = next.min(restore::next_check(object.meta()));
         }
-        Reconcile::Done { next, ready }
+        Reconcile::Done { next, outcome }
     }
 
     fn changed(&self, before: Option<&Entry<TokenPolicy>>, after: Option<&Entry<TokenPolicy>>) {

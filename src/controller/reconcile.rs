@@ -18,6 +18,7 @@ use crate::engine::conditions::since_ready;
 use crate::engine::contest::Contest;
 use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason, Verdict};
+use crate::metrics::Outcome;
 use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::Reconcile;
 use crate::runtime::secrets::Age;
@@ -56,7 +57,7 @@ impl<C: Controller> Begun<'_, C> {
     async fn check(&self, memory: &mut C::Memory) -> Reconcile {
         let given = self.given;
         if let Some(next) = self.not_due(memory) {
-            return self.idle(memory, next).await;
+            return Reconcile::NotDue(self.idle(memory, next).await);
         }
         C::Object::progress(given, None);
         let outcome = match &given.paused {
@@ -71,7 +72,8 @@ impl<C: Controller> Begun<'_, C> {
                 }
                 Err(why) => {
                     let next = self.inconclusive(memory, why).await;
-                    return self.idle(memory, next).await;
+                    let next = self.idle(memory, next).await;
+                    return Reconcile::Done { next, outcome: Outcome::Nothing };
                 }
             },
         };
@@ -136,9 +138,9 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// Ends a reconcile that has examined nothing. What the status sums up is brought up to date nevertheless.
-    async fn idle(&self, memory: &mut C::Memory, next: Instant) -> Reconcile {
+    async fn idle(&self, memory: &mut C::Memory, next: Instant) -> Instant {
         if C::Object::SPACING.is_none() {
-            return Reconcile::NotDue(next);
+            return next;
         }
         let again = match memory.spaced() {
             Some(again) => Some(again),
@@ -146,7 +148,7 @@ impl<C: Controller> Begun<'_, C> {
                 // What this reconcile itself has written must not be taken back.
                 let now = self.controller.store().valid(&Key::of(self.object.meta()));
                 let Some(object) = now.filter(|now| now.uid() == self.object.uid()) else {
-                    return Reconcile::NotDue(next);
+                    return next;
                 };
                 let mut status = object.status().cloned().unwrap_or_default();
                 let is_handled = !self.given.is_asked(memory);
@@ -155,7 +157,7 @@ impl<C: Controller> Begun<'_, C> {
                 (written == Written::Failed).then(|| clock::instant() + AGAIN)
             }
         };
-        Reconcile::NotDue(again.map_or(next, |again| next.min(again)))
+        again.map_or(next, |again| next.min(again))
     }
 
     /// Adds to a status what it sums up, and the request that was carried out.
@@ -183,7 +185,7 @@ impl<C: Controller> Begun<'_, C> {
         let written = status::write(self.controller.store(), &**self.object, status).await;
         memory.backoff.reset();
         let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
-        Reconcile::Done { next: clock::instant() + wait, ready: true }
+        Reconcile::Done { next: clock::instant() + wait, outcome: Outcome::Success }
     }
 
     /// Examines the remote system and reports what that came to, for as long as a deletion waits for it.
@@ -230,7 +232,7 @@ impl<C: Controller> Begun<'_, C> {
             self.write(&report, memory).await;
         }
         let next = memory.backoff.due().unwrap_or_else(|| clock::instant() + UNDISTURBED);
-        Ok((Reconcile::Done { next, ready: reason.is_ready() }, reason))
+        Ok((Reconcile::Done { next, outcome: reason.into() }, reason))
     }
 
     /// Writes a report, and publishes what is new once it is written.
@@ -306,7 +308,7 @@ fn in_time(meta: &ObjectMeta, outcome: Reconcile) -> Reconcile {
     let latest = restore::next_check(meta);
     match outcome {
         Reconcile::NotDue(next) => Reconcile::NotDue(next.min(latest)),
-        Reconcile::Done { next, ready } => Reconcile::Done { next: next.min(latest), ready },
+        Reconcile::Done { next, outcome } => Reconcile::Done { next: next.min(latest), outcome },
     }
 }
 

@@ -15,6 +15,7 @@ use super::store::Store;
 use super::workers::{Plan, Pool, UNDISTURBED, Work};
 use super::{finalizers, restore, undecodable};
 use crate::clock;
+use crate::engine::reason::Reason;
 use crate::metrics::Outcome;
 use crate::telemetry::traces;
 
@@ -30,8 +31,8 @@ pub(crate) enum Reconcile {
     Done {
         /// When to reconcile again.
         next: Instant,
-        /// Whether the object is ready.
-        ready: bool,
+        /// How it counts.
+        outcome: Outcome,
     },
 }
 
@@ -61,6 +62,16 @@ pub(crate) trait Reconciler: Send + Sync + 'static {
     fn misread(&self, _: &Key) {}
     /// An object is gone.
     fn gone(&self, key: &Key);
+}
+
+impl From<Reason> for Outcome {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            reason if reason.is_ready() => Self::Success,
+            reason if reason.awaits_permission() => Self::Waiting,
+            _ => Self::Failure,
+        }
+    }
 }
 
 /// What is remembered of an object that appears. Its reconciler does not live on for its sake.
@@ -165,11 +176,10 @@ async fn reconcile<R: Reconciler>(
     let result = AssertUnwindSafe(reconcile).catch_unwind().await;
     match result {
         Ok(Reconcile::NotDue(next)) => next,
-        Ok(Reconcile::Done { next, ready }) => {
-            let outcome = if ready { Outcome::Success } else { Outcome::Failure };
+        Ok(Reconcile::Done { next, outcome }) => {
             metrics.reconciled(kind, outcome, begun.elapsed());
             traces::reconciled(&span, outcome);
-            if ready {
+            if outcome == Outcome::Success {
                 metrics.succeeded(kind, &namespace, &name, Some(clock::now().0.as_second()));
             }
             next

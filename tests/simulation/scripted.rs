@@ -144,6 +144,30 @@ fn the_counts_of_a_policy_that_is_not_understood_are_removed() {
 }
 
 #[test]
+fn a_wait_and_what_comes_to_nothing_are_counted_as_no_failure() {
+    let mut world = world(Knobs::NONE);
+    let count = |world: &World, result: &str| {
+        let text = world.places[0].process.as_ref().unwrap().health.metrics.text();
+        let series = format!("tenure_reconciles_total{{kind=\"X2Gateway\",result=\"{result}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&*series)?.parse::<u64>().ok())
+    };
+    let windows = json!([{"schedule": "0 0 29 2 *", "duration": "1m"}]);
+    let spec = json!({"spec": {"timeoutSeconds": 7200, "windows": windows}});
+    world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", spec).unwrap();
+    wait(&mut world);
+    assert!(count(&world, "waiting").is_some_and(|waiting| waiting > 0));
+    let spec = json!({"spec": {"timeoutSeconds": 3600, "windows": []}});
+    world.api.set_judge(|request| {
+        let is_secret = request.target.kind == Kind::Secret;
+        if is_secret { Verdict::refuse(500) } else { Verdict::PASS }
+    });
+    world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", spec).unwrap();
+    wait(&mut world);
+    assert!(count(&world, "nothing").is_some_and(|nothing| nothing > 0));
+    assert_eq!(count(&world, "failure"), Some(0), "{}", world.history.text());
+}
+
+#[test]
 fn foreign_edits_do_not_shorten_a_back_off() {
     let mut world = world(Knobs::NONE);
     set_mood(&world, &appliance_url(0), Mood::Away);
