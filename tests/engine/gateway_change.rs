@@ -88,8 +88,7 @@ fn a_rollout_is_asked_for_what_the_write_is() {
 
 #[test]
 fn what_must_not_be_forgotten_is_on_record_before_the_write() {
-    let change = open(Outcome::Prepared);
-    let durable = |fields, prior: &Prior| must_be_durable(&spec(&fields), prior, &change);
+    let durable = |fields, prior: &Prior| must_be_durable(&spec(&fields), prior, 28800, Cause::Policy);
     let fresh = Prior::default();
     assert!(!durable(json!({}), &fresh));
     assert!(durable(json!({"rollout": {}}), &fresh));
@@ -98,8 +97,7 @@ fn what_must_not_be_forgotten_is_on_record_before_the_write() {
     // It is known what the original value is, and that this value is ours.
     let ours = Prior { original: Some(86400), wrote: Some((28800, Cause::Policy)), ..Prior::default() };
     assert!(!durable(json!({"deletionPolicy": "Restore"}), &ours));
-    let restore = OpenChange { cause: Cause::Restore, ..change.clone() };
-    assert!(must_be_durable(&spec(&json!({"deletionPolicy": "Restore"})), &ours, &restore));
+    assert!(must_be_durable(&spec(&json!({"deletionPolicy": "Restore"})), &ours, 28800, Cause::Restore));
 }
 
 #[test]
@@ -119,7 +117,9 @@ fn to_record(
     timeout: u32,
     open: Option<&mut OpenChange>,
 ) -> Option<Change> {
-    let conclusion = Conclusion { regime, prior, reason, timeout, reference: None, is_owing: false };
+    let spec = spec(&json!({}));
+    let policy = Some(&spec);
+    let conclusion = Conclusion { regime, policy, prior, reason, timeout, reference: None, is_owing: false };
     conclusion.to_record(open, NOW)
 }
 
@@ -155,6 +155,7 @@ fn a_change_that_took_effect_without_any_record_of_it_is_recorded() {
     let (regime, reason) = (exact(28800), Reason::InSync);
     let owing = Conclusion {
         regime: &regime,
+        policy: None,
         prior: &prior,
         reason,
         timeout: 28800,
@@ -162,6 +163,12 @@ fn a_change_that_took_effect_without_any_record_of_it_is_recorded() {
         is_owing: true,
     };
     assert_eq!(owing.to_record(None, NOW), None, "it is recorded with this report");
+    // A change that had to be on record before it was sent is not on record: something else has set the value.
+    for fields in [json!({"deletionPolicy": "Restore"}), json!({"rollout": {}})] {
+        let policy = spec(&fields);
+        let others = Conclusion { policy: Some(&policy), is_owing: false, ..owing.clone() };
+        assert_eq!(others.to_record(None, NOW), None, "{fields}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::seed::Seed;
 
 /// Schedules that each test run goes through, besides those of `seeds.txt`. Not optimized, one takes a third of a second;
 /// `cargo torture` goes through more, six times as fast.
-const SCHEDULES: u64 = 200;
+const SCHEDULES: u64 = 1_000;
 
 /// Longest real time that one may take: a hundred times what it does.
 const LONGEST: Duration = Duration::from_mins(10);

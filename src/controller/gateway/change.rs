@@ -9,7 +9,7 @@ use crate::controller::audit::{Operation, Write};
 use crate::controller::reconcile::{Findings, Memory};
 use crate::controller::references::Unread;
 use crate::controller::rollout::{Answer, Held};
-use crate::crd::{Cause, Kind, Time, X2Gateway, X2GatewayStatus};
+use crate::crd::{Cause, Kind, Time, TokenPolicySpec, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Inconclusive;
 use crate::engine::change::Outcome;
 use crate::engine::gateway::{
@@ -183,6 +183,7 @@ impl Examination<'_> {
         }
         let conclusion = Conclusion {
             regime,
+            policy: self.policy_spec(),
             prior: &self.prior,
             reason: verdict.reason,
             timeout,
@@ -201,7 +202,12 @@ impl Examination<'_> {
     }
 
     fn owes_revocation(&self, change: &OpenChange) -> bool {
-        owes_revocation(self.governance.policy.as_ref().map(|policy| &policy.object.spec), change)
+        owes_revocation(self.policy_spec(), change)
+    }
+
+    /// The spec of the policy in force.
+    fn policy_spec(&self) -> Option<&TokenPolicySpec> {
+        self.governance.policy.as_ref().map(|policy| &policy.object.spec)
     }
 
     async fn revoke_tokens(&self, x2: &mut X2<'_>) -> Result<(), AccessError> {
@@ -221,9 +227,10 @@ impl Examination<'_> {
         let in_rollout = started.is_some();
         let change =
             self.change(intent, started, memory).ok_or(Clearance::Inconclusive(Inconclusive::Outdated))?;
-        let policy = self.governance.policy.as_ref();
         let durable = in_rollout
-            || policy.is_some_and(|policy| must_be_durable(&policy.object.spec, &self.prior, &change));
+            || self
+                .policy_spec()
+                .is_some_and(|policy| must_be_durable(policy, &self.prior, change.to, change.cause));
         self.prepare(&change, memory, durable).await?;
         // Should it never be sent, that is known; an earlier one that was sent stays open.
         memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));

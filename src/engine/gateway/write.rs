@@ -62,14 +62,14 @@ pub fn known_original(status: &X2GatewayStatus, owed: &[Change]) -> Option<u32> 
     status.original_timeout_seconds.or_else(|| owed.first()?.from)
 }
 
-/// Whether a change must be in the status before it is sent.
+/// Whether a change to a value must be in the status before it is sent.
 #[must_use]
-pub fn must_be_durable(policy: &TokenPolicySpec, prior: &Prior, change: &OpenChange) -> bool {
+pub fn must_be_durable(policy: &TokenPolicySpec, prior: &Prior, to: u32, cause: Cause) -> bool {
     let restores = policy.deletion_policy == DeletionPolicy::Restore;
     // Only what is known to be ours is restored.
-    let known = prior.original.is_some() && prior.wrote.is_some_and(|(to, _)| to == change.to);
+    let known = prior.original.is_some() && prior.wrote.is_some_and(|(wrote, _)| wrote == to);
     policy.rollout.is_some()
-        || restores && (!known || change.cause == Cause::Restore)
+        || restores && (!known || cause == Cause::Restore)
         || policy.revoke_tokens != RevokeTokens::Never
 }
 
@@ -95,6 +95,8 @@ pub fn not_restored(regime: &Regime, prior: &Prior, seen: u32) -> Option<&'stati
 pub struct Conclusion<'a> {
     /// Who governs the gateway.
     pub regime: &'a Regime,
+    /// The policy that does, if there is one.
+    pub policy: Option<&'a TokenPolicySpec>,
     /// What the status remembers.
     pub prior: &'a Prior,
     /// What is reported.
@@ -126,17 +128,20 @@ impl Conclusion<'_> {
         }
     }
 
-    /// A change that took effect without being recorded: the operator stopped before it could report it.
+    /// A change that took effect without being recorded: the operator stopped before it could report it. One that had to be
+    /// on record first would be there: the value was changed by something else.
     fn unrecorded(&self, policy: &str, now: Time) -> Option<Change> {
         let from = self.prior.timeout.filter(|before| *before != self.timeout && !self.is_owing)?;
         let target = self.regime.target()?;
-        let moved = self.reason == Reason::InSync && !target.holds(from);
+        let cause = cause(policy, target, self.prior);
+        let is_ours = self.policy.is_none_or(|spec| !must_be_durable(spec, self.prior, self.timeout, cause));
+        let moved = self.reason == Reason::InSync && !target.holds(from) && is_ours;
         moved.then(|| Change {
             time: now,
             from: Some(from),
             to: self.timeout,
             policy: policy.to_owned(),
-            cause: cause(policy, target, self.prior),
+            cause,
             change_ref: self.reference.clone(),
         })
     }
