@@ -256,14 +256,11 @@ impl Metrics {
         }
     }
 
-    /// Sets when the API server last answered a watch of a kind, in a namespace or (`*`) in all; `None` removes the series.
+    /// Sets when the API server last answered a watch of a kind, in a namespace or (`*`) in all.
     #[allow(clippy::cast_precision_loss, reason = "exact for the next 285 million years")]
-    pub(crate) fn watched(&self, kind: &'static str, scope: &str, at: Option<i64>) {
+    pub(crate) fn watched(&self, kind: &'static str, scope: &str, at: i64) {
         let labels = [("kind", kind.to_owned()), ("scope", scope.to_owned())];
-        match at {
-            Some(at) => _ = self.watches.get_or_create(&labels).set(at as f64),
-            None => _ = self.watches.remove(&labels),
-        }
+        self.watches.get_or_create(&labels).set(at as f64);
     }
 
     /// Sets when an object was last ready; `None` removes the series.

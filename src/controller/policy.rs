@@ -152,6 +152,8 @@ impl Reconciler for PolicyController {
     fn gone(&self, key: &Key) {
         self.misread(key);
         self.rollouts.forget(key);
+        // What is kept of its namespace goes with the last policy.
+        self.specs.namespace(&key.namespace);
     }
 }
 

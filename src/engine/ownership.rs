@@ -44,6 +44,8 @@ fn is_refusal(kind: Kind, reason: Reason) -> bool {
         | Reason::PlaintextRefused
         | Reason::InsecureTlsRefused
         | Reason::ServerNotReady => true,
+        // It may come back, with the same credential.
+        Reason::ServerNotFound => false,
         reason => reason.awaits_reference(),
     }
 }

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 
 use super::object::{Entry, Key, Reported};
 use super::store::Store;
-use super::workers::{Plan, Pool, UNDISTURBED, Work};
+use super::workers::{Plan, Pool, Work};
 use super::{finalizers, restore, undecodable};
 use crate::clock;
 use crate::engine::reason::Reason;
@@ -127,18 +127,18 @@ impl<R: Reconciler> Work for Remembered<R> {
                 (self.uid, self.memory, self.undecodable) =
                     (uid, R::Memory::default(), undecodable::Memory::default());
             }
+            if matches!(entry, Entry::Undecodable(_)) {
+                reconciler.misread(key);
+            }
             Some(match entry {
                 entry if cluster.namespaces.is_terminating(&key.namespace) => {
                     finalizers::release_terminating(store, entry.meta()).await
                 }
                 entry if cluster.namespaces.is_unreadable(&key.namespace) => {
                     entry.valid().into_iter().for_each(|object| reconciler.set_aside(object));
-                    clock::instant() + UNDISTURBED
+                    restore::release_unrestored(store, entry.meta()).await
                 }
-                Entry::Undecodable(meta) => {
-                    reconciler.misread(key);
-                    undecodable::report(store, &meta, &mut self.undecodable).await
-                }
+                Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.undecodable).await,
                 Entry::Valid(object) => {
                     self.undecodable = undecodable::Memory::default();
                     reconcile(&*reconciler, &object, &mut self.memory).await

@@ -7,9 +7,12 @@ use kube::core::ObjectMeta;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
-use super::events::Happening;
+use super::events::{Happening, reference_of};
+use super::finalizers;
 use super::object::{Key, Reported};
 use super::store::Store;
+use super::workers::UNDISTURBED;
+use super::writer::Written;
 use crate::clock;
 use crate::crd::SKIP_RESTORE;
 use crate::engine::reason::EventReason;
@@ -58,6 +61,22 @@ pub(crate) fn next_check(meta: &ObjectMeta) -> Instant {
 pub(crate) fn time_left(meta: &ObjectMeta) -> Duration {
     let deleted = meta.deletion_timestamp.as_ref();
     deleted.map_or(Duration::ZERO, |deleted| restoration::time_left(deleted.0, clock::now().0))
+}
+
+/// Removes our finalizer from an object for which nothing else is done, once its deletion does not wait any longer. Returns
+/// when to check it again.
+pub(crate) async fn release_unrestored<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Instant {
+    if !finalizers::is_leaving(meta) {
+        return clock::instant() + UNDISTURBED;
+    }
+    let Some(why) = skip_reason(store.cluster(), meta).await else { return next_check(meta) };
+    match finalizers::release(store, meta).await {
+        Written::Failed | Written::Forbidden => next_check(meta),
+        Written::Gone | Written::Done | Written::Unchanged => {
+            report_skipped(store.cluster(), reference_of::<K>(meta), why.as_str());
+            clock::instant() + UNDISTURBED
+        }
+    }
 }
 
 /// Reports that an object went, or was changed, without its remote value being restored. `why` is a clause.

@@ -8,12 +8,10 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::events::reference_of;
 use super::object::{Key, Reported};
+use super::restore;
 use super::store::Store;
 use super::workers::UNDISTURBED;
-use super::writer::Written;
-use super::{finalizers, restore};
 use crate::clock;
 use crate::crd::Condition;
 use crate::engine::schedule;
@@ -42,20 +40,8 @@ pub(crate) struct Memory {
 /// with it until it is corrected, or deleted.
 pub(crate) async fn report<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory: &mut Memory) -> Instant {
     let next = set_condition(store, meta, memory).await;
-    if !finalizers::is_leaving(meta) {
-        return next;
-    }
     // What is not understood cannot be restored, unless it is corrected while its deletion waits.
-    let Some(why) = restore::skip_reason(store.cluster(), meta).await else {
-        return next.min(restore::next_check(meta));
-    };
-    match finalizers::release(store, meta).await {
-        Written::Failed | Written::Forbidden => restore::next_check(meta),
-        Written::Gone | Written::Done | Written::Unchanged => {
-            restore::report_skipped(store.cluster(), reference_of::<K>(meta), why.as_str());
-            clock::instant() + UNDISTURBED
-        }
-    }
+    next.min(restore::release_unrestored(store, meta).await)
 }
 
 async fn set_condition<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory: &mut Memory) -> Instant {
@@ -74,7 +60,7 @@ async fn set_condition<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory:
         memory.refused = memory.refused.saturating_add(1);
         if memory.refused == LOGGED {
             let (kind, object) = (K::KIND.as_str(), Key::of(meta));
-            tracing::warn!(kind, %object, "the API server does not accept the report that the spec does not match: correct or delete the resource");
+            tracing::warn!(kind, %object, "the status could not be updated to report that the object does not match the schema: correct or delete the object");
         }
         schedule::backoff(memory.refused, clock::random())
     };

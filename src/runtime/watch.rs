@@ -188,7 +188,7 @@ fn noting(client: &Client, answered: impl Fn() + Clone + Send + 'static) -> Clie
     Client::new(service, namespace)
 }
 
-/// Notes that a watch is answered. What may be watched was listed before.
+/// Notes that a watch is answered. A watch begins only after a list, so from then on the namespace is readable.
 fn answered<K: Reported>(
     store: &Arc<Store<K>>,
     scope: &Scope,
@@ -198,7 +198,7 @@ fn answered<K: Reported>(
     move || {
         let namespace = namespace.as_deref();
         progress.send_modify(|progress| progress.answered = Some(clock::instant()));
-        cluster.metrics.watched(K::KIND.as_str(), namespace.unwrap_or("*"), Some(clock::now().0.as_second()));
+        cluster.metrics.watched(K::KIND.as_str(), namespace.unwrap_or("*"), clock::now().0.as_second());
         if namespace.is_some_and(|namespace| cluster.namespaces.set_unreadable(namespace, K::KIND, false)) {
             cluster.workers.wake_all(namespace);
         }
@@ -219,7 +219,7 @@ async fn watch<K: Reported>(
     let config = config.timeout(WATCH_SECONDS);
     let mut again = Again(AGAIN.0);
     loop {
-        let round = *begun.borrow_and_update();
+        let (round, since) = (*begun.borrow_and_update(), clock::instant());
         let mut events = Box::pin(watcher(api.clone(), config.clone()).backoff(Again(AGAIN.0)));
         let mut listed = Listed::default();
         let pause = loop {
@@ -234,7 +234,6 @@ async fn watch<K: Reported>(
             match event {
                 Ok(Some(event)) => {
                     if follow(&store, &scope, event, &mut listed) {
-                        again.reset();
                         progress.send_modify(|progress| {
                             progress.filled = Some(round);
                             // A watch that is never answered becomes stale, too.
@@ -250,6 +249,10 @@ async fn watch<K: Reported>(
                         // One that is gone, or whose rights are missing, holds up no other: a refusal is an answer.
                         progress
                             .send_replace(Progress { filled: Some(round), answered: Some(clock::instant()) });
+                        // A list may be allowed where a watch is not: only what has lasted begins again soon.
+                        if since.elapsed() > AGAIN.1 {
+                            again.reset();
+                        }
                         break again.next().unwrap_or(AGAIN.1);
                     }
                 }
@@ -264,7 +267,6 @@ async fn watch<K: Reported>(
 fn set_unreadable<K: Reported>(store: &Store<K>, namespace: &str) {
     let cluster = store.cluster();
     if cluster.namespaces.set_unreadable(namespace, K::KIND, true) {
-        cluster.metrics.watched(K::KIND.as_str(), namespace, None);
         cluster.workers.wake_all(Some(namespace));
     }
 }

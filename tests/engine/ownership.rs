@@ -56,6 +56,7 @@ fn a_status_shows_how_the_attempt_went() {
         (Some(Reason::AdminRoleRequired), true, [Refused; 2]),
         (Some(Reason::SecretNotFound), true, [Refused; 2]),
         (Some(Reason::ServerNotReady), true, [Refused; 2]),
+        (Some(Reason::ServerNotFound), true, [GotIn; 2]),
         // A customer's own user only proves lifetimes, and its windows are no credential.
         (Some(Reason::AuthenticationFailed), true, [Refused, GotIn]),
         (Some(Reason::InvalidSpec), true, [GotIn; 2]),

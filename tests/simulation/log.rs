@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{Debug, Write as _};
+use std::sync::Once;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -13,6 +14,36 @@ thread_local! {
 
 /// Keeps what is logged on this thread, from the level of warnings on.
 pub struct Log;
+
+/// Lets every thread of this process log to [`Log`] at any time. A place that logs for the first time on a thread without a
+/// subscriber would be remembered as one that nobody listens to, for other threads as well.
+pub fn begin() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| drop(tracing::subscriber::set_global_default(Ignored)));
+}
+
+/// What is logged without [`Log`]: it is wanted, and dropped.
+struct Ignored;
+
+impl Subscriber for Ignored {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        Log.enabled(metadata)
+    }
+
+    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+        Log.new_span(attributes)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
 
 /// What was logged since this was last asked.
 pub fn drain() -> Vec<String> {

@@ -1,5 +1,6 @@
 //! What a replica knows of the watches that it depends on, and what it does without one of them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::scripted::{reason_of, timeout, wait, world};
 /// An API server that refuses lists and watches of some kinds, and a replica's own view of it.
 struct Watched {
     refused: Arc<Mutex<Vec<(Verb, Kind)>>>,
+    /// Requests that were refused.
+    refusals: Arc<AtomicUsize>,
     api: Api,
     health: Health,
 }
@@ -30,16 +33,21 @@ impl Watched {
     fn start_in(namespaces: &[&str], code: u16) -> Self {
         let api = Api::new(1, tenure::clock::precisely);
         let refused: Arc<Mutex<Vec<(Verb, Kind)>>> = Arc::default();
-        let asked = Arc::clone(&refused);
+        let refusals: Arc<AtomicUsize> = Arc::default();
+        let (asked, counted) = (Arc::clone(&refused), Arc::clone(&refusals));
         api.set_judge(move |request| {
             let is_refused = asked.lock().unwrap().contains(&(request.verb, request.target.kind));
-            if is_refused { Verdict::refuse(code) } else { Verdict::PASS }
+            if !is_refused {
+                return Verdict::PASS;
+            }
+            counted.fetch_add(1, Ordering::Relaxed);
+            Verdict::refuse(code)
         });
         let line = Line { internet: Internet::new(1), replica: 1, crash: Crash::never() };
         let operator = replica::alone(&api, Arc::new(line), namespaces);
         let health = operator.health();
         tokio::spawn(operator.run(std::future::pending()));
-        Self { refused, api, health }
+        Self { refused, refusals, api, health }
     }
 
     fn refuse(&self, refused: &[(Verb, Kind)]) {
@@ -96,14 +104,28 @@ async fn a_namespace_whose_rights_are_withdrawn_is_left_alone_until_they_are_bac
     let watched = Watched::start_in(&[NAMESPACE], 403);
     watched.api.create(manifest::namespace(NAMESPACE)).unwrap();
     assert_eq!(watched.after(10).await, None);
-    let series = "tenure_watch_last_answer_timestamp_seconds{kind=\"KonaServer\"";
-    assert!(watched.health.metrics.text().contains(series));
+    let answered = || {
+        let text = watched.health.metrics.text();
+        let series = "tenure_watch_last_answer_timestamp_seconds{kind=\"KonaServer\"";
+        text.lines().find(|line| line.starts_with(series)).expect("the series").to_owned()
+    };
     // The right to watch alone is withdrawn: what happens meanwhile is missed, and is listed afterwards.
     watched.refuse(&[(Verb::Watch, Kind::KonaServer)]);
     assert_eq!(watched.after(600).await, None, "one namespace holds up no other");
-    assert!(!watched.health.metrics.text().contains(series), "{}", watched.health.metrics.text());
+    let refusals = watched.refusals.load(Ordering::Relaxed);
+    assert!((2..40).contains(&refusals), "a list may be allowed all the while: {refusals} refusals");
+    let last = answered();
     let gateway = manifest::gateway("gw", "http://127.0.0.1", "none", "a");
     watched.api.create(gateway).unwrap();
+    // A deletion waits for what nothing is done with no longer than it was asked to.
+    let mut doomed = manifest::gateway("doomed", "http://127.0.0.1", "none", "a");
+    doomed["metadata"]["finalizers"] = json!(["tenure.dev/restore"]);
+    doomed["metadata"]["annotations"] = json!({"tenure.dev/skip-restore": "true"});
+    watched.api.create(doomed).unwrap();
+    assert_eq!(watched.after(60).await, None);
+    watched.api.delete(Kind::X2Gateway, NAMESPACE, "doomed").unwrap();
+    assert_eq!(watched.after(60).await, None);
+    assert!(watched.api.get(Kind::X2Gateway, NAMESPACE, "doomed").is_none(), "its deletion ends");
     assert_eq!(watched.after(60).await, None);
     let status =
         |api: &Api| api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap().value["status"]["conditions"].clone();
@@ -111,8 +133,9 @@ async fn a_namespace_whose_rights_are_withdrawn_is_left_alone_until_they_are_bac
     let server = manifest::server("kona", "http://127.0.0.1", "none");
     watched.api.create(server).unwrap();
     watched.refuse(&[]);
+    assert_eq!(answered(), last, "its age shows that something is wrong");
     assert_eq!(watched.after(120).await, None);
-    assert!(watched.health.metrics.text().contains(series));
+    assert_ne!(answered(), last);
     assert_eq!(
         reason_of(&watched.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap().value),
         "PlaintextRefused"

@@ -59,6 +59,7 @@ impl World {
 
     /// A world in which just this may happen.
     pub fn with(knobs: Knobs, mut rng: fastrand::Rng) -> Self {
+        log::begin();
         drop(log::drain());
         time::set_harness(Some(Duration::ZERO));
         let api = Api::new(rng.u64(..), || time::wall(time::now()));
