@@ -9,7 +9,7 @@
 //!
 //! watch    runtime::watch keeps a runtime::store per kind up to date with the API server
 //! queue    runtime::workers reconciles what is due, one object at a time
-//! gather   runtime::secrets, controller::{references, connection, governance}: Secrets, policies, the remote value
+//! gather   runtime::secrets, controller::{references, connection}, engine::governance: Secrets, policies, the remote value
 //! decide   engine::{gateway, customer, rollout}: the next step, or a verdict
 //! act      vendor::{x2, kona}: one request, past the limits, slots and the lease's fence
 //! report   engine::conditions, runtime::{status, events}: what a user sees

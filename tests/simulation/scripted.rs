@@ -125,7 +125,7 @@ fn a_report_that_is_refused_is_tried_ever_more_slowly() {
     tracing::subscriber::with_default(Log, || hour(&mut world));
     let tries = tries.load(Ordering::Relaxed);
     assert!((5..20).contains(&tries), "{tries} tries in an hour");
-    let warnings = world.history.text().matches("does not accept the report").count();
+    let warnings = world.history.text().matches("the status could not be updated").count();
     assert_eq!(warnings, 1, "{}", world.history.text());
 }
 
