@@ -64,10 +64,24 @@ impl Records {
         }
     }
 
+    /// What the first report of a customer shows without a change was there, as far as anything can know: the operator may have
+    /// ended between a plain change, which nothing has to outlive, and its report.
+    fn found(&mut self, before: &Value, status: &Value, id: &str) {
+        let is_first = before["effectiveUrl"].is_null() && !status["effectiveUrl"].is_null();
+        if is_first && status["history"].is_null() {
+            for key in KEYS {
+                let raw = status[key].as_u64().map(|seconds| seconds.to_string());
+                self.of_others.entry((id.to_owned(), key)).or_default().insert(raw);
+            }
+        }
+    }
+
     fn status(&mut self, write: &Write) -> Result<(), Violation> {
         let is_status = write.target.kind == Kind::CustomerTokenTtl && write.target.status;
         let Some(after) = write.after.as_ref().filter(|_| is_status) else { return Ok(()) };
         let (status, spec) = (&after.value["status"], &after.value["spec"]);
+        let before = write.before.as_ref().map_or(&Value::Null, |before| &before.value["status"]);
+        self.found(before, status, spec["customerId"].as_str().unwrap_or_default());
         let wrong = |what: String| {
             Err(Violation::new("original, history and proof are true", format!("{:?} {what}", write.key)))
         };
@@ -89,7 +103,6 @@ impl Records {
             return wrong(format!("has an original that was not there before: {original}"));
         }
         let is_new = |before: &Value| before["lastProvenTime"] != status["lastProvenTime"];
-        let before = write.before.as_ref().map_or(&Value::Null, |before| &before.value["status"]);
         let is_current = status["observedGeneration"] == after.value["metadata"]["generation"];
         if is_new(before) && is_current && !spec["verifyCredentialsSecretRef"].is_null() {
             let user = user_secret(&write.key.1);
