@@ -10,21 +10,8 @@ use crate::knobs::Knobs;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
 use crate::remote::{Device, Mood, Role};
-use crate::scripted::{reason, set_mood, timeout, wait, world};
+use crate::scripted::{reason, servers, set_mood, timeout, wait, world};
 use crate::world::World;
-
-/// A world with a server, `kona`, and its customers.
-fn servers() -> World {
-    let knobs = Knobs { customers: 3, ..Knobs::NONE };
-    let mut world = World::with(knobs, fastrand::Rng::with_seed(1));
-    world.create(manifest::namespace(NAMESPACE));
-    world.create(manifest::namespace("default"));
-    world.add_secret("shared", "planted-0");
-    plan::lay_out_server(&mut world, "planted-0");
-    world.start(0);
-    wait(&mut world);
-    world
-}
 
 fn count(world: &World, text: &str) -> usize {
     world.history.text().matches(text).count()
@@ -45,7 +32,7 @@ fn handled(world: &World, kind: Kind, name: &str) -> Value {
 
 #[test]
 fn a_server_that_is_suspended_while_it_fails_rests_after_a_restart() {
-    let mut world = servers();
+    let mut world = servers(3);
     set_mood(&world, &server_url(0), Mood::Silent);
     (0..3).for_each(|_| wait(&mut world));
     assert_eq!(reason(&world, Kind::KonaServer, "kona"), "TimedOut");
@@ -123,7 +110,7 @@ fn a_rollout_whose_record_is_refused_changes_nothing() {
 
 #[test]
 fn a_request_during_a_suspension_is_carried_out_after_it() {
-    let mut world = servers();
+    let mut world = servers(3);
     for (kind, name) in [(Kind::CustomerTokenTtl, "customer-0"), (Kind::KonaServer, "kona")] {
         merge(&world, kind, name, json!({"spec": {"suspend": true}}));
         wait(&mut world);
@@ -165,7 +152,7 @@ fn a_change_that_fails_again_and_again_is_one_warning() {
 
 #[test]
 fn a_password_changed_within_the_minute_is_read_before_a_servers_login() {
-    let mut world = servers();
+    let mut world = servers(3);
     // All tokens end, and with them the password that the operator has read less than a minute ago.
     request(&world, Kind::KonaServer, "kona", "now");
     world.run_until(world.now + Duration::from_secs(2)).unwrap();
@@ -182,7 +169,7 @@ fn a_password_changed_within_the_minute_is_read_before_a_servers_login() {
 
 #[test]
 fn a_server_that_fails_is_asked_ever_more_rarely_whatever_its_customers_do() {
-    let mut world = servers();
+    let mut world = servers(3);
     set_mood(&world, &server_url(0), Mood::Failing(500));
     (0..10).for_each(|_| wait(&mut world));
     let before = count(&world, " https://10.0.1.1/");

@@ -15,12 +15,27 @@ use crate::remote::{Device, Mood};
 use crate::replica::client_name;
 use crate::world::World;
 
-/// A world with one gateway, `gw`, whose policy, `short`, restores the original value.
-pub fn world(knobs: Knobs) -> World {
-    let mut world = World::with(Knobs { restore: true, ..knobs }, fastrand::Rng::with_seed(1));
+/// A world with nothing but the Secret of what is added to it.
+fn empty(knobs: Knobs) -> World {
+    let mut world = World::with(knobs, fastrand::Rng::with_seed(1));
     world.create(manifest::namespace(NAMESPACE));
     world.create(manifest::namespace("default"));
     world.add_secret("shared", "planted-0");
+    world
+}
+
+/// A world with a server, `kona`, and at most so many customers.
+pub fn servers(customers: usize) -> World {
+    let mut world = empty(Knobs { customers, ..Knobs::NONE });
+    plan::lay_out_server(&mut world, "planted-0");
+    world.start(0);
+    wait(&mut world);
+    world
+}
+
+/// A world with one gateway, `gw`, whose policy, `short`, restores the original value.
+pub fn world(knobs: Knobs) -> World {
+    let mut world = empty(Knobs { restore: true, ..knobs });
     world.add_appliance(&appliance_url(0), "planted-0");
     world.create(manifest::gateway("gw", &appliance_url(0), "shared", "a"));
     let spec = json!({"timeoutSeconds": 900, "interval": "30s", "deletionPolicy": "Restore"});
@@ -186,13 +201,7 @@ fn foreign_edits_do_not_shorten_a_back_off() {
 
 #[test]
 fn an_outage_that_customers_meet_is_reported_by_their_server() {
-    let mut world = World::with(Knobs { customers: 1, ..Knobs::NONE }, fastrand::Rng::with_seed(1));
-    world.create(manifest::namespace(NAMESPACE));
-    world.create(manifest::namespace("default"));
-    world.add_secret("shared", "planted-0");
-    plan::lay_out_server(&mut world, "planted-0");
-    world.start(0);
-    wait(&mut world);
+    let mut world = servers(1);
     assert_eq!(reason(&world, Kind::KonaServer, "kona"), "InSync");
     set_mood(&world, &server_url(0), Mood::Silent);
     // By itself a server is checked every ten minutes, its customers every three at most.
