@@ -29,7 +29,7 @@ pub(super) struct Access<'a> {
 }
 
 /// Why a visit came to an early end.
-pub(super) enum Stop<K: Managed> {
+pub(crate) enum Stop<K: Managed> {
     /// Nothing can be reported.
     Inconclusive(Inconclusive),
     /// That is what is reported.
@@ -41,6 +41,12 @@ pub(super) enum Stop<K: Managed> {
 impl<K: Managed> From<AccessError> for Stop<K> {
     fn from(error: AccessError) -> Self {
         Self::Access(error)
+    }
+}
+
+impl<K: Managed> From<Inconclusive> for Stop<K> {
+    fn from(why: Inconclusive) -> Self {
+        Self::Inconclusive(why)
     }
 }
 

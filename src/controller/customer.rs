@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
-use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::reconcile::{
+    Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
+};
 use super::requests::{Alarms, Handled, Request};
 use super::windows;
 use crate::clock;
@@ -24,7 +26,7 @@ use crate::crd::{
 };
 use crate::engine::backoff::Inconclusive;
 use crate::engine::customer::{
-    self, Changes, Deletion, Made, OpenChange, Parting, Reading, Ttl, Wish, changed, drifted, parting,
+    self, Changes, Deletion, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, parting,
     remembered, update, written,
 };
 use crate::engine::ownership::{Claimed, Trial};
@@ -137,7 +139,8 @@ impl Managed for CustomerTokenTtl {
     /// The server.
     type Parents = Option<Arc<KonaServer>>;
     type Inputs = Inputs;
-    type Change = OpenChange;
+    type Value = TtlSeconds;
+    type Original = Original;
     type Record = Made;
     type Found = Found;
     type Extra = Extra;
@@ -242,7 +245,7 @@ impl Controller for CustomerController {
 
     async fn examine(
         &self,
-        customer: &mut Arc<CustomerTokenTtl>,
+        customer: &mut Working<'_, CustomerTokenTtl>,
         given: &Given<CustomerTokenTtl>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Findings<CustomerTokenTtl>, Inconclusive> {
@@ -251,7 +254,7 @@ impl Controller for CustomerController {
 
     async fn conclude(
         &self,
-        customer: &Arc<CustomerTokenTtl>,
+        customer: &CustomerTokenTtl,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Option<Reconcile> {
         // What was restored is recorded before the resource goes.
@@ -265,7 +268,7 @@ impl Controller for CustomerController {
     }
 
     fn announce(&self, report: &Report<'_, CustomerTokenTtl>, memory: &Memory<CustomerTokenTtl>) {
-        let (customer, findings) = (&**report.object, report.findings);
+        let (customer, findings) = (report.object, report.findings);
         for Made { change, .. } in memory.owed.iter() {
             announce_change(self.customers.cluster(), customer, change);
         }

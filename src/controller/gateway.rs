@@ -19,7 +19,9 @@ use self::permits::Permits;
 use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
-use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::reconcile::{
+    Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
+};
 use super::requests::{Handled, Request};
 use super::rollout::Rollouts;
 use super::specs::Specs;
@@ -29,7 +31,7 @@ use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
 use crate::engine::conditions::SUSPENDED;
 use crate::engine::gateway::{
-    self, Aim, OpenChange, REVOKED, Regime, changed, drifted, forget_original, put_on_record, update,
+    self, Aim, REVOKED, Regime, changed, drifted, forget_original, put_on_record, update,
 };
 use crate::engine::governance::Governance;
 use crate::engine::login::{self, News};
@@ -139,7 +141,8 @@ impl Reconciler for GatewayController {
 impl Managed for X2Gateway {
     type Parents = Parents;
     type Inputs = Inputs;
-    type Change = OpenChange;
+    type Value = u32;
+    type Original = u32;
     type Record = Change;
     type Found = Found;
     type Extra = Extra;
@@ -212,7 +215,7 @@ impl Controller for GatewayController {
 
     async fn examine(
         &self,
-        gateway: &mut Arc<X2Gateway>,
+        gateway: &mut Working<'_, X2Gateway>,
         given: &Given<X2Gateway>,
         memory: &mut Memory<X2Gateway>,
     ) -> Result<Findings<X2Gateway>, Inconclusive> {
@@ -290,7 +293,7 @@ fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2G
 /// Publishes changes and a worse condition: after the status was written.
 fn announce(policies: &Store<TokenPolicy>, report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) {
     let cluster = policies.cluster();
-    let (gateway, findings) = (&**report.object, report.findings);
+    let (gateway, findings) = (report.object, report.findings);
     let governance = &report.given.parents.governance;
     let regime = &governance.regime;
     let object = reference(gateway);

@@ -2,6 +2,7 @@
 //! and when is it reconciled again.
 
 mod managed;
+mod working;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +12,20 @@ use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
-pub use self::managed::{Controller, Findings, Given, Managed, Memory, Report};
+pub use self::managed::{ChangeOf, Controller, Findings, Given, Managed, Memory, Report};
+pub use self::working::Working;
+pub(super) use self::working::send;
 use crate::clock;
 use crate::engine::backoff::{Attempt, Inconclusive};
 use crate::engine::conditions::since_ready;
 use crate::engine::contest::Contest;
 use crate::engine::request;
-use crate::engine::verdict::{self, Notes, Reason, Verdict};
+use crate::engine::verdict::{self, Notes, Reason};
 use crate::metrics::Outcome;
 use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::Reconcile;
 use crate::runtime::secrets::Age;
 use crate::runtime::status::{self, AGAIN};
-use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
@@ -203,15 +205,13 @@ impl<C: Controller> Begun<'_, C> {
 
     async fn examine_and_report(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Inconclusive> {
         let Self { controller, object, given } = *self;
-        let mut working = Arc::clone(object);
+        let mut working = Working::new(controller.store(), object);
         let findings = controller.examine(&mut working, given, memory).await?;
         if let Some(outcome) = controller.conclude(&working, memory).await {
             return Ok((outcome, findings.verdict.reason));
         }
         // What was found must not be reported of another spec.
-        let now = controller.store().valid(&Key::of(object.meta()));
-        now.filter(|now| now.uid() == object.uid() && now.meta().generation == object.meta().generation)
-            .ok_or(Inconclusive::Outdated)?;
+        working.current().ok_or(Inconclusive::Outdated)?;
         let reason = findings.verdict.reason;
         let attempt = Attempt {
             reason,
@@ -228,7 +228,7 @@ impl<C: Controller> Begun<'_, C> {
         let is_new = shown || given.is_asked(memory) || !memory.owed.is_empty() || memory.change.is_some();
         if is_new || C::Object::SPACING.is_some() {
             let before = reported_reason(&**object);
-            let report = Report { object: &working, given, findings: &findings, before, shown };
+            let report = Report { object: &*working, given, findings: &findings, before, shown };
             self.write(&report, memory).await;
         }
         let next = memory.backoff.due().unwrap_or_else(|| clock::instant() + UNDISTURBED);
@@ -240,10 +240,10 @@ impl<C: Controller> Begun<'_, C> {
         let (object, findings) = (report.object, report.findings);
         let mut status = C::Object::new_status(report, memory);
         if report.shown {
-            status::set_verdict(&mut status, &**object, &findings.verdict, &findings.notes);
+            status::set_verdict(&mut status, object, &findings.verdict, &findings.notes);
         }
         self.complete(memory, &mut status, true);
-        match status::write(self.controller.store(), &**object, status).await {
+        match status::write(self.controller.store(), object, status).await {
             Written::Done | Written::Unchanged => {
                 self.controller.announce(report, memory);
                 let shown = report.shown.then_some(findings.verdict.reason);
@@ -309,35 +309,5 @@ fn in_time(meta: &ObjectMeta, outcome: Reconcile) -> Reconcile {
     match outcome {
         Reconcile::NotDue(next) => Reconcile::NotDue(next.min(latest)),
         Reconcile::Done { next, outcome } => Reconcile::Done { next: next.min(latest), outcome },
-    }
-}
-
-/// Takes note of the URL that an object leads to now, and of the one that its status shows. If they differ, what the status
-/// holds of the other remote system is dropped from it before the first request.
-pub async fn move_to<K: Managed>(
-    store: &Store<K>,
-    object: &mut Arc<K>,
-    memory: &mut Memory<K>,
-    (url, known): (&str, Option<&str>),
-    message: &str,
-) -> Result<(), Inconclusive> {
-    let is_elsewhere = known.is_some_and(|before| before != url);
-    // The status may not name the previous URL yet, if the URL has changed twice.
-    if memory.url.replace(url.to_owned()).is_some_and(|before| before != url) || is_elsewhere {
-        (memory.change, memory.contest) = (None, Contest::default());
-        memory.owed.clear();
-    }
-    if !is_elsewhere {
-        return Ok(());
-    }
-    let mut old = object.status().cloned().unwrap_or_default();
-    let mut fresh = K::Status::default();
-    *K::handled(&mut fresh) = K::handled(&mut old).take();
-    *K::head(&mut fresh).1 = std::mem::take(K::head(&mut old).1);
-    let verdict = Verdict::new(Reason::Progressing, message);
-    status::set_verdict(&mut fresh, &**object, &verdict, &Notes::default());
-    match status::update(store, object, fresh).await {
-        Written::Done | Written::Unchanged => Ok(()),
-        Written::Gone | Written::Failed | Written::Forbidden => Err(Inconclusive::NotAccepted),
     }
 }

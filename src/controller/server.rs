@@ -11,7 +11,9 @@ use super::claims::Claims;
 use super::connection::Connections;
 use super::counts::count;
 use super::logins;
-use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, current_reason, reconcile};
+use super::reconcile::{
+    Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
+};
 use super::references::Unread;
 use super::requests::{Alarms, Handled};
 use crate::clock;
@@ -91,7 +93,8 @@ impl Managed for KonaServer {
     type Parents = ();
     /// The generation.
     type Inputs = Option<i64>;
-    type Change = ();
+    type Value = ();
+    type Original = ();
     type Record = ();
     /// When the login was seen to work.
     type Found = Option<Time>;
@@ -142,7 +145,7 @@ impl Controller for ServerController {
 
     async fn examine(
         &self,
-        server: &mut Arc<KonaServer>,
+        server: &mut Working<'_, KonaServer>,
         given: &Given<KonaServer>,
         memory: &mut Memory<KonaServer>,
     ) -> Result<Findings<KonaServer>, Inconclusive> {
@@ -162,7 +165,7 @@ impl Controller for ServerController {
     fn announce(&self, report: &Report<'_, KonaServer>, memory: &Memory<KonaServer>) {
         if report.shown {
             self.servers.cluster().report_transition(
-                reference(&**report.object),
+                reference(report.object),
                 None,
                 (report.before, memory.warned),
                 &report.findings.verdict,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Resource as _, ResourceExt as _};
+use kube::Resource as _;
 
 use super::CustomerController;
 use crate::controller::access;
 use crate::controller::audit::Write;
+use crate::controller::reconcile::Working;
 use crate::crd::{CustomerTokenTtl, KonaServer};
 use crate::engine::connection::ValidConnection;
 use crate::engine::customer::{Prior, Reading, Task, Wish};
@@ -30,21 +31,11 @@ pub(super) struct Progress {
     pub(super) sent: bool,
 }
 
-/// What a reconcile began with.
-#[derive(Clone)]
-pub(super) struct Basis<'a> {
+/// Everything that one reconcile works with.
+pub(super) struct Examination<'a, 'w> {
     pub(super) controller: &'a CustomerController,
     pub(super) server: &'a KonaServer,
-    pub(super) uid: Option<String>,
-    pub(super) generation: Option<i64>,
-    pub(super) key: Key,
-}
-
-/// Everything that one reconcile works with.
-pub(super) struct Examination<'a> {
-    pub(super) basis: Basis<'a>,
-    /// The working copy: as it was read, or as this reconcile has written it.
-    pub(super) customer: &'a mut Arc<CustomerTokenTtl>,
+    pub(super) customer: &'a mut Working<'w, CustomerTokenTtl>,
     pub(super) wish: Wish,
     pub(super) prior: Prior,
     /// The server that is asked.
@@ -60,23 +51,24 @@ pub(super) struct Examination<'a> {
 /// Why a reconcile came to an early end.
 pub(super) type Stop = access::Stop<CustomerTokenTtl>;
 
-impl Basis<'_> {
-    /// Whether what the reconcile began with still holds: a wait may lie between, and yesterday's decision must not be
-    /// carried out.
-    pub(super) fn still_holds(&self) -> bool {
-        let customer = self.controller.customers.valid(&self.key);
-        let server = self.controller.servers.valid(&Key::of(self.server.meta()));
+impl Examination<'_, '_> {
+    /// Whether a write is permitted at this moment: what the reconcile began with still holds, and a window is open. Asked
+    /// last, when nothing but the bytes of the write is left to be sent. What is restored waits for no window.
+    pub(super) fn permitted(&self) -> bool {
+        let CustomerController { servers, claims, .. } = self.controller;
         let then = self.server.meta();
-        customer.is_some_and(|now| {
-            let owns = self.controller.claims.standing(now.meta()) == Standing::Owner;
-            owns && now.uid() == self.uid && now.meta().generation == self.generation
-        }) && server.is_some_and(|now| now.meta().uid == then.uid && now.meta().generation == then.generation)
+        let owns = |now: &Arc<CustomerTokenTtl>| claims.standing(now.meta()) == Standing::Owner;
+        self.customer.current().is_some_and(|now| owns(&now))
+            && servers
+                .valid(&Key::of(then))
+                .is_some_and(|now| now.meta().uid == then.uid && now.meta().generation == then.generation)
+            && (self.task.is_some() || self.closed_window().is_none())
     }
 
     /// What keeps a change from being made now, if the resource has windows.
     pub(super) fn closed_window(&self) -> Option<Closed> {
         // As it is now: the annotation that opens one manually may have come while an answer was awaited.
-        let now = self.controller.customers.valid(&self.key)?;
+        let now = self.customer.current()?;
         self.controller.windows.closed(&now.spec.windows, now.meta())
     }
 }

@@ -1,16 +1,14 @@
 //! Gather: the server's endpoint and login, and the customer as it is read there; and what to report of what fails.
 
-use std::sync::Arc;
-
 use kube::{Resource as _, ResourceExt as _};
 
 use super::CustomerController;
-use super::examination::{Basis, Examination, Progress, Stop};
+use super::examination::{Examination, Progress, Stop};
 use super::exchange::understand;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::claims::Claims;
-use crate::controller::reconcile::{Findings, Given, Memory, move_to};
+use crate::controller::reconcile::{Findings, Given, Memory, Working};
 use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::backoff::Inconclusive;
@@ -35,7 +33,7 @@ use crate::vendor::login::AccessError;
 /// Checks a customer and does what is to be done.
 pub(super) async fn examine(
     controller: &CustomerController,
-    customer: &mut Arc<CustomerTokenTtl>,
+    customer: &mut Working<'_, CustomerTokenTtl>,
     given: &Given<CustomerTokenTtl>,
     memory: &mut Memory<CustomerTokenTtl>,
 ) -> Result<Findings<CustomerTokenTtl>, Inconclusive> {
@@ -58,19 +56,14 @@ pub(super) async fn examine(
     };
     let url = connection.base.to_string();
     let known = customer.status.as_ref().and_then(|status| status.effective_url.clone());
-    move_to(&controller.customers, customer, memory, (&url, known.as_deref()), SERVER_MOVED).await?;
+    customer.move_to((&url, known.as_deref()), SERVER_MOVED, memory).await?;
     let wish = Wish::of(&customer.spec);
     if memory.extra.desired.replace(wish.ttl).is_some_and(|before| before != wish.ttl) {
         memory.contest = Contest::default();
     }
     let examination = Examination {
-        basis: Basis {
-            controller,
-            server,
-            uid: customer.uid(),
-            generation: customer.meta().generation,
-            key: Key::of(customer.meta()),
-        },
+        controller,
+        server,
         wish,
         prior: customer.status.as_ref().map(prior).unwrap_or_default(),
         customer,
@@ -114,10 +107,10 @@ fn record(
     standing
 }
 
-impl Visitor<CustomerTokenTtl> for Examination<'_> {
+impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
-        let Basis { controller, server, .. } = &self.basis;
-        controller.connections.reach_server(&controller.servers, server, &self.connection, age).await
+        let CustomerController { connections, servers, .. } = self.controller;
+        connections.reach_server(servers, self.server, &self.connection, age).await
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.
@@ -130,7 +123,7 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
         Access { endpoint, credentials, refused, age }: Access<'_>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Findings<CustomerTokenTtl>, Stop> {
-        let remotes = &self.basis.controller.connections.remotes;
+        let remotes = &self.controller.connections.remotes;
         // Reading is the proof that something was restored.
         let verifier = if self.task.is_some() { Ok(None) } else { self.verifier(endpoint, age).await };
         if matches!(verifier, Err(Stop::Findings(_))) {
@@ -163,12 +156,12 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
 
     fn unread(&self, why: Verdict) -> Verdict {
         self.raise_alarm();
-        server_not_ready(&self.basis.server.name_any(), why.reason)
+        server_not_ready(&self.server.name_any(), why.reason)
     }
 
     /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.
     fn failed(&self, error: &AccessError, _: &Credentials) -> Findings<CustomerTokenTtl> {
-        let server = &self.basis.server;
+        let server = self.server;
         let general = error.verdict(&self.server_name(), "");
         let is_answered = matches!(error, AccessError::Remote(remote) if !remote.fault.is_silence());
         if !is_answered {
@@ -187,14 +180,14 @@ impl Visitor<CustomerTokenTtl> for Examination<'_> {
     }
 }
 
-impl Examination<'_> {
+impl Examination<'_, '_> {
     /// Works with the server, unless the customer is another resource's.
     async fn run(
         mut self,
         given: &Given<CustomerTokenTtl>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Findings<CustomerTokenTtl>, Inconclusive> {
-        let CustomerController { claims, connections, .. } = self.basis.controller;
+        let CustomerController { claims, connections, .. } = self.controller;
         let standing = claims.standing(self.customer.meta());
         memory.acted_on = Some(standing);
         let mut findings = match conflict(standing) {
@@ -212,15 +205,14 @@ impl Examination<'_> {
     }
 
     fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
-        record(&self.basis.controller.claims, self.customer, trial, memory)
+        record(&self.controller.claims, self.customer, trial, memory)
     }
 
     /// Has the server checked: what went wrong is its to report.
     fn raise_alarm(&self) {
-        let Basis { controller, server, .. } = &self.basis;
-        let key = Key::of(server.meta());
-        controller.alarms.raise(key.clone());
-        controller.servers.cluster().wake(Kind::Server, key);
+        let key = Key::of(self.server.meta());
+        self.controller.alarms.raise(key.clone());
+        self.controller.servers.cluster().wake(Kind::Server, key);
     }
 
     /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer
@@ -231,7 +223,7 @@ impl Examination<'_> {
         endpoint: &Endpoint,
         memory: &Memory<CustomerTokenTtl>,
     ) -> bool {
-        let admission = &self.basis.controller.connections.remotes.admission;
+        let admission = &self.controller.connections.remotes.admission;
         admission.refusal(&verifier.identity, &endpoint.base.to_string()).is_some()
             && memory.extra.checked.is_some_and(|at| at.elapsed() < self.interval.mul_f64(0.9))
     }
@@ -240,7 +232,7 @@ impl Examination<'_> {
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        Ok(Some(self.basis.controller.connections.credentials(endpoint, reference, age).await?))
+        Ok(Some(self.controller.connections.credentials(endpoint, reference, age).await?))
     }
 
     /// The proving login failed.
@@ -248,13 +240,13 @@ impl Examination<'_> {
         if error.is_silence() {
             return Stop::Inconclusive(Inconclusive::Outdated);
         }
-        let CustomerController { connections, customers, .. } = self.basis.controller;
+        let CustomerController { connections, customers, .. } = self.controller;
         let shared = (&connections.remotes.admission, &**customers.cluster());
         refusal(shared, error, credentials, (&self.server_name(), &self.url)).into()
     }
 
     /// What messages call the server.
     fn server_name(&self) -> String {
-        format!("KonaServer {}", self.basis.server.name_any())
+        format!("KonaServer {}", self.server.name_any())
     }
 }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use kube::Resource as _;
-
 use super::Found;
 use super::examination::{Examination, Progress, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
-use crate::controller::reconcile::{Findings, Memory};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, Kind, TtlChange, TtlSeconds};
-use crate::engine::backoff::Inconclusive;
+use crate::controller::reconcile::{Findings, Memory, send};
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlChange, TtlSeconds};
 use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
     ADDITIONAL_INFO, AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, RawObject, Reading, Restoration,
@@ -21,14 +18,11 @@ use crate::engine::customer::{
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
 use crate::engine::remote::Shown;
-use crate::engine::restoration::forbidden;
 use crate::engine::text::printable;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::runtime::secrets::Age;
-use crate::runtime::writer::Written;
-use crate::runtime::{finalizers, status};
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::http::{MaySend, Purpose};
+use crate::vendor::http::Purpose;
 use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat};
 use crate::vendor::login::AccessError;
 use crate::vendor::spelling::Turn;
@@ -49,11 +43,9 @@ struct Draft<'a> {
     info: &'a AdditionalInfo,
     change: OpenChange,
     turn: Turn,
-    /// Asked last, right before it is sent.
-    may_send: MaySend<'a>,
 }
 
-impl Examination<'_> {
+impl Examination<'_, '_> {
     async fn read(&mut self, kona: &Kona<'_>) -> Result<Read, Stop> {
         let purpose = self.purpose();
         let fresh = kona.read_customer(&self.customer.spec.customer_id, purpose).await?;
@@ -124,7 +116,7 @@ impl Examination<'_> {
     async fn prove(&self, endpoint: &Endpoint) -> Result<Option<u32>, Stop> {
         // Read again before the login: what was read for an earlier reconcile may have been corrected since.
         let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(None) };
-        let kona = Kona::new(&self.basis.controller.connections.remotes, endpoint, &credentials, None);
+        let kona = Kona::new(&self.controller.connections.remotes, endpoint, &credentials, None);
         let token = kona.prove(self.purpose()).await;
         token.map(Some).map_err(|error| self.not_proven(&error, &credentials))
     }
@@ -140,7 +132,7 @@ impl Examination<'_> {
 
     /// Whether a change may be made now: it waits for a window if the resource has any.
     fn may_change(&mut self, seen: TtlSeconds) -> Result<(), Stop> {
-        self.progress.closed = self.basis.closed_window();
+        self.progress.closed = self.closed_window();
         let Some(closed) = self.progress.closed else { return Ok(()) };
         Err(awaiting_window(seen, self.wish.ttl, &closed.message("this resource")).into())
     }
@@ -161,16 +153,11 @@ impl Examination<'_> {
         let Some((read, turn)) = self.ready(kona, read, &change, memory).await? else {
             return if self.progress.tries < RACES { Ok(false) } else { Err(lost_races()) };
         };
-        let contest = memory.contest;
-        memory.contest = contest.tried(clock::elapsed());
         let (from, merged) = (read.info.ttl(), read.info.merged(self.wish.ttl));
-        let basis = self.basis.clone();
-        let may_send = || basis.still_holds() && basis.closed_window().is_none();
-        let draft = Draft { info: &merged, change, turn, may_send: &may_send };
+        let draft = Draft { info: &merged, change, turn };
         let fresh = Fresh { customer: read.object, seat: read.seat };
         let written = match self.post(kona, fresh, draft, memory).await {
             Err(Stop::Access(error)) if error.is_unsent() => {
-                memory.contest = contest;
                 self.may_change(from)?;
                 return Err(error.into());
             }
@@ -235,7 +222,7 @@ impl Examination<'_> {
         &mut self,
         kona: &Kona<'_>,
         Fresh { customer: object, seat }: Fresh,
-        Draft { info, change, turn, may_send }: Draft<'_>,
+        Draft { info, change, turn }: Draft<'_>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<bool, Stop> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
@@ -245,11 +232,9 @@ impl Examination<'_> {
             .about(id)
             .changing(&lifetimes(seen), &lifetimes(info.ttl()), Some(change.cause))
             .referring(change.reference.clone());
-        let earlier = memory.change.replace(OpenChange { outcome: Outcome::Sent, ..change.clone() });
-        let outgoing = Outgoing { id, object: &object };
-        let answer = kona.write_customer(&outgoing, seat, turn, may_send).await;
-        write.answered(&answer);
-        memory.change = Some(change.after(write.effect(), earlier));
+        let (outgoing, may_send) = (Outgoing { id, object: &object }, || self.permitted());
+        let answer =
+            send(change, &mut write, kona.write_customer(&outgoing, seat, turn, &may_send), memory).await;
         self.progress.write = Some(write);
         let Err(error) = answer else {
             self.progress.sent = true;
@@ -273,15 +258,7 @@ impl Examination<'_> {
         change: &OpenChange,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<(), Stop> {
-        let customers = &self.basis.controller.customers;
-        match finalizers::hold_working(customers, self.customer).await {
-            Written::Unchanged | Written::Done => {}
-            Written::Forbidden => return Err(forbidden(Kind::Customer).into()),
-            Written::Failed | Written::Gone => return Err(Stop::Inconclusive(Inconclusive::NotAccepted)),
-        }
-        if self.customer.meta().generation != self.basis.generation {
-            return Err(Stop::Inconclusive(Inconclusive::Outdated));
-        }
+        self.customer.hold().await?;
         let mut status = self.customer.status.clone().unwrap_or_default();
         status.effective_url = Some(self.url.clone());
         if let Some(read) = &self.progress.read {
@@ -290,14 +267,7 @@ impl Examination<'_> {
         let recorded = status.history.clone();
         put_on_record(&mut status, memory.owed.unrecorded(|made| recorded.contains(&made.change)));
         prepare(&mut status, change, memory.change.as_ref());
-        match status::update(customers, self.customer, status).await {
-            Written::Done | Written::Unchanged => {}
-            _ => return Err(Stop::Inconclusive(Inconclusive::NotAccepted)),
-        }
-        memory.owed.unanswered();
-        // Should it never be sent, that is known; an earlier one that was sent stays open.
-        memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
-        Ok(())
+        self.customer.prepare(change, Some(status), memory).await
     }
 
     /// Restores the customer's keys, if they still hold what we wrote, and reads that back.
@@ -325,9 +295,7 @@ impl Examination<'_> {
             };
             self.progress.tries += 1;
             let change = self.change(&before, info.ttl(), Cause::Restore, memory);
-            let basis = self.basis.clone();
-            let may_send = || basis.still_holds();
-            let draft = Draft { info: &info, change, turn, may_send: &may_send };
+            let draft = Draft { info: &info, change, turn };
             let fresh = Fresh { customer: read.object, seat: read.seat };
             let written = self.post(kona, fresh, draft, memory).await?;
             read = self.read(kona).await?;

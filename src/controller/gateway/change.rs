@@ -1,17 +1,14 @@
 //! From an appliance as it was read to what is reported of it: one step after the other, each as far as it is permitted.
 
-use kube::Resource as _;
-
-use super::examination::{Clearance, Examination, Stop};
+use super::examination::{Examination, Stop};
 use super::{Found, GatewayController};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
-use crate::controller::reconcile::{Findings, Memory};
+use crate::controller::reconcile::{Findings, Memory, send};
 use crate::controller::references::Unread;
 use crate::controller::rollout::{Answer, Held};
-use crate::crd::{Cause, Kind, Time, TokenPolicySpec, X2Gateway, X2GatewayStatus};
+use crate::crd::{Cause, TokenPolicySpec, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Inconclusive;
-use crate::engine::change::Outcome;
 use crate::engine::gateway::{
     BETWEEN_PROOFS, Conclusion, Intent, OpenChange, Prior, Seen, Step, awaiting_rollout, decide, entry,
     follow, known_original, must_be_durable, not_restored, owes_revocation, prepare, put_on_record,
@@ -19,17 +16,15 @@ use crate::engine::gateway::{
 };
 use crate::engine::governance::Governance;
 use crate::engine::lifetime::proves;
-use crate::engine::restoration::forbidden;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::secrets::Age;
-use crate::runtime::writer::Written;
-use crate::runtime::{finalizers, status};
+use crate::runtime::status;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::login::AccessError;
 use crate::vendor::x2::X2;
 
-impl Examination<'_> {
+impl Examination<'_, '_> {
     /// Takes one step after the other until there is something to report.
     pub(super) async fn settle(
         &mut self,
@@ -54,8 +49,8 @@ impl Examination<'_> {
             if let Some(intent) = intent {
                 match self.permit(intent) {
                     Ok(permit) => held = permit,
-                    Err(Clearance::Wait(verdict)) => break verdict,
-                    Err(clearance) => return Err(clearance.into()),
+                    Err(Stop::Findings(findings)) => break findings.verdict,
+                    Err(stop) => return Err(stop),
                 }
             }
             if !reread && !matches!(step, Step::Report(_)) {
@@ -66,10 +61,10 @@ impl Examination<'_> {
             match (step, intent) {
                 (Step::Report(verdict), _) => break verdict,
                 (Step::Write { to, cause }, Some(intent)) => {
-                    match self.carry_out(x2, intent, held.as_ref(), memory).await? {
+                    match self.carry_out(x2, intent, held.as_ref(), memory).await {
                         Ok(write) => record = Some(write),
-                        Err(Clearance::Wait(verdict)) => break verdict,
-                        Err(clearance) => return Err(clearance.into()),
+                        Err(Stop::Findings(findings)) => break findings.verdict,
+                        Err(stop) => return Err(stop),
                     }
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());
@@ -95,23 +90,27 @@ impl Examination<'_> {
         }
     }
 
-    /// Makes a change that has its turn. An error is what keeps it from being sent.
+    /// Makes a change that has its turn, if that is still permitted then. An error is what keeps it from being sent, or what
+    /// the appliance answered.
     async fn carry_out(
         &mut self,
         x2: &mut X2<'_>,
         intent: Intent,
         held: Option<&Held>,
         memory: &mut Memory<X2Gateway>,
-    ) -> Result<Result<Write, Clearance>, AccessError> {
+    ) -> Result<Write, Stop> {
         self.revoked |= self.close_earlier(x2, intent, memory).await?;
-        let started = held.and_then(Held::started).map(Time);
-        let change = match self.clear(intent, started, memory).await {
-            Ok(change) => change,
-            Err(clearance) => return Ok(Err(clearance)),
-        };
-        match self.write(x2, intent, change, memory).await {
-            Err(error) if error.is_unsent() && error.is_silence() => Ok(Err(self.permitted(intent))),
-            written => written.map(Ok),
+        let change = self.change(intent, held, memory).ok_or(Inconclusive::Outdated)?;
+        self.prepare(&change, held, memory).await?;
+        let Intent { from, to, cause } = intent;
+        let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
+        let may_send = || self.permitted(intent).is_ok();
+        match send(change, &mut write, x2.set_timeout(to, &may_send), memory).await {
+            Ok(()) => Ok(write),
+            Err(error) if error.is_unsent() && error.is_silence() => {
+                Err(self.permitted(intent).err().unwrap_or(Inconclusive::Outdated.into()))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -134,29 +133,6 @@ impl Examination<'_> {
         }
         memory.change = None;
         Ok(due)
-    }
-
-    /// Sets the token lifetime, if that is still permitted when its turn comes, and puts it on record.
-    async fn write(
-        &self,
-        x2: &mut X2<'_>,
-        intent: Intent,
-        change: OpenChange,
-        memory: &mut Memory<X2Gateway>,
-    ) -> Result<Write, AccessError> {
-        let Intent { from, to, cause } = intent;
-        let contest = memory.contest;
-        memory.contest = contest.tried(clock::elapsed());
-        let earlier = memory.change.replace(OpenChange { outcome: Outcome::Sent, ..change.clone() });
-        let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
-        let may_send = || matches!(self.permitted(intent), Clearance::Go);
-        let answer = x2.set_timeout(to, &may_send).await;
-        write.answered(&answer);
-        memory.change = Some(change.after(write.effect(), earlier));
-        if answer.as_ref().is_err_and(AccessError::is_unsent) {
-            memory.contest = contest;
-        }
-        answer.map(|()| write)
     }
 
     fn on_record(&self, operation: Operation) -> Write {
@@ -217,48 +193,18 @@ impl Examination<'_> {
         answer
     }
 
-    /// Sees to it that everything is in place for a write that has its turn.
-    async fn clear(
-        &mut self,
-        intent: Intent,
-        started: Option<Time>,
-        memory: &mut Memory<X2Gateway>,
-    ) -> Result<OpenChange, Clearance> {
-        let in_rollout = started.is_some();
-        let change =
-            self.change(intent, started, memory).ok_or(Clearance::Inconclusive(Inconclusive::Outdated))?;
-        let durable = in_rollout
-            || self
-                .policy_spec()
-                .is_some_and(|policy| must_be_durable(policy, &self.prior, change.to, change.cause));
-        self.prepare(&change, memory, durable).await?;
-        // Should it never be sent, that is known; an earlier one that was sent stays open.
-        memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
-        Ok(change)
-    }
-
     /// Whether a write is permitted at this moment: what the reconcile began with still holds, and a window is open. Asked
     /// last, when nothing but the bytes of the write is left to be sent.
-    fn permitted(&self, intent: Intent) -> Clearance {
-        match self.still_holds() {
-            Some(now) => now
-                .policy
-                .as_ref()
-                .and_then(|policy| policy.awaiting_window(intent.cause, clock::now().0))
-                .map_or(Clearance::Go, Clearance::Wait),
-            None => Clearance::Inconclusive(Inconclusive::Outdated),
-        }
+    fn permitted(&self, intent: Intent) -> Result<(), Stop> {
+        let now = self.still_holds().ok_or(Inconclusive::Outdated)?;
+        let closed = now.policy.and_then(|policy| policy.awaiting_window(intent.cause, clock::now().0));
+        closed.map_or(Ok(()), |verdict| Err(verdict.into()))
     }
 
     /// The change that a write begins.
-    fn change(
-        &self,
-        intent: Intent,
-        started: Option<Time>,
-        memory: &Memory<X2Gateway>,
-    ) -> Option<OpenChange> {
-        let now = clock::now();
-        let since = started.filter(|started| started.0 > now.0).unwrap_or(now).0;
+    fn change(&self, intent: Intent, held: Option<&Held>, memory: &Memory<X2Gateway>) -> Option<OpenChange> {
+        let now = clock::now().0;
+        let since = held.and_then(Held::started).filter(|started| *started > now).unwrap_or(now);
         let status = self.gateway.status.clone().unwrap_or_default();
         let original = known_original(&status, &memory.owed);
         let policy = self.governance.regime.policy()?;
@@ -268,61 +214,41 @@ impl Examination<'_> {
 
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the
     /// answer wakes the gateway.
-    fn permit(&self, intent: Intent) -> Result<Option<Held>, Clearance> {
-        let policy =
-            self.governance.policy.as_ref().ok_or(Clearance::Inconclusive(Inconclusive::Outdated))?;
+    fn permit(&self, intent: Intent) -> Result<Option<Held>, Stop> {
+        let policy = self.governance.policy.as_ref().ok_or(Inconclusive::Outdated)?;
         let (target, wish) = intent.wish(&self.governance.regime);
-        let closed = policy.awaiting_window(intent.cause, clock::now().0).map(Clearance::Wait);
+        let closed = policy.awaiting_window(intent.cause, clock::now().0).map(Stop::from);
         if !policy.is_bounded() {
             return closed.map_or(Ok(None), Err);
         }
         let GatewayController { rollouts, policies, .. } = self.controller;
-        let rollout =
-            rollouts.of(policies, &policy.object).ok_or(Clearance::Inconclusive(Inconclusive::Outdated))?;
+        let rollout = rollouts.of(policies, &policy.object).ok_or(Inconclusive::Outdated)?;
         // Also if no window is open: the policy's task is to know which gateways wait.
         match rollout.ask(self.gateway, target, wish) {
             Answer::Permitted(permit) => closed.map_or(Ok(Some(permit)), Err),
             Answer::Later { halted } => {
                 let status = self.gateway.status.as_ref();
-                let waits = || Clearance::Wait(awaiting_rollout(status, policy.name(), halted));
-                Err(closed.unwrap_or_else(waits))
+                Err(closed.unwrap_or_else(|| awaiting_rollout(status, policy.name(), halted).into()))
             }
-            Answer::Asked => Err(closed.unwrap_or(Clearance::Inconclusive(Inconclusive::Asked))),
+            Answer::Asked => Err(closed.unwrap_or(Inconclusive::Asked.into())),
         }
     }
 
-    /// Puts into the status and on the gateway whatever must not be forgotten should we die in the middle.
+    /// Puts into the status and on the gateway whatever must not be forgotten should the operator end in the middle.
     async fn prepare(
         &mut self,
         change: &OpenChange,
+        held: Option<&Held>,
         memory: &mut Memory<X2Gateway>,
-        durable: bool,
-    ) -> Result<(), Clearance> {
+    ) -> Result<(), Stop> {
         if self.governance.restores() && change.cause != Cause::Restore {
-            match finalizers::hold_working(&self.controller.gateways, self.gateway).await {
-                Written::Unchanged | Written::Done => {}
-                Written::Forbidden => return Err(Clearance::Wait(forbidden(Kind::Gateway))),
-                Written::Failed | Written::Gone => {
-                    return Err(Clearance::Inconclusive(Inconclusive::NotAccepted));
-                }
-            }
+            self.gateway.hold().await?;
         }
-        if self.gateway.meta().generation != self.generation {
-            return Err(Clearance::Inconclusive(Inconclusive::Outdated));
-        }
-        if !durable {
-            return Ok(());
-        }
-        let status = self.under_change(change, memory);
-        match status::update(&self.controller.gateways, self.gateway, status).await {
-            Written::Done | Written::Unchanged => {
-                memory.owed.unanswered();
-                Ok(())
-            }
-            Written::Gone | Written::Failed | Written::Forbidden => {
-                Err(Clearance::Inconclusive(Inconclusive::NotAccepted))
-            }
-        }
+        let must_be_durable = |policy| must_be_durable(policy, &self.prior, change.to, change.cause);
+        let is_durable =
+            held.and_then(Held::started).is_some() || self.policy_spec().is_some_and(must_be_durable);
+        let status = is_durable.then(|| self.under_change(change, memory));
+        self.gateway.prepare(change, status, memory).await
     }
 
     /// The status of a gateway under change.

@@ -1,14 +1,12 @@
 //! Gather, decide and act: one reconcile of an appliance.
 
-use std::sync::Arc;
-
-use kube::{Resource as _, ResourceExt as _};
+use kube::Resource as _;
 
 use super::GatewayController;
 use super::examination::{Examination, Stop};
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::logins;
-use crate::controller::reconcile::{Findings, Given, Memory, move_to};
+use crate::controller::reconcile::{Findings, Given, Memory, Working};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Inconclusive;
@@ -17,7 +15,6 @@ use crate::engine::governance::Governance;
 use crate::engine::login::Holder;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
-use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
@@ -29,12 +26,11 @@ use crate::vendor::x2::X2;
 /// Checks an appliance and does what is to be done.
 pub(super) async fn examine(
     controller: &GatewayController,
-    gateway: &mut Arc<X2Gateway>,
+    gateway: &mut Working<'_, X2Gateway>,
     given: &Given<X2Gateway>,
     memory: &mut Memory<X2Gateway>,
 ) -> Result<Findings<X2Gateway>, Inconclusive> {
     let governance = &given.parents.governance;
-    let generation = gateway.meta().generation;
     let connection = match controller.connections.validate(&gateway.spec.connection) {
         Ok(connection) => connection,
         Err(verdict) => {
@@ -44,7 +40,7 @@ pub(super) async fn examine(
     };
     let (url, insecure) = (connection.base.to_string(), connection.insecure.clone());
     let known = gateway.status.as_ref().and_then(|status| status.effective_url.clone());
-    move_to(&controller.gateways, gateway, memory, (&url, known.as_deref()), MOVED).await?;
+    gateway.move_to((&url, known.as_deref()), MOVED, memory).await?;
     let status = gateway.status.clone().unwrap_or_default();
     if !std::mem::replace(&mut memory.extra.has_recalled, true) {
         memory.change = remembered(&status, &governance.regime);
@@ -53,7 +49,6 @@ pub(super) async fn examine(
     let mut examination = Examination {
         controller,
         gateway,
-        generation,
         governance,
         prior,
         connection,
@@ -76,7 +71,7 @@ pub(super) async fn examine(
     Ok(findings)
 }
 
-impl Visitor<X2Gateway> for Examination<'_> {
+impl Visitor<X2Gateway> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let namespace = self.gateway.metadata.namespace.as_deref().unwrap_or_default();
@@ -123,7 +118,7 @@ impl Visitor<X2Gateway> for Examination<'_> {
     }
 }
 
-impl Examination<'_> {
+impl Examination<'_, '_> {
     /// What to report if the appliance is another resource's, or is not known to be this one's.
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.controller.claims.standing(self.gateway.meta());
@@ -134,11 +129,10 @@ impl Examination<'_> {
     /// Who governs the gateway now, if what the reconcile began with still holds: after a wait the
     /// decision may be out of date.
     pub(super) fn still_holds(&self) -> Option<Governance> {
-        let key = Key::of(self.gateway.meta());
-        let now = self.controller.gateways.valid(&key)?;
-        let owns = self.controller.claims.standing(self.gateway.meta()) == Standing::Owner;
-        let same = now.uid() == self.gateway.uid() && now.meta().generation == self.generation;
-        let governance = self.controller.specs.namespace(&key.namespace).governance(&now);
-        (owns && same && governance.regime == self.governance.regime).then_some(governance)
+        let now = self.gateway.current()?;
+        let owns = self.controller.claims.standing(now.meta()) == Standing::Owner;
+        let namespace = now.metadata.namespace.as_deref().unwrap_or_default();
+        let governance = self.controller.specs.namespace(namespace).governance(&now);
+        (owns && governance.regime == self.governance.regime).then_some(governance)
     }
 }

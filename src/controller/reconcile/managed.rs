@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::working::Working;
 use crate::clock;
 use crate::controller::logins::Barred;
 use crate::controller::owed::Owed;
 use crate::controller::requests::{Handled, Request};
 use crate::engine::backoff::{Backoff, Inconclusive};
+use crate::engine::change::Change;
 use crate::engine::contest::Contest;
 use crate::engine::login::News;
 use crate::engine::ownership::Standing;
@@ -26,8 +28,10 @@ pub trait Managed: Reported {
     type Parents: Send + Sync;
     /// What, when it changes, is a reason to reconcile at once.
     type Inputs: Clone + std::fmt::Debug + PartialEq + Send + Sync;
-    /// A change of the remote value that was begun and is not completed.
-    type Change: std::fmt::Debug + Send + Sync;
+    /// The remote value.
+    type Value: Clone + std::fmt::Debug + PartialEq + Send + Sync;
+    /// What the status keeps of the original value.
+    type Original: Clone + std::fmt::Debug + Send + Sync;
     /// A change that was made, as the history has it.
     type Record: Clone + std::fmt::Debug + Send + Sync;
     /// What a reconcile has found beyond what all kinds have in common.
@@ -53,6 +57,9 @@ pub trait Managed: Reported {
         let _ = (before, now, reason);
     }
 }
+
+/// A change of the remote value that was begun and is not completed.
+pub type ChangeOf<K> = Change<<K as Managed>::Value, <K as Managed>::Original>;
 
 /// The controller of such a kind: what it supplies to [`super::reconcile`].
 pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Reconciler>::Object>> {
@@ -80,17 +87,17 @@ pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Recon
         let _ = (object, given, memory);
         false
     }
-    /// Reads the remote system, decides and acts, until nothing is left to do. `object` is the working copy.
+    /// Reads the remote system, decides and acts, until nothing is left to do.
     fn examine(
         &self,
-        object: &mut Arc<Self::Object>,
+        working: &mut Working<'_, Self::Object>,
         given: &Given<Self::Object>,
         memory: &mut Self::Memory,
     ) -> impl Future<Output = Result<Findings<Self::Object>, Inconclusive>> + Send;
     /// Finishes a deletion that waited for what was found. Some if there is nothing to report.
     fn conclude(
         &self,
-        object: &Arc<Self::Object>,
+        object: &Self::Object,
         memory: &mut Self::Memory,
     ) -> impl Future<Output = Option<Reconcile>> + Send {
         let _ = (object, memory);
@@ -159,7 +166,7 @@ pub struct Memory<K: Managed> {
     /// The URL that the change and what is owed are about.
     pub url: Option<String>,
     /// The change that was begun and is not completed.
-    pub change: Option<K::Change>,
+    pub change: Option<ChangeOf<K>>,
     /// Changes made but not yet reported.
     pub owed: Owed<K::Record>,
     /// When the status was last written with what it sums up.
@@ -254,7 +261,7 @@ impl<K: Managed> From<Verdict> for Findings<K> {
 /// What is about to be reported.
 pub struct Report<'a, K: Managed> {
     /// The working copy.
-    pub object: &'a Arc<K>,
+    pub object: &'a K,
     /// What the reconcile began with.
     pub given: &'a Given<K>,
     /// What it came to.
