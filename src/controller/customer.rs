@@ -1,6 +1,5 @@
 //! The controller of `CustomerTokenTtl`.
 
-mod examination;
 mod examine;
 mod exchange;
 
@@ -126,7 +125,7 @@ impl Reconciler for CustomerController {
         cluster.wake(Kind::Customer, key);
     }
 
-    fn set_aside(&self, customer: &CustomerTokenTtl) {
+    fn skipped(&self, customer: &CustomerTokenTtl) {
         self.claims.record(customer.meta(), Trial::NoAnswer);
     }
 
@@ -277,14 +276,6 @@ impl Controller for CustomerController {
         if let Some(note) = drifted(customer.status.as_ref(), wish, seen, &findings.verdict) {
             publish(self.customers.cluster(), customer, EventReason::DriftFound, note);
         }
-        if report.shown {
-            self.customers.cluster().report_transition(
-                reference(customer),
-                None,
-                (report.before, memory.warned),
-                &findings.verdict,
-            );
-        }
     }
 
     fn carried_out(&self, customer: &CustomerTokenTtl) {
@@ -335,15 +326,12 @@ async fn release(
     memory: &mut Memory<CustomerTokenTtl>,
     skipped: Option<&str>,
 ) -> Reconcile {
-    match finalizers::release(customers, customer.meta()).await {
+    match restore::release(customers, customer.meta(), skipped).await {
         Written::Failed | Written::Forbidden => {
             Reconcile::Done { next: restore::next_check(customer.meta()), outcome: Outcome::Failure }
         }
         Written::Gone | Written::Done | Written::Unchanged => {
             memory.has_gone = true;
-            if let Some(why) = skipped {
-                restore::report_skipped(customers.cluster(), reference(customer), why);
-            }
             Reconcile::Done { next: clock::instant() + UNDISTURBED, outcome: Outcome::Success }
         }
     }

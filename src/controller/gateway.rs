@@ -1,7 +1,6 @@
 //! The controller of `X2Gateway`.
 
 mod change;
-mod examination;
 mod examine;
 mod finalizer;
 mod permits;
@@ -40,7 +39,6 @@ use crate::engine::reason::EventReason;
 use crate::engine::request;
 use crate::engine::verdict::Reason;
 use crate::engine::window::Closed;
-use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference, reference_to};
 use crate::runtime::object::{Entry, Key, Reported as _};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
@@ -129,7 +127,7 @@ impl Reconciler for GatewayController {
         self.gateways.cluster().wake(Kind::Gateway, key);
     }
 
-    fn set_aside(&self, gateway: &X2Gateway) {
+    fn skipped(&self, gateway: &X2Gateway) {
         self.claims.record(gateway.meta(), Trial::NoAnswer);
     }
 
@@ -227,7 +225,33 @@ impl Controller for GatewayController {
     }
 
     fn announce(&self, report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) {
-        announce(&self.policies, report, memory);
+        let (gateway, findings) = (report.object, report.findings);
+        let policy = self.policy(gateway, report.given);
+        for change in &*memory.owed {
+            self.announce_change(gateway, change);
+        }
+        if findings.found.revoked {
+            let reference = report.given.parents.governance.change_reference();
+            let (reason, note) =
+                (EventReason::TokensRevoked, referring(REVOKED.to_owned(), reference.as_deref()));
+            let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
+            tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
+            self.publish(gateway, reason, note, policy.clone());
+        }
+        if let Some(why) = findings.found.skipped {
+            restore::report_skipped(self.gateways.cluster(), reference(gateway), why);
+        }
+        // Something else has changed the value, and it is not corrected for now.
+        if report.shown
+            && let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout)
+        {
+            self.publish(gateway, EventReason::DriftFound, drifted(from, to, &findings.verdict), policy);
+        }
+    }
+
+    fn policy(&self, gateway: &X2Gateway, given: &Given<X2Gateway>) -> Option<ObjectReference> {
+        let policy = given.parents.governance.regime.policy();
+        policy.map(|policy| self.reference(gateway, policy))
     }
 
     fn carried_out(&self, gateway: &X2Gateway) {
@@ -290,73 +314,33 @@ fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2G
     status
 }
 
-/// Publishes changes and a worse condition: after the status was written.
-fn announce(policies: &Store<TokenPolicy>, report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) {
-    let cluster = policies.cluster();
-    let (gateway, findings) = (report.object, report.findings);
-    let governance = &report.given.parents.governance;
-    let regime = &governance.regime;
-    let object = reference(gateway);
-    let namespace = gateway.namespace().unwrap_or_default();
-    let about = |policy: &str| {
-        let key = Key::new(namespace.clone(), policy);
-        reference_to::<TokenPolicy>(&key, policies.get(&key).and_then(|entry| entry.meta().uid.clone()))
-    };
-    for change in &*memory.owed {
-        let (reason, note) = changed(change);
-        if reason == EventReason::DriftCorrected {
-            cluster.metrics.drift_corrected(Kind::Gateway.as_str());
-        }
-        let Change { from, to, policy, cause, .. } = change;
-        tracing::info!(
-            kind = Kind::Gateway.as_str(),
-            namespace,
-            name = gateway.name_any(),
-            from,
-            to,
-            policy,
-            ?cause,
-            "{note}"
-        );
-        let policy = Some(about(policy));
-        cluster.events.publish(Happening { object: object.clone(), reason, note, warning: false, policy });
+impl GatewayController {
+    /// A policy of a gateway's namespace, for events that refer to it.
+    fn reference(&self, gateway: &X2Gateway, policy: &str) -> ObjectReference {
+        let key = Key::new(gateway.namespace().unwrap_or_default(), policy);
+        let uid = self.policies.get(&key).and_then(|entry| entry.meta().uid.clone());
+        reference_to::<TokenPolicy>(&key, uid)
     }
-    if findings.found.revoked {
-        let policy = regime.policy().map(about);
-        let note = referring(REVOKED.to_owned(), governance.change_reference().as_deref());
-        tracing::info!(
-            kind = Kind::Gateway.as_str(),
-            namespace,
-            name = gateway.name_any(),
-            reason = EventReason::TokensRevoked.as_str(),
-            "{note}"
-        );
-        let (object, reason) = (object.clone(), EventReason::TokensRevoked);
-        cluster.events.publish(Happening { object, reason, note, warning: false, policy });
-    }
-    if let Some(why) = findings.found.skipped {
-        restore::report_skipped(cluster, object.clone(), why);
-    }
-    if report.shown {
-        announce_drift(cluster, &object, findings, regime.policy().map(about));
-        let known = (report.before, memory.warned);
-        cluster.report_transition(object, regime.policy().map(about), known, &findings.verdict);
-    }
-}
 
-/// Publishes that something else has changed the value, if that is found and not corrected for now.
-fn announce_drift(
-    cluster: &Cluster,
-    object: &ObjectReference,
-    findings: &Findings<X2Gateway>,
-    policy: Option<ObjectReference>,
-) {
-    let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout) else { return };
-    cluster.events.publish(Happening {
-        object: object.clone(),
-        reason: EventReason::DriftFound,
-        note: drifted(from, to, &findings.verdict),
-        warning: false,
-        policy,
-    });
+    fn announce_change(&self, gateway: &X2Gateway, change: &Change) {
+        let (reason, note) = changed(change);
+        let Change { from, to, policy, cause, .. } = change;
+        let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
+        tracing::info!(kind, namespace, name, from, to, policy, ?cause, "{note}");
+        if reason == EventReason::DriftCorrected {
+            self.gateways.cluster().metrics.drift_corrected(kind);
+        }
+        self.publish(gateway, reason, note, Some(self.reference(gateway, policy)));
+    }
+
+    fn publish(
+        &self,
+        gateway: &X2Gateway,
+        reason: EventReason,
+        note: String,
+        policy: Option<ObjectReference>,
+    ) {
+        let object = reference(gateway);
+        self.gateways.cluster().events.publish(Happening { object, reason, note, warning: false, policy });
+    }
 }

@@ -145,15 +145,14 @@ impl Reconciler for PolicyController {
         cluster.wake(Kind::Policy, key);
     }
 
-    fn misread(&self, key: &Key) {
+    fn undecodable(&self, key: &Key) {
         count(&self.policies.cluster().metrics, Whole::Policy, key, None);
     }
 
     fn gone(&self, key: &Key) {
-        self.misread(key);
+        self.undecodable(key);
         self.rollouts.forget(key);
-        // What is kept of its namespace goes with the last policy.
-        self.specs.namespace(&key.namespace);
+        self.specs.gone(&key.namespace);
     }
 }
 
@@ -241,29 +240,24 @@ async fn keep_finalizer<'a>(
     if memory.has_gone {
         return Err(clock::instant() + UNDISTURBED);
     }
-    let (gateways, skipped) = match finalizer(policy, || gather().awaiting_restoration()) {
+    let skipped = match finalizer(policy, || gather().awaiting_restoration()) {
         Finalizer::Gone => return Err(clock::instant() + UNDISTURBED),
         Finalizer::Add => return held(finalizers::hold(policies, meta).await, Hold::Forbidden),
         Finalizer::Remove => return held(finalizers::release(policies, meta).await, Hold::InPlace),
-        Finalizer::Release => (Vec::new(), None),
+        Finalizer::Release => None,
         Finalizer::Wait(gateways) => match restore::skip_reason(policies.cluster(), meta).await {
-            Some(why) => (gateways, Some(why)),
+            Some(why) => Some(not_restored(why, &gateways)),
             None => return Ok(Hold::InPlace),
         },
     };
-    match finalizers::release(policies, meta).await {
-        Written::Failed => return Err(clock::instant() + AGAIN_SOON),
-        Written::Forbidden => return Err(restore::next_check(meta)),
-        Written::Unchanged | Written::Done | Written::Gone => memory.has_gone = true,
+    match restore::release(policies, meta, skipped.as_deref()).await {
+        Written::Failed => Err(clock::instant() + AGAIN_SOON),
+        Written::Forbidden => Err(restore::next_check(meta)),
+        Written::Unchanged | Written::Done | Written::Gone => {
+            memory.has_gone = true;
+            Err(clock::instant() + UNDISTURBED)
+        }
     }
-    if let Some(why) = skipped {
-        restore::report_skipped(
-            policies.cluster(),
-            reference(&*policy.object),
-            &not_restored(why, &gateways),
-        );
-    }
-    Err(clock::instant() + UNDISTURBED)
 }
 
 fn held(written: Written, forbidden: Hold) -> Result<Hold, Instant> {

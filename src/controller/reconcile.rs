@@ -22,6 +22,7 @@ use crate::engine::contest::Contest;
 use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason};
 use crate::metrics::Outcome;
+use crate::runtime::events::reference;
 use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::Reconcile;
 use crate::runtime::secrets::Age;
@@ -246,6 +247,12 @@ impl<C: Controller> Begun<'_, C> {
         match status::write(self.controller.store(), object, status).await {
             Written::Done | Written::Unchanged => {
                 self.controller.announce(report, memory);
+                if report.shown {
+                    let policy = self.controller.policy(object, report.given);
+                    let known = (report.before, memory.warned);
+                    let cluster = self.controller.store().cluster();
+                    cluster.report_transition(reference(object), policy, known, &findings.verdict);
+                }
                 let shown = report.shown.then_some(findings.verdict.reason);
                 memory.warned = since_ready(shown, since_ready(report.before, memory.warned));
                 memory.owed.clear();

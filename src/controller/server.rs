@@ -28,7 +28,6 @@ use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, Tally, covered};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
-use crate::runtime::events::reference;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::secrets::Age;
@@ -79,13 +78,13 @@ impl Reconciler for ServerController {
         cluster.wake(Kind::Server, key);
     }
 
-    fn misread(&self, key: &Key) {
+    fn undecodable(&self, key: &Key) {
         count(&self.servers.cluster().metrics, Whole::Server, key, None);
     }
 
     fn gone(&self, key: &Key) {
         self.handled.set(Kind::Server, key.clone(), HashSet::new());
-        self.misread(key);
+        self.undecodable(key);
     }
 }
 
@@ -160,17 +159,6 @@ impl Controller for ServerController {
         findings.effective_url = Some(check.url);
         findings.notes = Notes { insecure, ..Notes::default() };
         Ok(findings)
-    }
-
-    fn announce(&self, report: &Report<'_, KonaServer>, memory: &Memory<KonaServer>) {
-        if report.shown {
-            self.servers.cluster().report_transition(
-                reference(report.object),
-                None,
-                (report.before, memory.warned),
-                &report.findings.verdict,
-            );
-        }
     }
 
     fn sum_up(&self, server: &KonaServer, status: &mut KonaServerStatus) {

@@ -47,10 +47,9 @@ impl Specs {
             let name = entry.meta().name.clone().unwrap_or_default();
             (name, entry.valid().map(|policy| self.parse(&before, policy)))
         };
-        let entries = self.policies.namespace(namespace);
-        let is_empty = entries.is_empty();
-        let policies = Arc::new(entries.into_iter().map(policy).collect());
-        if !is_empty {
+        let policies: Arc<Policies> =
+            Arc::new(self.policies.namespace(namespace).into_iter().map(policy).collect());
+        if !policies.is_empty() {
             let known = Known { policies: Arc::clone(&policies), is_current: true };
             namespaces.insert(namespace.to_owned(), known);
         }
@@ -75,6 +74,14 @@ impl Specs {
     pub fn changed(&self, namespace: &str) {
         if let Some(known) = self.known().get_mut(namespace) {
             known.is_current = false;
+        }
+    }
+
+    /// A policy of a namespace is gone: what is kept of the namespace goes with the last one.
+    pub fn gone(&self, namespace: &str) {
+        let mut namespaces = self.known();
+        if self.policies.namespace(namespace).is_empty() {
+            namespaces.remove(namespace);
         }
     }
 

@@ -139,6 +139,12 @@ impl FromIterator<(String, Option<Policy>)> for Policies {
 }
 
 impl Policies {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Finds out who governs a gateway.
     #[must_use]
     pub fn governance(&self, gateway: &X2Gateway) -> Governance {

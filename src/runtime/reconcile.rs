@@ -57,9 +57,9 @@ pub(crate) trait Reconciler: Send + Sync + 'static {
     /// What else to reconcile when an object has appeared, changed or gone.
     fn changed(&self, before: Option<&Entry<Self::Object>>, after: Option<&Entry<Self::Object>>);
     /// Nothing is done with an object, since the rights in its namespace are partly missing.
-    fn set_aside(&self, _: &Self::Object) {}
+    fn skipped(&self, _: &Self::Object) {}
     /// An object does not match the schema of this version: what it sums up is not known anymore.
-    fn misread(&self, _: &Key) {}
+    fn undecodable(&self, _: &Key) {}
     /// An object is gone.
     fn gone(&self, key: &Key);
 }
@@ -128,14 +128,14 @@ impl<R: Reconciler> Work for Remembered<R> {
                     (uid, R::Memory::default(), undecodable::Memory::default());
             }
             if matches!(entry, Entry::Undecodable(_)) {
-                reconciler.misread(key);
+                reconciler.undecodable(key);
             }
             Some(match entry {
                 entry if cluster.namespaces.is_terminating(&key.namespace) => {
                     finalizers::release_terminating(store, entry.meta()).await
                 }
                 entry if cluster.namespaces.is_unreadable(&key.namespace) => {
-                    entry.valid().into_iter().for_each(|object| reconciler.set_aside(object));
+                    entry.valid().into_iter().for_each(|object| reconciler.skipped(object));
                     restore::release_unrestored(store, entry.meta()).await
                 }
                 Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.undecodable).await,

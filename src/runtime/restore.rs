@@ -70,13 +70,19 @@ pub(crate) async fn release_unrestored<K: Reported>(store: &Store<K>, meta: &Obj
         return clock::instant() + UNDISTURBED;
     }
     let Some(why) = skip_reason(store.cluster(), meta).await else { return next_check(meta) };
-    match finalizers::release(store, meta).await {
+    match release(store, meta, Some(why.as_str())).await {
         Written::Failed | Written::Forbidden => next_check(meta),
-        Written::Gone | Written::Done | Written::Unchanged => {
-            report_skipped(store.cluster(), reference_of::<K>(meta), why.as_str());
-            clock::instant() + UNDISTURBED
-        }
+        Written::Gone | Written::Done | Written::Unchanged => clock::instant() + UNDISTURBED,
     }
+}
+
+/// Removes our finalizer from an object. `why` is a clause that is reported then if the original value is not restored.
+pub(crate) async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta, why: Option<&str>) -> Written {
+    let written = finalizers::release(store, meta).await;
+    if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
+        report_skipped(store.cluster(), reference_of::<K>(meta), why);
+    }
+    written
 }
 
 /// Reports that an object went, or was changed, without its remote value being restored. `why` is a clause.

@@ -1,12 +1,16 @@
-//! Gather: the server's endpoint and login, and the customer as it is read there; and what to report of what fails.
+//! One reconcile of a customer: the server's endpoint and login, the customer as it is read there, and what to report of what
+//! fails.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 
 use super::CustomerController;
-use super::examination::{Examination, Progress, Stop};
 use super::exchange::understand;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
+use crate::controller::audit::Write;
 use crate::controller::claims::Claims;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
 use crate::controller::references::Unread;
@@ -15,13 +19,14 @@ use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
-    Parting, SERVER_MOVED, Wish, answered, conflict, invalid_windows, leaving, prior, server_not_found,
-    server_not_ready,
+    Parting, Prior, Reading, SERVER_MOVED, Task, Wish, answered, conflict, invalid_windows, leaving, prior,
+    server_not_found, server_not_ready,
 };
 use crate::engine::login::{Holder, NotTried};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::remote::Shown;
 use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::window::Closed;
 use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
@@ -29,6 +34,41 @@ use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::Kona;
 use crate::vendor::login::AccessError;
+
+/// What a reconcile has come to know so far. It is reported however the reconcile ends.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// What was read last.
+    pub(super) read: Option<Reading>,
+    /// The window that a change waits for.
+    pub(super) closed: Option<Closed>,
+    /// The last write, until it is known what came of it.
+    pub(super) write: Option<Write>,
+    /// Writes that were tried.
+    pub(super) tries: u8,
+    /// Whether a write was sent: what follows it is made although the operator is shutting down.
+    pub(super) sent: bool,
+}
+
+/// Everything that one reconcile works with.
+pub(super) struct Examination<'a, 'w> {
+    pub(super) controller: &'a CustomerController,
+    pub(super) server: &'a KonaServer,
+    pub(super) customer: &'a mut Working<'w, CustomerTokenTtl>,
+    pub(super) wish: Wish,
+    pub(super) prior: Prior,
+    /// The server that is asked.
+    pub(super) connection: ValidConnection,
+    pub(super) url: String,
+    pub(super) progress: Progress,
+    /// What is to be restored, if the resource is being deleted.
+    pub(super) task: Option<Task>,
+    pub(super) interval: Duration,
+    pub(super) asked: bool,
+}
+
+/// Why a reconcile came to an early end.
+pub(super) type Stop = access::Stop<CustomerTokenTtl>;
 
 /// Checks a customer and does what is to be done.
 pub(super) async fn examine(
@@ -228,6 +268,26 @@ impl Examination<'_, '_> {
             && memory.extra.checked.is_some_and(|at| at.elapsed() < self.interval.mul_f64(0.9))
     }
 
+    /// Whether a write is permitted at this moment: what the reconcile began with still holds, and a window is open. Asked
+    /// last, when nothing but the bytes of the write is left to be sent. What is restored waits for no window.
+    pub(super) fn permitted(&self) -> bool {
+        let CustomerController { servers, claims, .. } = self.controller;
+        let then = self.server.meta();
+        let owns = |now: &Arc<CustomerTokenTtl>| claims.standing(now.meta()) == Standing::Owner;
+        self.customer.current().is_some_and(|now| owns(&now))
+            && servers
+                .valid(&Key::of(then))
+                .is_some_and(|now| now.meta().uid == then.uid && now.meta().generation == then.generation)
+            && (self.task.is_some() || self.closed_window().is_none())
+    }
+
+    /// What keeps a change from being made now, if the resource has windows.
+    pub(super) fn closed_window(&self) -> Option<Closed> {
+        // As it is now: the annotation that opens one manually may have come while an answer was awaited.
+        let now = self.customer.current()?;
+        self.controller.windows.closed(&now.spec.windows, now.meta())
+    }
+
     /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
@@ -248,5 +308,14 @@ impl Examination<'_, '_> {
     /// What messages call the server.
     fn server_name(&self) -> String {
         format!("KonaServer {}", self.server.name_any())
+    }
+}
+
+impl Progress {
+    /// Puts on record what was seen of the last write's effect.
+    pub(super) fn saw(&mut self, holds: bool, seen: &String) {
+        if let Some(write) = &mut self.write {
+            write.proven(holds, seen);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Found;
-use super::examination::{Examination, Progress, Stop};
+use super::examine::{Examination, Progress, Stop};
 use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::reconcile::{Findings, Memory, send};

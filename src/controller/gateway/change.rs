@@ -1,6 +1,6 @@
 //! From an appliance as it was read to what is reported of it: one step after the other, each as far as it is permitted.
 
-use super::examination::{Examination, Stop};
+use super::examine::{Examination, Stop};
 use super::{Found, GatewayController};
 use crate::clock;
 use crate::controller::audit::{Operation, Write};
@@ -50,7 +50,7 @@ impl Examination<'_, '_> {
                 match self.permit(intent) {
                     Ok(permit) => held = permit,
                     Err(Stop::Findings(findings)) => break findings.verdict,
-                    Err(stop) => return Err(stop),
+                    Err(why) => return Err(why),
                 }
             }
             if !reread && !matches!(step, Step::Report(_)) {
@@ -64,7 +64,7 @@ impl Examination<'_, '_> {
                     match self.carry_out(x2, intent, held.as_ref(), memory).await {
                         Ok(write) => record = Some(write),
                         Err(Stop::Findings(findings)) => break findings.verdict,
-                        Err(stop) => return Err(stop),
+                        Err(why) => return Err(why),
                     }
                     if cause == Cause::Drift {
                         memory.contest = memory.contest.corrected(clock::elapsed());

@@ -3,14 +3,14 @@
 use kube::Resource as _;
 
 use super::GatewayController;
-use super::examination::{Examination, Stop};
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::backoff::Inconclusive;
-use crate::engine::gateway::{MOVED, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
+use crate::engine::connection::ValidConnection;
+use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
 use crate::engine::governance::Governance;
 use crate::engine::login::Holder;
 use crate::engine::ownership::{Standing, Trial};
@@ -22,6 +22,23 @@ use crate::vendor::limits::Bounds;
 use crate::vendor::login::AccessError;
 use crate::vendor::sessions::SessionKey;
 use crate::vendor::x2::X2;
+
+/// Everything that one reconcile works with.
+pub(super) struct Examination<'a, 'w> {
+    pub(super) controller: &'a GatewayController,
+    pub(super) gateway: &'a mut Working<'w, X2Gateway>,
+    pub(super) governance: &'a Governance,
+    pub(super) prior: Prior,
+    pub(super) connection: ValidConnection,
+    pub(super) url: String,
+    /// What is unprotected about the connection.
+    pub(super) insecure: Option<String>,
+    /// Whether tokens were revoked because an earlier change was closed.
+    pub(super) revoked: bool,
+}
+
+/// Why a reconcile came to an early end.
+pub(super) type Stop = access::Stop<X2Gateway>;
 
 /// Checks an appliance and does what is to be done.
 pub(super) async fn examine(

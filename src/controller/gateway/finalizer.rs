@@ -12,7 +12,6 @@ use crate::crd::{DeletionPolicy, TokenPolicy, X2Gateway};
 use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer, owes_original};
 use crate::engine::governance::{Governance, Policy};
 use crate::engine::restoration::SkipReason;
-use crate::runtime::events::reference;
 use crate::runtime::object::Key;
 use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
@@ -49,12 +48,12 @@ pub(super) async fn keep(
         Finalizer::Abandon if is_bereft(policies, gateway) => {
             let why =
                 restore::skip_reason(gateways.cluster(), meta).await.map_or(NO_POLICY, SkipReason::as_str);
-            release(gateways, gateway, Some(why)).await
+            restore::release(gateways, meta, Some(why)).await
         }
-        Finalizer::Remove | Finalizer::Abandon => release(gateways, gateway, None).await,
+        Finalizer::Remove | Finalizer::Abandon => restore::release(gateways, meta, None).await,
         Finalizer::Wait => {
             let why = restore::skip_reason(gateways.cluster(), meta).await?;
-            release(gateways, gateway, Some(why.as_str())).await
+            restore::release(gateways, meta, Some(why.as_str())).await
         }
     };
     match written {
@@ -67,15 +66,6 @@ pub(super) async fn keep(
         }
         _ => None,
     }
-}
-
-/// Releases our finalizer, and reports why if the original value is not restored.
-async fn release(gateways: &Store<X2Gateway>, gateway: &X2Gateway, why: Option<&str>) -> Written {
-    let written = finalizers::release(gateways, gateway.meta()).await;
-    if let Some(why) = why.filter(|_| !matches!(written, Written::Failed | Written::Forbidden)) {
-        restore::report_skipped(gateways.cluster(), reference(gateway), why);
-    }
-    written
 }
 
 /// Whether the policy that a gateway still obeys is not there anymore.

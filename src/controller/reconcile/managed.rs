@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::time::Instant;
 
 use super::working::Working;
@@ -103,8 +104,15 @@ pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Recon
         let _ = (object, memory);
         std::future::ready(None)
     }
-    /// Publishes what was done and found, once the status is written.
-    fn announce(&self, report: &Report<'_, Self::Object>, memory: &Self::Memory);
+    /// Publishes what was done and found, once the status is written. A worse or better condition is published by the driver.
+    fn announce(&self, report: &Report<'_, Self::Object>, memory: &Self::Memory) {
+        let _ = (report, memory);
+    }
+    /// The policy that events about the object refer to.
+    fn policy(&self, object: &Self::Object, given: &Given<Self::Object>) -> Option<ObjectReference> {
+        let _ = (object, given);
+        None
+    }
     /// A request was carried out: those that wait for it are woken.
     fn carried_out(&self, object: &Self::Object) {
         let _ = object;
