@@ -7,7 +7,6 @@ use std::time::Duration;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::CustomerController;
-use super::exchange::understand;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
@@ -19,12 +18,13 @@ use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
-    Parting, Prior, Reading, SERVER_MOVED, Task, Wish, answered, conflict, invalid_windows, leaving, prior,
-    server_not_found, server_not_ready,
+    ADDITIONAL_INFO, AdditionalInfo, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish, answered,
+    conflict, invalid_windows, leaving, prior, server_not_found, server_not_ready, unusable,
 };
 use crate::engine::login::{Holder, NotTried};
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::remote::Shown;
+use crate::engine::text::printable;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::engine::window::Closed;
 use crate::runtime::object::Key;
@@ -32,7 +32,7 @@ use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
-use crate::vendor::kona::Kona;
+use crate::vendor::kona::{Fresh, Kona, Seat};
 use crate::vendor::login::AccessError;
 
 /// What a reconcile has come to know so far. It is reported however the reconcile ends.
@@ -48,6 +48,14 @@ pub(super) struct Progress {
     pub(super) tries: u8,
     /// Whether a write was sent: what follows it is made although the operator is shutting down.
     pub(super) sent: bool,
+}
+
+/// A customer as it was read.
+pub(super) struct Read {
+    pub(super) object: RawObject,
+    pub(super) info: AdditionalInfo,
+    /// Kept from the read to a write that builds on it: nothing else may be awaited meanwhile.
+    pub(super) seat: Seat,
 }
 
 /// Everything that one reconcile works with.
@@ -318,4 +326,14 @@ impl Progress {
             write.proven(holds, seen);
         }
     }
+}
+
+/// Reads what concerns us in a customer.
+pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, Verdict> {
+    let Fresh { customer: object, seat } = fresh;
+    let title = object.text("title").map(|title| printable(&title));
+    let info = AdditionalInfo::read(object.get(ADDITIONAL_INFO));
+    let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
+    progress.read = Some(Reading { title, ttl });
+    info.map(|info| Read { object, info, seat }).map_err(unusable)
 }

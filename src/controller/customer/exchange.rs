@@ -3,40 +3,31 @@
 use std::time::Duration;
 
 use super::Found;
-use super::examine::{Examination, Progress, Stop};
+use super::examine::{Examination, Read, Stop, understand};
 use crate::clock;
 use crate::controller::audit::{Operation, Write, lifetimes};
 use crate::controller::reconcile::{Findings, Memory, send};
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlChange, TtlSeconds};
 use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
-    ADDITIONAL_INFO, AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, RawObject, Reading, Restoration,
-    Seen, Step, Task, UNPARSABLE, Unusable, awaiting_window, cause, decide, follow_contest, known_original,
-    made, not_restored, prepare, proven, put_on_record, raced, rejected, restoration, restored, set_read,
-    unrecordable, unrecorded, unusable, with_additional_info,
+    AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, Restoration, Seen, Step, Task, UNPARSABLE, Unusable,
+    awaiting_window, cause, decide, follow_contest, known_original, made, not_restored, prepare, proven,
+    put_on_record, raced, rejected, restoration, restored, set_read, unrecordable, unrecorded, unusable,
+    with_additional_info,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
 use crate::engine::remote::Shown;
-use crate::engine::text::printable;
-use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::verdict::Reason;
 use crate::runtime::secrets::Age;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
-use crate::vendor::kona::{Fresh, Kona, Outgoing, Seat};
+use crate::vendor::kona::{Fresh, Kona, Outgoing};
 use crate::vendor::login::AccessError;
 use crate::vendor::spelling::Turn;
 
 /// Writes that may meet a newer version before a reconcile gives up.
 const RACES: u8 = 3;
-
-/// A customer as it was read.
-pub(super) struct Read {
-    object: RawObject,
-    info: AdditionalInfo,
-    /// Kept from the read to a write that builds on it: nothing else may be awaited meanwhile.
-    seat: Seat,
-}
 
 /// A write that is about to be sent.
 struct Draft<'a> {
@@ -330,14 +321,4 @@ fn close(memory: &mut Memory<CustomerTokenTtl>, seen: TtlSeconds) {
     if let Some(open) = memory.change.take_if(|open| open.is_to_be_closed(&seen)) {
         memory.owed.add(made(&open, clock::now()));
     }
-}
-
-/// Reads what concerns us in a customer.
-pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, Verdict> {
-    let Fresh { customer: object, seat } = fresh;
-    let title = object.text("title").map(|title| printable(&title));
-    let info = AdditionalInfo::read(object.get(ADDITIONAL_INFO));
-    let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
-    progress.read = Some(Reading { title, ttl });
-    info.map(|info| Read { object, info, seat }).map_err(unusable)
 }
