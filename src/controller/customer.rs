@@ -286,7 +286,7 @@ impl Controller for CustomerController {
 /// Holds a customer that is to be restored once something was written, and no other. Some if the API server did not accept
 /// that.
 async fn hold(
-    customers: &Store<CustomerTokenTtl>,
+    customers: &Arc<Store<CustomerTokenTtl>>,
     customer: &CustomerTokenTtl,
     memory: &Memory<CustomerTokenTtl>,
 ) -> Option<Reconcile> {

@@ -231,7 +231,7 @@ fn fleet<'a>(policy: &'a Policy, gateways: &Store<X2Gateway>, specs: &Specs) -> 
 /// Adds our finalizer if a deletion has to wait for gateways, and releases it if not. An error is the time of the next
 /// reconcile if there is nothing else to do until then.
 async fn keep_finalizer<'a>(
-    policies: &Store<TokenPolicy>,
+    policies: &Arc<Store<TokenPolicy>>,
     policy: &Policy,
     gather: impl Fn() -> Fleet<'a>,
     memory: &mut Memory,

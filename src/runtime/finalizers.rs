@@ -8,6 +8,7 @@ use kube::Api;
 use kube::core::ObjectMeta;
 use serde_json::json;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::object::{Key, Reported};
 use super::store::{Source, Store};
@@ -25,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Puts our finalizer on an object, so that it does not go before its remote value was restored. One that is being deleted,
 /// or whose namespace is, takes no finalizer anymore: to us it is gone.
-pub(crate) async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Written {
+pub(crate) async fn hold<K: Reported>(store: &Arc<Store<K>>, meta: &ObjectMeta) -> Written {
     if has_finalizer(meta) {
         return Written::Unchanged;
     }
@@ -36,11 +37,14 @@ pub(crate) async fn hold<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> Wr
     }
     let mut desired = finalizers(meta).to_vec();
     desired.push(RESTORE.to_owned());
-    write(store, meta, &desired).await
+    // A reconcile ends with its object, and must not leave a finalizer behind that nothing knows of.
+    let (store, meta) = (Arc::clone(store), meta.clone());
+    let written = async move { write(&store, &meta, &desired).await };
+    tokio::spawn(written.in_current_span()).await.unwrap_or(Written::Failed)
 }
 
 /// The same for a reconcile's working copy, which has the finalizer from then on.
-pub(crate) async fn hold_working<K: Reported>(store: &Store<K>, object: &mut Arc<K>) -> Written {
+pub(crate) async fn hold_working<K: Reported>(store: &Arc<Store<K>>, object: &mut Arc<K>) -> Written {
     let written = hold(store, object.meta()).await;
     if written == Written::Done {
         let now = store.valid(&Key::of(object.meta()));
@@ -87,7 +91,8 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[Stri
         {"op": "test", "path": "/metadata/finalizers", "value": present},
         {"op": "add", "path": "/metadata/finalizers", "value": desired},
     ]);
-    match store.cluster().writer.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
+    let key = Key::of(meta);
+    let written = match store.cluster().writer.patch::<K>(&key, Part::Finalizers, operations).await {
         Ok(entry) => {
             // Its deletion may be news: the watch can be behind.
             store.put(&entry, Source::OwnWrite);
@@ -95,7 +100,12 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[Stri
             if gone { Written::Gone } else { Written::Done }
         }
         Err(written) => written,
+    };
+    // The watch can be ahead, too: what has left the scope may have got our finalizer after that.
+    if matches!(written, Written::Done | Written::Failed) && store.get(&key).is_none() {
+        store.left(meta);
     }
+    written
 }
 
 /// An object is not reconciled anymore: if it has only left, our finalizer is taken off it.

@@ -107,6 +107,12 @@ impl<K: Reported> Store<K> {
         }
     }
 
+    /// An object is out of scope and may have our finalizer: it is released once the object is not reconciled anymore.
+    pub(crate) fn left(&self, meta: &ObjectMeta) {
+        self.out_of_scope.record(meta);
+        self.cluster.wake(K::KIND, Key::of(meta));
+    }
+
     /// Counts an object by the reason that it shows now, and not anymore by the one before.
     fn count(&self, before: Option<&Entry<K>>, after: Option<&Entry<K>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };

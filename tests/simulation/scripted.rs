@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::api::{Kind, Verb, Verdict};
+use crate::api::{Course, Kind, Verb, Verdict};
 use crate::knobs::Knobs;
 use crate::log::Log;
-use crate::manifest::{self, NAMESPACE};
+use crate::manifest::{self, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
 use crate::remote::{Device, Mood};
 use crate::replica::client_name;
@@ -90,6 +90,36 @@ fn a_gateway_that_goes_while_its_watch_is_held_is_left_alone() {
         .unwrap();
     wait(&mut world);
     assert_eq!(timeout(&world), 900, "{}", world.history.text());
+}
+
+/// The watch shows that a gateway has left the scope before its finalizer, which is on the way by then, is in place.
+#[test]
+fn a_gateway_that_leaves_the_scope_while_its_finalizer_is_set_keeps_none() {
+    for course in [Course::Pass, Course::LoseAnswer] {
+        let mut world = empty(Knobs { restore: true, scope: true, ..Knobs::NONE });
+        world.add_appliance(&appliance_url(0), "planted-0");
+        world.create(manifest::gateway("gw", &appliance_url(0), "shared", "a"));
+        let spec = json!({"timeoutSeconds": 900, "interval": "30s", "deletionPolicy": "Restore"});
+        world.create(manifest::policy("short", "a", &spec));
+        world.start(0);
+        let slow = Verdict { before: Duration::from_secs(10), ..Verdict::of(course.clone()) };
+        world.api.set_judge(move |request| {
+            let (verb, target) = (request.verb, &request.target);
+            let is_finalizer = (verb, target.kind, target.status) == (Verb::Patch, Kind::X2Gateway, false);
+            if is_finalizer { slow.clone() } else { Verdict::PASS }
+        });
+        world.run_until(world.now + Duration::from_secs(5)).unwrap();
+        let out = json!({"metadata": {"labels": {"scope": OUT_OF_SCOPE}}});
+        world.api.merge(Kind::X2Gateway, NAMESPACE, "gw", out).unwrap();
+        world.run_until(world.now + Duration::from_secs(6)).unwrap();
+        let finalizers = |world: &World| {
+            let gateway = world.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap();
+            gateway.value["metadata"]["finalizers"].as_array().map_or(0, Vec::len)
+        };
+        assert_eq!(finalizers(&world), 1, "the finalizer arrives late");
+        wait(&mut world);
+        assert_eq!(finalizers(&world), 0, "{course:?} {}", world.history.text());
+    }
 }
 
 #[test]

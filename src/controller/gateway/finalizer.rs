@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// Adds our finalizer if a deletion has to wait for the operator, and releases it if not. Returns the time of the next
 /// reconcile if there is nothing else to do.
 pub(super) async fn keep(
-    (gateways, policies): (&Store<X2Gateway>, &Store<TokenPolicy>),
+    (gateways, policies): (&Arc<Store<X2Gateway>>, &Store<TokenPolicy>),
     gateway: &Arc<X2Gateway>,
     governance: &Governance,
     memory: &mut Memory<X2Gateway>,
