@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::object::Key;
 use crate::clock;
@@ -108,17 +109,24 @@ pub(crate) fn reference_to<K: Resource<DynamicType = ()>>(key: &Key, uid: Option
 }
 
 async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut left = RATE;
+    // When all of the rate is left again; none while it is, so that nothing wakes an idle operator.
+    let mut refill: Option<Instant> = None;
     let mut surplus = Surplus::default();
     loop {
+        let refilled = async {
+            match refill {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            _ = second.tick() => {
-                left = RATE;
+            () = refilled => {
+                (left, refill) = (RATE, None);
                 while left > 0 && let Some(happening) = surplus.next() {
                     left -= 1;
+                    refill.get_or_insert_with(in_a_second);
                     writer.write(happening).await;
                 }
             }
@@ -133,12 +141,17 @@ async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>) {
                 }
                 Some(Message::Happened(happening)) if left > 0 => {
                     left -= 1;
+                    refill.get_or_insert_with(in_a_second);
                     writer.write(*happening).await;
                 }
                 Some(Message::Happened(happening)) => surplus.add(*happening),
             }
         }
     }
+}
+
+fn in_a_second() -> Instant {
+    clock::instant() + Duration::from_secs(1)
 }
 
 /// Kind and name of what an event is about, and its reason.
