@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use reqwest::Url;
 use serde_json::Value;
+use url::form_urlencoded;
 
 use super::schema::Schema;
 
@@ -185,9 +185,7 @@ pub struct Query(BTreeMap<String, String>);
 
 impl Query {
     pub fn of(query: Option<&str>) -> Self {
-        let Some(query) = query.filter(|query| !query.is_empty()) else { return Self::default() };
-        let url = Url::parse(&format!("http://server/?{query}")).expect("a query makes no URL invalid");
-        Self(url.query_pairs().into_owned().collect())
+        Self(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect())
     }
 
     /// A parameter that says something.

@@ -39,7 +39,7 @@ impl Stored {
 
     /// Serialized once, at the first request.
     pub fn json(&self) -> Bytes {
-        self.json.get_or_init(|| Bytes::from(self.value.to_string())).clone()
+        self.json.get_or_init(|| Bytes::from(written_out(&self.value))).clone()
     }
 
     /// What of it was asked for.
@@ -51,7 +51,7 @@ impl Stored {
                     "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
                     "metadata": self.value["metadata"],
                 });
-                Bytes::from(part.to_string())
+                Bytes::from(written_out(&part))
             }
         }
     }
@@ -250,6 +250,11 @@ impl State {
         let items = page.into_iter().map(|(_, stored)| stored.json_as(form));
         Ok(written(target.kind.resource(), form, &meta, items))
     }
+}
+
+/// The same as its `Display`, by a shorter way.
+fn written_out(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a value is JSON")
 }
 
 fn read_token(token: &str) -> Result<(u64, Key), Refusal> {
