@@ -39,8 +39,15 @@ pub(crate) async fn hold<K: Reported>(store: &Arc<Store<K>>, meta: &ObjectMeta) 
     desired.push(RESTORE.to_owned());
     // A reconcile ends with its object, and must not leave a finalizer behind that nothing knows of.
     let (store, meta) = (Arc::clone(store), meta.clone());
-    let written = async move { write(&store, &meta, &desired).await };
-    tokio::spawn(written.in_current_span()).await.unwrap_or(Written::Failed)
+    let held = async move {
+        let written = write(&store, &meta, &desired).await;
+        // The watch can be ahead: what has left the scope may have got our finalizer after that.
+        if matches!(written, Written::Done | Written::Failed) && store.get(&Key::of(&meta)).is_none() {
+            store.left(&meta);
+        }
+        written
+    };
+    tokio::spawn(held.in_current_span()).await.unwrap_or(Written::Failed)
 }
 
 /// The same for a reconcile's working copy, which has the finalizer from then on.
@@ -91,8 +98,7 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[Stri
         {"op": "test", "path": "/metadata/finalizers", "value": present},
         {"op": "add", "path": "/metadata/finalizers", "value": desired},
     ]);
-    let key = Key::of(meta);
-    let written = match store.cluster().writer.patch::<K>(&key, Part::Finalizers, operations).await {
+    match store.cluster().writer.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
         Ok(entry) => {
             // Its deletion may be news: the watch can be behind.
             store.put(&entry, Source::OwnWrite);
@@ -100,12 +106,7 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[Stri
             if gone { Written::Gone } else { Written::Done }
         }
         Err(written) => written,
-    };
-    // The watch can be ahead, too: what has left the scope may have got our finalizer after that.
-    if matches!(written, Written::Done | Written::Failed) && store.get(&key).is_none() {
-        store.left(meta);
     }
-    written
 }
 
 /// An object is not reconciled anymore: if it has only left, our finalizer is taken off it.

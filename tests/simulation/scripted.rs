@@ -117,6 +117,16 @@ fn a_gateway_that_leaves_the_scope_while_its_finalizer_is_set_keeps_none() {
             gateway.value["metadata"]["finalizers"].as_array().map_or(0, Vec::len)
         };
         assert_eq!(finalizers(&world), 1, "the finalizer arrives late");
+        let tries = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&tries);
+        world.api.set_judge(move |request| {
+            let is_first = count.fetch_add(1, Ordering::Relaxed) < 20;
+            if is_first && request.verb == Verb::Patch { Verdict::refuse(400) } else { Verdict::PASS }
+        });
+        wait(&mut world);
+        let tries = tries.load(Ordering::Relaxed);
+        assert!(tries < 20, "{tries} requests in two minutes");
+        world.api.set_judge(|_| Verdict::PASS);
         wait(&mut world);
         assert_eq!(finalizers(&world), 0, "{course:?} {}", world.history.text());
     }

@@ -64,15 +64,23 @@ impl Records {
         }
     }
 
-    /// What the first report of a customer shows without a change was there, as far as anything can know: the operator may have
-    /// ended between a plain change, which nothing has to outlive, and its report.
-    fn found(&mut self, before: &Value, status: &Value, id: &str) {
+    /// What a report shows of a customer without any change on record was there, as far as anything can know: the operator may
+    /// have ended between a plain change, which nothing has to outlive, and its report.
+    fn found(&mut self, before: &Value, after: &Value) {
+        let (status, spec) = (&after["status"], &after["spec"]);
         let is_first = before["effectiveUrl"].is_null() && !status["effectiveUrl"].is_null();
-        if is_first && status["history"].is_null() {
-            for key in KEYS {
-                let raw = status[key].as_u64().map(|seconds| seconds.to_string());
-                self.of_others.entry((id.to_owned(), key)).or_default().insert(raw);
+        let is_plain = spec["deletionPolicy"] != "Restore";
+        let shown = match &status["history"] {
+            Value::Null if is_first => status,
+            Value::Array(history) if history.len() == 1 && before["history"].is_null() && is_plain => {
+                &history[0]["from"]
             }
+            _ => return,
+        };
+        let id = spec["customerId"].as_str().unwrap_or_default();
+        for key in KEYS {
+            let raw = shown[key].as_u64().map(|seconds| seconds.to_string());
+            self.of_others.entry((id.to_owned(), key)).or_default().insert(raw);
         }
     }
 
@@ -81,7 +89,7 @@ impl Records {
         let Some(after) = write.after.as_ref().filter(|_| is_status) else { return Ok(()) };
         let (status, spec) = (&after.value["status"], &after.value["spec"]);
         let before = write.before.as_ref().map_or(&Value::Null, |before| &before.value["status"]);
-        self.found(before, status, spec["customerId"].as_str().unwrap_or_default());
+        self.found(before, &after.value);
         let wrong = |what: String| {
             Err(Violation::new("original, history and proof are true", format!("{:?} {what}", write.key)))
         };

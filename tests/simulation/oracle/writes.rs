@@ -44,7 +44,9 @@ impl Writes {
                         )
                     })?;
                 }
-                What::CarriedOut { effect: Effect::Timeout { from, .. }, .. } => {
+                // What others replace was there to be read, too.
+                What::CarriedOut { effect: Effect::Timeout { from, .. }, .. }
+                | What::Foreign(Effect::Timeout { from, .. }) => {
                     self.found.entry(entry.url.clone()).or_default().insert(from.to_string());
                 }
                 What::CarriedOut { effect: Effect::Customer { id, .. }, .. } => {
