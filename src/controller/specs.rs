@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::Resource as _;
 use kube::core::ObjectMeta;
 
 use crate::clock;

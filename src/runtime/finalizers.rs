@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use kube::Api;
 use kube::core::ObjectMeta;
-use kube::{Api, Resource as _};
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::Instrument as _;

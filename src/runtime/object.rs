@@ -1,15 +1,13 @@
 //! Objects as the API server holds them.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
-use kube::Resource;
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::crd::{Condition, Kind, Time};
 
@@ -87,58 +85,31 @@ impl<K> Clone for Entry<K> {
     }
 }
 
-/// Read as text, and what does not fit a second time, for its metadata. kube's `DeserializeGuard` does the same by way of two trees
-/// of values, at several times the cost.
-impl<'de, K: Resource + DeserializeOwned> Deserialize<'de> for Entry<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        if let Ok(mut object) = serde_json::from_str::<K>(text.get()) {
-            keep_manager(object.meta_mut());
-            return Ok(Self::Valid(Arc::new(object)));
+impl<K: ResourceExt> Entry<K> {
+    /// Takes an object from a watch.
+    #[must_use]
+    pub(crate) fn of(guard: DeserializeGuard<K>) -> Self {
+        match guard.0 {
+            Ok(mut object) => {
+                keep_manager(object.meta_mut());
+                Self::Valid(Arc::new(object))
+            }
+            Err(mut invalid) => {
+                keep_manager(&mut invalid.metadata);
+                Self::Undecodable(Arc::new(invalid.metadata))
+            }
         }
-        let partial = serde_json::from_str::<PartialObjectMeta<K>>(text.get());
-        let mut metadata = partial.map_err(|_| D::Error::custom("the object has no metadata"))?.metadata;
-        keep_manager(&mut metadata);
-        Ok(Self::Undecodable(Arc::new(metadata)))
-    }
-}
-
-impl<K: Resource + Clone> Resource for Entry<K> {
-    type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
-
-    fn kind(dynamic: &K::DynamicType) -> Cow<'_, str> {
-        K::kind(dynamic)
     }
 
-    fn group(dynamic: &K::DynamicType) -> Cow<'_, str> {
-        K::group(dynamic)
-    }
-
-    fn version(dynamic: &K::DynamicType) -> Cow<'_, str> {
-        K::version(dynamic)
-    }
-
-    fn plural(dynamic: &K::DynamicType) -> Cow<'_, str> {
-        K::plural(dynamic)
-    }
-
-    fn meta(&self) -> &ObjectMeta {
+    /// The object's metadata.
+    #[must_use]
+    pub(crate) fn meta(&self) -> &ObjectMeta {
         match self {
             Self::Valid(object) => object.meta(),
             Self::Undecodable(meta) => meta,
         }
     }
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        match self {
-            Self::Valid(object) => Arc::make_mut(object).meta_mut(),
-            Self::Undecodable(meta) => Arc::make_mut(meta),
-        }
-    }
-}
-
-impl<K> Entry<K> {
     /// The object, if it was understood.
     #[must_use]
     pub(crate) fn valid(&self) -> Option<&Arc<K>> {
@@ -170,6 +141,7 @@ fn spec_manager(fields: Vec<ManagedFieldsEntry>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, Time};
+    use kube::core::WatchEvent;
     use serde_json::{Value, json};
 
     use super::*;
@@ -186,7 +158,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Entry<TokenPolicy> {
-        serde_json::from_str(text).unwrap()
+        Entry::of(serde_json::from_str(text).unwrap())
     }
 
     #[test]
@@ -201,7 +173,17 @@ mod tests {
             assert_eq!(Key::of(entry.meta()), Key::new("berlin", "a"));
             assert_eq!(entry.meta().uid.as_deref(), Some("1"));
         }
-        assert!(serde_json::from_str::<Entry<TokenPolicy>>("[]").is_err());
+        assert!(serde_json::from_str::<DeserializeGuard<TokenPolicy>>("[]").is_err());
+    }
+
+    #[test]
+    fn an_event_of_a_watch_may_name_its_type_last() {
+        let metadata = json!({"name": "a", "namespace": "berlin"});
+        let policy = json!({"metadata": metadata, "spec": {"timeoutSeconds": 3600, "gatewaySelector": {}}});
+        let text = format!("{{\"object\": {policy}, \"type\": \"ADDED\"}}");
+        let event = serde_json::from_str::<WatchEvent<DeserializeGuard<TokenPolicy>>>(&text).unwrap();
+        let WatchEvent::Added(guard) = event else { panic!("an object was added") };
+        assert!(Entry::of(guard).valid().is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Resource as _, ResourceExt};
+use kube::ResourceExt;
 
 use super::cluster::Cluster;
 use super::object::{Entry, Key, Reported};
@@ -143,7 +143,7 @@ struct Stored<K> {
     written: u64,
 }
 
-impl<K: ResourceExt + Clone> Objects<K> {
+impl<K: ResourceExt> Objects<K> {
     fn get(&self, key: &Key) -> Option<Entry<K>> {
         let all = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         Some(all.get(&key.namespace)?.get(&key.name)?.entry.clone())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::Request;
 use futures::TryStreamExt as _;
 use kube::client::Body;
-use kube::core::NamespaceResourceScope;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -214,7 +214,7 @@ async fn watch<K: Reported>(
     mut begun: signal::Receiver<u64>,
     progress: signal::Sender<Progress>,
 ) {
-    let api: Api<Entry<K>> = scope.api(client);
+    let api: Api<DeserializeGuard<K>> = scope.api(client);
     let config = watcher::Config { label_selector: scope.selector.clone(), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
     let mut again = Again(AGAIN.0);
@@ -289,12 +289,18 @@ struct Listed {
 }
 
 /// Applies an event to the store. True if the store now holds all there is.
-fn follow<K: Reported>(store: &Store<K>, scope: &Scope, event: Event<Entry<K>>, listed: &mut Listed) -> bool {
+fn follow<K: Reported>(
+    store: &Store<K>,
+    scope: &Scope,
+    event: Event<DeserializeGuard<K>>,
+    listed: &mut Listed,
+) -> bool {
     match event {
         Event::Init => {
             *listed = Listed { number: store.begin_list(), keys: HashSet::new() };
         }
-        Event::InitApply(entry) => {
+        Event::InitApply(object) => {
+            let entry = Entry::of(object);
             listed.keys.insert(Key::of(entry.meta()));
             store.put(&entry, Source::List(listed.number));
         }
@@ -304,8 +310,8 @@ fn follow<K: Reported>(store: &Store<K>, scope: &Scope, event: Event<Entry<K>>, 
             }
             return true;
         }
-        Event::Apply(entry) => store.put(&entry, Source::Watch),
-        Event::Delete(entry) => forget(store, Key::of(entry.meta())),
+        Event::Apply(object) => store.put(&Entry::of(object), Source::Watch),
+        Event::Delete(object) => forget(store, Key::of(Entry::<K>::of(object).meta())),
     }
     false
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -69,7 +70,7 @@ impl Writer {
         operations: Value,
     ) -> Result<Entry<K>, Written> {
         let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|_| Written::Failed)?;
-        let api = Api::<Entry<K>>::namespaced(self.client(), &key.namespace);
+        let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
         for attempt in 0..TRIES {
             let permit = self.in_flight.acquire().await;
@@ -83,7 +84,7 @@ impl Writer {
             drop(permit);
             let Ok(answer) = answer else { return Err(Written::Failed) };
             match answer {
-                Ok(Ok(entry)) => return Ok(entry),
+                Ok(Ok(object)) => return Ok(Entry::of(object)),
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
                 Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
                     return Err(part.refused(key, status.code));
