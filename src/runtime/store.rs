@@ -14,6 +14,7 @@ use super::object::{Entry, Key, Reported};
 use super::out_of_scope::OutOfScope;
 use crate::engine::conditions;
 use crate::engine::reason::{ConditionType, Reason};
+use crate::engine::restoration::has_finalizer;
 
 /// What is done when an object has appeared, changed or gone: it is called with the object before and after that.
 type Changed<K> = Box<dyn Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync>;
@@ -99,9 +100,12 @@ impl<K: Reported> Store<K> {
         }
     }
 
-    /// Takes an object out.
+    /// Takes an object out. If it had our finalizer by then, it has left with it.
     pub(crate) fn remove(&self, key: &Key) {
         if let Some(before) = self.objects.remove(key) {
+            if has_finalizer(before.meta()) {
+                self.out_of_scope.record(before.meta());
+            }
             self.count(Some(&before), None);
             (self.changed)(Some(&before), None);
         }

@@ -16,7 +16,6 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::finalizers;
 use super::object::{Entry, Key, Reported};
 use super::store::{Source, Store};
 use crate::clock;
@@ -317,9 +316,6 @@ fn follow<K: Reported>(
 }
 
 fn forget<K: Reported>(store: &Store<K>, key: Key) {
-    if let Some(entry) = store.get(&key).filter(|entry| finalizers::has_finalizer(entry.meta())) {
-        store.out_of_scope().record(entry.meta());
-    }
     store.remove(&key);
     store.cluster().wake(K::KIND, key);
 }
