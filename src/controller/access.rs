@@ -29,7 +29,7 @@ pub(super) struct Access<'a> {
 }
 
 /// Why a visit came to an early end.
-pub(crate) enum Stop<K: Managed> {
+pub(super) enum Stop<K: Managed> {
     /// Nothing can be reported.
     Inconclusive(Inconclusive),
     /// That is what is reported.

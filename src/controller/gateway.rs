@@ -226,7 +226,7 @@ impl Controller for GatewayController {
 
     fn announce(&self, report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) {
         let (gateway, findings) = (report.object, report.findings);
-        let policy = self.policy(gateway, report.given);
+        let policy = || self.policy(gateway, report.given);
         for change in &*memory.owed {
             self.announce_change(gateway, change);
         }
@@ -236,7 +236,7 @@ impl Controller for GatewayController {
                 (EventReason::TokensRevoked, referring(REVOKED.to_owned(), reference.as_deref()));
             let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
             tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
-            self.publish(gateway, reason, note, policy.clone());
+            self.publish(gateway, reason, note, policy());
         }
         if let Some(why) = findings.found.skipped {
             restore::report_skipped(self.gateways.cluster(), reference(gateway), why);
@@ -245,7 +245,7 @@ impl Controller for GatewayController {
         if report.shown
             && let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout)
         {
-            self.publish(gateway, EventReason::DriftFound, drifted(from, to, &findings.verdict), policy);
+            self.publish(gateway, EventReason::DriftFound, drifted(from, to, &findings.verdict), policy());
         }
     }
 

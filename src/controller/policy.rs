@@ -213,7 +213,7 @@ impl PolicyController {
         let events = report.decision.map(|decision| events(policy, &status, decision)).unwrap_or_default();
         let written = status::write(&self.policies, policy, status).await;
         if written == Written::Done && !policy.spec.suspend {
-            self.policies.cluster().report_transition(reference(policy), None, (before, *warned), verdict);
+            self.policies.cluster().report_transition(reference(policy), || None, (before, *warned), verdict);
             *warned = since_ready(Some(verdict.reason), since_ready(before, *warned));
             events.into_iter().for_each(|event| publish(self.policies.cluster(), policy, event));
         }

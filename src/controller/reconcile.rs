@@ -248,7 +248,7 @@ impl<C: Controller> Begun<'_, C> {
             Written::Done | Written::Unchanged => {
                 self.controller.announce(report, memory);
                 if report.shown {
-                    let policy = self.controller.policy(object, report.given);
+                    let policy = || self.controller.policy(object, report.given);
                     let known = (report.before, memory.warned);
                     let cluster = self.controller.store().cluster();
                     cluster.report_transition(reference(object), policy, known, &findings.verdict);

@@ -46,7 +46,7 @@ impl Cluster {
     pub fn report_transition(
         &self,
         object: ObjectReference,
-        policy: Option<ObjectReference>,
+        policy: impl FnOnce() -> Option<ObjectReference>,
         (before, warned): (Option<Reason>, Option<Reason>),
         now: &Verdict,
     ) {
@@ -56,6 +56,6 @@ impl Cluster {
             let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
             tracing::warn!(kind, namespace, name, reason = now.reason.as_str(), "{note}");
         }
-        self.events.publish(Happening { object, reason, note, warning, policy });
+        self.events.publish(Happening { object, reason, note, warning, policy: policy() });
     }
 }

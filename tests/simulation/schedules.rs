@@ -9,7 +9,7 @@ use crate::oracle::Violation;
 use crate::schedule::{self, Course, Failure};
 use crate::seed::Seed;
 
-/// Schedules that each test run goes through, besides those of `seeds.txt`. As the tests are built, one takes a quarter of a second;
+/// Schedules that each test run goes through, besides those of `seeds.txt`. As the tests are built, one takes 0.3 s of processor time;
 /// `cargo torture` goes through more, several times as fast.
 const SCHEDULES: u64 = 1_500;
 

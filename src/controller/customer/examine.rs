@@ -306,7 +306,7 @@ impl Examination<'_, '_> {
     /// The proving login failed.
     pub(super) fn not_proven(&self, error: &AccessError, credentials: &Credentials) -> Stop {
         if error.is_silence() {
-            return Stop::Inconclusive(Inconclusive::Outdated);
+            return Inconclusive::Outdated.into();
         }
         let CustomerController { connections, customers, .. } = self.controller;
         let shared = (&connections.remotes.admission, &**customers.cluster());

@@ -85,8 +85,8 @@ impl Examination<'_, '_> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         match self.controller.connections.credentials(endpoint, reference, Age::Now).await {
             Ok(now) if now.identity == credentials.identity => Ok(()),
-            Err(Unread::Silence) => Err(Stop::Inconclusive(Inconclusive::Unanswered)),
-            _ => Err(Stop::Inconclusive(Inconclusive::Outdated)),
+            Err(Unread::Silence) => Err(Inconclusive::Unanswered.into()),
+            _ => Err(Inconclusive::Outdated.into()),
         }
     }
 

@@ -50,7 +50,7 @@ impl<'a, K: Managed> Working<'a, K> {
     }
 
     /// Makes a deletion of the object wait for the operator.
-    pub(crate) async fn hold(&mut self) -> Result<(), Stop<K>> {
+    pub(in crate::controller) async fn hold(&mut self) -> Result<(), Stop<K>> {
         match finalizers::hold_working(self.store, &mut self.object).await {
             Written::Unchanged | Written::Done => self.unchanged(),
             Written::Forbidden => Err(forbidden(K::KIND).into()),
@@ -60,7 +60,7 @@ impl<'a, K: Managed> Working<'a, K> {
 
     /// Puts a change on record that is about to be sent: in memory, and in the status if it must not be forgotten should the
     /// operator end in the middle of it.
-    pub(crate) async fn prepare(
+    pub(in crate::controller) async fn prepare(
         &mut self,
         change: &ChangeOf<K>,
         status: Option<K::Status>,
