@@ -99,12 +99,13 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[Stri
         {"op": "add", "path": "/metadata/finalizers", "value": desired},
     ]);
     match store.cluster().writer.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
-        Ok(entry) => {
+        Ok(Some(entry)) => {
             // Its deletion may be news: the watch can be behind.
             store.put(&entry, Source::OwnWrite);
             let gone = entry.meta().deletion_timestamp.is_some() && finalizers(entry.meta()).is_empty();
             if gone { Written::Gone } else { Written::Done }
         }
+        Ok(None) => Written::Failed,
         Err(written) => written,
     }
 }

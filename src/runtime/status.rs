@@ -14,6 +14,8 @@ use crate::engine::verdict::{self, Notes, Verdict};
 
 /// Wait after the API server did not take a status.
 pub(crate) const AGAIN: Duration = Duration::from_secs(15);
+/// Versions of an object that the write of a status is tried on, one after the other.
+const VERSIONS: u32 = 4;
 /// `lastCheckedTime` is refreshed after this time if nothing else was written.
 const REFRESH: Duration = Duration::from_hours(1);
 
@@ -67,16 +69,34 @@ async fn send<K: Reported>(
         return Ok(None);
     }
     let value = serde_json::to_value(&status).map_err(|_| Written::Failed)?;
-    let key = Key::of(object.meta());
-    let uid = object.uid().unwrap_or_default();
-    // The whole status: we are the only one who writes it.
-    let operations = json!([
-        {"op": "test", "path": "/metadata/uid", "value": uid},
-        {"op": "add", "path": "/status", "value": value},
-    ]);
-    let entry = store.cluster().writer.patch::<K>(&key, Part::Status, operations).await?;
-    store.put(&entry, Source::OwnWrite);
-    Ok(Some(entry))
+    let (key, writer) = (Key::of(object.meta()), &store.cluster().writer);
+    // Others edit everything but the status: every version that has the one that this was made from is as good.
+    let is_base = |now: &Arc<K>| now.uid() == object.uid() && now.status() == object.status();
+    let known = store.valid(&key).filter(is_base);
+    let mut version = known.map_or_else(|| object.resource_version(), |known| known.resource_version());
+    for _ in 0..VERSIONS {
+        // The whole status, unless there is a newer one: when this arrives, another replica may have the lease.
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": object.uid()},
+            {"op": "add", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/status", "value": value},
+        ]);
+        if let Some(entry) = writer.patch::<K>(&key, Part::Status, operations).await? {
+            store.put(&entry, Source::OwnWrite);
+            return Ok(Some(entry));
+        }
+        let entry = writer.read::<K>(&key).await?;
+        store.put(&entry, Source::OwnWrite);
+        match entry.valid().filter(|now| now.uid() == object.uid()) {
+            None => return Err(Written::Gone),
+            // It is ours: an answer was lost.
+            Some(now) if now.status() == Some(&status) => return Ok(Some(entry)),
+            Some(now) if is_base(now) => version = now.resource_version(),
+            Some(_) => break,
+        }
+    }
+    tracing::debug!(object = %key, "the status has changed in the meantime");
+    Err(Written::Failed)
 }
 
 fn is_unchanged<K: Reported>(old: &K::Status, new: &K::Status, object: &K) -> bool {

@@ -80,6 +80,10 @@ async fn write<K: Reported>(client: Client, meta: &ObjectMeta) -> kube::Result<(
     if new == old {
         return Ok(());
     }
-    let status = json!({"status": {"observedGeneration": generation, "conditions": new}});
-    api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status)).await.map(drop)
+    let report = json!({
+        // Should it arrive late, it replaces nothing newer.
+        "metadata": {"resourceVersion": object.metadata.resource_version},
+        "status": {"observedGeneration": generation, "conditions": new},
+    });
+    api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(report)).await.map(drop)
 }

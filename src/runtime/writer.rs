@@ -62,13 +62,14 @@ impl Writer {
         self.client.0.clone()
     }
 
-    /// Changes one part of an object by a JSON patch: whole, or not at all if one of its tests fails.
+    /// Changes one part of an object by a JSON patch: whole, or not at all if one of its tests fails. None if it names a
+    /// version that is not the newest anymore.
     pub(crate) async fn patch<K: Reported>(
         &self,
         key: &Key,
         part: Part,
         operations: Value,
-    ) -> Result<Entry<K>, Written> {
+    ) -> Result<Option<Entry<K>>, Written> {
         let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|_| Written::Failed)?;
         let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
@@ -84,8 +85,9 @@ impl Writer {
             drop(permit);
             let Ok(answer) = answer else { return Err(Written::Failed) };
             match answer {
-                Ok(Ok(object)) => return Ok(Entry::of(object)),
+                Ok(Ok(object)) => return Ok(Some(Entry::of(object))),
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Ok(None),
                 Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
                     return Err(part.refused(key, status.code));
                 }
@@ -94,6 +96,16 @@ impl Writer {
         }
         tracing::warn!(object = %key, "the API server did not accept {}", part.as_str());
         Err(Written::Failed)
+    }
+
+    /// Reads an object that a write was based on.
+    pub(crate) async fn read<K: Reported>(&self, key: &Key) -> Result<Entry<K>, Written> {
+        let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
+        match self.fence.within(tokio::time::timeout(API_TIMEOUT, api.get(&key.name))).await {
+            Ok(Ok(Ok(object))) => Ok(Entry::of(object)),
+            Ok(Ok(Err(kube::Error::Api(status)))) if status.code == 404 => Err(Written::Gone),
+            _ => Err(Written::Failed),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ const CASES: &[(&str, Case)] = &[
     ("a write bumps what it changes", writes::a_write_bumps_what_it_changes),
     ("a JSON patch is applied whole or not at all", writes::a_json_patch_is_applied_whole_or_not_at_all),
     ("a replace builds on a version", writes::a_replace_builds_on_a_version),
+    ("a status builds on a version", writes::a_status_builds_on_a_version),
     ("a lease can be replaced after it was deleted", writes::a_lease_after_its_deletion),
     ("events have rules", writes::events_have_rules),
     ("managers are noted", writes::managers_are_noted),

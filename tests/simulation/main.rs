@@ -30,6 +30,7 @@ mod hooks;
 mod intent;
 mod judge;
 mod knobs;
+mod leases;
 mod log;
 mod manifest;
 mod oracle;

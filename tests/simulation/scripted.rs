@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::api::{Course, Kind, Verb, Verdict};
+use crate::api::{Api, Course, Kind, Verb, Verdict};
 use crate::knobs::Knobs;
 use crate::log::Log;
 use crate::manifest::{self, NAMESPACE, OUT_OF_SCOPE};
@@ -237,6 +237,49 @@ fn foreign_edits_do_not_shorten_a_back_off() {
     }
     // One may have been due anyway.
     assert!(requests(&world) - before <= 1, "{}", world.history.text());
+}
+
+/// What the policy has done to its gateway, and what for: changes on record, events, and requests to the appliance.
+fn traces(world: &World) -> [usize; 3] {
+    let gateway = world.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap();
+    let events = world.api.all(Kind::Event);
+    let changes = events.iter().filter(|event| event.value["reason"] == "TimeoutChanged").count();
+    let requests = world.history.text().matches("remote 1 #").count();
+    [gateway.value["status"]["history"].as_array().unwrap().len(), changes, requests]
+}
+
+/// What a change comes to if something happens to every first report of it.
+fn change(disturb: impl Fn(&Api, usize) -> Verdict + Send + 'static) -> [usize; 3] {
+    let mut world = world(Knobs::NONE);
+    let (api, mut tries) = (world.api.clone(), 0);
+    world.api.set_judge(move |request| {
+        let (verb, target) = (request.verb, &request.target);
+        if (verb, target.kind, target.status) != (Verb::Patch, Kind::X2Gateway, true) {
+            return Verdict::PASS;
+        }
+        tries += 1;
+        disturb(&api, tries)
+    });
+    let edit = json!({"spec": {"timeoutSeconds": 7200, "interval": "10m"}});
+    world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", edit).unwrap();
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InSync", "{}", world.history.text());
+    traces(&world)
+}
+
+#[test]
+fn neither_foreign_edits_nor_lost_answers_repeat_a_reconcile() {
+    let undisturbed = change(|_, _| Verdict::PASS);
+    let edited = change(|api, tries| {
+        if tries % 3 != 0 {
+            let note = tries.to_string();
+            api.annotate(Kind::X2Gateway, (NAMESPACE, "gw"), "example.net/note", Some(&note)).unwrap();
+        }
+        Verdict::PASS
+    });
+    assert_eq!(edited, undisturbed);
+    let lost = change(|_, tries| Verdict::of(if tries % 2 == 0 { Course::Pass } else { Course::LoseAnswer }));
+    assert_eq!(lost, undisturbed);
 }
 
 #[test]

@@ -216,6 +216,36 @@ pub fn a_replace_builds_on_a_version(server: &Server) -> LocalBoxFuture<'_, ()> 
     .boxed_local()
 }
 
+pub fn a_status_builds_on_a_version(server: &Server) -> LocalBoxFuture<'_, ()> {
+    async {
+        let created = server.new_gateway("a", json!({})).await;
+        let (path, status) = (server.gateway("a"), format!("{}/status", server.gateway("a")));
+        let report = |seen: &Value, policy: &str| {
+            json!([
+                {"op": "test", "path": "/metadata/uid", "value": created["metadata"]["uid"]},
+                {"op": "add", "path": "/metadata/resourceVersion", "value": seen["metadata"]["resourceVersion"]},
+                {"op": "add", "path": "/status", "value": {"policy": policy}},
+            ])
+        };
+        let (code, reported) = server.patch(&status, report(&created, "mine")).await;
+        assert_eq!((code, &reported["status"]["policy"]), (200, &json!("mine")), "{reported}");
+        assert!(version(&reported) > version(&created));
+        let stale = server.patch(&status, report(&created, "stale")).await;
+        assert_eq!(refusal(&stale), (409, "Conflict"));
+        let (_, labelled) = server.merge(&path, json!({"metadata": {"labels": {"site": "berlin"}}})).await;
+        let stale = server.patch(&status, report(&reported, "stale")).await;
+        assert_eq!(refusal(&stale), (409, "Conflict"), "whatever has changed");
+        let of_version = |seen: &Value| json!({"resourceVersion": seen["metadata"]["resourceVersion"]});
+        let merge =
+            |seen: &Value| json!({"metadata": of_version(seen), "status": {"policy": "stale"}});
+        assert_eq!(refusal(&server.merge(&status, merge(&reported)).await), (409, "Conflict"));
+        assert_eq!(server.get(&path).await.1, labelled, "nothing has changed");
+        assert_eq!(server.patch(&status, report(&labelled, "mine")).await.1, labelled, "nothing is new");
+        assert_eq!(server.merge(&status, merge(&labelled)).await.0, 200);
+    }
+    .boxed_local()
+}
+
 pub fn a_lease_after_its_deletion(server: &Server) -> LocalBoxFuture<'_, ()> {
     async {
         let lease = json!({
