@@ -66,7 +66,7 @@ impl<K: Managed> From<Unread> for Stop<K> {
     fn from(why: Unread) -> Self {
         match why {
             Unread::Silence => Self::Inconclusive(Inconclusive::Unanswered),
-            Unread::Refused(verdict) => verdict.into(),
+            Unread::Refused(verdict) => no_login(verdict).into(),
         }
     }
 }
@@ -83,10 +83,6 @@ pub(super) trait Visitor<K: Managed>: Send {
         access: Access<'_>,
         memory: &mut Memory<K>,
     ) -> impl Future<Output = Result<Findings<K>, Stop<K>>> + Send;
-    /// How the try to log in has ended.
-    fn tried(&self, trial: Trial, memory: &mut Memory<K>) {
-        let _ = (trial, memory);
-    }
     /// What to report if it cannot be read where the remote system is, or who logs in.
     fn unread(&self, why: Verdict) -> Verdict {
         why
@@ -109,10 +105,7 @@ pub(super) async fn visit<K: Managed>(
         let (endpoint, credentials) = match visitor.reach(age).await {
             Ok(reached) => reached,
             Err(Unread::Silence) => return Err(Inconclusive::Unanswered),
-            Err(Unread::Refused(why)) => {
-                visitor.tried(Trial::Refused, memory);
-                return Ok(visitor.unread(why).into());
-            }
+            Err(Unread::Refused(why)) => return Ok(no_login(visitor.unread(why))),
         };
         if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.error_for(&credentials))
             && age == Age::Polled
@@ -134,14 +127,18 @@ pub(super) async fn visit<K: Managed>(
             }
             Err(Stop::Access(error)) => {
                 memory.barred = Barred::after(&error, &credentials, given.interval);
-                visitor.tried(trial(&error), memory);
                 if error.is_silence() {
                     return Err(Inconclusive::Outdated);
                 }
-                return Ok(visitor.failed(&error, &credentials));
+                return Ok(Findings { trial: Some(trial(&error)), ..visitor.failed(&error, &credentials) });
             }
         }
     }
+}
+
+/// What to report of a login that cannot be read.
+fn no_login<K: Managed>(verdict: Verdict) -> Findings<K> {
+    Findings { trial: Some(Trial::Refused), ..Findings::from(verdict) }
 }
 
 /// How a failed exchange counts for who owns the remote object.

@@ -187,6 +187,10 @@ impl Controller for CustomerController {
         &self.handled
     }
 
+    fn claims(&self) -> Option<&Claims> {
+        Some(&self.claims)
+    }
+
     fn gather(&self, customer: &CustomerTokenTtl) -> Given<CustomerTokenTtl> {
         let server = server_of(&self.servers, customer);
         let leaves = finalizers::is_leaving(customer.meta());

@@ -164,6 +164,10 @@ impl Controller for GatewayController {
         &self.handled
     }
 
+    fn claims(&self) -> Option<&Claims> {
+        Some(&self.claims)
+    }
+
     fn gather(&self, gateway: &X2Gateway) -> Given<X2Gateway> {
         let governance = self.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();

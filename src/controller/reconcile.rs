@@ -19,6 +19,7 @@ use crate::clock;
 use crate::engine::backoff::{Attempt, Inconclusive};
 use crate::engine::conditions::since_ready;
 use crate::engine::contest::Contest;
+use crate::engine::ownership::Trial;
 use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason};
 use crate::metrics::Outcome;
@@ -223,6 +224,9 @@ impl<C: Controller> Begun<'_, C> {
         };
         let shown = memory.backoff.attempted(clock::instant(), clock::random(), attempt);
         memory.age = Age::for_retry(findings.polls, shown);
+        if let Some(trial) = findings.trial {
+            self.claim(working.meta(), trial.counting(shown), memory);
+        }
         if let Some(opens) = findings.opens {
             memory.backoff.not_later_than(clock::instant_of(opens));
         }
@@ -234,6 +238,17 @@ impl<C: Controller> Begun<'_, C> {
         }
         let next = memory.backoff.due().unwrap_or_else(|| clock::instant() + UNDISTURBED);
         Ok((Reconcile::Done { next, outcome: reason.into() }, reason))
+    }
+
+    /// Records how the try to log in has ended. What that changes about the standing is no reason for another reconcile.
+    fn claim(&self, meta: &ObjectMeta, trial: Trial, memory: &mut C::Memory) {
+        let Some(claims) = self.controller.claims() else { return };
+        let acted_on = memory.acted_on.unwrap_or(self.given.standing);
+        let is_known = acted_on == claims.standing(meta);
+        claims.record(meta, trial);
+        if is_known {
+            memory.acted_on = Some(claims.standing(meta));
+        }
     }
 
     /// Writes a report, and publishes what is new once it is written.

@@ -33,6 +33,19 @@ impl Trial {
             _ => Self::Untried,
         }
     }
+
+    /// The outcome of an attempt that the spec itself rules out. Rivals must not wait for one that cannot even try; a spec
+    /// that makes no sense loses nothing.
+    #[must_use]
+    pub fn ruled_out(reason: Reason) -> Self {
+        if reason == Reason::InvalidSpec { Self::NoAnswer } else { Self::Refused }
+    }
+
+    /// The outcome as it counts. While a fault may still pass and is not reported, it takes nothing from an owner.
+    #[must_use]
+    pub fn counting(self, is_shown: bool) -> Self {
+        if self == Self::Refused && !is_shown { Self::NoAnswer } else { self }
+    }
 }
 
 /// Whether a credential is refused or missing. A customer logs in with its server's, which the server reports; its own only

@@ -67,6 +67,21 @@ fn a_status_shows_how_the_attempt_went() {
 }
 
 #[test]
+fn a_fault_that_may_pass_takes_nothing_from_an_owner_before_it_is_reported() {
+    use Trial::{NoAnswer, Refused};
+    for (trial, shown, expected) in [
+        (Refused, false, NoAnswer),
+        (Refused, true, Refused),
+        (NoAnswer, false, NoAnswer),
+        (NoAnswer, true, NoAnswer),
+    ] {
+        assert_eq!(trial.counting(shown), expected, "{trial:?} {shown}");
+    }
+    assert_eq!(Trial::ruled_out(Reason::InvalidSpec), NoAnswer);
+    assert_eq!(Trial::ruled_out(Reason::PlaintextRefused), Refused);
+}
+
+#[test]
 fn who_is_paused_owns_nothing_and_stands_in_nobodys_way() {
     let paused = claimant(0, true, Trial::GotIn);
     let other = claimant(1, false, Trial::GotIn);

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest::{self, NAMESPACE};
 use crate::plan::appliance_url;
 use crate::remote::Mood;
-use crate::scripted::{reason, set_mood, wait, world};
+use crate::scripted::{reason, set_mood, wait, wait_for_read, world};
 use crate::world::World;
 
 /// Two gateways of one appliance: the older one was tried in vain before the younger one got in.
@@ -61,4 +63,45 @@ fn those_that_have_lost_are_tried_once_the_owner_is_gone() {
     wait(&mut world);
     let reasons = ["old", "youngest"].map(|name| reason(&world, Kind::X2Gateway, name));
     assert_eq!(reasons, ["Unmanaged", "Conflict"], "{}", world.history.text());
+}
+
+/// Two gateways of one appliance whose policies require different values: `old` owns it, by a login of its own.
+fn rivals() -> World {
+    let mut world = world(Knobs::NONE);
+    world.add_secret("own", "planted-0");
+    let url = appliance_url(1);
+    world.add_appliance(&url, "planted-0");
+    for (name, secret, group, seconds) in [("old", "own", "b", 7_200), ("young", "shared", "c", 3_600)] {
+        let spec = json!({"timeoutSeconds": seconds, "interval": "30s"});
+        world.create(manifest::policy(&format!("for-{name}"), group, &spec));
+        world.create(manifest::gateway(name, &url, secret, group));
+        wait(&mut world);
+    }
+    assert_eq!(reasons(&world), ["InSync", "Conflict"], "{}", world.history.text());
+    world
+}
+
+/// Deletes the owner's Secret, and waits until that is noticed.
+fn delete_secret(world: &mut World) {
+    world.api.delete(Kind::Secret, NAMESPACE, "own").unwrap();
+    wait_for_read(world, "own");
+}
+
+#[test]
+fn an_owner_whose_secret_is_away_for_a_moment_keeps_the_appliance() {
+    let mut world = rivals();
+    delete_secret(&mut world);
+    world.run_until(world.now + Duration::from_secs(4)).unwrap();
+    world.add_secret("own", "planted-0");
+    wait(&mut world);
+    assert_eq!(reasons(&world), ["InSync", "Conflict"]);
+    assert!(!world.history.text().contains("Timeout(3600)"), "{}", world.history.text());
+}
+
+#[test]
+fn an_owner_whose_secret_stays_away_loses_the_appliance() {
+    let mut world = rivals();
+    delete_secret(&mut world);
+    wait(&mut world);
+    assert_eq!(reasons(&world), ["SecretNotFound", "InSync"], "{}", world.history.text());
 }

@@ -1,15 +1,13 @@
 //! An object that is ready stays so until three tries within a minute have failed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::api::{Kind, Verb, Verdict};
+use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest::NAMESPACE;
 use crate::plan::{self, appliance_url};
 use crate::remote::Mood;
-use crate::scripted::{reason, set_mood, wait, world};
+use crate::scripted::{reason, set_mood, wait, wait_for_read, world};
 use crate::world::World;
 
 /// A world with a gateway, a server and customers, all of them in sync.
@@ -42,19 +40,9 @@ fn seconds(world: &mut World, number: u64) {
 #[test]
 fn a_secret_that_is_replaced_leaves_its_objects_ready() {
     let mut world = healthy();
-    let reads = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&reads);
-    world.api.set_judge(move |request| {
-        let is_read = (request.verb, request.target.kind) == (Verb::Get, Kind::Secret);
-        count.fetch_add(usize::from(is_read), Ordering::Relaxed);
-        Verdict::PASS
-    });
     let secret = world.api.get(Kind::Secret, NAMESPACE, "shared").unwrap().value.clone();
     world.api.delete(Kind::Secret, NAMESPACE, "shared").unwrap();
-    let before = reads.load(Ordering::Relaxed);
-    while reads.load(Ordering::Relaxed) == before {
-        seconds(&mut world, 1);
-    }
+    wait_for_read(&mut world, "shared");
     // Each object that meets the gap meets it once or twice.
     seconds(&mut world, 4);
     let mut again = secret;

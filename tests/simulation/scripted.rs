@@ -1,7 +1,7 @@
 //! Schedules written by hand, for what a random one comes to once in thousands.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -48,6 +48,21 @@ pub fn world(knobs: Knobs) -> World {
 pub fn wait(world: &mut World) {
     let until = world.now + Duration::from_mins(2);
     world.run_until(until).unwrap_or_else(|violation| panic!("{violation}\n{}", world.history.text()));
+}
+
+/// Waits until the operator reads a Secret.
+pub fn wait_for_read(world: &mut World, secret: &'static str) {
+    let is_read = Arc::new(AtomicBool::new(false));
+    let found = Arc::clone(&is_read);
+    world.api.set_judge(move |request| {
+        let target = &request.target;
+        let is_secret = target.kind == Kind::Secret && target.name.as_deref() == Some(secret);
+        found.fetch_or(is_secret && request.verb == Verb::Get, Ordering::Relaxed);
+        Verdict::PASS
+    });
+    while !is_read.load(Ordering::Relaxed) {
+        world.run_until(world.now + Duration::from_secs(1)).unwrap();
+    }
 }
 
 pub fn timeout(world: &World) -> u32 {

@@ -10,7 +10,6 @@ use super::CustomerController;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
-use crate::controller::claims::Claims;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
 use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
@@ -94,12 +93,9 @@ pub(super) async fn examine(
     {
         Ok(connection) => connection,
         Err(verdict) => {
-            // Rivals must not wait for one that cannot even try. Windows that make no sense lose nothing what is theirs.
-            let is_own = verdict.reason == Reason::InvalidSpec;
-            let trial = if is_own { Trial::NoAnswer } else { Trial::Refused };
-            record(&controller.claims, customer, trial, memory);
+            let trial = Some(Trial::ruled_out(verdict.reason));
             let (task, parting) = (task.as_ref(), &mut memory.extra.parting);
-            return Ok(Findings::from(leaving(task, parting, verdict)));
+            return Ok(Findings { trial, ..Findings::from(leaving(task, parting, verdict)) });
         }
     };
     let url = connection.base.to_string();
@@ -142,19 +138,6 @@ fn validate<'a>(
         .map_err(|verdict| server_not_ready(&server.name_any(), verdict.reason))
 }
 
-/// Keeps in mind how the try to get in went, and the standing after it.
-fn record(
-    claims: &Claims,
-    customer: &CustomerTokenTtl,
-    trial: Trial,
-    memory: &mut Memory<CustomerTokenTtl>,
-) -> Standing {
-    claims.record(customer.meta(), trial);
-    let standing = claims.standing(customer.meta());
-    memory.acted_on = Some(standing);
-    standing
-}
-
 impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let CustomerController { connections, servers, .. } = self.controller;
@@ -174,9 +157,6 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         let remotes = &self.controller.connections.remotes;
         // Reading is the proof that something was restored.
         let verifier = if self.task.is_some() { Ok(None) } else { self.verifier(endpoint, age).await };
-        if matches!(verifier, Err(Stop::Findings(_))) {
-            self.record(Trial::Refused, memory);
-        }
         if let Some(verifier) = verifier? {
             if self.asked {
                 remotes.admission.requested(&verifier, &endpoint.base.to_string());
@@ -188,7 +168,11 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         let kona = Kona::new(remotes, endpoint, credentials, refused);
         let fresh = kona.read_customer(&self.customer.spec.customer_id, Purpose::Ask).await?;
         memory.extra.checked = Some(clock::instant());
-        if let Some(verdict) = conflict(self.record(Trial::GotIn, memory)) {
+        let CustomerController { claims, .. } = self.controller;
+        claims.record(self.customer.meta(), Trial::GotIn);
+        let standing = claims.standing(self.customer.meta());
+        memory.acted_on = Some(standing);
+        if let Some(verdict) = conflict(standing) {
             return Err(verdict.into());
         }
         let read = understand(fresh, &mut self.progress)?;
@@ -196,10 +180,6 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
             None => self.settle(&kona, read, endpoint, memory).await,
             Some(task) => self.restore(&kona, read, &task, memory).await,
         }
-    }
-
-    fn tried(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) {
-        self.record(trial, memory);
     }
 
     fn unread(&self, why: Verdict) -> Verdict {
@@ -250,10 +230,6 @@ impl Examination<'_, '_> {
         findings.found.read = read;
         findings.verdict = leaving(self.task.as_ref(), &mut memory.extra.parting, findings.verdict);
         Ok(findings)
-    }
-
-    fn record(&self, trial: Trial, memory: &mut Memory<CustomerTokenTtl>) -> Standing {
-        record(&self.controller.claims, self.customer, trial, memory)
     }
 
     /// Has the server checked: what went wrong is its to report.

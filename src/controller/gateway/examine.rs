@@ -51,8 +51,8 @@ pub(super) async fn examine(
     let connection = match controller.connections.validate(&gateway.spec.connection) {
         Ok(connection) => connection,
         Err(verdict) => {
-            controller.claims.record(gateway.meta(), Trial::Refused);
-            return Ok(Findings::from(verdict));
+            let trial = Some(Trial::ruled_out(verdict.reason));
+            return Ok(Findings { trial, ..Findings::from(verdict) });
         }
     };
     let (url, insecure) = (connection.base.to_string(), connection.insecure.clone());
@@ -110,7 +110,7 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
         let remotes = &self.controller.connections.remotes;
         let mut x2 = X2::new(remotes, endpoint, credentials, refused);
         x2.log_in().await?;
-        self.tried(Trial::GotIn, memory);
+        self.controller.claims.record(self.gateway.meta(), Trial::GotIn);
         if let Some(verdict) = self.conflict(memory) {
             return Ok(verdict.into());
         }
@@ -122,10 +122,6 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
         let (timeout, token) = (timeout?, x2.fresh_lifetime());
         let seen = Seen { timeout, written: false, read_back: false, token, proofs: 0 };
         self.settle(&mut x2, seen, (endpoint, credentials), memory).await
-    }
-
-    fn tried(&self, trial: Trial, _: &mut Memory<X2Gateway>) {
-        self.controller.claims.record(self.gateway.meta(), trial);
     }
 
     fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::working::Working;
 use crate::clock;
+use crate::controller::claims::Claims;
 use crate::controller::logins::Barred;
 use crate::controller::owed::Owed;
 use crate::controller::requests::{Handled, Request};
@@ -17,7 +18,7 @@ use crate::engine::backoff::{Backoff, Inconclusive};
 use crate::engine::change::Change;
 use crate::engine::contest::Contest;
 use crate::engine::login::News;
-use crate::engine::ownership::Standing;
+use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::object::Reported;
 use crate::runtime::reconcile::{Reconcile, Reconciler};
@@ -66,6 +67,10 @@ pub type ChangeOf<K> = Change<<K as Managed>::Value, <K as Managed>::Original>;
 pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Reconciler>::Object>> {
     /// Which requests were carried out.
     fn handled(&self) -> &Handled;
+    /// Which objects declare which remote object, if only one of them may write.
+    fn claims(&self) -> Option<&Claims> {
+        None
+    }
     /// Gathers the state of the cluster that concerns an object.
     fn gather(&self, object: &Self::Object) -> Given<Self::Object>;
     /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do.
@@ -241,6 +246,8 @@ pub struct Findings<K: Managed> {
     pub effective_url: Option<String>,
     /// What is new about the login.
     pub news: Option<News>,
+    /// How the try to log in has failed, if it has.
+    pub trial: Option<Trial>,
     /// How long the remote system asked the operator to wait.
     pub retry_after: Option<Duration>,
     /// Whether a Secret or `ConfigMap` may bring the change.
@@ -259,6 +266,7 @@ impl<K: Managed> From<Verdict> for Findings<K> {
             notes: Notes::default(),
             effective_url: None,
             news: None,
+            trial: None,
             retry_after: None,
             opens: None,
             found: K::Found::default(),
