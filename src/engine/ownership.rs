@@ -1,6 +1,6 @@
 //! Which of several resources that declare one remote object owns it.
 
-use super::reason::Reason;
+use super::reason::{Progress, Reason};
 use super::restoration::is_released;
 use super::url::BaseUrl;
 use super::verdict::{Verdict, ready_reason};
@@ -29,7 +29,7 @@ impl Trial {
             Some(Reason::Conflict) => Self::Lost,
             Some(reason) if is_refusal(kind, reason) => Self::Refused,
             _ if got_in => Self::GotIn,
-            Some(reason) if reason.is_remote() => Self::NoAnswer,
+            Some(reason) if reason.progress() == Progress::Failed => Self::NoAnswer,
             _ => Self::Untried,
         }
     }
@@ -63,6 +63,27 @@ fn is_refusal(kind: Kind, reason: Reason) -> bool {
     }
 }
 
+/// What a status shows of an attempt.
+struct Shown {
+    reason: Option<Reason>,
+    /// Whether it is about the URL that the resource leads to now.
+    is_here: bool,
+    /// Whether it is about the current spec.
+    is_current: bool,
+    /// Whether the remote object was read.
+    got_in: bool,
+}
+
+impl Shown {
+    /// The outcome of the attempt. One elsewhere shows nothing, but for a fault of the current spec or its login: nothing
+    /// has to be asked for that, so that the status may not name the URL.
+    fn trial(self, kind: Kind) -> Trial {
+        let is_own = |reason| reason == Reason::InvalidSpec || is_refusal(kind, reason);
+        let reason = self.reason.filter(|reason| self.is_here || self.is_current && is_own(*reason));
+        Trial::remembered(kind, reason, self.is_here && self.got_in)
+    }
+}
+
 /// What a resource claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
@@ -84,11 +105,13 @@ impl Claimed {
             return None;
         }
         let object = BaseUrl::parse(&connection.url).ok()?.to_string();
-        let status = gateway.status.as_ref().filter(|status| status.effective_url.as_ref() == Some(&object));
-        let trial = status.map_or(Trial::Untried, |status| {
-            let got_in = status.timeout_seconds.is_some();
-            Trial::remembered(Kind::Gateway, ready_reason(&status.conditions), got_in)
+        let shown = gateway.status.as_ref().map(|status| Shown {
+            reason: ready_reason(&status.conditions),
+            is_here: status.effective_url.as_ref() == Some(&object),
+            is_current: status.observed_generation == gateway.metadata.generation,
+            got_in: status.timeout_seconds.is_some(),
         });
+        let trial = shown.map_or(Trial::Untried, |shown| shown.trial(Kind::Gateway));
         Some(Self { object, suspended: connection.suspend, trial })
     }
 
@@ -102,11 +125,13 @@ impl Claimed {
         let connection = &server?.spec.connection;
         let url = BaseUrl::parse(&connection.url).ok()?.to_string();
         let object = format!("{url} {}", customer.spec.customer_id);
-        let status = customer.status.as_ref().filter(|status| status.effective_url == Some(url));
-        let trial = status.map_or(Trial::Untried, |status| {
-            let got_in = status.last_checked_time.is_some();
-            Trial::remembered(Kind::Customer, ready_reason(&status.conditions), got_in)
+        let shown = customer.status.as_ref().map(|status| Shown {
+            reason: ready_reason(&status.conditions),
+            is_here: status.effective_url.as_ref() == Some(&url),
+            is_current: status.observed_generation == customer.metadata.generation,
+            got_in: status.last_checked_time.is_some(),
         });
+        let trial = shown.map_or(Trial::Untried, |shown| shown.trial(Kind::Customer));
         Some(Self { object, suspended: customer.spec.suspend || connection.suspend, trial })
     }
 }

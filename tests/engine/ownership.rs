@@ -59,7 +59,10 @@ fn a_status_shows_how_the_attempt_went() {
         (Some(Reason::ServerNotFound), true, [GotIn; 2]),
         // A customer's own user only proves lifetimes, and its windows are no credential.
         (Some(Reason::AuthenticationFailed), true, [Refused, GotIn]),
+        // A spec that makes no sense loses nothing, and holds nothing up.
         (Some(Reason::InvalidSpec), true, [GotIn; 2]),
+        (Some(Reason::InvalidSpec), false, [NoAnswer; 2]),
+        (Some(Reason::AddressRefused), false, [NoAnswer; 2]),
     ] {
         let found = both.map(|kind| Trial::remembered(kind, reason, got_in));
         assert_eq!(found, expected, "{reason:?} {got_in}");

@@ -105,3 +105,34 @@ fn an_owner_whose_secret_stays_away_loses_the_appliance() {
     wait(&mut world);
     assert_eq!(reasons(&world), ["SecretNotFound", "InSync"], "{}", world.history.text());
 }
+
+/// The older of two gateways was refused before anything was sent: it is not tried first by the next process either.
+#[test]
+fn a_restart_unsettles_no_owner_for_one_that_is_refused() {
+    for knobs in [Knobs::NONE, Knobs { replicas: true, ..Knobs::NONE }] {
+        let mut world = world(knobs);
+        if knobs.replicas {
+            world.start(1);
+            wait(&mut world);
+        }
+        let url = "http://10.0.0.2";
+        world.add_appliance(url, "planted-0");
+        world.create(manifest::gateway("old", url, "shared", "b"));
+        wait(&mut world);
+        let mut young = manifest::gateway("a-young", url, "shared", "b");
+        young["spec"]["allowPlaintext"] = json!(true);
+        world.create(young);
+        wait(&mut world);
+        assert_eq!(reason(&world, Kind::X2Gateway, "old"), "PlaintextRefused");
+        let conditions = |world: &World| {
+            let gateway = world.api.get(Kind::X2Gateway, NAMESPACE, "a-young").unwrap();
+            gateway.value["status"]["conditions"].clone()
+        };
+        let before = conditions(&world);
+        assert_eq!(reason(&world, Kind::X2Gateway, "a-young"), "Unmanaged");
+        let pause = if knobs.replicas { Duration::from_hours(1) } else { Duration::ZERO };
+        world.crash(0, pause);
+        wait(&mut world);
+        assert_eq!(conditions(&world), before, "{}", world.history.text());
+    }
+}
