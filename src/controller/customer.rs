@@ -65,7 +65,7 @@ pub struct Inputs {
     generation: Option<i64>,
     /// UID and generation of the server.
     server: Option<(Option<String>, Option<i64>)>,
-    /// Whether the server is known not to be ready. That it has come to be ready is a reason for those that are not.
+    /// Whether the server is known not to be ready. That it has come to be ready is a reason for those that wait for it.
     server_fails: bool,
     /// The annotation that opens change windows manually. It counts for those that wait for one.
     by_hand: Option<String>,
@@ -173,7 +173,8 @@ impl Managed for CustomerTokenTtl {
     }
 
     fn overlook(before: &mut Inputs, now: &Inputs, reason: Option<Reason>) {
-        if reason.is_some_and(Reason::is_ready) || now.server_fails {
+        // A server that comes and goes shortens no wait after a failure of the customer itself.
+        if reason != Some(Reason::ServerNotReady) || now.server_fails {
             before.server_fails = now.server_fails;
         }
         if reason != Some(Reason::AwaitingWindow) {

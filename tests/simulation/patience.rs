@@ -168,6 +168,40 @@ fn a_password_changed_within_the_minute_is_read_before_a_servers_login() {
 }
 
 #[test]
+fn a_server_that_comes_and_goes_shortens_no_wait_of_its_customers() {
+    let mut world = servers(3);
+    set_mood(&world, &server_url(0), Mood::Failing(500));
+    (0..10).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "UnexpectedAnswer");
+    let before = count(&world, " https://10.0.1.1/");
+    for number in 0..20 {
+        let server = world.api.get(Kind::KonaServer, NAMESPACE, "kona").unwrap().value.clone();
+        let mut conditions = server["status"]["conditions"].as_array().unwrap().clone();
+        let ready = conditions.iter_mut().find(|condition| condition["type"] == "Ready").unwrap();
+        let (status, reason) = [("True", "InSync"), ("False", "TimedOut")][number % 2];
+        (ready["status"], ready["reason"]) = (json!(status), json!(reason));
+        let status = json!({"conditions": conditions});
+        world.api.merge_status(Kind::KonaServer, NAMESPACE, "kona", &status).unwrap();
+        world.run_until(world.now + Duration::from_secs(3)).unwrap();
+    }
+    let requests = count(&world, " https://10.0.1.1/") - before;
+    // Each of the objects may be due once, with a renewal before it.
+    assert!(requests <= 4 * 2, "{requests}: {}", world.history.text());
+}
+
+#[test]
+fn what_waits_for_a_server_is_checked_as_soon_as_that_is_ready() {
+    let mut world = servers(1);
+    world.api.delete(Kind::Secret, NAMESPACE, "shared").unwrap();
+    (0..15).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "ServerNotReady");
+    world.add_secret("shared", "planted-0");
+    // The Secret is read every thirty seconds.
+    world.run_until(world.now + Duration::from_secs(35)).unwrap();
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "InSync", "{}", world.history.text());
+}
+
+#[test]
 fn a_server_that_fails_is_asked_ever_more_rarely_whatever_its_customers_do() {
     let mut world = servers(3);
     set_mood(&world, &server_url(0), Mood::Failing(500));
