@@ -10,7 +10,7 @@ use crate::knobs::Knobs;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
 use crate::remote::{Device, Mood, Role};
-use crate::scripted::{reason, servers, set_mood, timeout, wait, world};
+use crate::scripted::{reason, servers, set_mood, timeout, wait, wait_for_read, world};
 use crate::world::World;
 
 fn count(world: &World, text: &str) -> usize {
@@ -40,13 +40,16 @@ fn a_server_that_is_suspended_while_it_fails_rests_after_a_restart() {
     wait(&mut world);
     world.crash(0, Duration::ZERO);
     (0..8).for_each(|_| wait(&mut world));
+    let reconciles = server_reconciles(&world);
+    assert!(reconciles <= 3, "{reconciles}");
+}
+
+/// The reconciles of servers since the process has started.
+fn server_reconciles(world: &World) -> u32 {
     let metrics = world.places[0].process.as_ref().unwrap().health.metrics.text();
-    let reconciles = metrics.lines().filter(|line| {
-        line.starts_with("tenure_reconciles_total{kind=\"KonaServer\"") && !line.ends_with(" 0")
-    });
-    let reconciles: Vec<u32> =
-        reconciles.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
-    assert!(reconciles.iter().sum::<u32>() <= 3, "{reconciles:?}");
+    let of_servers =
+        metrics.lines().filter(|line| line.starts_with("tenure_reconciles_total{kind=\"KonaServer\""));
+    of_servers.map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap()).sum()
 }
 
 #[test]
@@ -168,6 +171,27 @@ fn a_password_changed_within_the_minute_is_read_before_a_servers_login() {
 }
 
 #[test]
+fn a_password_changed_within_the_minute_is_read_before_a_gateways_login() {
+    let mut world = world(Knobs::NONE);
+    wait_for_read(&mut world, "shared");
+    // The next check uses what was just read, until its token turns out to be stale.
+    world.run_until(world.now + Duration::from_secs(5)).unwrap();
+    let data = manifest::credentials(plan::USER, "planted-1");
+    merge(&world, Kind::Secret, "shared", json!({"data": data}));
+    if let Device::X2(appliance) =
+        &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device
+    {
+        appliance.accounts.set(plan::USER, "planted-1", Role::Admin);
+        appliance.forget_tokens();
+    }
+    let before = count(&world, "POST https://10.0.0.1/api2/tokens");
+    world.run_until(world.now + Duration::from_secs(30)).unwrap();
+    assert_eq!(count(&world, "POST https://10.0.0.1/api2/tokens") - before, 1, "{}", world.history.text());
+    assert_eq!(count(&world, "LoginRefused"), 0, "{}", world.history.text());
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InSync");
+}
+
+#[test]
 fn a_server_that_comes_and_goes_shortens_no_wait_of_its_customers() {
     let mut world = servers(3);
     set_mood(&world, &server_url(0), Mood::Failing(500));
@@ -199,6 +223,18 @@ fn what_waits_for_a_server_is_checked_as_soon_as_that_is_ready() {
     // The Secret is read every thirty seconds.
     world.run_until(world.now + Duration::from_secs(35)).unwrap();
     assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "InSync", "{}", world.history.text());
+}
+
+#[test]
+fn a_silent_server_is_asked_ever_more_rarely_whatever_its_customers_do() {
+    let mut world = servers(3);
+    set_mood(&world, &server_url(0), Mood::Silent);
+    (0..10).for_each(|_| wait(&mut world));
+    let before = server_reconciles(&world);
+    (0..10).for_each(|_| wait(&mut world));
+    // Once in five to ten minutes.
+    let tries = server_reconciles(&world) - before;
+    assert!(tries <= 4, "{tries}: {}", world.history.text());
 }
 
 #[test]
