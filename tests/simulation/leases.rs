@@ -1,14 +1,16 @@
 //! What a replica has left behind that does not have the lease anymore.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::api::{Kind, Verb, Verdict};
+use crate::api::{Course, Kind, Verb, Verdict};
 use crate::knobs::Knobs;
 use crate::manifest::NAMESPACE;
 use crate::replica::client_name;
-use crate::scripted::{timeout, wait, world};
+use crate::scripted::{reason, timeout, wait, world};
+use crate::world::World;
 
 #[test]
 fn a_report_that_arrives_after_the_next_leaders_changes_nothing() {
@@ -36,4 +38,61 @@ fn a_report_that_arrives_after_the_next_leaders_changes_nothing() {
     assert!(world.api.now() > late);
     let now = world.api.get(Kind::X2Gateway, NAMESPACE, "gw").unwrap();
     assert_eq!(now.value, gateway.value, "{}", world.history.text());
+}
+
+/// Turns the gateway into one that an older schema let in.
+fn spoil(world: &World) {
+    let edit = |gateway: &mut Value| gateway["spec"]["url"] = json!(["10.0.0.1"]);
+    world.api.plant(Kind::X2Gateway, (NAMESPACE, "gw"), edit).unwrap();
+}
+
+#[test]
+fn a_report_on_what_is_not_understood_ends_with_the_lease() {
+    let mut world = world(Knobs { replicas: true, ..Knobs::NONE });
+    world.start(1);
+    wait(&mut world);
+    let reports: Arc<Mutex<Vec<Arc<str>>>> = Arc::default();
+    let (writes, lease, noted) = (client_name(1, "writes"), client_name(1, "lease"), Arc::clone(&reports));
+    world.api.set_judge(move |request| {
+        let (client, kind) = (&request.client, request.target.kind);
+        if **client == *lease {
+            return Verdict::of(Course::CutOff);
+        }
+        match (request.verb, kind) {
+            // The read comes back when the lease is over; it has not been waited for too long by then.
+            (Verb::Get, Kind::X2Gateway) if **client == *writes => {
+                Verdict::delayed(Duration::ZERO, Duration::from_secs(12))
+            }
+            (Verb::Patch, Kind::X2Gateway) => {
+                noted.lock().unwrap().push(Arc::clone(client));
+                Verdict::PASS
+            }
+            _ => Verdict::PASS,
+        }
+    });
+    spoil(&world);
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InvalidSpec", "{}", world.history.text());
+    let reports = reports.lock().unwrap().clone();
+    assert_eq!(reports, [Arc::from(client_name(2, "writes"))], "{}", world.history.text());
+}
+
+#[test]
+fn a_report_on_what_is_not_understood_does_not_wait_forever() {
+    for silent in [Verb::Get, Verb::Patch] {
+        let mut world = world(Knobs::NONE);
+        let mut tries = 0;
+        world.api.set_judge(move |request| {
+            if (request.verb, request.target.kind) != (silent, Kind::X2Gateway) {
+                return Verdict::PASS;
+            }
+            tries += 1;
+            let never = Verdict { before: Duration::from_hours(24), ..Verdict::PASS };
+            if tries == 1 { never } else { Verdict::PASS }
+        });
+        spoil(&world);
+        // The API server's fifteen seconds, and the wait after the first failure.
+        world.run_until(world.now + Duration::from_secs(21)).unwrap();
+        assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InvalidSpec", "{}", world.history.text());
+    }
 }
