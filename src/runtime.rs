@@ -11,6 +11,7 @@ pub mod finalizers;
 pub mod namespaces;
 pub mod object;
 pub mod out_of_scope;
+pub mod outages;
 pub mod reconcile;
 pub mod restore;
 pub mod secrets;

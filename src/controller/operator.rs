@@ -27,6 +27,7 @@ use crate::runtime::deletions::Deletions;
 use crate::runtime::events::Events;
 use crate::runtime::finalizers::release_namespace;
 use crate::runtime::namespaces::Namespaces;
+use crate::runtime::outages::Outages;
 use crate::runtime::reconcile::Reconciler as _;
 use crate::runtime::watch::{Scope, View, Watches};
 use crate::runtime::workers::Workers;
@@ -44,6 +45,8 @@ use crate::vendor::wire::Wire;
 const GRACE: Duration = Duration::from_secs(10);
 /// Longest wait for events that have not been written yet.
 const FLUSH: Duration = Duration::from_secs(2);
+/// What was asked for at the end of an outage fails this long after it, at the latest.
+const LATE: Duration = Duration::from_secs(30);
 /// Time between two clean-ups of what was read for no longer than needed.
 const CLEAN_UP: Duration = Duration::from_secs(30);
 
@@ -140,6 +143,7 @@ impl Operator {
                 events,
                 namespaces: Namespaces::default(),
                 deletions: Deletions::default(),
+                outages: Outages::default(),
                 workers: Workers::new(kinds, settings.concurrency.into(), fence.ending()),
                 metrics,
                 fence,
@@ -180,6 +184,7 @@ impl Operator {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.write_events);
         tasks.spawn(clean_up(Arc::clone(&cluster), self.connections));
+        tasks.spawn(recover(Arc::clone(&cluster)));
         tasks.spawn(cluster.workers.clone().keep_time());
         let mut watches = watch(&controllers, &self.watching, &self.scopes, &mut tasks);
         self.views.get_or_init(|| watches.views());
@@ -309,6 +314,24 @@ fn connections(http: Http, client: Client, settings: &OperatorSettings) -> Conne
     };
     let (limits, references) = (Limits::default(), References::new(client));
     Connections { remotes, limits, references, restrictions: settings.rules.restrictions }
+}
+
+/// Wakes what has waited for the API server, once it answers again and this replica may work.
+async fn recover(cluster: Arc<Cluster>) {
+    let Cluster { outages, fence, .. } = &*cluster;
+    loop {
+        tokio::select! {
+            biased;
+            () = outages.ended() => {}
+            // The lease could not be renewed.
+            () = fence.over() => {}
+        }
+        for wait in [Duration::ZERO, LATE] {
+            tokio::time::sleep(wait).await;
+            fence.opened().await;
+            outages.take().into_iter().for_each(|(kind, key)| cluster.wake(kind, key));
+        }
+    }
 }
 
 async fn clean_up(cluster: Arc<Cluster>, connections: Arc<Connections>) {

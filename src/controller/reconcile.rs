@@ -105,6 +105,7 @@ impl<C: Controller> Begun<'_, C> {
     /// The time of the next reconcile, if nothing that counts has changed since the last one and it is not due yet.
     fn not_due(&self, memory: &mut C::Memory) -> Option<Instant> {
         let given = self.given;
+        self.recall(memory);
         let (now, reason) = (clock::instant(), current_reason(&**self.object));
         let (inputs, asked) = ((given.inputs.clone(), given.standing), given.is_asked(memory));
         let is_called = self.controller.is_called(self.object, given, memory);
@@ -139,6 +140,23 @@ impl<C: Controller> Begun<'_, C> {
             memory.contest = Contest::default();
         }
         memory.backoff.due().filter(|due| *due > now)
+    }
+
+    /// Brings forward what has waited for the API server and for nothing else.
+    fn recall(&self, memory: &mut C::Memory) {
+        let cluster = self.controller.store().cluster();
+        let recalled = cluster.outages.recall(C::Object::KIND, Key::of(self.object.meta()));
+        if let Some(latest) =
+            recalled.filter(|_| memory.inconclusive.is_some() || memory.backoff.is_unwritten())
+        {
+            memory.backoff.not_later_than(latest);
+        }
+    }
+
+    /// The API server did not answer, or did not take a report.
+    fn awaits_api_server(&self) {
+        let cluster = self.controller.store().cluster();
+        cluster.outages.wait(C::Object::KIND, Key::of(self.object.meta()));
     }
 
     /// Ends a reconcile that has examined nothing. What the status sums up is brought up to date nevertheless.
@@ -274,6 +292,7 @@ impl<C: Controller> Begun<'_, C> {
                 memory.backoff.written();
             }
             Written::Failed => {
+                self.awaits_api_server();
                 memory.backoff.not_written(clock::instant(), clock::random());
                 memory.owed.unanswered();
             }
@@ -288,6 +307,7 @@ impl<C: Controller> Begun<'_, C> {
         if why == Inconclusive::Asked {
             return clock::instant() + AGAIN;
         }
+        self.awaits_api_server();
         memory.inputs = Some((given.inputs.clone(), given.standing));
         memory.inconclusive = Some(given.requests.clone());
         if memory.backoff.nothing(clock::instant(), clock::random())

@@ -112,6 +112,12 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
         self.due = Some(now + schedule::backoff(self.unwritten.saturating_add(1), random));
     }
 
+    /// Whether the API server did not accept the last status.
+    #[must_use]
+    pub fn is_unwritten(&self) -> bool {
+        self.unwritten > 0
+    }
+
     /// The API server accepted the status, or there was nothing to write.
     pub fn written(&mut self) {
         self.unwritten = 0;

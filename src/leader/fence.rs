@@ -113,7 +113,7 @@ impl Fence {
     }
 
     /// Returns when the term is over.
-    async fn over(&self) {
+    pub(crate) async fn over(&self) {
         let mut term = self.term.clone();
         loop {
             let now = *term.borrow_and_update();

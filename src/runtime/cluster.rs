@@ -8,6 +8,7 @@ use super::deletions::Deletions;
 use super::events::{Events, Happening};
 use super::namespaces::Namespaces;
 use super::object::Key;
+use super::outages::Outages;
 use super::workers::Workers;
 use super::writer::Writer;
 use crate::crd::Kind;
@@ -27,6 +28,8 @@ pub struct Cluster {
     pub(crate) namespaces: Namespaces,
     /// When the deletion of objects was first seen.
     pub(crate) deletions: Deletions,
+    /// What waits for the API server.
+    pub(crate) outages: Outages,
     /// What is reconciled next.
     pub(crate) workers: Workers,
     /// Counts.

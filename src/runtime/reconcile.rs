@@ -159,6 +159,7 @@ impl<R: Reconciler> Work for Remembered<R> {
         let cluster = store.cluster();
         cluster.metrics.succeeded(R::Object::KIND.as_str(), &key.namespace, &key.name, None);
         cluster.deletions.forget(&self.uid);
+        cluster.outages.forget(R::Object::KIND, key);
         finalizers::settle(store, key);
     }
 }

@@ -48,6 +48,10 @@ async fn set_condition<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory:
     if memory.generation != meta.generation {
         *memory = Memory { generation: meta.generation, ..Memory::default() };
     }
+    let outages = &store.cluster().outages;
+    if let Some(latest) = outages.recall(K::KIND, Key::of(meta)).filter(|_| memory.refused > 0) {
+        memory.due = memory.due.map(|due| due.min(latest));
+    }
     // Whatever wakes this object, the same spec is reported once, and a refused report is repeated ever more slowly.
     if let Some(due) = memory.due.filter(|due| *due > clock::instant()) {
         return due;
@@ -57,6 +61,7 @@ async fn set_condition<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory:
         memory.refused = 0;
         UNDISTURBED
     } else {
+        outages.wait(K::KIND, Key::of(meta));
         memory.refused = memory.refused.saturating_add(1);
         if memory.refused == LOGGED {
             let (kind, object) = (K::KIND.as_str(), Key::of(meta));

@@ -30,11 +30,12 @@ const STALE: Duration = Duration::from_secs(3 * WATCH_SECONDS as u64);
 /// Longest wait until all watches are renewed.
 const TAKE_OVER: Duration = Duration::from_mins(1);
 
-/// Wait after a watch has failed: the first, and the longest.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
+/// Wait after a watch has failed, up to twice as long: the first, and the longest. The end of an outage is not to be missed for
+/// long.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(15));
 
-/// When a watch that has failed, or was refused, is tried again. kube's own back-off has the same times, but takes its random numbers from
-/// elsewhere than `clock`.
+/// When a watch that has failed, or was refused, is tried again. kube's own back-off takes its random numbers from elsewhere than
+/// `clock`.
 #[derive(Debug)]
 struct Again(Duration);
 
@@ -84,6 +85,8 @@ struct Progress {
     filled: Option<u64>,
     /// When the API server last began to answer it.
     answered: Option<Instant>,
+    /// Whether it has not been answered since it failed.
+    failing: bool,
 }
 
 /// A read-only view of the state of one watch.
@@ -98,7 +101,7 @@ impl View {
     /// Why the store is not in sync with the API server; none if it is.
     #[must_use]
     pub(crate) fn not_ready(&self) -> Option<String> {
-        let Progress { filled, answered } = *self.progress.borrow();
+        let Progress { filled, answered, .. } = *self.progress.borrow();
         let scope = self.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
         if filled.is_none() {
             return Some(format!("the cache of {}{scope} is not synced yet", self.kind.as_str()));
@@ -196,7 +199,14 @@ fn answered<K: Reported>(
     let (cluster, namespace) = (Arc::clone(store.cluster()), scope.namespace.clone());
     move || {
         let namespace = namespace.as_deref();
-        progress.send_modify(|progress| progress.answered = Some(clock::instant()));
+        let mut was_failing = false;
+        progress.send_modify(|progress| {
+            progress.answered = Some(clock::instant());
+            was_failing = std::mem::take(&mut progress.failing);
+        });
+        if was_failing {
+            cluster.outages.end();
+        }
         cluster.metrics.watched(K::KIND.as_str(), namespace.unwrap_or("*"), clock::now().0.as_second());
         if namespace.is_some_and(|namespace| cluster.namespaces.set_unreadable(namespace, K::KIND, false)) {
             cluster.workers.wake_all(namespace);
@@ -243,11 +253,15 @@ async fn watch<K: Reported>(
                 Ok(None) => return,
                 Err(error) => {
                     complain::<K>(&error, scope.namespace.as_deref());
+                    if matches!(code_of(&error), 0 | 500..) {
+                        progress.send_modify(|progress| progress.failing = true);
+                    }
                     if let Some(namespace) = scope.namespace.as_deref().filter(|_| code_of(&error) == 403) {
                         set_unreadable(&store, namespace);
                         // One that is gone, or whose rights are missing, holds up no other: a refusal is an answer.
-                        progress
-                            .send_replace(Progress { filled: Some(round), answered: Some(clock::instant()) });
+                        progress.send_modify(|progress| {
+                            (progress.filled, progress.answered) = (Some(round), Some(clock::instant()));
+                        });
                         // A list may be allowed where a watch is not: only what has lasted begins again soon.
                         if since.elapsed() > AGAIN.1 {
                             again.reset();

@@ -34,6 +34,7 @@ mod leases;
 mod log;
 mod manifest;
 mod oracle;
+mod outages;
 mod patience;
 mod persons;
 mod plan;
