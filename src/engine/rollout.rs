@@ -60,6 +60,13 @@ pub struct Member {
     pub tries: u8,
 }
 
+impl Member {
+    /// Whether so many checks have failed that a rollout halts if it is a canary.
+    fn is_lost(&self) -> bool {
+        self.tries >= TRIES
+    }
+}
+
 /// Canaries that a status lists.
 const MOST: usize = 500;
 /// Checks of a canary that may fail before the rollout halts.
@@ -320,7 +327,7 @@ impl Scene<'_> {
         let soaks = record.phase == Phase::Canary && next.soak_until.is_some();
         let waits = next.phase == Phase::AwaitingApproval;
         let watched = waits || next.phase == Phase::Canary && (self.window_open || soaks);
-        let lost = |m: &Member| m.tries >= TRIES && (waits || !self.has_passed(next, m));
+        let lost = |m: &Member| m.is_lost() && (waits || !self.has_passed(next, m));
         failed > self.rules.max_failures || watched && self.present(next).any(|(_, m)| lost(m))
     }
 

@@ -1,5 +1,6 @@
 //! What a policy reports of its gateways and of its rollout.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tenure::engine::policy::{
 };
 use tenure::engine::reason::Reason;
 use tenure::engine::restoration::SkipReason;
-use tenure::engine::rollout::{Decision, Machine, Record};
+use tenure::engine::rollout::{Decision, Machine, Member, Record, Standing};
 use tenure::engine::tally::{Part, State, covered};
 use tenure::engine::verdict::Verdict;
 
@@ -168,6 +169,12 @@ fn decision(record: Option<Record>) -> Decision {
     decision
 }
 
+/// Gateways of which so many checks in a row have failed.
+fn tried(gateways: &[(&str, u8)]) -> BTreeMap<String, Member> {
+    let member = |tries| Member { standing: Standing::Proven, late: false, checked: None, tries };
+    gateways.iter().map(|(name, tries)| ((*name).to_owned(), member(*tries))).collect()
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -183,6 +190,13 @@ fn what_keeps_a_policy_from_its_target_comes_before_the_states_of_its_gateways()
     let mut lacking = decision(None);
     lacking.plan.lacks_canaries = true;
     let mut halted = decision(Some(record(Phase::Halted, &["b"])));
+    let healthy = report(&plain, &parts, Some(&halted)).verdict();
+    assert!(
+        healthy.message.contains("halted: a canary failed three checks in a row. Fix"),
+        "{}",
+        healthy.message
+    );
+    halted.members = tried(&[("b", 3)]);
     let lost = report(&plain, &parts, Some(&halted)).verdict();
     assert!(
         lost.message.contains("halted: canaries failed three checks in a row: b. Fix"),
@@ -275,7 +289,8 @@ fn a_start_and_an_end_are_published_once() {
     };
     let plain = || json!({});
     let at = |phase, canaries: &[&str]| decision(Some(record(phase, canaries)));
-    let (canary, halted) = (at(Phase::Canary, &["b", "c"]), at(Phase::Halted, &["b", "c"]));
+    let (canary, mut halted) = (at(Phase::Canary, &["b", "c"]), at(Phase::Halted, &["b", "c"]));
+    halted.members = tried(&[("b", 0), ("c", 3), ("d", 3)]);
     assert_eq!(
         published(None, &canary, plain()),
         [("RolloutStarted", "The rollout has started. Canaries: b, c.".to_owned())]
@@ -285,7 +300,8 @@ fn a_start_and_an_end_are_published_once() {
         [("RolloutStarted", "The rollout has started, without canaries.".to_owned())]
     );
     // Nothing was updated, and nothing is left: both are "none".
-    let none = "The rollout is halted: canaries failed three checks in a row: b, c. Updated: none. Not updated: none.";
+    let none =
+        "The rollout is halted: canaries failed three checks in a row: c. Updated: none. Not updated: none.";
     assert_eq!(published(Some(&canary), &halted, plain()), [("RolloutHalted", none.to_owned())]);
     let mut failed = at(Phase::Halted, &[]);
     (failed.failed, failed.changed, failed.unchanged) = (names(&["d"]), names(&["b"]), names(&["c", "e"]));

@@ -71,6 +71,9 @@ pub(super) fn cause(decision: &Decision, names: usize) -> String {
     if !failed.is_empty() {
         return format!("changing {} failed", listed(failed, names));
     }
-    let canaries = decision.plan.record.as_ref().map(|record| &*record.canaries).unwrap_or_default();
-    format!("canaries failed three checks in a row: {}", listed(canaries, names))
+    match &*decision.lost_canaries() {
+        // It is healthy again by now, or the operator was restarted.
+        [] => "a canary failed three checks in a row".to_owned(),
+        lost => format!("canaries failed three checks in a row: {}", listed(lost, names)),
+    }
 }
