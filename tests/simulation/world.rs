@@ -216,7 +216,8 @@ impl World {
 
     /// Until when all replicas can work on their own.
     fn next_stop(&mut self, until: Duration) -> Duration {
-        let running = self.places.iter().filter(|place| place.process.is_some()).count();
+        let runs = |place: &&Place| place.process.is_some() || place.restart.is_some_and(|at| at <= self.now);
+        let running = self.places.iter().filter(runs).count();
         // Several take turns: within one turn their clocks differ by so much.
         let turn = match self.rng.u8(0..4) {
             _ if running < 2 => Duration::from_mins(1),

@@ -84,7 +84,7 @@ fn gateway(api: &Api, internet: &State, gateway: &Value) -> Result<(), String> {
     let policy = governing(api, gateway);
     // What was begun stays on record: its tokens may have to be revoked when the policy is resumed.
     if policy.as_ref().is_some_and(|policy| policy.suspended) {
-        return Ok(());
+        return ready(gateway, &["InSync", "Drifted"]);
     }
     if !gateway["status"]["pending"].is_null() {
         return Err(format!("has a change pending: {}", gateway["status"]["pending"]));
