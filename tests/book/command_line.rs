@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
+use tenure_kit::program::program;
+
 use super::{hold, page};
 
 const PAGE: &str = "docs/reference/command-line.md";
@@ -10,7 +12,7 @@ const PAGE: &str = "docs/reference/command-line.md";
 const MARK: &str = "<!-- below: made of what `--help` prints -->\n";
 
 fn help(arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
+    let mut command = Command::new(program());
     // It shows the environment's values beside the variables.
     let output = command.args(arguments).arg("--help").env_clear().output().unwrap();
     assert!(output.status.success(), "{arguments:?}");

@@ -21,10 +21,7 @@ mod reference;
 use std::path::{Path, PathBuf};
 
 use tenure_kit::book::{self, Page};
-
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use tenure_kit::program::root;
 
 pub fn pages() -> Vec<Page> {
     let pages = book::pages(root()).unwrap();

@@ -20,7 +20,7 @@ use tenure_kit::x2::{FleetOptions, X2Fleet};
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::helm::{Helm, path, root, temporary, text};
+use super::helm::{Helm, path, program, root, temporary, text};
 
 /// Longest wait for anything that takes no time by design. Long enough for a machine that compiles something beside it.
 pub const SOON: Duration = Duration::from_mins(2);
@@ -191,7 +191,7 @@ impl Release<'_> {
 }
 
 pub fn binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_tenure").into()
+    program().into()
 }
 
 /// Arguments and environment of a container.

@@ -159,7 +159,7 @@ fn the_chart_has_the_programs_version() {
 /// The chart writes the operator's defaults down: they are the operator's own.
 #[test]
 fn the_defaults_are_the_operators() {
-    let help = Command::new(env!("CARGO_BIN_EXE_tenure")).args(["run", "--help"]).output().unwrap();
+    let help = Command::new(program()).args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let values: Value = serde_saphyr::from_str(&values()).unwrap();
     let listen = format!("{}:{}", text(&values["listen"]["address"]), values["listen"]["port"]);
@@ -181,7 +181,7 @@ fn the_defaults_are_the_operators() {
 /// Every flag of the operator is a value of the chart.
 #[test]
 fn every_flag_can_be_set() {
-    let help = Command::new(env!("CARGO_BIN_EXE_tenure")).args(["run", "--help"]).output().unwrap();
+    let help = Command::new(program()).args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let flags = help.lines().filter_map(|line| line.trim_start().split_once("--").map(|(_, flag)| flag));
     let templates = fs::read_dir(chart().join("templates")).unwrap();

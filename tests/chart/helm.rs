@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use serde_json::Value;
+pub use tenure_kit::program::{program, root};
 use tenure_kit::tools;
 
 /// The namespace that is rendered for. The release is called `tenure`, and so is everything in it.
@@ -95,10 +96,6 @@ pub fn names(objects: &[Value]) -> Vec<String> {
 
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
-}
-
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 pub fn chart() -> PathBuf {

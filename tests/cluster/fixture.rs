@@ -14,6 +14,7 @@ use tenure_kit::control_plane::{self, ControlPlane, Options};
 use tenure_kit::kona::KonaServer;
 use tenure_kit::namespace::{TestNamespace, install_crds};
 use tenure_kit::operator::Operator;
+pub use tenure_kit::program::{program, root};
 use tenure_kit::relay::Relay;
 use tenure_kit::x2::{Appliance, FleetOptions, X2Fleet};
 use tokio::sync::OnceCell;
@@ -45,10 +46,6 @@ pub async fn plane() -> Arc<ControlPlane> {
     let plane = control_plane::shared().await.unwrap();
     CRDS.get_or_init(async || install_crds(&plane, &root().join("crds")).await.unwrap()).await;
     plane
-}
-
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 impl Fixture {
@@ -103,7 +100,7 @@ impl Fixture {
         let ns = self.ns.name();
         let arguments =
             ["--leader-elect", "--lease-namespace", ns, "--namespaces", ns, "--allow-cidr", "127.0.0.0/8"];
-        Operator::spawn(Path::new(env!("CARGO_BIN_EXE_tenure")), kubeconfig, &arguments).unwrap()
+        Operator::spawn(program(), kubeconfig, &arguments).unwrap()
     }
 
     /// What an operator that is not the fixture's own has logged is searched for secrets, too.
@@ -124,7 +121,7 @@ impl Fixture {
             all.clear();
         }
         all.extend(arguments.iter().filter(|argument| **argument != "--no-defaults"));
-        let binary = Path::new(env!("CARGO_BIN_EXE_tenure"));
+        let binary = program();
         self.operator = Some(Operator::start(binary, &self.kubeconfig, &all).await.unwrap());
     }
 
@@ -132,7 +129,7 @@ impl Fixture {
     pub fn spawn(&self, arguments: &[&str]) -> Operator {
         let mut all = vec!["--namespaces", self.ns.name(), "--allow-cidr", "127.0.0.0/8"];
         all.extend(arguments);
-        Operator::spawn(Path::new(env!("CARGO_BIN_EXE_tenure")), &self.kubeconfig, &all).unwrap()
+        Operator::spawn(program(), &self.kubeconfig, &all).unwrap()
     }
 
     pub fn operator(&self) -> &Operator {

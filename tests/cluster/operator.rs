@@ -180,7 +180,7 @@ async fn a_namespace_can_be_deleted_under_its_hands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_command_line_says_what_is_wrong() {
     let run = async |verb: &str, arguments: &[&str]| {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tenure"));
+        let mut command = tokio::process::Command::new(program());
         command.arg(verb).args(arguments).env_remove("KUBECONFIG").env("HOME", "/nonexistent");
         let output = command.output().await.unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
@@ -228,7 +228,7 @@ async fn survives_the_death_of_the_api_server() {
         ns.apply_yaml(&manifest.to_string()).await.unwrap();
     }
     let arguments = ["--allow-cidr", "127.0.0.0/8"];
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tenure"));
+    let binary = program();
     let mut operator = Operator::start(binary, plane.kubeconfig_path(), &arguments).await.unwrap();
     let in_sync = |g: &kube::api::DynamicObject| ready(g)["reason"] == "InSync";
     ns.wait_for("X2Gateway", "x2-1", SOON, in_sync).await.unwrap();

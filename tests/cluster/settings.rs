@@ -1,6 +1,5 @@
 //! What the operator is set up with: flags, and the variables that stand for them.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
@@ -9,11 +8,9 @@ use tenure_kit::operator::Operator;
 
 use super::fixture::*;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_tenure");
-
 /// The flags of `tenure run` and their variables, as the program lists them.
 fn variables() -> Vec<(String, String)> {
-    let help = Command::new(BINARY).args(["run", "--help"]).env_clear().output().unwrap().stdout;
+    let help = Command::new(program()).args(["run", "--help"]).env_clear().output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap();
     let flags = help.split("\n      --").skip(1).filter_map(|text| {
         let flag = text.split([' ', '[', '\n']).next()?;
@@ -33,7 +30,7 @@ fn each_flag_has_a_variable_that_sets_it() {
         if ["--lease-name", "--lease-namespace", "--selector"].contains(&flag.as_str()) {
             continue;
         }
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(program());
         command.arg("run").env_clear().env(&variable, "a:b c").env("HOME", "/nonexistent");
         let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
         let refused = said.contains(&format!("'{flag}")) || said.contains(flag.trim_start_matches('-'));
@@ -68,7 +65,7 @@ async fn variables_alone_set_an_operator_up() {
     ];
     let set = set.map(|(name, value)| (format!("TENURE_{name}"), value.to_owned()));
     let run = ["run".to_owned()];
-    let mut operator = Operator::spawn_exactly(Path::new(BINARY), f.kubeconfig(), &run, &set).unwrap();
+    let mut operator = Operator::spawn_exactly(program(), f.kubeconfig(), &run, &set).unwrap();
     operator.wait_for_log("at work", SOON).await.unwrap();
     for name in ["short", "long"] {
         f.reason("TokenPolicy", name, "InvalidSpec").await;
@@ -87,7 +84,7 @@ async fn variables_alone_set_an_operator_up() {
     // Flags come before variables, and what is not a terminal gets JSON.
     let flags = ["run", "--lease-name", "tenure", "--leader-elect=false"].map(str::to_owned);
     let rest: Vec<_> = set.into_iter().filter(|(name, _)| name != "TENURE_LOG_FORMAT").collect();
-    let mut operator = Operator::spawn_exactly(Path::new(BINARY), f.kubeconfig(), &flags, &rest).unwrap();
+    let mut operator = Operator::spawn_exactly(program(), f.kubeconfig(), &flags, &rest).unwrap();
     operator.wait_for_log("\"at work\"", SOON).await.unwrap();
     assert!(operator.log().lines().all(|line| line.starts_with('{')), "{}", operator.log());
     assert!(f.ns.get("Lease", "tenure").await.is_err());

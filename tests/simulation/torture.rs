@@ -1,5 +1,5 @@
-//! As many schedules as somebody has patience for: `cargo torture -- --seeds 100000`, or one of them with its history:
-//! `cargo torture -- --seed 42`.
+//! As many schedules as somebody has patience for: `cargo torture -- --seeds 100000`, with `--brief` or `--long` of another shape,
+//! or one of them with its history: `cargo torture -- --seed 42-brief`.
 #![allow(
     dead_code,
     unused_imports,
@@ -53,8 +53,12 @@ fn main() -> ExitCode {
         println!("{}", schedule::history(seed.parse().expect("a seed")));
         return ExitCode::SUCCESS;
     }
-    let shape =
-        if arguments.iter().any(|argument| argument == "--long") { Shape::Long } else { Shape::Short };
+    let is_given = |name: &str| arguments.iter().any(|argument| argument == name);
+    let shape = match (is_given("--brief"), is_given("--long")) {
+        (true, _) => Shape::Brief,
+        (_, true) => Shape::Long,
+        _ => Shape::Short,
+    };
     let (from, count) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(10_000));
     let begun = Instant::now();
     let seeds: Vec<Seed> = (from..from + count).map(|number| Seed { number, shape }).collect();

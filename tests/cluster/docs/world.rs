@@ -106,7 +106,7 @@ impl World {
             std::fs::create_dir_all(self.folder.join(folder)).unwrap();
         }
         let link = std::os::unix::fs::symlink::<PathBuf, PathBuf>;
-        link(env!("CARGO_BIN_EXE_tenure").into(), self.folder.join("bin/tenure")).unwrap();
+        link(program().into(), self.folder.join("bin/tenure")).unwrap();
         link(root().join("charts"), self.folder.join("charts")).unwrap();
         let (x2_ca, kona_ca) = (fleet.ca_pem().unwrap(), kona.ca_pem().unwrap());
         for (name, text) in manifests("crds") {

@@ -13,6 +13,7 @@ pub mod kona;
 pub mod namespace;
 pub mod operator;
 pub mod pki;
+pub mod program;
 pub mod relay;
 pub mod requests;
 pub mod server;

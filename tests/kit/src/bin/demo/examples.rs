@@ -5,8 +5,8 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use crate::build::root;
 use crate::world::World;
+use tenure_kit::program::root;
 
 /// The files, in the order in which they are applied: credentials come before what needs them.
 const FILES: [&str; 4] =
@@ -36,7 +36,7 @@ pub(crate) fn rollout() -> Result<Example> {
 
 impl Example {
     fn read(name: &'static str) -> Result<Self> {
-        let file = root()?.join("examples").join(name);
+        let file = root().join("examples").join(name);
         let yaml = fs::read_to_string(file).with_context(|| format!("reading examples/{name}"))?;
         let documents = serde_saphyr::from_multiple(&yaml).with_context(|| format!("examples/{name}"))?;
         Ok(Self { name, documents })

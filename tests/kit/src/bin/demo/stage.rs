@@ -12,6 +12,7 @@ use tenure_kit::clock;
 use tenure_kit::control_plane::{ControlPlane, Options};
 use tenure_kit::namespace::{TestNamespace, install_absent_crds};
 use tenure_kit::operator::Operator;
+use tenure_kit::program::root;
 
 use crate::board::Kind;
 use crate::build;
@@ -72,7 +73,7 @@ impl Stage {
         screen.item("", &format!("({} of them for the rollout, later)", rollout.gateways()));
         screen.item("", &format!("1 simulated TEKTELIC Kona server with {customers} customers"));
 
-        cleanup.crds = install_absent_crds(&plane, &build::root()?.join("crds")).await?;
+        cleanup.crds = install_absent_crds(&plane, &root().join("crds")).await?;
         let namespace = TestNamespace::create(&plane, "tenure-demo").await?;
         cleanup.namespace = Some(namespace.name().to_owned());
         screen.item("namespace", &format!("{}; CRDs installed: {}", namespace.name(), cleanup.crds.len()));

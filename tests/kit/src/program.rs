@@ -1,0 +1,66 @@
+//! The operator's program, for tests and the demo that start it as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
+
+/// How the variables begin by which Cargo describes a package to its program.
+const DESCRIBING: [&[u8]; 2] = [b"CARGO_PKG_", b"CARGO_MANIFEST_"];
+
+/// The workspace.
+///
+/// # Panics
+/// Never, as long as this package is two folders below it.
+#[must_use]
+pub fn root() -> &'static Path {
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    kit.ancestors().nth(2).expect("the kit is in tests/kit")
+}
+
+/// The operator's program, built once per process: a test of another package does not have Cargo build it.
+///
+/// # Panics
+/// If it does not compile.
+#[must_use]
+pub fn program() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built().expect("the operator builds"));
+    &PROGRAM
+}
+
+#[expect(clippy::disallowed_methods, reason = "Cargo reports its place to what it runs by a variable")]
+fn built() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = building(Path::new(&cargo)).stderr(Stdio::inherit()).output().context("starting Cargo")?;
+    ensure!(output.status.success(), "the operator does not build");
+    executable(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The command that builds the program, and reports as JSON where it is.
+#[must_use]
+pub fn building(cargo: &Path) -> Command {
+    let mut build = Command::new(cargo);
+    build.args(["build", "--bin", "tenure", "--message-format", "json-render-diagnostics"]);
+    build.current_dir(root()).stdin(Stdio::null());
+    // Cargo describes the package of a program that it starts. Some build scripts listen to that, and would run, with all
+    // that depends on them, in every other build.
+    let described = std::env::vars_os().map(|(name, _)| name);
+    for name in
+        described.filter(|name| DESCRIBING.iter().any(|begin| name.as_encoded_bytes().starts_with(begin)))
+    {
+        build.env_remove(name);
+    }
+    build
+}
+
+/// Where the program is that Cargo's messages report.
+///
+/// # Errors
+/// If they report none.
+pub fn executable(messages: &str) -> Result<PathBuf> {
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let program = messages.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
+    program.ok_or_else(|| anyhow!("Cargo does not say where the operator's program is"))
+}
