@@ -310,7 +310,7 @@ impl<C: Controller> Begun<'_, C> {
         self.awaits_api_server();
         memory.inputs = Some((given.inputs.clone(), given.standing));
         memory.inconclusive = Some(given.requests.clone());
-        if memory.backoff.nothing(clock::instant(), clock::random())
+        if memory.backoff.inconclusive(clock::instant(), clock::random())
             && let Some(now) = controller.store().valid(&Key::of(object.meta()))
             && now.uid() == object.uid()
         {

@@ -12,7 +12,7 @@ use super::verdict::Verdict;
 const GRACE: u32 = 3;
 
 /// Longest wait that a remote system may ask for if three tries are to fit into a minute.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Number of failures in a row after which the wait is at its longest.
 const MANY: u32 = 10;
@@ -76,15 +76,15 @@ pub struct Backoff<T> {
     /// Tries in a row that have failed.
     failures: u32,
     /// Those of them that were not for the sake of a Secret or `ConfigMap` alone: the next wait depends on them.
-    waits: u32,
-    nothing: u32,
+    retries: u32,
+    inconclusive: u32,
     unwritten: u32,
     due: Option<T>,
 }
 
 impl<T> Default for Backoff<T> {
     fn default() -> Self {
-        Self { failures: 0, waits: 0, nothing: 0, unwritten: 0, due: None }
+        Self { failures: 0, retries: 0, inconclusive: 0, unwritten: 0, due: None }
     }
 }
 
@@ -126,15 +126,15 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
     /// Postpones the first reconcile after a restart if the status shows a failure of the remote system. Should that fail,
     /// too, it goes on at the slowest pace: a restart is no reason to ask more often.
     pub fn postpone(&mut self, now: T, random: f64) {
-        (self.failures, self.waits) = (MANY, MANY);
+        (self.failures, self.retries) = (MANY, MANY);
         self.due = Some(now + schedule::after_restart(random));
     }
 
     /// A reconcile was inconclusive. Returns whether that is to be reported.
-    pub fn nothing(&mut self, now: T, random: f64) -> bool {
-        self.nothing = self.nothing.saturating_add(1);
-        self.due = Some(now + schedule::backoff(self.nothing.saturating_add(1), random));
-        self.nothing >= GRACE
+    pub fn inconclusive(&mut self, now: T, random: f64) -> bool {
+        self.inconclusive = self.inconclusive.saturating_add(1);
+        self.due = Some(now + schedule::backoff(self.inconclusive.saturating_add(1), random));
+        self.inconclusive >= GRACE
     }
 
     /// Whether the last reconcile failed, whether that was reported or not.
@@ -147,22 +147,22 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
     /// until three tries in a row have failed, if there is time for them within a minute.
     pub fn attempted(&mut self, now: T, random: f64, attempt: Attempt) -> bool {
         let Attempt { reason, retry_after, interval, was_ready, polls } = attempt;
-        self.nothing = 0;
+        self.inconclusive = 0;
         if reason.is_ready() {
-            (self.failures, self.waits) = (0, 0);
+            (self.failures, self.retries) = (0, 0);
             self.due = Some(now + schedule::jittered(interval, random));
             return true;
         }
         self.failures = self.failures.saturating_add(1);
         let asked = retry_after.unwrap_or_default();
-        let in_grace = was_ready && self.failures < GRACE && reason.may_pass() && asked <= PATIENCE;
-        self.waits = self.waits.saturating_add(u32::from(!polls));
+        let in_grace = was_ready && self.failures < GRACE && reason.may_pass() && asked <= LONGEST_WAIT;
+        self.retries = self.retries.saturating_add(u32::from(!polls));
         let wait = match reason.retry() {
             _ if in_grace => schedule::backoff(self.failures, random).max(asked),
             _ if polls => schedule::SECRET_POLL,
             Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
             Retry::Slow => schedule::stalled(interval, random),
-            Retry::Backoff | Retry::Interval => schedule::backoff(self.waits, random).max(asked),
+            Retry::Backoff | Retry::Interval => schedule::backoff(self.retries, random).max(asked),
         };
         self.due = Some(now + wait);
         !in_grace

@@ -117,10 +117,10 @@ fn after_a_restart_a_failed_object_is_tried_once_within_ten_minutes() {
 #[test]
 fn what_comes_to_nothing_is_reported_from_the_third_time_on_and_says_what_to_do() {
     let mut backoff = Backoff::default();
-    let reported: Vec<bool> = (0..5).map(|_| backoff.nothing(NOW, 0.5)).collect();
+    let reported: Vec<bool> = (0..5).map(|_| backoff.inconclusive(NOW, 0.5)).collect();
     assert_eq!(reported, [false, false, true, true, true]);
     backoff.attempted(NOW, 0.5, attempt(Reason::InSync));
-    assert!(!backoff.nothing(NOW, 0.5), "in a row");
+    assert!(!backoff.inconclusive(NOW, 0.5), "in a row");
     for why in [Inconclusive::Unanswered, Inconclusive::NotAccepted, Inconclusive::Outdated] {
         let verdict = why.verdict();
         assert!(!verdict.reason.is_ready());
@@ -136,7 +136,7 @@ proptest! {
         let mut backoff = Backoff::default();
         for (step, random) in steps {
             match step {
-                0 => { backoff.nothing(NOW, random); }
+                0 => { backoff.inconclusive(NOW, random); }
                 1 => backoff.not_written(NOW, random),
                 2 => backoff.postpone(NOW, random),
                 _ => { backoff.attempted(NOW, random, attempt(Reason::Unreachable)); }
@@ -153,7 +153,7 @@ proptest! {
         let mut backoff = Backoff::default();
         let mut last = Duration::ZERO;
         for _ in 0..20 {
-            backoff.nothing(NOW, random);
+            backoff.inconclusive(NOW, random);
             prop_assert!(wait(&backoff) >= last);
             last = wait(&backoff);
         }
