@@ -57,8 +57,8 @@ impl Examination<'_, '_> {
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Findings<CustomerTokenTtl>, Stop> {
         let wish = self.wish;
-        // What was sent and not read back is not known to be proven, whatever was proven before it.
-        let is_open = memory.change.as_ref().is_some_and(OpenChange::may_hold);
+        // What was sent and not read back, or made and not reported, is not known to be proven, whatever was proven before it.
+        let is_open = memory.change.as_ref().is_some_and(OpenChange::may_hold) || !memory.owed.is_empty();
         let prior = Prior { read: self.prior.read.filter(|_| !is_open), ..self.prior };
         let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
         let mut last = Some(read);
