@@ -1,7 +1,7 @@
 //! The real API server, one test at a time, and what lives in it: releases, and the processes that their Pods would run.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,14 +184,10 @@ impl Release<'_> {
         let account = text(&pod["serviceAccountName"]);
         let kubeconfig = token_kubeconfig(&self.cluster.plane, self.namespace.name(), account).await.unwrap();
         let (arguments, environment) = process(&pod["containers"][0]);
-        let operator = Operator::spawn_exactly(&binary(), &kubeconfig, &arguments, &environment).unwrap();
+        let operator = Operator::spawn_exactly(program(), &kubeconfig, &arguments, &environment).unwrap();
         operator.wait_for_log("\"at work\"", SOON).await.unwrap();
         operator
     }
-}
-
-pub fn binary() -> PathBuf {
-    program().into()
 }
 
 /// Arguments and environment of a container.

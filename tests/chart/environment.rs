@@ -40,7 +40,7 @@ fn the_comment_lists_the_flags_that_the_chart_passes() {
         quoted("extraArgs").into_iter().filter(|word| word != "tenure run").collect();
     assert_eq!(listed, passed);
     for argument in arguments().into_iter().skip(1) {
-        let output = Command::new(binary()).args(arguments()).arg(&argument).env_clear().output().unwrap();
+        let output = Command::new(program()).args(arguments()).arg(&argument).env_clear().output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("cannot be used multiple times"), "{argument}: {said}");
         assert!(!output.status.success());

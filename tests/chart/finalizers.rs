@@ -16,7 +16,7 @@ use super::rights::{question, until_granted};
 
 /// Runs `tenure release-finalizers` as an administrator.
 async fn release_finalizers(cluster: &Cluster, arguments: &[&str]) -> Output {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(program());
     command.arg("release-finalizers").args(arguments).env_clear();
     command.env("KUBECONFIG", cluster.plane.kubeconfig_path()).output().await.unwrap()
 }
@@ -111,7 +111,7 @@ async fn what_it_may_not_do_is_an_error_that_names_the_kind() {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}});
     namespace.apply_yaml(&account.to_string()).await.unwrap();
     let kubeconfig = token_kubeconfig(&cluster.plane, namespace.name(), "nobody").await.unwrap();
-    let mut command = Command::new(binary());
+    let mut command = Command::new(program());
     command.arg("release-finalizers").env_clear().env("KUBECONFIG", kubeconfig);
     let output = command.output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -142,7 +142,7 @@ async fn run_job(release: &Release<'_>, job: &DynamicObject) -> Output {
     let arguments = process(&pod["containers"][0]).0;
     let scope = arguments.iter().find_map(|argument| argument.strip_prefix("--namespaces="));
     until_granted(&cluster.client, &who, &question("tenure.dev", "x2gateways", "patch", scope)).await;
-    let mut command = Command::new(binary());
+    let mut command = Command::new(program());
     command.args(arguments).env_clear().env("KUBECONFIG", kubeconfig).output().await.unwrap()
 }
 

@@ -121,8 +121,7 @@ impl Fixture {
             all.clear();
         }
         all.extend(arguments.iter().filter(|argument| **argument != "--no-defaults"));
-        let binary = program();
-        self.operator = Some(Operator::start(binary, &self.kubeconfig, &all).await.unwrap());
+        self.operator = Some(Operator::start(program(), &self.kubeconfig, &all).await.unwrap());
     }
 
     /// Starts the operator for this namespace without waiting for anything, and leaves it to the caller.

@@ -228,8 +228,7 @@ async fn survives_the_death_of_the_api_server() {
         ns.apply_yaml(&manifest.to_string()).await.unwrap();
     }
     let arguments = ["--allow-cidr", "127.0.0.0/8"];
-    let binary = program();
-    let mut operator = Operator::start(binary, plane.kubeconfig_path(), &arguments).await.unwrap();
+    let mut operator = Operator::start(program(), plane.kubeconfig_path(), &arguments).await.unwrap();
     let in_sync = |g: &kube::api::DynamicObject| ready(g)["reason"] == "InSync";
     ns.wait_for("X2Gateway", "x2-1", SOON, in_sync).await.unwrap();
     plane.kill().unwrap();

@@ -10,9 +10,9 @@ use crate::api::{Break, Course, Kind, RequestInfo, Verb, Verdict};
 use crate::knobs::Knobs;
 use crate::manifest::NAMESPACE;
 use crate::plan::appliance_url;
-use crate::remote::{Device, Mood};
+use crate::remote::Device;
 use crate::replica::client_name;
-use crate::scripted::{reason, set_mood, timeout, wait, world};
+use crate::scripted::{reason, requests, timeout, unreachable, world};
 use crate::world::World;
 
 fn minutes(world: &mut World, number: u64) {
@@ -65,11 +65,7 @@ fn reports_are_written_within_a_minute_after_an_outage() {
 
 #[test]
 fn a_watch_that_fails_for_a_moment_shortens_no_back_off() {
-    let mut world = world(Knobs::NONE);
-    set_mood(&world, &appliance_url(0), Mood::Away);
-    (0..8).for_each(|_| wait(&mut world));
-    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "Unreachable");
-    let requests = |world: &World| world.history.text().matches(" https://10.0.0.1/").count();
+    let mut world = unreachable();
     let before = requests(&world);
     for kind in Kind::OURS {
         let lasts = outage(&world, &[kind], |request| request.verb == Verb::Watch);

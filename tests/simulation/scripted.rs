@@ -50,6 +50,20 @@ pub fn wait(world: &mut World) {
     world.run_until(until).unwrap_or_else(|violation| panic!("{violation}\n{}", world.history.text()));
 }
 
+/// Such a world, whose appliance has been away for a while.
+pub fn unreachable() -> World {
+    let mut world = world(Knobs::NONE);
+    set_mood(&world, &appliance_url(0), Mood::Away);
+    (0..8).for_each(|_| wait(&mut world));
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "Unreachable");
+    world
+}
+
+/// Requests to the appliance so far.
+pub fn requests(world: &World) -> usize {
+    world.history.text().matches(" https://10.0.0.1/").count()
+}
+
 /// Waits until the operator reads a Secret.
 pub fn wait_for_read(world: &mut World, secret: &'static str) {
     let is_read = Arc::new(AtomicBool::new(false));
@@ -239,11 +253,7 @@ fn a_wait_and_what_comes_to_nothing_are_counted_as_no_failure() {
 
 #[test]
 fn foreign_edits_do_not_shorten_a_back_off() {
-    let mut world = world(Knobs::NONE);
-    set_mood(&world, &appliance_url(0), Mood::Away);
-    (0..8).for_each(|_| wait(&mut world));
-    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "Unreachable");
-    let requests = |world: &World| world.history.text().matches(" https://10.0.0.1/").count();
+    let mut world = unreachable();
     let before = requests(&world);
     for second in 0..60 {
         let value = second.to_string();

@@ -12,7 +12,7 @@ mod assets;
 mod build;
 mod folder;
 mod servers;
-mod source;
+pub(crate) mod source;
 
 use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
+use crate::control_plane::source::path_setting;
+
 /// How the variables begin by which Cargo describes a package to its program.
 const DESCRIBING: [&[u8]; 2] = [b"CARGO_PKG_", b"CARGO_MANIFEST_"];
 
@@ -30,10 +32,9 @@ pub fn program() -> &'static Path {
     &PROGRAM
 }
 
-#[expect(clippy::disallowed_methods, reason = "Cargo reports its place to what it runs by a variable")]
 fn built() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = building(Path::new(&cargo)).stderr(Stdio::inherit()).output().context("starting Cargo")?;
+    let cargo = path_setting("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = building(&cargo).stderr(Stdio::inherit()).output().context("starting Cargo")?;
     ensure!(output.status.success(), "the operator does not build");
     executable(&String::from_utf8_lossy(&output.stdout))
 }

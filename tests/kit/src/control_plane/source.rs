@@ -46,6 +46,6 @@ impl Source {
 
 /// A path from the environment: test functions have no command line of their own.
 #[expect(clippy::disallowed_methods, reason = "a test has no command line through which clap could read it")]
-pub(super) fn path_setting(name: &str) -> Option<PathBuf> {
+pub(crate) fn path_setting(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
