@@ -88,7 +88,7 @@ fn go_through(world: &mut World) -> Result<Duration, Violation> {
         {
             return Err(Violation::new("namespaces go", "namespace depot is still being deleted"));
         }
-        let unmet = world.unmet();
+        let unmet = world.unmet(begun);
         if unmet.is_empty() || world.now > begun + PATIENCE {
             break unmet;
         }
@@ -97,7 +97,7 @@ fn go_through(world: &mut World) -> Result<Duration, Violation> {
         return Err(Violation::new("everything becomes right", unmet.join("\n")));
     }
     let settled = world.now.saturating_sub(begun);
-    stay_quiet(world)?;
+    stay_quiet(world, begun)?;
     Ok(settled)
 }
 
@@ -153,11 +153,11 @@ fn reason(object: &Value) -> &str {
     ready.and_then(|ready| ready["reason"].as_str()).unwrap_or_default()
 }
 
-fn stay_quiet(world: &mut World) -> Result<(), Violation> {
+fn stay_quiet(world: &mut World, calm_since: Duration) -> Result<(), Violation> {
     world.run_until(world.now + Duration::from_mins(1))?;
     world.oracles.quiet = true;
     world.run_until(world.now + world.knobs.shape.quiet())?;
-    let unmet = world.unmet();
+    let unmet = world.unmet(calm_since);
     if !unmet.is_empty() {
         return Err(Violation::new("what is right stays so", unmet.join("\n")));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{Api, Kind};
+use crate::api::{Api, Key, Kind};
 use crate::depot::Depot;
 use crate::history::{History, Line, time_of};
 use crate::judge::Judge;
@@ -19,6 +19,9 @@ use crate::remote::{Device, Internet, Role, What};
 use crate::replica::{Outside, Replica, Stop};
 use crate::seed::Seed;
 use crate::time;
+
+/// The operator's longest wait after a failure.
+const LONGEST_BACK_OFF: Duration = Duration::from_mins(10);
 
 /// The place of a replica, with or without a process.
 #[derive(Default)]
@@ -265,9 +268,22 @@ impl World {
         interrupted
     }
 
-    /// What is not yet as it must be.
-    pub fn unmet(&self) -> Vec<String> {
-        oracle::unmet(&self.api, &self.internet_now(), self.processes > self.places.len())
+    /// What is not yet as it must be. `since`: when the last fault ended.
+    pub fn unmet(&self, since: Duration) -> Vec<String> {
+        oracle::unmet(&self.api, &self.internet_now(), |kind, object| {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            self.awaits_release(kind, &(text("namespace"), text("name")), since)
+        })
+    }
+
+    /// Whether our finalizer is still to be removed from an object that is out of scope. If all processes that run now may have
+    /// begun when it had left, it may stay; but one that has seen it leave may be in the back-off of its last try.
+    fn awaits_release(&self, kind: Kind, key: &Key, since: Duration) -> bool {
+        let declared = &self.oracles.writes.declared;
+        let mut running = self.places.iter().filter_map(|place| place.process.as_ref());
+        self.processes == self.places.len()
+            || self.now < since + LONGEST_BACK_OFF
+            || running.all(|process| declared.saw_leave(process.index, kind, key))
     }
 
     /// Takes over what has happened since, and checks it.

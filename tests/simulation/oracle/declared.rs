@@ -118,6 +118,31 @@ impl Declared {
         with_server.collect()
     }
 
+    /// Whether a process has certainly seen that an object which is out of scope had our finalizer when it left: it owes the
+    /// release.
+    pub fn saw_leave(&self, process: usize, kind: Kind, key: &Key) -> bool {
+        let (mut held_since, mut left) = (None, None);
+        for Version { since, object } in self.versions(process, kind, key) {
+            match object.as_ref().map(|object| &object.value) {
+                None => (held_since, left) = (None, None),
+                Some(object) if is_out_of_scope(object) => {
+                    left = left.or_else(|| Some((held_since.take()?, *since)));
+                }
+                Some(object) => {
+                    let is_held = !object["metadata"]["finalizers"].is_null();
+                    (held_since, left) = (is_held.then(|| held_since.unwrap_or(*since)), None);
+                }
+            }
+        }
+        left.is_some_and(|times| self.sight.has_seen(process, kind, times, self.lag()))
+    }
+
+    /// All versions of an object in a namespace that a process sees.
+    fn versions(&self, process: usize, kind: Kind, key: &Key) -> &[Version] {
+        let versions = self.objects.get(&kind).and_then(|objects| objects.get(key));
+        versions.filter(|_| self.sight.sees(process, &key.0)).map_or(&[][..], Vec::as_slice)
+    }
+
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Key> {
         self.objects.get(&kind).into_iter().flat_map(BTreeMap::keys)
     }
@@ -136,8 +161,7 @@ impl Declared {
         let from = by_watch.max(answered.unwrap_or_default());
         // The answer to a write does not show that the object has left the scope: only a watch does.
         let is_blind = by_watch < at.saturating_sub(self.lag());
-        let versions = self.objects.get(&kind).and_then(|objects| objects.get(key));
-        let versions = versions.filter(|_| self.sight.sees(process, &key.0)).map_or(&[][..], Vec::as_slice);
+        let versions = self.versions(process, kind, key);
         let before = versions.iter().rposition(|version| version.since <= from);
         let absent = before.is_none().then_some(None);
         // Clocks of several replicas and of the users differ.

@@ -6,9 +6,9 @@ use crate::api::{Api, Kind};
 use crate::intent::{Target, governing, is_out_of_scope};
 use crate::remote::{Device, State, token_ttls};
 
-/// What is not yet as it must be, in words. `restarted`: an object may have left the scope while no process ran, and no
-/// later one sees it.
-pub fn unmet(api: &Api, internet: &State, restarted: bool) -> Vec<String> {
+/// What is not yet as it must be, in words. `is_awaited`: whether our finalizer is still to be removed from an object that is
+/// out of scope. It may have left while no process ran, and no later one sees it.
+pub fn unmet(api: &Api, internet: &State, is_awaited: impl Fn(Kind, &Value) -> bool) -> Vec<String> {
     let mut unmet = Vec::new();
     for kind in Kind::OURS {
         for object in api.all(kind) {
@@ -16,7 +16,7 @@ pub fn unmet(api: &Api, internet: &State, restarted: bool) -> Vec<String> {
             let mut complain =
                 |what: String| unmet.push(format!("{kind:?} {}: {what}", object["metadata"]["name"]));
             if is_out_of_scope(object) {
-                if !object["metadata"]["finalizers"].is_null() && !restarted {
+                if !object["metadata"]["finalizers"].is_null() && is_awaited(kind, object) {
                     complain("is out of scope and has a finalizer of ours".to_owned());
                 }
                 continue;

@@ -91,6 +91,19 @@ impl Sight {
         let since = if watch.is_blind(at) { usual.min(watch.blind_since.saturating_sub(lag)) } else { usual };
         since.max(watch.begun.saturating_sub(lag))
     }
+
+    /// Whether a process certainly knows of something at a time that there was from `since` on.
+    pub fn has_seen(
+        &self,
+        process: usize,
+        kind: Kind,
+        (since, at): (Duration, Duration),
+        lag: Duration,
+    ) -> bool {
+        let Some(watch) = self.watches.get(&(process, kind)) else { return false };
+        // What it lists first takes as long as an edit does.
+        self.known_since(process, kind, at, lag) >= since.max(watch.begun + lag)
+    }
 }
 
 impl Watch {
