@@ -12,7 +12,6 @@ pub(crate) mod customer;
 pub(crate) mod gateway;
 pub(crate) mod logins;
 pub mod operator;
-pub(crate) mod owed;
 pub(crate) mod policy;
 pub(crate) mod reconcile;
 pub(crate) mod references;

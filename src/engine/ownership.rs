@@ -1,5 +1,8 @@
 //! Which of several resources that declare one remote object owns it.
 
+mod claims;
+
+pub use self::claims::{ClaimId, Table};
 use super::reason::{Progress, Reason};
 use super::restoration::is_released;
 use super::url::BaseUrl;

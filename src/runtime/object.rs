@@ -1,6 +1,5 @@
 //! Objects as the API server holds them.
 
-use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
@@ -10,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::crd::{Condition, Kind, Time};
+pub use crate::engine::key::Key;
 
 /// A kind whose status we write.
 pub trait Reported:
@@ -37,34 +37,6 @@ pub trait Reported:
     fn conditions(status: &Self::Status) -> &[Condition];
     /// The request to reconcile that was carried out last.
     fn handled(status: &mut Self::Status) -> &mut Option<String>;
-}
-
-/// Namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Namespace.
-    pub(crate) namespace: String,
-    /// Name.
-    pub(crate) name: String,
-}
-
-impl Key {
-    /// A key.
-    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-
-    /// The key of an object.
-    #[must_use]
-    pub(crate) fn of(meta: &ObjectMeta) -> Self {
-        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
 }
 
 /// An object as it was last seen.

@@ -3,6 +3,7 @@
 
 mod backoff;
 mod change;
+mod claims;
 mod contest;
 mod customer;
 mod gateway;
@@ -12,6 +13,7 @@ mod lifetime;
 mod login;
 mod login_state;
 mod merge;
+mod owed;
 mod ownership;
 mod parting;
 mod policy;

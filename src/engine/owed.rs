@@ -1,4 +1,4 @@
-//! Changes that were made and are not in the status yet.
+//! Changes that were made and that no status is known to have on record yet.
 
 /// Changes made but not recorded yet.
 #[derive(Debug)]
