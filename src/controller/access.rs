@@ -6,6 +6,7 @@ use super::logins::{Barred, heed, refused_login};
 use super::reconcile::{Findings, Given, Managed, Memory};
 use super::references::Unread;
 use crate::clock;
+use crate::engine::access::{AccessError, Serial};
 use crate::engine::backoff::Inconclusive;
 use crate::engine::login::Holder;
 use crate::engine::ownership::Trial;
@@ -16,7 +17,6 @@ use crate::runtime::secrets::Age;
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::login::{AccessError, Serial};
 
 /// How a visit gets at the remote system.
 #[derive(Clone, Copy)]
@@ -130,7 +130,10 @@ pub(super) async fn visit<K: Managed>(
                 if error.is_silence() {
                     return Err(Inconclusive::Outdated);
                 }
-                return Ok(Findings { trial: Some(trial(&error)), ..visitor.failed(&error, &credentials) });
+                return Ok(Findings {
+                    trial: Some(Trial::of_failed(&error)),
+                    ..visitor.failed(&error, &credentials)
+                });
             }
         }
     }
@@ -139,15 +142,6 @@ pub(super) async fn visit<K: Managed>(
 /// What to report of a login that cannot be read.
 fn no_login<K: Managed>(verdict: Verdict) -> Findings<K> {
     Findings { trial: Some(Trial::Refused), ..Findings::from(verdict) }
-}
-
-/// How a failed exchange counts for who owns the remote object.
-fn trial(error: &AccessError) -> Trial {
-    match error {
-        AccessError::NotAdmin | AccessError::TokenRefused => Trial::Refused,
-        error if error.is_refusal() => Trial::Refused,
-        _ => Trial::NoAnswer,
-    }
 }
 
 /// What to report of a failed login or exchange. `remote` is what the remote system is called.

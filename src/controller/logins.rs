@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::crd::{Connection, CustomerTokenTtl, Kind, KonaServer, Mode, RefusedLogin, Time, X2Gateway};
+use crate::engine::access::AccessError;
 use crate::engine::login::{Holder, LoginState, News, account, login_state};
 use crate::engine::schedule;
 use crate::engine::url::BaseUrl;
@@ -14,7 +15,6 @@ use crate::runtime::object::{Entry, Reported};
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::{Credentials, Identity};
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::login::AccessError;
 use crate::vendor::remotes::Remotes;
 use crate::vendor::sessions::SessionKey;
 

@@ -18,6 +18,7 @@ use super::references::Unread;
 use super::requests::{Alarms, Handled};
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
+use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::login::{Holder, News};
@@ -35,7 +36,6 @@ use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
-use crate::vendor::login::AccessError;
 use crate::vendor::sessions::SessionKey;
 
 /// Time between two checks of a server.

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use self::row::{Row, View};
 pub use self::state::{Shown, account, login_state};
 pub use self::words::{Failure, News, record, verdict};
+use super::remote::{Fault, NoAnswer, Shown as Content};
 use crate::crd::{Kind, RefusedLogin};
 
 /// Longest login whose outcome others wait for.
@@ -150,6 +151,30 @@ pub enum Outcome {
     Unknown,
     /// The password was not sent.
     Unsent,
+}
+
+impl Outcome {
+    /// What a failed login says of the password.
+    #[must_use]
+    pub fn of_failed(login: &NoAnswer) -> Self {
+        let error = match login {
+            NoAnswer::Failed(error) => error,
+            NoAnswer::NotSent => return Self::Unsent,
+            NoAnswer::NotAwaited => return Self::Unknown,
+        };
+        match error.fault {
+            // Something in front of the system answers with a 403, too.
+            Fault::Status { code: 401, .. }
+            | Fault::Refused { code: 401, .. }
+            | Fault::Refused { code: 403, shown: Content::Vendor } => Self::Refused,
+            Fault::Unreachable(_) | Fault::Tls(_) | Fault::AddressRefused(_) | Fault::Paused { .. } => {
+                Self::Unsent
+            }
+            Fault::Status { .. } | Fault::Refused { .. } | Fault::TimedOut | Fault::Malformed(_) => {
+                Self::Unknown
+            }
+        }
+    }
 }
 
 /// Decisions on those who waited.

@@ -3,6 +3,7 @@
 mod claims;
 
 pub use self::claims::{ClaimId, Table};
+use super::access::AccessError;
 use super::reason::{Progress, Reason};
 use super::restoration::is_released;
 use super::url::BaseUrl;
@@ -42,6 +43,14 @@ impl Trial {
     #[must_use]
     pub fn ruled_out(reason: Reason) -> Self {
         if reason == Reason::InvalidSpec { Self::NoAnswer } else { Self::Refused }
+    }
+
+    /// The outcome of an attempt that ended in a failed exchange, or in the login before it.
+    #[must_use]
+    pub fn of_failed(error: &AccessError) -> Self {
+        let is_refusal =
+            error.is_refusal() || matches!(error, AccessError::NotAdmin | AccessError::TokenRefused);
+        if is_refusal { Self::Refused } else { Self::NoAnswer }
     }
 
     /// The outcome as it counts. While a fault may still pass and is not reported, it takes nothing from an owner.

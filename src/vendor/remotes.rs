@@ -4,10 +4,10 @@ use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::http::Http;
-use super::login::{AccessError, outcome};
 use super::sessions::{SessionKey, Sessions};
 use super::spelling::Spellings;
 use super::wire::Content;
+use crate::engine::access::AccessError;
 use crate::engine::login::{LONGEST, Outcome};
 use crate::engine::remote::{Fault, NoAnswer, RemoteError};
 
@@ -56,7 +56,7 @@ impl<'a> Login<'a> {
         match answer {
             Ok(content) => Ok((content, ticket)),
             Err(error) => {
-                let outcome = outcome(&error);
+                let outcome = Outcome::of_failed(&error);
                 ticket.ended(outcome);
                 Err(if outcome == Outcome::Refused { AccessError::Refused } else { error.into() })
             }

@@ -1,6 +1,7 @@
 //! Tokens, in memory only: one per remote system and Secret, one login at a time, reused for 90 % of their lifetime.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use tokio::time::Instant;
 
 use super::credentials::{Account, Identity, SecretVersion};
 use super::endpoint::{Endpoint, Transport};
-use super::login::{AccessError, Serial};
 use crate::clock;
+use crate::engine::access::{AccessError, Serial};
 
 /// How long an expired session is kept for the sake of its refresh token.
 const RENEWABLE: Duration = Duration::from_hours(24);
@@ -58,8 +59,10 @@ impl Session {
         refresh: Option<SecretString>,
         asked: Instant,
     ) -> Self {
+        static SERIALS: AtomicU64 = AtomicU64::new(0);
+        let serial = Serial(SERIALS.fetch_add(1, Ordering::Relaxed));
         let renew_at = asked + Duration::from_secs(lifetime.into()).mul_f64(0.9);
-        Self { token, lifetime, refresh, serial: Serial::next(), renew_at }
+        Self { token, lifetime, refresh, serial, renew_at }
     }
 
     /// Whether the token may be used: 90 % of its lifetime have not passed yet.

@@ -11,11 +11,12 @@ use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
-use super::login::{self, AccessError, Serial};
+use super::login;
 use super::remotes::{Login, Remotes};
 use super::sessions::{Session, SessionKey, Wanted};
 use super::wire::{Content, Request};
 use crate::clock;
+use crate::engine::access::{AccessError, Serial};
 use crate::engine::login::Outcome;
 use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 

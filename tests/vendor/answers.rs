@@ -1,8 +1,8 @@
 //! Answers that are no good: what they say, and how tokens look.
 
+use tenure::engine::access::AccessError;
 use tenure::engine::remote::Fault as Seen;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::login::AccessError;
 use tenure_kit::faults::Fault;
 use tenure_kit::requests::Kind;
 use tenure_kit::x2::{PutEffect, TokenShape};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use tenure::engine::access::AccessError;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::requests::Kind;

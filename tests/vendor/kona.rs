@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use tenure::engine::access::AccessError;
 use tenure::engine::remote::{Fault as Seen, Shown};
 use tenure::engine::verdict::Reason;
 use tenure::vendor::http::Purpose;
-use tenure::vendor::login::AccessError;
 use tenure_kit::canary::Canary;
 use tenure_kit::faults::Fault;
 use tenure_kit::kona::{Failure, KonaOptions, KonaServer, TokenTtls, WritePath};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use tenure::engine::access::AccessError;
 use tenure::leader::fence::{Fence, Term};
 use tenure::metrics::Metrics;
 use tenure::vendor::http::Http;
-use tenure::vendor::login::AccessError;
 use tenure::vendor::slots::Slots;
 use tenure::vendor::wire::Network;
 use tenure_kit::faults::{Fault as Failure, Gate};

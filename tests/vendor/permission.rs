@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use tenure::engine::access::AccessError;
 use tenure::vendor::http::Purpose;
-use tenure::vendor::login::AccessError;
 use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tenure::engine::access::AccessError;
 use tenure::engine::login::NotTried;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::login::AccessError;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::requests::Kind;
 use tenure_kit::x2::{FleetOptions, Role, X2Fleet, X2User};

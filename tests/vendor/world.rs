@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tenure::engine::access::{AccessError, Serial};
 use tenure::engine::customer::RawObject;
 use tenure::engine::remote::RemoteError;
 use tenure::engine::url::BaseUrl;
@@ -18,7 +19,6 @@ use tenure::vendor::endpoint::{Endpoint, Transport};
 use tenure::vendor::http::{Http, MaySend, Purpose};
 use tenure::vendor::kona::{Fresh, Kona, Outgoing};
 use tenure::vendor::limits::{Bounds, Limits};
-use tenure::vendor::login::{AccessError, Serial};
 use tenure::vendor::remotes::Remotes;
 use tenure::vendor::sessions::Sessions;
 use tenure::vendor::slots::Slots;

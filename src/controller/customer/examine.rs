@@ -13,6 +13,7 @@ use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
 use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
+use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
@@ -32,7 +33,6 @@ use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::{Fresh, Kona, Seat};
-use crate::vendor::login::AccessError;
 
 /// What a reconcile has come to know so far. It is reported however the reconcile ends.
 #[derive(Default)]
@@ -299,7 +299,7 @@ impl Progress {
     /// Puts on record what was seen of the last write's effect.
     pub(super) fn saw(&mut self, holds: bool, seen: &String) {
         if let Some(write) = &mut self.write {
-            write.proven(holds, seen);
+            write.saw(holds, seen);
         }
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::Found;
 use super::examine::{Examination, Read, Stop, understand};
 use crate::clock;
-use crate::controller::audit::{Operation, Write, lifetimes};
+use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Memory, send};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, TtlChange, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, Kind, TtlChange, TtlSeconds};
+use crate::engine::access::AccessError;
+use crate::engine::audit::{Line, Operation, lifetimes};
 use crate::engine::change::{Outcome, reference};
 use crate::engine::customer::{
     AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, Restoration, Seen, Step, Task, UNPARSABLE, Unusable,
@@ -23,7 +25,6 @@ use crate::runtime::secrets::Age;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::{Fresh, Kona, Outgoing};
-use crate::vendor::login::AccessError;
 use crate::vendor::spelling::Turn;
 
 /// Writes that may meet a newer version before a reconcile gives up.
@@ -219,10 +220,14 @@ impl Examination<'_, '_> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         let id = &self.customer.spec.customer_id;
         let seen = self.progress.read.as_ref().map(|read| read.ttl).unwrap_or_default();
-        let mut write = Write::new(Operation::SetCustomer, &self.url, &**self.customer)
-            .about(id)
-            .changing(&lifetimes(seen), &lifetimes(info.ttl()), Some(change.cause))
-            .referring(change.reference.clone());
+        let mut write = Write::from(Line {
+            customer: Some(id.clone()),
+            cause: Some(change.cause),
+            change_ref: change.reference.clone(),
+            from: Some(lifetimes(seen)),
+            to: Some(lifetimes(info.ttl())),
+            ..Line::new(Operation::SetCustomer, &self.url, Kind::Customer, &self.customer.metadata)
+        });
         let (outgoing, may_send) = (Outgoing { id, object: &object }, || self.permitted());
         let answer =
             send(change, &mut write, kona.write_customer(&outgoing, seat, turn, &may_send), memory).await;

@@ -3,11 +3,13 @@
 use super::examine::{Examination, Stop};
 use super::{Found, GatewayController};
 use crate::clock;
-use crate::controller::audit::{Operation, Write};
+use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Memory, send};
 use crate::controller::references::Unread;
 use crate::controller::rollout::{Answer, Held};
-use crate::crd::{Cause, TokenPolicySpec, X2Gateway, X2GatewayStatus};
+use crate::crd::{Cause, Kind, TokenPolicySpec, X2Gateway, X2GatewayStatus};
+use crate::engine::access::AccessError;
+use crate::engine::audit::{Declarer, Line, Operation};
 use crate::engine::backoff::Inconclusive;
 use crate::engine::gateway::{
     BETWEEN_PROOFS, Conclusion, Intent, OpenChange, Prior, Seen, Step, awaiting_rollout, decide, entry,
@@ -21,7 +23,6 @@ use crate::runtime::secrets::Age;
 use crate::runtime::status;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
-use crate::vendor::login::AccessError;
 use crate::vendor::x2::X2;
 
 impl Examination<'_, '_> {
@@ -103,7 +104,13 @@ impl Examination<'_, '_> {
         let change = self.change(intent, held, memory).ok_or(Inconclusive::Outdated)?;
         self.prepare(&change, held, memory).await?;
         let Intent { from, to, cause } = intent;
-        let mut write = self.on_record(Operation::SetTimeout).changing(&from, &to, Some(cause));
+        let line = Line {
+            from: Some(from.to_string()),
+            to: Some(to.to_string()),
+            cause: Some(cause),
+            ..self.line(Operation::SetTimeout)
+        };
+        let mut write = Write::from(line);
         let may_send = || self.permitted(intent).is_ok();
         match send(change, &mut write, x2.set_timeout(to, &may_send), memory).await {
             Ok(()) => Ok(write),
@@ -135,10 +142,14 @@ impl Examination<'_, '_> {
         Ok(due)
     }
 
-    fn on_record(&self, operation: Operation) -> Write {
-        let policy = self.governance.policy.as_ref().map(|policy| &policy.object.metadata);
-        let reference = self.governance.change_reference();
-        Write::new(operation, &self.url, &**self.gateway).by(policy).referring(reference)
+    /// What is to be on record of a write.
+    fn line(&self, operation: Operation) -> Line {
+        let policy = self.governance.policy.as_ref();
+        Line {
+            policy: policy.map(|policy| Declarer::of(&policy.object.metadata)),
+            change_ref: self.governance.change_reference(),
+            ..Line::new(operation, &self.url, Kind::Gateway, &self.gateway.metadata)
+        }
     }
 
     /// Sums up what was found and done.
@@ -187,7 +198,7 @@ impl Examination<'_, '_> {
     }
 
     async fn revoke_tokens(&self, x2: &mut X2<'_>) -> Result<(), AccessError> {
-        let mut write = self.on_record(Operation::RevokeTokens);
+        let mut write = Write::from(self.line(Operation::RevokeTokens));
         let answer = x2.revoke_tokens(&|| self.still_holds().is_some()).await;
         write.answered(&answer);
         answer
@@ -272,7 +283,7 @@ async fn prove(x2: &mut X2<'_>, seen: &mut Seen, record: Option<&mut Write>) -> 
     let token = x2.prove().await?;
     seen.token = Some(token);
     if let Some(write) = record {
-        write.proven(proves(token, seen.timeout), &token);
+        write.saw(proves(token, seen.timeout), &token);
     }
     seen.proofs += 1;
     Ok(())

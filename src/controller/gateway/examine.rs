@@ -8,6 +8,7 @@ use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
 use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
+use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
@@ -19,7 +20,6 @@ use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::limits::Bounds;
-use crate::vendor::login::AccessError;
 use crate::vendor::sessions::SessionKey;
 use crate::vendor::x2::X2;
 

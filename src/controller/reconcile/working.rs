@@ -9,6 +9,7 @@ use super::{ChangeOf, Managed, Memory};
 use crate::clock;
 use crate::controller::access::Stop;
 use crate::controller::audit::Write;
+use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::change::Outcome;
 use crate::engine::contest::Contest;
@@ -18,7 +19,6 @@ use crate::runtime::object::Key;
 use crate::runtime::store::Store;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, status};
-use crate::vendor::login::AccessError;
 
 /// The object that a reconcile works on: as it was read, then as the reconcile itself has written it.
 pub struct Working<'a, K> {
@@ -128,7 +128,7 @@ pub(in crate::controller) async fn send<K: Managed>(
     let earlier = memory.change.replace(ChangeOf::<K> { outcome: Outcome::Sent, ..change.clone() });
     let answer = exchange.await;
     write.answered(&answer);
-    memory.change = Some(change.after(write.effect(), earlier));
+    memory.change = Some(change.after(write.outcome, earlier));
     if answer.as_ref().is_err_and(AccessError::is_unsent) {
         memory.contest = contest;
     }
