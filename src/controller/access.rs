@@ -2,14 +2,14 @@
 //! more if a token has become stale.
 
 use super::connection::Connections;
-use super::logins::{Barred, heed, refused_login};
+use super::logins::{Barred, heed};
 use super::reconcile::{Findings, Given, Managed, Memory};
-use super::references::Unread;
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::backoff::Inconclusive;
-use crate::engine::login::Holder;
+use crate::engine::login::{Holder, News};
 use crate::engine::ownership::Trial;
+use crate::engine::references::Unread;
 use crate::engine::verdict::Verdict;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::object::Key;
@@ -151,7 +151,8 @@ pub(super) fn refusal<K: Managed>(
     credentials: &Credentials,
     (remote, url): (&str, &str),
 ) -> Findings<K> {
-    let news = refused_login(admission, error, credentials, url);
+    let refusal = admission.refusal(&credentials.identity, url).filter(|_| error.is_refusal());
+    let news = refusal.map(|refusal| News::refused(&credentials.identity.version, refusal));
     wake_called(admission, cluster);
     Findings {
         retry_after: error.retry_after(),

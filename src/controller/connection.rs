@@ -7,11 +7,11 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::references::{References, Unread};
+use super::references::References;
 use crate::crd::{CaRef, Connection, CredentialsRef, KonaServer, Tls};
 use crate::engine::connection::{Restrictions, ValidConnection, validate};
 use crate::engine::origin;
-use crate::engine::references::unusable_ca;
+use crate::engine::references::{Unread, unusable_ca};
 use crate::engine::url::BaseUrl;
 use crate::engine::verdict::Verdict;
 use crate::runtime::secrets::Age;

@@ -9,25 +9,10 @@ use kube::{Client, ResourceExt};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::crd::{ALLOWED_ORIGINS, CredentialsRef};
-use crate::engine::references::{Named, no_ca, not_allowed, not_found, refuse_type, secret_text};
+use crate::engine::references::{Named, Unread, no_ca, refuse_type, secret_text};
 use crate::engine::verdict::Verdict;
-use crate::runtime::secrets::{Age, Missing, Secrets};
+use crate::runtime::secrets::{Age, Secrets};
 use crate::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
-
-/// Why a reference cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unread {
-    /// The API server did not answer: nothing is known about it.
-    Silence,
-    /// What to report.
-    Refused(Verdict),
-}
-
-impl From<Verdict> for Unread {
-    fn from(verdict: Verdict) -> Self {
-        Self::Refused(verdict)
-    }
-}
 
 /// The CA certificates in use, each once however many objects name them: a bundle has up to 256 KiB, and each session holds
 /// on to its own.
@@ -119,23 +104,14 @@ impl References {
         age: Age,
     ) -> Result<Arc<str>, Unread> {
         let found = self.secrets.config_map(namespace, name, age).await;
-        let map = found.map_err(|missing| unread(missing, Named::ConfigMap, name))?;
+        let map = found.map_err(|missing| Named::ConfigMap.unread(name, missing))?;
         let value = map.data.as_ref().and_then(|data| data.get(key));
         value.map(|value| self.texts.share(value)).ok_or_else(|| no_ca(name, key).into())
     }
 
     async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Unread> {
         let found = self.secrets.secret(namespace, name, age).await;
-        found.map_err(|missing| unread(missing, Named::Secret, name))
-    }
-}
-
-/// Why what a reference names cannot be read.
-fn unread(missing: Missing, kind: Named, name: &str) -> Unread {
-    match missing {
-        Missing::NotFound => not_found(kind, name).into(),
-        Missing::Forbidden => not_allowed(kind, name).into(),
-        Missing::NoAnswer => Unread::Silence,
+        found.map_err(|missing| Named::Secret.unread(name, missing))
     }
 }
 

@@ -14,7 +14,6 @@ use super::logins;
 use super::reconcile::{
     Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
 };
-use super::references::Unread;
 use super::requests::{Alarms, Handled};
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
@@ -23,6 +22,7 @@ use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::login::{Holder, News};
 use crate::engine::ownership::Standing;
+use crate::engine::references::Unread;
 use crate::engine::request;
 use crate::engine::schedule::CAP;
 use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};

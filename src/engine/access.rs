@@ -84,6 +84,12 @@ impl AccessError {
         matches!(self, Self::NotSent | Self::NotAwaited)
     }
 
+    /// Whether the remote system itself, or something in front of it, has answered.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        matches!(self, Self::Remote(error) if !error.fault.is_silence())
+    }
+
     /// Whether it is certain that the request was not sent.
     #[must_use]
     pub fn is_unsent(&self) -> bool {

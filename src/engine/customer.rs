@@ -22,14 +22,15 @@ pub use restore::{
     restoration, restored,
 };
 pub use verdicts::{
-    SERVER_MOVED, answered, awaiting_window, conflict, invalid_windows, paused, raced, rejected,
+    SERVER_MOVED, answered, awaiting_window, conflict, failed, invalid_windows, paused, raced, rejected,
     server_not_found, server_not_ready, unrecordable, unusable,
 };
 
 use super::contest::Contest;
 use super::lifetime::proves;
+use super::login::{LoginState, LogsIn, account};
 use super::verdict::{Reason, Verdict, ready_reason};
-use crate::crd::{Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, Mode, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, CustomerTokenTtlSpec, CustomerTokenTtlStatus, Mode, TtlSeconds};
 
 /// The two required lifetimes, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +85,17 @@ pub struct Prior {
     pub proven: Option<TtlSeconds>,
     /// The last reconcile ended in `VerificationFailed`.
     pub unverified: bool,
+}
+
+impl LogsIn for CustomerTokenTtl {
+    /// It is no witness: its own user logs in when a lifetime is to be proven, and not because others ask for it.
+    fn login_state(&self) -> Option<LoginState> {
+        let reference = self.spec.verify_credentials_secret_ref.as_ref()?;
+        let status = self.status.clone().unwrap_or_default();
+        let system = status.effective_url.filter(|_| Wish::of(&self.spec).proves_by_login())?;
+        let account = account(self.metadata.namespace.as_deref(), reference);
+        Some(LoginState { account, system, let_in: false, proven: None, refused: status.refused_login })
+    }
 }
 
 /// The lifetimes that a status shows.

@@ -23,7 +23,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::row::{Row, View};
-pub use self::state::{Shown, account, login_state};
+pub use self::state::{LogsIn, Shown, account, login_state};
 pub use self::words::{Failure, News, record, verdict};
 use super::remote::{Fault, NoAnswer, Shown as Content};
 use crate::crd::{Kind, RefusedLogin};

@@ -27,24 +27,48 @@ impl Named {
             Self::ConfigMap => ("ConfigMap", Reason::ConfigMapNotFound),
         }
     }
+
+    /// Why the object of this name cannot be used.
+    #[must_use]
+    pub fn unread(self, name: &str, missing: Missing) -> Unread {
+        let (kind, reason) = self.words();
+        let message = match missing {
+            Missing::NotFound => {
+                format!("{kind} {name} does not exist in this namespace: create it, or correct its name.")
+            }
+            Missing::Forbidden => format!(
+                "The operator is not allowed to get {kind} {name}. Grant the operator the verb get on this {kind}."
+            ),
+            Missing::NoAnswer => return Unread::Silence,
+        };
+        Verdict::new(reason, message).into()
+    }
 }
 
-/// There is none.
-#[must_use]
-pub fn not_found(kind: Named, name: &str) -> Verdict {
-    let (kind, reason) = kind.words();
-    let message = format!("{kind} {name} does not exist in this namespace: create it, or correct its name.");
-    Verdict::new(reason, message)
+/// Why an object could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// There is none.
+    NotFound,
+    /// The operator may not read it.
+    Forbidden,
+    /// The API server did not answer: that is not cached, since it shows nothing about the object.
+    NoAnswer,
 }
 
-/// The operator may not read it.
-#[must_use]
-pub fn not_allowed(kind: Named, name: &str) -> Verdict {
-    let (kind, reason) = kind.words();
-    let message = format!(
-        "The operator is not allowed to get {kind} {name}. Grant the operator the verb get on this {kind}."
-    );
-    Verdict::new(reason, message)
+/// Why a reference cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The API server did not answer: nothing is known about it.
+    Silence,
+    /// What to report.
+    Refused(Verdict),
+}
+
+impl From<Verdict> for Unread {
+    fn from(verdict: Verdict) -> Self {
+        Self::Refused(verdict)
+    }
 }
 
 /// Refuses a Secret that is no login by its type.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::single_flight::{Answer, SingleFlight};
 use crate::clock;
+use crate::engine::references::Missing;
 use crate::engine::schedule::SECRET_POLL;
 
 /// Longest wait for the API server.
@@ -68,15 +69,6 @@ impl Age {
             Self::Since(moment) => read >= moment,
         }
     }
-}
-
-/// Why an object could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
-    NotFound,
-    Forbidden,
-    /// The API server did not answer: that is not cached, since it shows nothing about the object.
-    NoAnswer,
 }
 
 /// Recently read objects of one kind, by namespace and name.

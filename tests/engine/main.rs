@@ -21,6 +21,7 @@ mod policy;
 mod precedence;
 mod reason;
 mod record;
+mod references;
 mod restoration;
 mod rollout;
 mod schedule;

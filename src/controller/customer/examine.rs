@@ -11,19 +11,18 @@ use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
-use crate::controller::references::Unread;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
-    ADDITIONAL_INFO, AdditionalInfo, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish, answered,
-    conflict, invalid_windows, leaving, prior, server_not_found, server_not_ready, unusable,
+    ADDITIONAL_INFO, AdditionalInfo, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish, conflict,
+    failed, invalid_windows, leaving, prior, server_not_found, server_not_ready, unusable,
 };
 use crate::engine::login::{Holder, NotTried};
 use crate::engine::ownership::{Standing, Trial};
-use crate::engine::remote::Shown;
+use crate::engine::references::Unread;
 use crate::engine::text::printable;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::engine::window::Closed;
@@ -187,21 +186,11 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         server_not_ready(&self.server.name_any(), why.reason)
     }
 
-    /// What to report of a failed exchange. Faults of the login are the server's, and its own task reports them.
     fn failed(&self, error: &AccessError, _: &Credentials) -> Findings<CustomerTokenTtl> {
-        let server = self.server;
-        let general = error.verdict(&self.server_name(), "");
-        let is_answered = matches!(error, AccessError::Remote(remote) if !remote.fault.is_silence());
-        if !is_answered {
+        if !error.is_answered() {
             self.raise_alarm();
         }
-        let verdict = if let AccessError::Remote(remote) = error {
-            let is_vendors = remote.shown() == Some(Shown::Vendor);
-            let id = &self.customer.spec.customer_id;
-            answered(remote.status(), is_vendors, id, &server.name_any()).unwrap_or(general)
-        } else {
-            server_not_ready(&server.name_any(), general.reason)
-        };
+        let verdict = failed(error, &self.customer.spec.customer_id, &self.server.name_any());
         // Other faults of the login are the server's, and so is the wait for its Secret.
         let polls = verdict.reason == Reason::Forbidden;
         Findings { retry_after: error.retry_after(), polls, ..Findings::from(verdict) }
@@ -286,12 +275,8 @@ impl Examination<'_, '_> {
         }
         let CustomerController { connections, customers, .. } = self.controller;
         let shared = (&connections.remotes.admission, &**customers.cluster());
-        refusal(shared, error, credentials, (&self.server_name(), &self.url)).into()
-    }
-
-    /// What messages call the server.
-    fn server_name(&self) -> String {
-        format!("KonaServer {}", self.server.name_any())
+        let server = format!("KonaServer {}", self.server.name_any());
+        refusal(shared, error, credentials, (&server, &self.url)).into()
     }
 }
 

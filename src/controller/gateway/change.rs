@@ -5,7 +5,6 @@ use super::{Found, GatewayController};
 use crate::clock;
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Memory, send};
-use crate::controller::references::Unread;
 use crate::controller::rollout::{Answer, Held};
 use crate::crd::{Cause, Kind, TokenPolicySpec, X2Gateway, X2GatewayStatus};
 use crate::engine::access::AccessError;
@@ -18,6 +17,7 @@ use crate::engine::gateway::{
 };
 use crate::engine::governance::Governance;
 use crate::engine::lifetime::proves;
+use crate::engine::references::Unread;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::secrets::Age;
 use crate::runtime::status;

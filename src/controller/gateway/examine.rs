@@ -6,7 +6,6 @@ use super::GatewayController;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
-use crate::controller::references::Unread;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
@@ -15,6 +14,7 @@ use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_
 use crate::engine::governance::Governance;
 use crate::engine::login::Holder;
 use crate::engine::ownership::{Standing, Trial};
+use crate::engine::references::Unread;
 use crate::engine::verdict::{Notes, Reason, Verdict};
 use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;

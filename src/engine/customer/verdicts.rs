@@ -2,13 +2,24 @@
 
 use super::{Original, Ttl, Unusable, words};
 use crate::crd::TtlSeconds;
+use crate::engine::access::AccessError;
 use crate::engine::conditions::SUSPENDED;
 use crate::engine::ownership::Standing;
 use crate::engine::reason::Reason;
+use crate::engine::remote::Shown;
 use crate::engine::verdict::Verdict;
 
 /// Longest original value of one of the two keys, in bytes: the status remembers it.
 const LONGEST_ORIGINAL: usize = 256;
+
+/// What to report of a failed exchange. Faults of the login are the server's, whose own task reports them.
+#[must_use]
+pub fn failed(error: &AccessError, id: &str, server: &str) -> Verdict {
+    let general = error.verdict(&format!("KonaServer {server}"), "");
+    let AccessError::Remote(remote) = error else { return server_not_ready(server, general.reason) };
+    let is_vendors = remote.shown() == Some(Shown::Vendor);
+    answered(remote.status(), is_vendors, id, server).unwrap_or(general)
+}
 
 /// What an answer of the server says of the customer itself, if anything. A 404 counts only in the server's own form: a
 /// proxy, or a server below another path, answers in another one.

@@ -1,10 +1,14 @@
 //! What an object and its status show of logins.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use super::{Account, LoginState};
 use crate::crd::{
-    Condition, Connection, CredentialsRef, KonaServerStatus, RefusedLogin, Time, X2GatewayStatus,
+    Condition, Connection, CredentialsRef, KonaServer, KonaServerStatus, RefusedLogin, Time, X2Gateway,
+    X2GatewayStatus,
 };
 use crate::engine::reason::Reason;
+use crate::engine::url::BaseUrl;
 use crate::engine::verdict::ready_reason;
 
 /// What the status of an object with a connection shows of its login.
@@ -39,6 +43,30 @@ impl<'a> From<&'a KonaServerStatus> for Shown<'a> {
             conditions: &status.conditions,
         }
     }
+}
+
+/// A kind whose objects log in.
+pub trait LogsIn {
+    /// What an object and its status show of its login, if it has one.
+    fn login_state(&self) -> Option<LoginState>;
+}
+
+impl LogsIn for X2Gateway {
+    fn login_state(&self) -> Option<LoginState> {
+        of_connection(&self.metadata, &self.spec.connection, self.status.as_ref().map(Into::into))
+    }
+}
+
+impl LogsIn for KonaServer {
+    fn login_state(&self) -> Option<LoginState> {
+        of_connection(&self.metadata, &self.spec.connection, self.status.as_ref().map(Into::into))
+    }
+}
+
+/// None if the connection leads nowhere.
+fn of_connection(meta: &ObjectMeta, connection: &Connection, shown: Option<Shown<'_>>) -> Option<LoginState> {
+    let system = BaseUrl::parse(&connection.url).ok()?.to_string();
+    Some(login_state(meta.namespace.as_deref(), connection, system, shown))
 }
 
 /// A Secret of a namespace, and the keys of it that are used.

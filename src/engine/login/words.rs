@@ -1,7 +1,7 @@
 //! What is reported about a failed login, and which refused logins a status remembers.
 
-use super::NotTried;
-use crate::crd::RefusedLogin;
+use super::{NotTried, Refusal, SecretVersion};
+use crate::crd::{RefusedLogin, Time};
 use crate::engine::verdict::{Reason, Verdict};
 
 /// Why a login failed, or why its token cannot be used.
@@ -83,6 +83,19 @@ pub enum News {
     Elsewhere,
     /// The login is refused.
     Refused(RefusedLogin),
+}
+
+impl News {
+    /// A system has refused a password.
+    #[must_use]
+    pub fn refused(version: &SecretVersion, Refusal { time, in_a_row }: Refusal) -> Self {
+        Self::Refused(RefusedLogin {
+            secret_uid: version.uid.clone(),
+            secret_resource_version: version.resource_version.clone(),
+            time: Time(time),
+            in_a_row: Some(in_a_row),
+        })
+    }
 }
 
 /// Takes news over into the refused logins that a status remembers: the newest first, two at most.
