@@ -13,14 +13,14 @@ use super::specs::Specs;
 use crate::clock;
 use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::conditions::since_ready;
-use crate::engine::governance::{Policy, open_request};
+use crate::engine::governance::Policy;
 use crate::engine::policy::{
-    Event, Finalizer, Fleet, Hold, Report, SUSPENDED, events, finalizer, is_alike, must_be_durable,
-    next_moment, not_restored,
+    Event, Finalizer, Fleet, Hold, Report, events, finalizer, is_alike, must_be_durable, next_moment,
+    not_restored,
 };
 use crate::engine::reason::EventReason;
 use crate::engine::rollout::Decision;
-use crate::engine::tally::{Part, Tally, covered};
+use crate::engine::tally::{Tally, covered};
 use crate::engine::verdict::{self, Reason, Verdict};
 use crate::metrics::Whole;
 use crate::runtime::cluster::Cluster;
@@ -105,7 +105,8 @@ impl Reconciler for PolicyController {
         memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
         let report = Report { policy, parts: &parts, decision: decision.as_ref(), hold, now: clock::now().0 };
         let verdict = report.verdict();
-        let status = self.new_status(&report, &verdict);
+        let request = policy.open_request().filter(|request| self.is_handled(&report, request));
+        let status = report.status(&verdict, request);
         let outcome = verdict.reason.into();
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         let spaced = spaced.filter(|_| !is_edited && !must_be_durable(object.status.as_ref(), &status));
@@ -157,29 +158,12 @@ impl Reconciler for PolicyController {
 }
 
 impl PolicyController {
-    fn new_status(&self, report: &Report<'_>, verdict: &Verdict) -> TokenPolicyStatus {
-        let object = &*report.policy.object;
-        let mut status = object.status.clone().unwrap_or_default();
-        report.update(&mut status);
-        if object.spec.suspend {
-            status::set_suspended(&mut status, object, SUSPENDED);
-        } else {
-            status::set_verdict(&mut status, object, verdict, &report.notes());
-        }
-        if let Some(request) = open_request(object)
-            && self.is_handled(object, report.parts, request)
-        {
-            status.last_handled_reconcile_at = Some(request.to_owned());
-        }
-        status
-    }
-
     /// Whether every gateway that a request covers has carried it out.
-    fn is_handled(&self, policy: &TokenPolicy, parts: &[Part], request: &str) -> bool {
-        let request = (Key::of(policy.meta()), request.to_owned());
+    fn is_handled(&self, report: &Report<'_>, request: &str) -> bool {
+        let request = (Key::of(report.policy.object.meta()), request.to_owned());
         let understood =
             |name: &&str| self.gateways.valid(&Key::new(request.0.namespace.clone(), *name)).is_some();
-        self.handled.by_all(Kind::Gateway, covered(parts).filter(understood), &request)
+        self.handled.by_all(Kind::Gateway, covered(report.parts).filter(understood), &request)
     }
 
     /// Carries out what was decided and reported. When something comes of it by itself, if anything does.

@@ -9,7 +9,6 @@ use crate::clock;
 use crate::crd::{Kind, TokenPolicy, X2GatewayStatus};
 use crate::engine::governance::{Policies, Policy};
 use crate::engine::lifetime::Bounds;
-use crate::engine::spec;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::store::Store;
 
@@ -45,7 +44,7 @@ impl Specs {
         let before = namespaces.remove(namespace).unwrap_or_default().policies;
         let policy = |entry: Entry<TokenPolicy>| {
             let name = entry.meta().name.clone().unwrap_or_default();
-            (name, entry.valid().map(|policy| self.parse(&before, policy)))
+            (name, entry.valid().map(|policy| before.parse(policy, self.bounds, clock::now().0)))
         };
         let policies: Arc<Policies> =
             Arc::new(self.policies.namespace(namespace).into_iter().map(policy).collect());
@@ -59,7 +58,7 @@ impl Specs {
     /// A policy with its spec.
     pub fn of(&self, policy: &Arc<TokenPolicy>) -> Policy {
         let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
-        self.parse(&self.namespace(namespace), policy)
+        self.namespace(namespace).parse(policy, self.bounds, clock::now().0)
     }
 
     /// Reconciles the policies that a gateway concerns.
@@ -87,20 +86,5 @@ impl Specs {
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A policy with its spec: the one that is known, unless that is of another generation.
-    fn parse(&self, known: &Policies, policy: &Arc<TokenPolicy>) -> Policy {
-        let TokenPolicy { spec, metadata: meta, .. } = &**policy;
-        let (name, object) = (meta.name.as_deref().unwrap_or_default(), Arc::clone(policy));
-        let is_same = |known: &&Policy| {
-            let before = &known.object.metadata;
-            before.uid == meta.uid && before.generation == meta.generation
-        };
-        let spec = match known.get(name).filter(is_same) {
-            Some(known) => Arc::clone(&known.spec),
-            None => Arc::new(spec::Policy::parse(name, spec, self.bounds, clock::now().0)),
-        };
-        Policy { object, spec }
     }
 }

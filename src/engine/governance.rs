@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::change::reference;
 use super::gateway::{Regime, is_changed, wrote_last};
-use super::lifetime::{InvalidTarget, Target};
+use super::lifetime::{Bounds, InvalidTarget, Target};
 use super::precedence::{Claim, winner};
 use super::restoration::is_released;
 use super::rollout::is_bounded;
@@ -143,6 +143,22 @@ impl Policies {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// A policy with its spec: the one that is known, unless that is of another generation.
+    #[must_use]
+    pub fn parse(&self, policy: &Arc<TokenPolicy>, bounds: Bounds, now: Timestamp) -> Policy {
+        let TokenPolicy { spec, metadata: meta, .. } = &**policy;
+        let name = meta.name.as_deref().unwrap_or_default();
+        let is_same = |known: &&Policy| {
+            let before = &known.object.metadata;
+            before.uid == meta.uid && before.generation == meta.generation
+        };
+        let known = self.get(name).filter(is_same).map(|known| Arc::clone(&known.spec));
+        Policy {
+            object: Arc::clone(policy),
+            spec: known.unwrap_or_else(|| Arc::new(spec::Policy::parse(name, spec, bounds, now))),
+        }
     }
 
     /// Finds out who governs a gateway.

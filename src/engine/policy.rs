@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::events::{Event, events};
-pub use self::report::{Hold, Report, SUSPENDED, must_be_durable};
+pub use self::report::{Hold, Report, must_be_durable};
 use super::gateway::{Regime, is_changed, wrote_last};
 use super::governance::{Policies, Policy, open_request};
 use super::lifetime::proves;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use tenure::crd::{TokenPolicy, X2Gateway};
 use tenure::engine::gateway::Regime;
@@ -217,4 +218,24 @@ fn a_closed_window_keeps_changes_from_being_made_unless_it_is_opened_manually() 
     assert_eq!(closed(opened("2026-11-22T11:00:00Z")), Some((next.clone(), false)));
     assert_eq!(closed(opened("tonight")), Some((next, true)));
     assert!(governance([policy("a", json!({}))], &gateway(json!({}))).closed_window(now).is_none());
+}
+
+#[test]
+fn a_spec_is_parsed_once_per_generation() {
+    let generation = |generation: u32| {
+        let patch =
+            json!({"metadata": {"generation": generation}, "spec": {"timeoutSeconds": 3600 + generation}});
+        policy("a", patch).1.unwrap()
+    };
+    let known: Policies = [("a".to_owned(), Some(generation(1)))].into_iter().collect();
+    let parse = |policy: &Policy| known.parse(&policy.object, Bounds::default(), Timestamp::UNIX_EPOCH).spec;
+    assert!(Arc::ptr_eq(&parse(&generation(1)), &known.get("a").unwrap().spec));
+    assert_eq!(parse(&generation(2)).target(), Some(Target::Exact(3602)));
+    let Policy { object, .. } = generation(1);
+    let again = TokenPolicy {
+        metadata: ObjectMeta { uid: Some("other".to_owned()), ..object.metadata.clone() },
+        ..(*object).clone()
+    };
+    let again = Policy { object: Arc::new(again), ..generation(1) };
+    assert!(!Arc::ptr_eq(&parse(&again), &known.get("a").unwrap().spec), "created again");
 }

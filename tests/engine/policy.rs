@@ -275,6 +275,20 @@ fn a_status_shows_counts_failures_and_the_next_window() {
     assert!(report(&suspended, &parts, Some(&waiting)).notes().risky.is_none());
 }
 
+#[test]
+fn ready_stays_as_it_was_while_a_policy_is_suspended() {
+    let patch = |suspend: bool| json!({"metadata": {"generation": 3}, "spec": {"suspend": suspend}});
+    let verdict = Verdict::new(Reason::GatewaysNotReady, "Do this.");
+    let conditions = |suspend| {
+        let status = report(&of("a", patch(suspend)), &[], None).status(&verdict, Some("now"));
+        assert_eq!(status.observed_generation, Some(3));
+        assert_eq!(status.last_handled_reconcile_at.as_deref(), Some("now"));
+        status.conditions.into_iter().map(|condition| condition.type_).collect::<Vec<_>>()
+    };
+    assert_eq!(conditions(false), ["Ready", "Reconciling"]);
+    assert_eq!(conditions(true), ["Suspended"]);
+}
+
 fn shown(status: RolloutStatus) -> TokenPolicyStatus {
     TokenPolicyStatus { rollout: Some(status), ..TokenPolicyStatus::default() }
 }

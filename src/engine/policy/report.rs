@@ -4,16 +4,16 @@ use jiff::Timestamp;
 
 use super::events::cause;
 use crate::crd::{
-    APPROVE, Failure, GatewayCounts, Kind, Mode, Phase, RolloutStatus, Time, TokenPolicyStatus,
+    APPROVE, Failure, GatewayCounts, Kind, Mode, Phase, RolloutStatus, Time, TokenPolicy, TokenPolicyStatus,
 };
 use crate::engine::governance::Policy;
 use crate::engine::restoration::forbidden;
 use crate::engine::rollout::Decision;
 use crate::engine::tally::{Part, State, Tally, policy_verdict};
-use crate::engine::verdict::{Notes, Reason, Verdict};
+use crate::engine::verdict::{Notes, Reason, Verdict, conditions, suspended};
 
 /// What a policy reports while its `spec.suspend` is true.
-pub const SUSPENDED: &str =
+const SUSPENDED: &str =
     "spec.suspend is true: no gateway is changed. The policy still takes precedence for its gateways.";
 const RISKY: &str = "The change reduces the token lifetime of more than half of the gateways to less than an hour, so one gateway is changed and verified a minute before the others. Set spec.rollout to control the order, or spec.suspend to stop it.";
 /// Failures that a status lists.
@@ -95,6 +95,23 @@ impl Report<'_> {
     pub fn notes(&self) -> Notes {
         let risky = self.decision.is_some_and(|decision| decision.guarded);
         Notes { risky: risky.then(|| RISKY.to_owned()), ..Notes::default() }
+    }
+
+    /// The status that shows all of it, and the request that was carried out now, if one was.
+    #[must_use]
+    pub fn status(&self, verdict: &Verdict, request: Option<&str>) -> TokenPolicyStatus {
+        let TokenPolicy { metadata, spec, status } = &*self.policy.object;
+        let (generation, now) = (metadata.generation.unwrap_or_default(), Time(self.now));
+        let mut status = status.clone().unwrap_or_default();
+        self.update(&mut status);
+        status.conditions = if spec.suspend {
+            suspended(&status.conditions, SUSPENDED, generation, &now)
+        } else {
+            conditions(&status.conditions, verdict, &self.notes(), generation, &now)
+        };
+        status.observed_generation = Some(generation);
+        status.last_handled_reconcile_at = request.map(str::to_owned).or(status.last_handled_reconcile_at);
+        status
     }
 
     /// Enters into a status what is found, but for its conditions. The rollout of a suspended policy goes on from where it is
