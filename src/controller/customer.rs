@@ -6,17 +6,14 @@ mod exchange;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt};
 use tokio::time::Instant;
 
 use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
-use super::reconcile::{
-    Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
-};
-use super::requests::{Alarms, Handled, Request};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working, reconcile};
+use super::requests::{self, Alarms, Handled};
 use super::windows;
 use crate::clock;
 use crate::crd::{
@@ -25,16 +22,14 @@ use crate::crd::{
 };
 use crate::engine::backoff::Inconclusive;
 use crate::engine::customer::{
-    self, Changes, Deletion, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, parting,
-    remembered, update, written,
+    self, Changes, Deletion, Inputs, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, last_set,
+    parting, remembered, update, written,
 };
 use crate::engine::ownership::{Claimed, Trial};
 use crate::engine::reason::EventReason;
-use crate::engine::request;
 use crate::engine::schedule;
 use crate::engine::url::BaseUrl;
-use crate::engine::verdict::{self, Reason};
-use crate::engine::window::override_annotation;
+use crate::engine::verdict::Reason;
 use crate::metrics::Outcome;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
@@ -57,18 +52,6 @@ pub struct Extra {
     parting: Option<Parting>,
     /// When the customer was last read.
     checked: Option<Instant>,
-}
-
-/// What, when it changes, is a reason to reconcile at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inputs {
-    generation: Option<i64>,
-    /// UID and generation of the server.
-    server: Option<(Option<String>, Option<i64>)>,
-    /// Whether the server is known not to be ready. That it has come to be ready is a reason for those that wait for it.
-    server_fails: bool,
-    /// The annotation that opens change windows manually. It counts for those that wait for one.
-    by_hand: Option<String>,
 }
 
 /// What a reconcile has found on a server, and done.
@@ -114,11 +97,8 @@ impl Reconciler for CustomerController {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let (key, cluster) = (Key::of(meta), self.customers.cluster());
         logins::observe(&self.connections.remotes.admission, meta, after);
-        match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
-            (_, Some(customer)) => claim(&self.claims, &self.servers, customer),
-            (Some(gone), None) => self.claims.set(gone.meta(), None),
-            (None, None) => {}
-        }
+        let new = after.and_then(Entry::valid);
+        self.claims.set(meta, new.and_then(|customer| claimed(&self.servers, customer)));
         if let Some(customer) = after.or(before).and_then(Entry::valid) {
             cluster.wake(Kind::Server, server_key(customer));
         }
@@ -173,13 +153,7 @@ impl Managed for CustomerTokenTtl {
     }
 
     fn overlook(before: &mut Inputs, now: &Inputs, reason: Option<Reason>) {
-        // A server that comes and goes shortens no wait after a failure of the customer itself.
-        if reason != Some(Reason::ServerNotReady) || now.server_fails {
-            before.server_fails = now.server_fails;
-        }
-        if reason != Some(Reason::AwaitingWindow) {
-            before.by_hand.clone_from(&now.by_hand);
-        }
+        before.overlook(now, reason);
     }
 }
 
@@ -196,20 +170,18 @@ impl Controller for CustomerController {
         let server = server_of(&self.servers, customer);
         let leaves = finalizers::is_leaving(customer.meta());
         Given {
-            inputs: Inputs {
-                generation: customer.meta().generation,
-                server: server.as_ref().map(|server| (server.uid(), server.meta().generation)),
-                server_fails: server.as_deref().is_some_and(is_known_not_ready),
-                by_hand: override_annotation(customer.meta()).map(str::to_owned),
-            },
+            inputs: Inputs::of(customer, server.as_deref()),
             standing: self.claims.standing(customer.meta()),
-            requests: requests(customer, server.as_deref()),
+            requests: requests::open(customer)
+                .into_iter()
+                .chain(server.as_deref().and_then(requests::open))
+                .collect(),
             paused: paused(customer, server.as_deref()).filter(|_| !leaves),
             interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
             time_left: leaves.then(|| restore::time_left(customer.meta())),
             holds: finalizers::has_finalizer(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,
-            contested: contested(customer),
+            last_set: customer.status.as_ref().and_then(|status| last_set(status, Wish::of(&customer.spec))),
             parents: server,
         }
     }
@@ -370,9 +342,9 @@ fn publish(cluster: &Cluster, customer: &CustomerTokenTtl, reason: EventReason, 
     });
 }
 
-/// Enters what a customer's resource claims.
-pub(super) fn claim(claims: &Claims, servers: &Store<KonaServer>, customer: &CustomerTokenTtl) {
-    claims.set(customer.meta(), Claimed::by_customer(customer, server_of(servers, customer).as_deref()));
+/// What a customer's resource claims.
+pub(super) fn claimed(servers: &Store<KonaServer>, customer: &CustomerTokenTtl) -> Option<Claimed> {
+    Claimed::by_customer(customer, server_of(servers, customer).as_deref())
 }
 
 /// Why nothing is done for a customer for now.
@@ -381,33 +353,10 @@ fn paused(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Option<St
     customer::paused(customer.spec.suspend, suspended.as_deref())
 }
 
-/// The last correction, if the status shows that what is still desired is contested.
-fn contested(customer: &CustomerTokenTtl) -> Option<Timestamp> {
-    let last = customer.status.as_ref()?.history.first()?;
-    let desired = last.to == Wish::of(&customer.spec).ttl.into();
-    (desired && current_reason(customer) == Some(Reason::Contested)).then_some(last.time.0)
-}
-
 fn server_key(customer: &CustomerTokenTtl) -> Key {
     Key::new(customer.namespace().unwrap_or_default(), customer.spec.server_ref.name.clone())
 }
 
 fn server_of(servers: &Store<KonaServer>, customer: &CustomerTokenTtl) -> Option<Arc<KonaServer>> {
     servers.valid(&server_key(customer))
-}
-
-fn is_known_not_ready(server: &KonaServer) -> bool {
-    let reason = server.status.as_ref().and_then(|status| verdict::ready_reason(&status.conditions));
-    reason.is_some_and(|reason| !reason.is_ready())
-}
-
-fn requests(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> HashSet<Request> {
-    let handled = customer.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
-    let own =
-        request::open(customer.meta(), handled).map(|asked| (Key::of(customer.meta()), asked.to_owned()));
-    let servers = server.and_then(|server| {
-        let handled = server.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
-        Some((Key::of(server.meta()), request::open(server.meta(), handled)?.to_owned()))
-    });
-    own.into_iter().chain(servers).collect()
 }

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -21,7 +20,7 @@ use super::logins;
 use super::reconcile::{
     Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
 };
-use super::requests::{Handled, Request};
+use super::requests::{self, Handled, Request};
 use super::rollout::Rollouts;
 use super::specs::Specs;
 use crate::clock;
@@ -30,17 +29,15 @@ use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
 use crate::engine::conditions::SUSPENDED;
 use crate::engine::gateway::{
-    self, Aim, REVOKED, Regime, changed, drifted, forget_original, put_on_record, update,
+    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, update,
 };
 use crate::engine::governance::Governance;
-use crate::engine::login::{self, News};
 use crate::engine::ownership::{Claimed, Trial};
 use crate::engine::reason::EventReason;
-use crate::engine::request;
 use crate::engine::verdict::Reason;
 use crate::engine::window::Closed;
 use crate::runtime::events::{Happening, reference, reference_to};
-use crate::runtime::object::{Entry, Key, Reported as _};
+use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::store::Store;
 use crate::runtime::{finalizers, restore};
@@ -113,12 +110,9 @@ impl Reconciler for GatewayController {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let key = Key::of(meta);
         logins::observe(&self.connections.remotes.admission, meta, after);
-        match (before.and_then(Entry::valid), after.and_then(Entry::valid)) {
-            (_, Some(gateway)) => self.claims.set(gateway.meta(), Claimed::by_gateway(gateway)),
-            (Some(gone), None) => self.claims.set(gone.meta(), None),
-            (None, None) => {}
-        }
-        if after.is_none() || !only_times_differ(before, after) {
+        let (old, new) = (before.and_then(Entry::valid), after.and_then(Entry::valid));
+        self.claims.set(meta, new.and_then(|gateway| Claimed::by_gateway(gateway)));
+        if !old.zip(new).is_some_and(|(before, after)| is_alike(before, after)) {
             for gateway in [before, after].into_iter().flatten() {
                 let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
                 self.specs.wake(gateway.meta(), status);
@@ -146,7 +140,19 @@ impl Managed for X2Gateway {
     type Extra = Extra;
 
     fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> X2GatewayStatus {
-        let status = new_status(report, memory);
+        let mut status = report.object.status.clone().unwrap_or_default();
+        let findings = report.findings;
+        let found = gateway::Found {
+            reason: findings.verdict.reason,
+            before: report.before,
+            effective_url: findings.effective_url.clone(),
+            timeout: findings.found.timeout,
+            token: findings.found.token,
+            news: findings.news.clone(),
+        };
+        let owed = memory.owed.unrecorded(|change| status.history.contains(change));
+        let changes = Changes { open: memory.change.as_ref(), owed };
+        update(&mut status, &found, &report.given.parents.governance.regime, changes, &clock::now());
         if status.pending.is_none() {
             memory.change = None;
         }
@@ -179,7 +185,7 @@ impl Controller for GatewayController {
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),
-            contested: contested(gateway, &regime),
+            last_set: gateway.status.as_ref().and_then(|status| last_set(status, &regime)),
             inputs: Inputs { generation: gateway.meta().generation, regime, interval },
             parents: Parents {
                 permits: Permits::of((&self.rollouts, &self.policies), gateway, &governance),
@@ -263,59 +269,10 @@ impl Controller for GatewayController {
     }
 }
 
-/// The last correction, if the status shows that what is still required is contested.
-fn contested(gateway: &X2Gateway, regime: &Regime) -> Option<Timestamp> {
-    let last = gateway.status.as_ref()?.history.first()?;
-    let required = regime.target().is_some_and(|target| target.holds(last.to));
-    (required && current_reason(gateway) == Some(Reason::Contested)).then_some(last.time.0)
-}
-
 fn requests(gateway: &X2Gateway, governance: &Governance) -> HashSet<Request> {
-    let handled = gateway.status.as_ref().and_then(|s| s.last_handled_reconcile_at.as_deref());
-    let own = request::open(gateway.meta(), handled).map(|asked| (Key::of(gateway.meta()), asked.to_owned()));
     let namespace = gateway.namespace().unwrap_or_default();
     let of_policy = |(policy, asked): &(String, String)| (Key::new(namespace.clone(), policy), asked.clone());
-    own.into_iter().chain(governance.requests.iter().map(of_policy)).collect()
-}
-
-fn only_times_differ(before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) -> bool {
-    let (Some(before), Some(after)) = (before.and_then(Entry::valid), after.and_then(Entry::valid)) else {
-        return false;
-    };
-    let timeless = |gateway: &X2Gateway| {
-        let mut status = gateway.status.clone().unwrap_or_default();
-        X2Gateway::times(&mut status).into_iter().flatten().for_each(|time| *time = None);
-        status
-    };
-    before.spec == after.spec
-        && before.metadata.labels == after.metadata.labels
-        && before.metadata.deletion_timestamp == after.metadata.deletion_timestamp
-        && timeless(before) == timeless(after)
-}
-
-/// The status after a reconcile, but for its conditions.
-fn new_status(report: &Report<'_, X2Gateway>, memory: &Memory<X2Gateway>) -> X2GatewayStatus {
-    let mut status = report.object.status.clone().unwrap_or_default();
-    let findings = report.findings;
-    let (regime, reason) = (&report.given.parents.governance.regime, findings.verdict.reason);
-    let found = gateway::Found {
-        reason,
-        before: report.before,
-        effective_url: findings.effective_url.clone(),
-        timeout: findings.found.timeout,
-        token: findings.found.token,
-    };
-    if found.timeout.is_some() {
-        login::record(&mut status.refused_login, &News::LetIn);
-    }
-    update(&mut status, &found, regime, memory.change.as_ref(), &clock::now());
-    if let Some(news) = &findings.news {
-        login::record(&mut status.refused_login, news);
-    }
-    let recorded = status.history.clone();
-    put_on_record(&mut status, memory.owed.unrecorded(|change| recorded.contains(change)));
-    forget_original(&mut status, regime, reason);
-    status
+    requests::open(gateway).into_iter().chain(governance.requests.iter().map(of_policy)).collect()
 }
 
 impl GatewayController {

@@ -111,7 +111,8 @@ impl<C: Controller> Begun<'_, C> {
         let is_called = self.controller.is_called(self.object, given, memory);
         match &mut memory.inputs {
             None => {
-                memory.contest = given.contested.map(resumed).unwrap_or_default();
+                let contested = given.last_set.filter(|_| reason == Some(Reason::Contested));
+                memory.contest = contested.map(resumed).unwrap_or_default();
                 if reason.is_some_and(Reason::is_remote) && !asked && !is_called {
                     memory.backoff.postpone(now, clock::random());
                     if let Some(left) = given.time_left {

@@ -5,10 +5,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::crd::Kind;
-use crate::runtime::object::Key;
+use crate::engine::request;
+use crate::runtime::object::{Key, Reported};
 
-/// A request on a policy or a server: its key, and the value of its annotation.
+/// A request: the object that it is made on, and the value of its annotation.
 pub type Request = (Key, String);
+
+/// The request on an object that was not carried out yet.
+pub fn open<K: Reported>(object: &K) -> Option<Request> {
+    let handled = object.status().and_then(K::last_handled);
+    let asked = request::open(object.meta(), handled)?;
+    Some((Key::of(object.meta()), asked.to_owned()))
+}
 
 /// Which requests on a policy or server were carried out by which of its parts.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use super::logins;
 use super::reconcile::{
     Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
 };
-use super::requests::{Alarms, Handled};
+use super::requests::{self, Alarms, Handled};
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::access::AccessError;
@@ -23,7 +23,6 @@ use crate::engine::connection::ValidConnection;
 use crate::engine::login::{Holder, News};
 use crate::engine::ownership::Standing;
 use crate::engine::references::Unread;
-use crate::engine::request;
 use crate::engine::schedule::CAP;
 use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, Tally, covered};
@@ -72,7 +71,7 @@ impl Reconciler for ServerController {
         let (key, cluster) = (Key::of(meta), self.servers.cluster());
         logins::observe(&self.connections.remotes.admission, meta, after);
         for customer in customers_of(&self.customers, &key) {
-            super::customer::claim(&self.customer_claims, &self.servers, &customer);
+            self.customer_claims.set(customer.meta(), super::customer::claimed(&self.servers, &customer));
             cluster.wake(Kind::Customer, Key::of(customer.meta()));
         }
         cluster.wake(Kind::Server, key);
@@ -116,18 +115,16 @@ impl Controller for ServerController {
     }
 
     fn gather(&self, server: &KonaServer) -> Given<KonaServer> {
-        let handled = server.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
-        let asked = request::open(server.meta(), handled);
         Given {
             parents: (),
             inputs: server.meta().generation,
             standing: Standing::Owner,
-            requests: asked.map(|asked| (Key::of(server.meta()), asked.to_owned())).into_iter().collect(),
+            requests: requests::open(server).into_iter().collect(),
             paused: server.spec.connection.suspend.then(|| SUSPENDED.to_owned()),
             interval: INTERVAL,
             time_left: None,
             holds: false,
-            contested: None,
+            last_set: None,
         }
     }
 

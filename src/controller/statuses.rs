@@ -33,6 +33,10 @@ macro_rules! reported {
                 &status.conditions
             }
 
+            fn last_handled(status: &$status) -> Option<&str> {
+                status.last_handled_reconcile_at.as_deref()
+            }
+
             fn handled(status: &mut $status) -> &mut Option<String> {
                 &mut status.last_handled_reconcile_at
             }

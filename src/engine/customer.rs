@@ -2,6 +2,7 @@
 
 mod events;
 mod info;
+mod inputs;
 mod record;
 mod restore;
 mod verdicts;
@@ -12,9 +13,10 @@ pub use events::{changed, drifted};
 pub use info::{
     ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, REFRESH, RawObject, Unusable, with_additional_info,
 };
+pub use inputs::Inputs;
 pub use record::{
-    Changes, Found, Made, OpenChange, Reading, known_original, made, prepare, put_on_record, remembered,
-    set_read, unrecorded, update, written,
+    Changes, Found, Made, OpenChange, Reading, known_original, last_set, made, prepare, put_on_record,
+    remembered, set_read, unrecorded, update, written,
 };
 
 pub use restore::{

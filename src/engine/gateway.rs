@@ -9,8 +9,8 @@ use std::time::Duration;
 
 pub use self::finalizer::{Finalizer, Phase, finalizer, is_changed, owes_original};
 pub use self::record::{
-    Found, OpenChange, changed, entry, forget_original, found_drift, prepare, prior, put_on_record,
-    remembered, update, wrote_last,
+    Changes, Found, OpenChange, changed, entry, found_drift, is_alike, last_set, prepare, prior,
+    put_on_record, remembered, update, wrote_last,
 };
 pub use self::verdicts::{
     MOVED, NO_POLICY, REVOKED, RIVAL, awaiting_rollout, conflict, drifted, under_change,

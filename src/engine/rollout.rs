@@ -8,6 +8,7 @@ mod decide;
 mod decision;
 mod gateway;
 mod machine;
+mod outcome;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,8 @@ pub use bounds::{Bound, Canary, Choice, Rules, is_bounded, is_risky, is_short};
 pub use decide::{Circumstances, decide};
 pub use decision::Decision;
 pub use gateway::{Gateway, Relation};
-pub use machine::{Machine, Outcome, Permit, Reply, Survey, Wish};
+pub use machine::{Machine, Permit, Reply, Survey, Wish};
+pub use outcome::Outcome;
 
 use super::lifetime::Target;
 use crate::crd::{Approval, Phase};

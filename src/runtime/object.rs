@@ -36,6 +36,8 @@ pub trait Reported:
     /// The current conditions.
     fn conditions(status: &Self::Status) -> &[Condition];
     /// The request to reconcile that was carried out last.
+    fn last_handled(status: &Self::Status) -> Option<&str>;
+    /// The same, to be brought up to date.
     fn handled(status: &mut Self::Status) -> &mut Option<String>;
 }
 

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use tenure::crd::{Connection, KonaServerStatus, X2GatewayStatus};
-use tenure::engine::login::{LoginState, login_state};
+use tenure::crd::{Connection, CustomerTokenTtl, KonaServerStatus, X2GatewayStatus};
+use tenure::engine::login::{LoginState, LogsIn as _, login_state};
 
 fn connection(suspend: bool) -> Connection {
     serde_json::from_value(
@@ -62,4 +62,26 @@ fn a_server_proves_no_lifetime() {
         KonaServerStatus { effective_url: Some("https://a".to_owned()), ..KonaServerStatus::default() };
     let state = login_state(Some("n"), &connection(false), "https://a".to_owned(), Some((&status).into()));
     assert_eq!((state.account.secret.as_str(), state.proven), ("login", None));
+}
+
+#[test]
+fn a_customers_own_user_logs_in_only_to_prove_what_is_enforced() {
+    let customer = |mode: &str, verifier: Option<&str>, url: Option<&str>| -> CustomerTokenTtl {
+        let reference = verifier.map(|name| json!({"name": name}));
+        serde_json::from_value(json!({"apiVersion": "tenure.dev/v1alpha1", "kind": "CustomerTokenTtl",
+            "metadata": {"name": "acme", "namespace": "n"},
+            "spec": {"serverRef": {"name": "kona"}, "customerId": "c", "accessTokenTtlSeconds": 900,
+                "refreshTokenTtlSeconds": 3600, "mode": mode, "verifyCredentialsSecretRef": reference},
+            "status": {"effectiveUrl": url}}))
+        .unwrap()
+    };
+    let state = customer("Enforce", Some("user"), Some("https://a")).login_state().unwrap();
+    assert_eq!((&*state.account.secret, &*state.system, state.let_in), ("user", "https://a", false));
+    for (mode, verifier, url) in [
+        ("Observe", Some("user"), Some("https://a")),
+        ("Enforce", None, Some("https://a")),
+        ("Enforce", Some("user"), None),
+    ] {
+        assert_eq!(customer(mode, verifier, url).login_state(), None, "{mode} {verifier:?} {url:?}");
+    }
 }

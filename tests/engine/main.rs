@@ -9,6 +9,7 @@ mod contest;
 mod customer;
 mod gateway;
 mod gateway_change;
+mod gateway_record;
 mod governance;
 mod lifetime;
 mod login;

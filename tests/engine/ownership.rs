@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 use tenure::crd::Kind;
+use tenure::engine::access::AccessError;
+use tenure::engine::login::NotTried;
 use tenure::engine::ownership::{Claimant, Standing, Trial, standing};
 use tenure::engine::reason::Reason;
 
@@ -81,6 +83,16 @@ fn a_fault_that_may_pass_takes_nothing_from_an_owner_before_it_is_reported() {
         assert_eq!(trial.counting(shown), expected, "{trial:?} {shown}");
     }
     assert_eq!(Trial::ruled_out(Reason::InvalidSpec), NoAnswer);
+    for (error, expected) in [
+        (AccessError::Refused, Refused),
+        (AccessError::NotAdmin, Refused),
+        (AccessError::TokenRefused, Refused),
+        (AccessError::NotTried(NotTried::Here), Refused),
+        (AccessError::NotTried(NotTried::Unanswered), NoAnswer),
+        (AccessError::NotSent, NoAnswer),
+    ] {
+        assert_eq!(Trial::of_failed(&error), expected, "{error:?}");
+    }
     assert_eq!(Trial::ruled_out(Reason::PlaintextRefused), Refused);
 }
 

@@ -7,7 +7,7 @@ use tenure::crd::{
 };
 use tenure::engine::change::Outcome;
 use tenure::engine::customer::{
-    Changes, Found, Made, OpenChange, Original, Reading, Ttl, Wish, known_original, made, prepare,
+    Changes, Found, Made, OpenChange, Original, Reading, Ttl, Wish, known_original, last_set, made, prepare,
     put_on_record, remembered, unrecorded, update, written,
 };
 use tenure::engine::login::News;
@@ -173,4 +173,13 @@ fn a_refused_login_of_the_customers_user_is_remembered_as_long_as_it_is_to_prove
     assert_eq!(remembered(proves, Some(News::LetIn)), 0);
     assert_eq!(remembered(WISH, None), 0, "verifyCredentialsSecretRef is removed");
     assert_eq!(remembered(Wish { mode: Mode::Observe, ..proves }, None), 0, "nothing is changed any more");
+}
+
+#[test]
+fn lifetimes_that_are_still_desired_were_set_by_the_last_change() {
+    let made = |to| TtlChange { time: NOW, from: access(60), to, cause: Cause::Drift, change_ref: None };
+    let status = |history| CustomerTokenTtlStatus { history, ..CustomerTokenTtlStatus::default() };
+    assert_eq!(last_set(&status(vec![made(wanted())]), WISH), Some(NOW.0));
+    assert_eq!(last_set(&status(vec![made(access(60)), made(wanted())]), WISH), None);
+    assert_eq!(last_set(&status(Vec::new()), WISH), None);
 }

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tenure::crd::{CustomerTokenTtl, KonaServer, KonaServerStatus, Time};
+use tenure::engine::customer::Inputs;
 use tenure::engine::login::News;
+use tenure::engine::reason::Reason;
 use tenure::engine::server::{Found, part, update};
 use tenure::engine::tally::State;
 
@@ -69,4 +71,38 @@ fn what_is_known_of_another_url_goes() {
     assert_eq!(status.last_checked_time, time(1), "a check that failed");
     update(&mut status, found("https://b", None));
     assert_eq!((status.effective_url.as_deref(), status.last_checked_time), (Some("https://b"), None));
+}
+
+#[test]
+fn a_server_that_comes_and_goes_calls_those_customers_that_wait_for_it() {
+    let with = |reason: &str| KonaServer {
+        status: serde_json::from_value(status(1, reason, [0, 0], [0, 0])).unwrap(),
+        ..server(false)
+    };
+    let of = |server: &KonaServer| Inputs::of(&customer("Enforce", false, &json!({})), Some(server));
+    let (fails, works) = (of(&with("Unreachable")), of(&with("InSync")));
+    let calls = |before: &Inputs, now: &Inputs, reported| {
+        let mut before = before.clone();
+        before.overlook(now, reported);
+        before != *now
+    };
+    assert!(calls(&fails, &works, Some(Reason::ServerNotReady)));
+    assert!(!calls(&works, &fails, Some(Reason::ServerNotReady)), "it is checked at its own pace");
+    assert!(!calls(&fails, &works, Some(Reason::CustomerNotFound)));
+    let gone = Inputs::of(&customer("Enforce", false, &json!({})), None);
+    assert!(calls(&works, &gone, Some(Reason::InSync)), "another server is another matter");
+}
+
+#[test]
+fn the_annotation_that_opens_windows_calls_those_customers_that_wait_for_one() {
+    let mut by_hand = customer("Enforce", false, &json!({}));
+    let before = Inputs::of(&by_hand, None);
+    let annotation = ("tenure.dev/override-window-until".to_owned(), "2026-01-01T00:00:00Z".to_owned());
+    by_hand.metadata.annotations = Some([annotation].into_iter().collect());
+    let now = Inputs::of(&by_hand, None);
+    for (reported, calls) in [(Reason::AwaitingWindow, true), (Reason::InSync, false)] {
+        let mut before = before.clone();
+        before.overlook(&now, Some(reported));
+        assert_eq!(before != now, calls, "{reported:?}");
+    }
 }

@@ -60,30 +60,24 @@ impl Permits {
 
     /// The reconcile came to this, and that is written.
     pub(super) fn ended(&self, reason: Reason) {
-        let Some(begun) = self.since().take() else { return };
-        self.end(match reason {
-            reason if reason.awaits_permission() => Outcome::Waits,
-            // One that ended before it began: the clock was set back meanwhile.
-            reason if reason.is_ready() => Outcome::Healthy(begun.min(clock::now().0)),
-            _ => Outcome::Failed,
-        });
+        self.end(|begun| Outcome::of(reason, begun, clock::now().0));
     }
 
     fn since(&self) -> MutexGuard<'_, Option<Timestamp>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&self, outcome: Outcome) {
-        if let Some(rollout) = &self.rollout {
-            rollout.ended((&self.uid, &self.name), self.target, outcome);
+    /// Reports to the rollout what a reconcile came to, unless that is reported already.
+    fn end(&self, outcome: impl FnOnce(Timestamp) -> Outcome) {
+        let begun = self.since().take();
+        if let Some((begun, rollout)) = begun.zip(self.rollout.as_ref()) {
+            rollout.ended((&self.uid, &self.name), self.target, outcome(begun));
         }
     }
 }
 
 impl Drop for Permits {
     fn drop(&mut self) {
-        if self.since().take().is_some() {
-            self.end(Outcome::Nothing);
-        }
+        self.end(|_| Outcome::Nothing);
     }
 }

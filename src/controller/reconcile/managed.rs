@@ -151,8 +151,8 @@ pub struct Given<K: Managed> {
     pub time_left: Option<Duration>,
     /// Whether a deletion may come to wait for this reconcile.
     pub holds: bool,
-    /// The last correction, if the status shows that what is still desired is contested.
-    pub contested: Option<Timestamp>,
+    /// When what is still desired was last set, if nothing else was set since.
+    pub last_set: Option<Timestamp>,
 }
 
 impl<K: Managed> Given<K> {

@@ -1,5 +1,7 @@
 //! What the status of a customer keeps of changes, and what it shows after a reconcile.
 
+use jiff::Timestamp;
+
 use super::{ACCESS, Original, REFRESH, Wish, cause, prior};
 use crate::crd::{Cause, CustomerTokenTtlStatus, Time, TtlChange, TtlPending, TtlSeconds};
 use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
@@ -150,6 +152,12 @@ pub fn update(
     if let Some(open) = open {
         bring_original(status, open);
     }
+}
+
+/// When the desired lifetimes were last set, if nothing else was set since.
+#[must_use]
+pub fn last_set(status: &CustomerTokenTtlStatus, wish: Wish) -> Option<Timestamp> {
+    status.history.first().filter(|last| last.to == wish.ttl.into()).map(|last| last.time.0)
 }
 
 /// Lifetimes that the operator may have set last.

@@ -1,11 +1,12 @@
 //! What the status of a gateway keeps of changes, and what it shows after a reconcile.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Prior, Regime, cause, known_original};
-use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2GatewayStatus};
+use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2Gateway, X2GatewayStatus};
 use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
 use crate::engine::lifetime::{Target, proves};
+use crate::engine::login::{self, News};
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::ready_reason;
 
@@ -28,6 +29,17 @@ pub struct Found {
     pub timeout: Option<u32>,
     /// Lifetime of a token issued during the reconcile, in seconds.
     pub token: Option<u32>,
+    /// What is new about the login.
+    pub news: Option<News>,
+}
+
+/// Changes that the status does not show as they are, yet.
+#[derive(Clone, Debug)]
+pub struct Changes<'a> {
+    /// The change that is not completed.
+    pub open: Option<&'a OpenChange>,
+    /// Changes that took effect and are not in the history.
+    pub owed: Vec<&'a Change>,
 }
 
 /// What a status remembers of the last reconcile. `open` is the change that is not completed, `owed` are changes that were
@@ -80,6 +92,13 @@ pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChang
         is_recorded,
     };
     Some(OpenChange::remembered(pending.into(), beside))
+}
+
+/// When a value that is still required was last set, if nothing else was set since.
+#[must_use]
+pub fn last_set(status: &X2GatewayStatus, regime: &Regime) -> Option<Timestamp> {
+    let target = regime.target()?;
+    status.history.first().filter(|last| target.holds(last.to)).map(|last| last.time.0)
 }
 
 /// The policy that wrote last and restores the original value one day, as far as that is on record.
@@ -146,12 +165,12 @@ pub fn prepare(status: &mut X2GatewayStatus, open: &OpenChange, now: Time) {
     }
 }
 
-/// Brings a status up to date, but for its conditions and refused logins.
+/// Brings a status up to date, but for its conditions.
 pub fn update(
     status: &mut X2GatewayStatus,
     found: &Found,
     regime: &Regime,
-    open: Option<&OpenChange>,
+    Changes { open, owed }: Changes<'_>,
     now: &Time,
 ) {
     if let Some(url) = &found.effective_url {
@@ -160,6 +179,10 @@ pub fn update(
     if let Some(timeout) = found.timeout {
         status.timeout_seconds = Some(timeout);
         status.last_checked_time = Some(now.clone());
+        login::record(&mut status.refused_login, &News::LetIn);
+    }
+    if let Some(news) = &found.news {
+        login::record(&mut status.refused_login, news);
     }
     if let Some(token) = found.token {
         // A second more or less is no news.
@@ -175,6 +198,25 @@ pub fn update(
     }
     let open = open.filter(|open| keeps(open, status, found, regime));
     status.pending = open.map(|open| open.recorded().into());
+    put_on_record(status, owed);
+    if left {
+        // No policy governs it anymore: the next one that changes it finds another original.
+        status.original_timeout_seconds = None;
+    }
+}
+
+/// Whether nothing has changed that policies depend on.
+#[must_use]
+pub fn is_alike(before: &X2Gateway, after: &X2Gateway) -> bool {
+    let without_times = |gateway: &X2Gateway| X2GatewayStatus {
+        last_checked_time: None,
+        last_proven_time: None,
+        ..gateway.status.clone().unwrap_or_default()
+    };
+    before.spec == after.spec
+        && before.metadata.labels == after.metadata.labels
+        && before.metadata.deletion_timestamp == after.metadata.deletion_timestamp
+        && without_times(before) == without_times(after)
 }
 
 /// Whether a reconcile found that something else had changed a value which was as required, and leaves it for now.
@@ -188,14 +230,6 @@ pub fn found_drift(regime: &Regime, before: Option<u32>, seen: u32, reason: Reas
         regime => regime.target().is_some_and(fits_no_more),
     };
     uncorrected && drifted
-}
-
-/// Drops what is kept for restoring of a gateway that has left its policy for good.
-pub fn forget_original(status: &mut X2GatewayStatus, regime: &Regime, reason: Reason) {
-    if has_left(regime, reason) {
-        // No policy governs it anymore: the next one that changes it finds another original.
-        status.original_timeout_seconds = None;
-    }
 }
 
 /// Whether the gateway has left its policy, and the original value is restored or is not to be.

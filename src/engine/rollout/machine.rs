@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::TRIES;
 use super::decision::Decision;
+use super::outcome::Outcome;
 use crate::engine::lifetime::Target;
 
 /// How long a question may stay without an answer before its gateway reports that it waits.
@@ -71,19 +72,6 @@ pub enum Reply {
     },
     /// The policy's task has not answered yet: it wakes the gateway when it has.
     Asked,
-}
-
-/// What a gateway's reconcile came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It waits for a permit or a window.
-    Waits,
-    /// It was found healthy by a reconcile that began then.
-    Healthy(Timestamp),
-    /// It could not be read or changed.
-    Failed,
-    /// Nothing is known: it is tried again.
-    Nothing,
 }
 
 /// What a gateway asks for.

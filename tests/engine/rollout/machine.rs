@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tenure::crd::Phase;
 use tenure::engine::lifetime::Target;
+use tenure::engine::reason::Reason;
 use tenure::engine::rollout::{
     Circumstances, Decision, Machine, Outcome, Record, Reply, Rules, Survey, Wish, decide,
 };
@@ -234,4 +235,19 @@ fn a_question_put_while_the_fleet_is_surveyed_waits_for_the_next_survey() {
     assert_eq!(ask(&mut machine, &both[1], OLD).0, Reply::Asked);
     let later = machine.ask(("uid-2", "x2-2"), Some(OLD), CHANGE, ELAPSED + Duration::from_secs(10));
     assert_eq!(later.0, Reply::Later { halted: false }, "it reports that it waits");
+}
+
+#[test]
+fn a_reconcile_came_to_what_it_reports() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let of = |reason| Outcome::of(reason, at(60), at(90));
+    assert_eq!(of(Reason::AwaitingRollout), Outcome::Waits);
+    assert_eq!(of(Reason::AwaitingWindow), Outcome::Waits);
+    assert_eq!(of(Reason::InSync), Outcome::Healthy(at(60)));
+    assert_eq!(of(Reason::VerificationFailed), Outcome::Failed);
+    assert_eq!(
+        Outcome::of(Reason::InSync, at(60), at(30)),
+        Outcome::Healthy(at(30)),
+        "the clock was set back"
+    );
 }
