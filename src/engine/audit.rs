@@ -134,6 +134,12 @@ impl Line {
         }
     }
 
+    /// Takes note of what it changes, and why.
+    #[must_use]
+    pub fn changing(self, from: &impl ToString, to: &impl ToString, cause: Cause) -> Self {
+        Self { from: Some(from.to_string()), to: Some(to.to_string()), cause: Some(cause), ..self }
+    }
+
     /// Takes note of the answer.
     pub fn answered<T>(&mut self, answer: &Result<T, AccessError>) {
         let error = answer.as_ref().err();

@@ -119,6 +119,22 @@ pub struct Beside<V, O> {
 }
 
 impl<V: Clone + PartialEq, O: Clone> Change<V, O> {
+    /// A change that is about to begin. `found` is the value that it replaces as the status keeps original values.
+    pub fn new((from, found): (V, O), to: V, cause: Cause, since: Timestamp) -> Self {
+        Self {
+            from,
+            found,
+            to,
+            cause,
+            policy: None,
+            reference: None,
+            since,
+            original_before: None,
+            outcome: Outcome::Prepared,
+            is_recorded: false,
+        }
+    }
+
     /// A change that is about to begin, given the last one that was begun and is not completed. It comes with the value
     /// that is set now and with the original value on record.
     #[must_use]

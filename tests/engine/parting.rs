@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use tenure::crd::{
     Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, Mode, Time, TtlChange, TtlSeconds,
 };
+use tenure::engine::access::AccessError;
 use tenure::engine::customer::{
-    Deletion, Original, Parting, RIVAL, Task, Ttl, Wish, answered, changed, conflict, drifted, parting,
-    paused, unrecordable,
+    Deletion, Original, Parting, RIVAL, Task, Ttl, Wish, answered, changed, conflict, drifted, failed,
+    parting, paused, rejected, unrecordable,
 };
 use tenure::engine::ownership::Standing;
 use tenure::engine::reason::{EventReason, Reason};
+use tenure::engine::remote::{Fault, RemoteError, Shown};
 use tenure::engine::verdict::Verdict;
 
 const OURS: Ttl = Ttl { access: 3600, refresh: 86_400 };
@@ -85,6 +87,30 @@ fn an_answer_is_about_the_customer_only_if_the_server_gave_it() {
     assert_eq!(reason(404, false), None, "a proxy has no such page");
     assert_eq!((reason(403, true), reason(403, false)), (Some(Reason::Forbidden), Some(Reason::Forbidden)));
     assert_eq!((reason(500, true), answered(None, false, "id", "kona")), (None, None));
+}
+
+#[test]
+fn a_failed_exchange_is_the_customers_the_servers_or_the_logins() {
+    let refused = |code, shown| RemoteError {
+        method: "POST",
+        path: "/api/customer",
+        fault: Fault::Refused { code, shown },
+    };
+    let failed = |error: AccessError| failed(&error, "id", "kona");
+    assert_eq!(failed(refused(404, Shown::Vendor).into()).reason, Reason::CustomerNotFound);
+    let silent = RemoteError { fault: Fault::TimedOut, ..refused(0, Shown::Vendor) };
+    let verdict = failed(silent.into());
+    assert_eq!(verdict.reason, Reason::TimedOut);
+    assert!(verdict.message.starts_with("KonaServer kona: "), "{}", verdict.message);
+    let verdict = failed(AccessError::Refused);
+    assert_eq!(verdict.reason, Reason::ServerNotReady, "the server reports it");
+    assert!(verdict.message.contains("AuthenticationFailed"), "{}", verdict.message);
+
+    let rejected = |code, shown| rejected(&refused(code, shown)).map(|verdict| verdict.reason);
+    assert_eq!(rejected(400, Shown::Field("additionalInfo")), Some(Reason::AdditionalInfoUnusable));
+    assert_eq!(rejected(400, Shown::Field("title")), Some(Reason::UnexpectedAnswer));
+    assert_eq!(rejected(400, Shown::Vendor), Some(Reason::UnexpectedAnswer));
+    assert_eq!(rejected(409, Shown::Vendor), None);
 }
 
 #[test]

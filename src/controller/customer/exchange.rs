@@ -10,7 +10,7 @@ use crate::controller::reconcile::{Findings, Memory, send};
 use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, Kind, TtlChange, TtlSeconds};
 use crate::engine::access::AccessError;
 use crate::engine::audit::{Line, Operation, lifetimes};
-use crate::engine::change::{Outcome, reference};
+use crate::engine::change::reference;
 use crate::engine::customer::{
     AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, Restoration, Seen, Step, Task, UNPARSABLE, Unusable,
     awaiting_window, cause, decide, follow_contest, known_original, made, not_restored, prepare, proven,
@@ -19,7 +19,6 @@ use crate::engine::customer::{
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
-use crate::engine::remote::Shown;
 use crate::engine::verdict::Reason;
 use crate::runtime::secrets::Age;
 use crate::vendor::endpoint::Endpoint;
@@ -143,7 +142,7 @@ impl Examination<'_, '_> {
             return Err(verdict.into());
         }
         let Some((read, turn)) = self.ready(kona, read, &change, memory).await? else {
-            return if self.progress.tries < RACES { Ok(false) } else { Err(lost_races()) };
+            return self.lost_race();
         };
         let (from, merged) = (read.info.ttl(), read.info.merged(self.wish.ttl));
         let draft = Draft { info: &merged, change, turn };
@@ -169,18 +168,11 @@ impl Examination<'_, '_> {
         cause: Cause,
         memory: &Memory<CustomerTokenTtl>,
     ) -> OpenChange {
-        let known = self.customer.status.as_ref().map(|status| known_original(status, &memory.owed));
+        let status = self.customer.status.as_ref();
         let change = OpenChange {
-            from: info.ttl(),
-            found: info.original(),
-            to,
-            cause,
-            policy: None,
             reference: reference(self.customer.metadata.annotations.as_ref()),
-            since: clock::now().0,
-            original_before: known.flatten(),
-            outcome: Outcome::Prepared,
-            is_recorded: false,
+            original_before: status.and_then(|status| known_original(status, &memory.owed)),
+            ..OpenChange::new((info.ttl(), info.original()), to, cause, clock::now().0)
         };
         change.following(memory.change.as_ref())
     }
@@ -220,14 +212,12 @@ impl Examination<'_, '_> {
         let object = with_additional_info(object, info).ok_or_else(|| unusable(Unusable::NotAnObject))?;
         let id = &self.customer.spec.customer_id;
         let seen = self.progress.read.as_ref().map(|read| read.ttl).unwrap_or_default();
-        let mut write = Write::from(Line {
+        let line = Line {
             customer: Some(id.clone()),
-            cause: Some(change.cause),
             change_ref: change.reference.clone(),
-            from: Some(lifetimes(seen)),
-            to: Some(lifetimes(info.ttl())),
             ..Line::new(Operation::SetCustomer, &self.url, Kind::Customer, &self.customer.metadata)
-        });
+        };
+        let mut write = Write::from(line.changing(&lifetimes(seen), &lifetimes(info.ttl()), change.cause));
         let (outgoing, may_send) = (Outgoing { id, object: &object }, || self.permitted());
         let answer =
             send(change, &mut write, kona.write_customer(&outgoing, seat, turn, &may_send), memory).await;
@@ -236,15 +226,22 @@ impl Examination<'_, '_> {
             self.progress.sent = true;
             return Ok(true);
         };
-        let AccessError::Remote(failed) = &error else { return Err(error.into()) };
-        self.progress.sent = !error.is_unsent();
-        match (failed.status(), failed.shown()) {
-            (Some(409), _) if self.progress.tries < RACES => Ok(false),
-            (Some(409), _) => Err(lost_races()),
-            (Some(400), Some(Shown::Field(field))) => Err(rejected(Some(field)).into()),
-            (Some(400), _) => Err(rejected(None).into()),
-            _ => Err(error.into()),
+        if let AccessError::Remote(failed) = &error {
+            self.progress.sent = !error.is_unsent();
+            if failed.status() == Some(409) {
+                return self.lost_race();
+            }
+            if let Some(verdict) = rejected(failed) {
+                return Err(verdict.into());
+            }
         }
+        Err(error.into())
+    }
+
+    /// Something else was faster: the write begins again, a few times; then as after any failure, not at the interval.
+    fn lost_race(&self) -> Result<bool, Stop> {
+        let again = Findings { retry_after: Some(Duration::ZERO), ..Findings::from(raced()) };
+        if self.progress.tries < RACES { Ok(false) } else { Err(again.into()) }
     }
 
     /// Makes sure that what is about to be written can be undone: the resource does not go without us, and the original
@@ -314,11 +311,6 @@ impl Examination<'_, '_> {
         memory.extra.parting = Some(parting);
         Ok(Findings::from(restored()))
     }
-}
-
-/// Each write met with another one that came first: tried again as after any failure, not at the interval.
-fn lost_races() -> Stop {
-    Findings { retry_after: Some(Duration::ZERO), ..Findings::from(raced()) }.into()
 }
 
 /// An open change has taken effect: whatever comes of the rest, it goes into the history.

@@ -31,7 +31,7 @@ impl Examination<'_, '_> {
         &mut self,
         x2: &mut X2<'_>,
         mut seen: Seen,
-        (endpoint, credentials): (&Endpoint, &Credentials),
+        login: (&Endpoint, &Credentials),
         memory: &mut Memory<X2Gateway>,
     ) -> Result<Findings<X2Gateway>, Stop> {
         // What was begun and not completed is not known to be proven, whatever was proven before it.
@@ -40,30 +40,14 @@ impl Examination<'_, '_> {
         let required = (&self.governance.regime, &self.prior);
         (memory.contest, memory.extra.contested) =
             follow(memory.contest, &memory.extra.contested, required, seen.timeout, clock::elapsed());
-        let (mut reread, mut record, mut held) = (false, None::<Write>, None::<Held>);
+        let (mut record, mut held) = (None::<Write>, None::<Held>);
         let verdict = loop {
-            let step = decide(&self.governance.regime, &prior, seen, memory.contest, clock::elapsed());
-            let intent = match step {
-                Step::Write { to, cause } => Some(Intent { from: seen.timeout, to, cause }),
-                Step::Prove | Step::Read | Step::Report(_) => None,
-            };
-            if let Some(intent) = intent {
-                match self.permit(intent) {
-                    Ok(permit) => held = permit,
-                    Err(Stop::Findings(findings)) => break findings.verdict,
-                    Err(why) => return Err(why),
-                }
-            }
-            if !reread && !matches!(step, Step::Report(_)) {
-                // A proving login comes next: not with a password that has been replaced meanwhile.
-                reread = true;
-                self.check_credentials(endpoint, credentials).await?;
-            }
-            match (step, intent) {
-                (Step::Report(verdict), _) => break verdict,
-                (Step::Write { to, cause }, Some(intent)) => {
-                    match self.carry_out(x2, intent, held.as_ref(), memory).await {
-                        Ok(write) => record = Some(write),
+            match decide(&self.governance.regime, &prior, seen, memory.contest, clock::elapsed()) {
+                Step::Report(verdict) => break verdict,
+                Step::Write { to, cause } => {
+                    let intent = Intent { from: seen.timeout, to, cause };
+                    match self.carry_out(x2, intent, login, memory).await {
+                        Ok((write, permit)) => (record, held) = (Some(write), permit),
                         Err(Stop::Findings(findings)) => break findings.verdict,
                         Err(why) => return Err(why),
                     }
@@ -72,8 +56,13 @@ impl Examination<'_, '_> {
                     }
                     seen = Seen { timeout: to, written: true, read_back: false, token: None, proofs: 0 };
                 }
-                (Step::Read, _) => seen = Seen { timeout: x2.read_timeout().await?, read_back: true, ..seen },
-                (Step::Prove | Step::Write { .. }, _) => prove(x2, &mut seen, record.as_mut()).await?,
+                Step::Read => seen = Seen { timeout: x2.read_timeout().await?, read_back: true, ..seen },
+                Step::Prove => {
+                    if !seen.written && seen.proofs == 0 {
+                        self.check_credentials(login).await?;
+                    }
+                    prove(x2, &mut seen, record.as_mut()).await?;
+                }
             }
         };
         // What came of it is known: it goes on record before what follows it.
@@ -81,8 +70,12 @@ impl Examination<'_, '_> {
         Ok(self.conclude(x2, seen, verdict, memory).await?)
     }
 
-    /// Checks that the Secret still holds the credentials of the reconcile.
-    async fn check_credentials(&self, endpoint: &Endpoint, credentials: &Credentials) -> Result<(), Stop> {
+    /// Checks that the Secret still holds the credentials of the reconcile: a proving login comes next, and not with a password
+    /// that has been replaced meanwhile.
+    async fn check_credentials(
+        &self,
+        (endpoint, credentials): (&Endpoint, &Credentials),
+    ) -> Result<(), Stop> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         match self.controller.connections.credentials(endpoint, reference, Age::Now).await {
             Ok(now) if now.identity == credentials.identity => Ok(()),
@@ -91,29 +84,25 @@ impl Examination<'_, '_> {
         }
     }
 
-    /// Makes a change that has its turn, if that is still permitted then. An error is what keeps it from being sent, or what
-    /// the appliance answered.
+    /// Makes a change when it has its turn, if that is still permitted then. An error is what keeps it from being sent, or
+    /// what the appliance answered.
     async fn carry_out(
         &mut self,
         x2: &mut X2<'_>,
         intent: Intent,
-        held: Option<&Held>,
+        login: (&Endpoint, &Credentials),
         memory: &mut Memory<X2Gateway>,
-    ) -> Result<Write, Stop> {
+    ) -> Result<(Write, Option<Held>), Stop> {
+        let held = self.permit(intent)?;
+        self.check_credentials(login).await?;
         self.revoked |= self.close_earlier(x2, intent, memory).await?;
-        let change = self.change(intent, held, memory).ok_or(Inconclusive::Outdated)?;
-        self.prepare(&change, held, memory).await?;
+        let change = self.change(intent, held.as_ref(), memory).ok_or(Inconclusive::Outdated)?;
+        self.prepare(&change, held.as_ref(), memory).await?;
         let Intent { from, to, cause } = intent;
-        let line = Line {
-            from: Some(from.to_string()),
-            to: Some(to.to_string()),
-            cause: Some(cause),
-            ..self.line(Operation::SetTimeout)
-        };
-        let mut write = Write::from(line);
+        let mut write = Write::from(self.line(Operation::SetTimeout).changing(&from, &to, cause));
         let may_send = || self.permitted(intent).is_ok();
         match send(change, &mut write, x2.set_timeout(to, &may_send), memory).await {
-            Ok(()) => Ok(write),
+            Ok(()) => Ok((write, held)),
             Err(error) if error.is_unsent() && error.is_silence() => {
                 Err(self.permitted(intent).err().unwrap_or(Inconclusive::Outdated.into()))
             }

@@ -6,7 +6,7 @@ use crate::engine::access::AccessError;
 use crate::engine::conditions::SUSPENDED;
 use crate::engine::ownership::Standing;
 use crate::engine::reason::Reason;
-use crate::engine::remote::Shown;
+use crate::engine::remote::{RemoteError, Shown};
 use crate::engine::verdict::Verdict;
 
 /// Longest original value of one of the two keys, in bytes: the status remembers it.
@@ -42,27 +42,28 @@ pub fn answered(status: Option<u16>, is_vendors: bool, id: &str, server: &str) -
     }
 }
 
-/// The server refuses to store the customer. `field` is the one that it names, if any.
+/// The server refuses to store the customer, and may name the field that it does not like.
 #[must_use]
-pub fn rejected(field: Option<&str>) -> Verdict {
-    match field {
-        Some("additionalInfo") => Verdict::new(
+pub fn rejected(error: &RemoteError) -> Option<Verdict> {
+    error.status().filter(|status| *status == 400)?;
+    Some(match error.shown() {
+        Some(Shown::Field("additionalInfo")) => Verdict::new(
             Reason::AdditionalInfoUnusable,
             "The server rejected the customer because of its additionalInfo, which probably contains markup or is too long. \
              Clean up the customer's additionalInfo.",
         ),
-        Some(field) => Verdict::new(
+        Some(Shown::Field(field)) => Verdict::new(
             Reason::UnexpectedAnswer,
             format!(
                 "The server rejected the customer because of its field {field}. Correct that field on the server."
             ),
         ),
-        None => Verdict::new(
+        _ => Verdict::new(
             Reason::UnexpectedAnswer,
             "The server rejected the customer with status 400, probably because of one of its other fields. Save the customer \
              on the server to see which one, and correct it.",
         ),
-    }
+    })
 }
 
 /// The customer's server cannot be used, for a reason that its own conditions explain.

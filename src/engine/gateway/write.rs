@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use super::{OpenChange, Prior, Regime, Restoration, cause, entry, has_drifted, restoration, revokes};
 use crate::crd::{Cause, Change, DeletionPolicy, RevokeTokens, Time, TokenPolicySpec, X2GatewayStatus};
-use crate::engine::change::Outcome;
 use crate::engine::contest::Contest;
 use crate::engine::lifetime::Target;
 use crate::engine::reason::Reason;
@@ -42,16 +41,10 @@ impl Intent {
         original: Option<u32>,
     ) -> OpenChange {
         OpenChange {
-            from: self.from,
-            found: self.from,
-            to: self.to,
-            cause: self.cause,
             policy: Some(policy.to_owned()),
             reference,
-            since,
             original_before: original,
-            outcome: Outcome::Prepared,
-            is_recorded: false,
+            ..OpenChange::new((self.from, self.from), self.to, self.cause, since)
         }
     }
 }
