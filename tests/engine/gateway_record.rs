@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tenure::crd::{Cause, Change, Time, X2GatewayStatus};
-use tenure::engine::gateway::{Changes, Found, Regime, is_alike, last_set, update};
+use tenure::engine::gateway::{Changes, Found, Regime, found_drift, is_alike, last_set, update};
 use tenure::engine::lifetime::Target;
 use tenure::engine::login::{News, Refusal, SecretVersion};
 use tenure::engine::reason::Reason;
@@ -85,5 +85,23 @@ fn a_check_that_found_nothing_new_concerns_no_policy() {
         json!({"spec": {"suspend": true}, "status": {"timeoutSeconds": 7200}}),
     ] {
         assert!(!is_alike(&before, &gateway(patch.clone())), "{patch}");
+    }
+}
+
+#[test]
+fn drift_that_is_left_for_now_is_found_once_it_differs_from_what_was_required() {
+    let observed = || Regime::Observed(vec![("a".to_owned(), Target::Exact(7200))]);
+    for (regime, before, seen, reason, expected) in [
+        (required(7200), Some(7200), Some(3600), Reason::AwaitingWindow, Some(7200)),
+        (observed(), Some(7200), Some(3600), Reason::Observed, Some(7200)),
+        (required(7200), Some(7200), Some(3600), Reason::InSync, None),
+        (required(7200), Some(600), Some(3600), Reason::AwaitingWindow, None),
+        (required(7200), Some(7200), Some(7200), Reason::Drifted, None),
+        (required(7200), None, Some(3600), Reason::Drifted, None),
+        (required(7200), Some(7200), None, Reason::Drifted, None),
+        (Regime::Unmanaged, Some(7200), Some(3600), Reason::Drifted, None),
+    ] {
+        let found = found_drift(&regime, before, seen, reason);
+        assert_eq!(found, expected, "{regime:?} {before:?} {seen:?} {reason:?}");
     }
 }

@@ -77,10 +77,9 @@ pub(super) async fn examine(
         Some(verdict) => verdict.into(),
         None => access::visit(&controller.connections, &mut examination, given, memory).await?,
     };
-    let before = examination.prior.timeout;
-    let is_drift = |seen: u32| found_drift(&governance.regime, before, seen, findings.verdict.reason);
-    findings.found.drifted_from = before.filter(|_| findings.found.timeout.is_some_and(is_drift));
-    if findings.verdict.reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
+    let (before, reason) = (examination.prior.timeout, findings.verdict.reason);
+    findings.found.drifted_from = found_drift(&governance.regime, before, findings.found.timeout, reason);
+    if reason == Reason::Conflict && matches!(governance.regime, Regime::Left { .. }) {
         findings.found.skipped = Some(RIVAL);
     }
     findings.effective_url = Some(url);

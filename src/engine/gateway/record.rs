@@ -219,17 +219,18 @@ pub fn is_alike(before: &X2Gateway, after: &X2Gateway) -> bool {
         && without_times(before) == without_times(after)
 }
 
-/// Whether a reconcile found that something else had changed a value which was as required, and leaves it for now.
+/// The value that was as required when it was read last, if a reconcile found that something else has changed it and leaves it
+/// for now.
 #[must_use]
-pub fn found_drift(regime: &Regime, before: Option<u32>, seen: u32, reason: Reason) -> bool {
+pub fn found_drift(regime: &Regime, before: Option<u32>, seen: Option<u32>, reason: Reason) -> Option<u32> {
+    let (before, seen) = before.zip(seen)?;
     let uncorrected = reason.awaits_permission() || matches!(reason, Reason::Drifted | Reason::Observed);
-    let fits_no_more =
-        |target: Target| before.is_some_and(|before| target.holds(before)) && !target.holds(seen);
+    let fits_no_more = |target: Target| target.holds(before) && !target.holds(seen);
     let drifted = match regime {
         Regime::Observed(wants) => wants.iter().any(|(_, target)| fits_no_more(*target)),
         regime => regime.target().is_some_and(fits_no_more),
     };
-    uncorrected && drifted
+    (uncorrected && drifted).then_some(before)
 }
 
 /// Whether the gateway has left its policy, and the original value is restored or is not to be.
