@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::change::reference;
-use super::gateway::{Regime, is_changed, wrote_last};
+use super::gateway::{Regime, is_changed, owes_original, wrote_last};
 use super::lifetime::{Bounds, InvalidTarget, Target};
 use super::precedence::{Claim, winner};
 use super::restoration::is_released;
@@ -57,7 +57,7 @@ impl Policy {
     #[must_use]
     pub fn restores(&self) -> bool {
         let spec = &self.object.spec;
-        spec.deletion_policy == DeletionPolicy::Restore && spec.mode == Mode::Enforce && !spec.suspend
+        self.is_to_restore() && spec.mode == Mode::Enforce && !spec.suspend
     }
 
     /// What keeps its changes from being made now, if its windows do.
@@ -78,6 +78,11 @@ impl Policy {
     #[must_use]
     pub fn open_request(&self) -> Option<&str> {
         open_request(&self.object)
+    }
+
+    /// Whether it asks for original values to be restored one day.
+    fn is_to_restore(&self) -> bool {
+        self.object.spec.deletion_policy == DeletionPolicy::Restore
     }
 
     fn is_deleted(&self) -> bool {
@@ -111,8 +116,14 @@ impl Governance {
     /// Whether the original value is to be restored one day.
     #[must_use]
     pub fn restores(&self) -> bool {
-        let policy = self.policy.as_ref();
-        policy.is_some_and(|policy| policy.object.spec.deletion_policy == DeletionPolicy::Restore)
+        self.policy.as_ref().is_some_and(Policy::is_to_restore)
+    }
+
+    /// Whether the gateway was changed and its original value is to be restored one day, whichever policy governs it now.
+    #[must_use]
+    pub fn owes_original(&self, gateway: &X2Gateway) -> bool {
+        self.restorer.as_ref().is_some_and(Policy::is_to_restore)
+            && gateway.status.as_ref().is_some_and(owes_original)
     }
 
     /// What the policy's changes refer to.

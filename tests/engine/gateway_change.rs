@@ -17,6 +17,8 @@ use tenure::engine::reason::Reason;
 use tenure::engine::rollout::Wish;
 use tenure::engine::verdict::Verdict;
 
+use crate::governance::gateway as gateway_of;
+
 const NOW: Time = Time(Timestamp::UNIX_EPOCH);
 
 fn enforced(target: Result<Target, InvalidTarget>) -> Regime {
@@ -62,6 +64,16 @@ fn the_finalizer_is_there_while_a_deletion_has_to_wait() {
     ] {
         assert_eq!(finalizer(&regime, phase, owes), expected, "{regime:?} {phase:?}");
     }
+}
+
+#[test]
+fn a_suspended_gateway_that_is_deleted_waits_for_nothing() {
+    let of = |suspend: bool, deletion: Option<Time>| {
+        let gateway = json!({"metadata": {"deletionTimestamp": deletion}, "spec": {"suspend": suspend}});
+        Phase::of(&gateway_of(gateway))
+    };
+    assert_eq!((of(false, None), of(true, None)), (Phase::Alive, Phase::Alive));
+    assert_eq!((of(false, Some(NOW)), of(true, Some(NOW))), (Phase::Deleted, Phase::DeletedSuspended));
 }
 
 #[test]

@@ -221,6 +221,21 @@ fn a_closed_window_keeps_changes_from_being_made_unless_it_is_opened_manually() 
 }
 
 #[test]
+fn an_original_value_is_owed_for_the_policy_that_wrote_it_whichever_governs_now() {
+    let owes = |policies: [(String, Option<Policy>); 2], status: Value| {
+        let gateway = changed_by("a", json!({"status": status}));
+        governance(policies, &gateway).owes_original(&gateway)
+    };
+    let original = || json!({"originalTimeoutSeconds": 43200});
+    let retains = json!({"spec": {"priority": 1, "deletionPolicy": "Retain"}});
+    let both = || [policy("a", json!({})), policy("b", retains.clone())];
+    assert!(owes(both(), original()));
+    assert!(!owes(both(), json!({})), "the original value is unknown");
+    let retained = policy("a", json!({"spec": {"deletionPolicy": "Retain"}}));
+    assert!(!owes([retained, policy("b", retains.clone())], original()));
+}
+
+#[test]
 fn a_spec_is_parsed_once_per_generation() {
     let generation = |generation: u32| {
         let patch =

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::controller::reconcile::Memory;
-use crate::crd::{DeletionPolicy, TokenPolicy, X2Gateway};
-use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer, owes_original};
-use crate::engine::governance::{Governance, Policy};
+use crate::crd::{TokenPolicy, X2Gateway};
+use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer};
+use crate::engine::governance::Governance;
 use crate::engine::restoration::SkipReason;
 use crate::runtime::object::Key;
 use crate::runtime::store::Store;
@@ -30,19 +30,12 @@ pub(super) async fn keep(
     memory: &mut Memory<X2Gateway>,
 ) -> Option<Instant> {
     let meta = gateway.meta();
-    let phase = match (meta.deletion_timestamp.is_some(), gateway.spec.connection.suspend) {
-        (false, _) => Phase::Alive,
-        (true, false) => Phase::Deleted,
-        (true, true) => Phase::DeletedSuspended,
-    };
+    let phase = Phase::of(gateway);
     let deleted = phase != Phase::Alive;
     if memory.has_gone || deleted && !finalizers::has_finalizer(meta) {
         return Some(clock::instant() + UNDISTURBED);
     }
-    let restores = |policy: &Policy| policy.object.spec.deletion_policy == DeletionPolicy::Restore;
-    let owes = governance.restorer.as_ref().is_some_and(restores)
-        && gateway.status.as_ref().is_some_and(owes_original);
-    let written = match finalizer(&governance.regime, phase, owes) {
+    let written = match finalizer(&governance.regime, phase, governance.owes_original(gateway)) {
         Finalizer::Add => finalizers::hold(gateways, meta).await,
         Finalizer::Keep => Written::Unchanged,
         Finalizer::Abandon if is_bereft(policies, gateway) => {

@@ -1,7 +1,7 @@
 //! Our finalizer on a gateway: it is there as long as a deletion has to wait for the original value to be restored.
 
 use super::Regime;
-use crate::crd::{Cause, X2GatewayStatus};
+use crate::crd::{Cause, X2Gateway, X2GatewayStatus};
 use crate::engine::lifetime::InvalidTarget;
 
 /// What is to be done about the finalizer.
@@ -28,6 +28,18 @@ pub enum Phase {
     Deleted,
     /// It is being deleted and is suspended.
     DeletedSuspended,
+}
+
+impl Phase {
+    /// That of a gateway.
+    #[must_use]
+    pub fn of(gateway: &X2Gateway) -> Self {
+        match (gateway.metadata.deletion_timestamp.is_some(), gateway.spec.connection.suspend) {
+            (false, _) => Self::Alive,
+            (true, false) => Self::Deleted,
+            (true, true) => Self::DeletedSuspended,
+        }
+    }
 }
 
 /// Decides what is to be done about the finalizer. `owes`: whether [`owes_original`], and the policy restores.
