@@ -12,7 +12,6 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource as _, ResourceExt as _};
 
-use self::change::window_has_moved;
 use self::permits::Permits;
 use super::claims::Claims;
 use super::connection::Connections;
@@ -267,6 +266,14 @@ impl Controller for GatewayController {
     fn carried_out(&self, gateway: &X2Gateway) {
         self.specs.wake(gateway.meta(), gateway.status.as_ref());
     }
+}
+
+/// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
+/// of the annotation that opens it by hand. While it is so, the next reconcile comes with the window, which may be another by now.
+fn window_has_moved(governance: &Governance, memory: &mut Memory<X2Gateway>) -> bool {
+    let Some(closed) = governance.closed_window(clock::now().0) else { return true };
+    memory.backoff.not_later_than(clock::instant_of(closed.next));
+    memory.extra.window.is_none_or(|reported| reported.note != closed.note)
 }
 
 fn requests(gateway: &X2Gateway, governance: &Governance) -> HashSet<Request> {

@@ -12,10 +12,10 @@ use crate::engine::access::AccessError;
 use crate::engine::audit::{Line, Operation, lifetimes};
 use crate::engine::change::reference;
 use crate::engine::customer::{
-    AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, Restoration, Seen, Step, Task, UNPARSABLE, Unusable,
-    awaiting_window, cause, decide, follow_contest, known_original, made, not_restored, prepare, proven,
-    put_on_record, raced, rejected, restoration, restored, set_read, unrecordable, unrecorded, unusable,
-    with_additional_info,
+    AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, Restoration, Seen, Step, Task, Ttl, UNPARSABLE,
+    Unusable, awaiting_window, cause, decide, follow_contest, known_original, made, not_restored, prepare,
+    proven, put_on_record, raced, rejected, restoration, restored, set_read, unrecordable, unrecorded,
+    unusable, with_additional_info,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
@@ -85,15 +85,7 @@ impl Examination<'_, '_> {
                 Step::Prove => {
                     // Its seat is needed by others, the proving login among them.
                     last = None;
-                    if seen.proofs > 0 {
-                        tokio::time::sleep(BETWEEN_PROOFS).await;
-                    }
-                    seen.token = self.prove(endpoint).await?;
-                    if let Some(token) = seen.token {
-                        let shown = format!("{token}/{}", wish.ttl.refresh);
-                        self.progress.saw(proves(token, wish.ttl.access), &shown);
-                    }
-                    seen.proofs += 1;
+                    self.prove(endpoint, &mut seen).await?;
                 }
             }
         };
@@ -104,12 +96,21 @@ impl Examination<'_, '_> {
         Ok(Findings { found: Found { read: None, proven }, ..Findings::from(verdict) })
     }
 
-    async fn prove(&self, endpoint: &Endpoint) -> Result<Option<u32>, Stop> {
+    /// Logs in as the customer's user, if there is one, to prove the lifetime of new tokens.
+    async fn prove(&mut self, endpoint: &Endpoint, seen: &mut Seen) -> Result<(), Stop> {
+        if seen.proofs > 0 {
+            tokio::time::sleep(BETWEEN_PROOFS).await;
+        }
+        seen.proofs += 1;
         // Read again before the login: what was read for an earlier reconcile may have been corrected since.
-        let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(None) };
+        let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(()) };
         let kona = Kona::new(&self.controller.connections.remotes, endpoint, &credentials, None);
         let token = kona.prove(self.purpose()).await;
-        token.map(Some).map_err(|error| self.not_proven(&error, &credentials))
+        let access = token.map_err(|error| self.not_proven(&error, &credentials))?;
+        seen.token = Some(access);
+        let ttl = self.wish.ttl;
+        self.progress.saw(proves(access, ttl.access), &lifetimes(Ttl { access, ..ttl }.into()));
+        Ok(())
     }
 
     /// Records a change that took effect without any record of it.
@@ -257,8 +258,8 @@ impl Examination<'_, '_> {
         if let Some(read) = &self.progress.read {
             set_read(&mut status, read, &clock::now());
         }
-        let recorded = status.history.clone();
-        put_on_record(&mut status, memory.owed.unrecorded(|made| recorded.contains(&made.change)));
+        let owed = memory.owed.unrecorded(|made| status.history.contains(&made.change));
+        put_on_record(&mut status, owed);
         prepare(&mut status, change, memory.change.as_ref());
         self.customer.prepare(change, Some(status), memory).await
     }

@@ -15,7 +15,7 @@ use crate::engine::gateway::{
     follow, known_original, must_be_durable, not_restored, owes_revocation, prepare, put_on_record,
     under_change,
 };
-use crate::engine::governance::Governance;
+use crate::engine::governance::Policy;
 use crate::engine::lifetime::proves;
 use crate::engine::references::Unread;
 use crate::engine::verdict::{Notes, Reason, Verdict};
@@ -216,22 +216,26 @@ impl Examination<'_, '_> {
     /// answer wakes the gateway.
     fn permit(&self, intent: Intent) -> Result<Option<Held>, Stop> {
         let policy = self.governance.policy.as_ref().ok_or(Inconclusive::Outdated)?;
-        let (target, wish) = intent.wish(&self.governance.regime);
-        let closed = policy.awaiting_window(intent.cause, clock::now().0).map(Stop::from);
-        if !policy.is_bounded() {
-            return closed.map_or(Ok(None), Err);
+        // Also if no window is open: the policy's task is to know which gateways wait.
+        let answer = policy.is_bounded().then(|| self.ask(policy, intent)).transpose()?;
+        if let Some(closed) = policy.awaiting_window(intent.cause, clock::now().0) {
+            return Err(closed.into());
         }
+        match answer {
+            None => Ok(None),
+            Some(Answer::Permitted(permit)) => Ok(Some(permit)),
+            Some(Answer::Later { halted }) => {
+                Err(awaiting_rollout(self.gateway.status.as_ref(), policy.name(), halted).into())
+            }
+            Some(Answer::Asked) => Err(Inconclusive::Asked.into()),
+        }
+    }
+
+    fn ask(&self, policy: &Policy, intent: Intent) -> Result<Answer, Inconclusive> {
+        let (target, wish) = intent.wish(&self.governance.regime);
         let GatewayController { rollouts, policies, .. } = self.controller;
         let rollout = rollouts.of(policies, &policy.object).ok_or(Inconclusive::Outdated)?;
-        // Also if no window is open: the policy's task is to know which gateways wait.
-        match rollout.ask(self.gateway, target, wish) {
-            Answer::Permitted(permit) => closed.map_or(Ok(Some(permit)), Err),
-            Answer::Later { halted } => {
-                let status = self.gateway.status.as_ref();
-                Err(closed.unwrap_or_else(|| awaiting_rollout(status, policy.name(), halted).into()))
-            }
-            Answer::Asked => Err(closed.unwrap_or(Inconclusive::Asked.into())),
-        }
+        Ok(rollout.ask(self.gateway, target, wish))
     }
 
     /// Puts into the status and on the gateway whatever must not be forgotten should the operator end in the middle.
@@ -256,8 +260,8 @@ impl Examination<'_, '_> {
         let mut status = self.gateway.status.clone().unwrap_or_default();
         let notes = Notes { insecure: self.insecure.clone(), ..Notes::default() };
         status::set_verdict(&mut status, &**self.gateway, &under_change(change), &notes);
-        let recorded = status.history.clone();
-        put_on_record(&mut status, memory.owed.unrecorded(|change| recorded.contains(change)));
+        let owed = memory.owed.unrecorded(|change| status.history.contains(change));
+        put_on_record(&mut status, owed);
         prepare(&mut status, change, clock::now());
         status.effective_url = Some(self.url.clone());
         status
@@ -276,12 +280,4 @@ async fn prove(x2: &mut X2<'_>, seen: &mut Seen, record: Option<&mut Write>) -> 
     }
     seen.proofs += 1;
     Ok(())
-}
-
-/// Whether what a gateway reports of its wait for a window is no longer so: one is open, or there is something else to say
-/// of the annotation that opens it by hand. While it is so, the next reconcile comes with the window, which may be another by now.
-pub(super) fn window_has_moved(governance: &Governance, memory: &mut Memory<X2Gateway>) -> bool {
-    let Some(closed) = governance.closed_window(clock::now().0) else { return true };
-    memory.backoff.not_later_than(clock::instant_of(closed.next));
-    memory.extra.window.is_none_or(|reported| reported.note != closed.note)
 }
