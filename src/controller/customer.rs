@@ -6,7 +6,7 @@ mod exchange;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use kube::{Resource as _, ResourceExt};
+use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use super::claims::Claims;
@@ -23,7 +23,7 @@ use crate::crd::{
 use crate::engine::backoff::Inconclusive;
 use crate::engine::customer::{
     self, Changes, Deletion, Inputs, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, last_set,
-    parting, remembered, update, written,
+    parting, paused, remembered, update, written,
 };
 use crate::engine::ownership::{Claimed, Trial};
 use crate::engine::reason::EventReason;
@@ -176,7 +176,7 @@ impl Controller for CustomerController {
                 .into_iter()
                 .chain(server.as_deref().and_then(requests::open))
                 .collect(),
-            paused: paused(customer, server.as_deref()).filter(|_| !leaves),
+            paused: paused(&customer.spec, server.as_deref()).filter(|_| !leaves),
             interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
             time_left: leaves.then(|| restore::time_left(customer.meta())),
             holds: finalizers::has_finalizer(customer.meta())
@@ -290,7 +290,7 @@ fn required(
         status: &customer.status.clone().unwrap_or_default(),
         open: memory.change.as_ref(),
         owed: &memory.owed,
-        is_paused: paused(customer, server).is_some(),
+        is_paused: paused(&customer.spec, server).is_some(),
         url: url.map(|url| url.to_string()).as_deref(),
         standing: given.standing,
     })
@@ -345,12 +345,6 @@ fn publish(cluster: &Cluster, customer: &CustomerTokenTtl, reason: EventReason, 
 /// What a customer's resource claims.
 pub(super) fn claimed(servers: &Store<KonaServer>, customer: &CustomerTokenTtl) -> Option<Claimed> {
     Claimed::by_customer(customer, server_of(servers, customer).as_deref())
-}
-
-/// Why nothing is done for a customer for now.
-fn paused(customer: &CustomerTokenTtl, server: Option<&KonaServer>) -> Option<String> {
-    let suspended = server.filter(|server| server.spec.connection.suspend).map(ResourceExt::name_any);
-    customer::paused(customer.spec.suspend, suspended.as_deref())
 }
 
 fn server_key(customer: &CustomerTokenTtl) -> Key {

@@ -26,9 +26,8 @@ use crate::clock;
 use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
-use crate::engine::conditions::SUSPENDED;
 use crate::engine::gateway::{
-    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, update,
+    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, paused, update,
 };
 use crate::engine::governance::Governance;
 use crate::engine::ownership::{Claimed, Trial};
@@ -176,11 +175,10 @@ impl Controller for GatewayController {
     fn gather(&self, gateway: &X2Gateway) -> Given<X2Gateway> {
         let governance = self.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();
-        let suspended = gateway.spec.connection.suspend;
         Given {
             standing: self.claims.standing(gateway.meta()),
             requests: requests(gateway, &governance),
-            paused: suspended.then(|| SUSPENDED.to_owned()),
+            paused: paused(gateway),
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),

@@ -24,7 +24,7 @@ use crate::engine::login::{Holder, News};
 use crate::engine::ownership::Standing;
 use crate::engine::references::Unread;
 use crate::engine::schedule::CAP;
-use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
+use crate::engine::server::{self, Found, counts, in_sync, part, paused};
 use crate::engine::tally::{Part, Tally, covered};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
@@ -120,7 +120,7 @@ impl Controller for ServerController {
             inputs: server.meta().generation,
             standing: Standing::Owner,
             requests: requests::open(server).into_iter().collect(),
-            paused: server.spec.connection.suspend.then(|| SUSPENDED.to_owned()),
+            paused: paused(server),
             interval: INTERVAL,
             time_left: None,
             holds: false,

@@ -7,7 +7,13 @@ use super::verdict::Verdict;
 use crate::crd::{CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, Time};
 
 /// What a server reports while its `spec.suspend` is true.
-pub const SUSPENDED: &str = "spec.suspend is true: neither the server nor its customers are read or changed.";
+const SUSPENDED: &str = "spec.suspend is true: neither the server nor its customers are read or changed.";
+
+/// Why nothing is done for a server for now, if so.
+#[must_use]
+pub fn paused(server: &KonaServer) -> Option<String> {
+    server.spec.connection.suspend.then(|| SUSPENDED.to_owned())
+}
 
 /// The login works.
 #[must_use]

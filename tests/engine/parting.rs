@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use tenure::crd::{
-    Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, Mode, Time, TtlChange, TtlSeconds,
+    Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, KonaServer, Mode, Time, TtlChange,
+    TtlSeconds,
 };
 use tenure::engine::access::AccessError;
 use tenure::engine::customer::{
@@ -126,8 +127,19 @@ fn one_of_several_resources_for_a_customer_works_on_it() {
     assert_eq!((reason(Standing::Owner), reason(Standing::TryNow)), (None, None));
     assert_eq!(reason(Standing::Loser), Some(Reason::Conflict));
     assert_eq!(reason(Standing::Undecided), Some(Reason::Progressing));
-    assert_eq!((paused(false, None), paused(true, None).is_some()), (None, true));
-    assert!(paused(false, Some("kona")).unwrap().contains("KonaServer kona"));
+}
+
+#[test]
+fn a_suspended_server_pauses_its_customers() {
+    let server = |suspend: bool| -> KonaServer {
+        let spec = serde_json::json!({"url": "https://kona", "credentialsSecretRef": {"name": "login"}, "suspend": suspend});
+        serde_json::from_value(serde_json::json!({"apiVersion": "tenure.dev/v1alpha1", "kind": "KonaServer", "metadata": {"name": "kona"}, "spec": spec})).unwrap()
+    };
+    let resource = spec(DeletionPolicy::Retain, Mode::Enforce);
+    let suspended = CustomerTokenTtlSpec { suspend: true, ..resource.clone() };
+    assert_eq!((paused(&resource, None), paused(&suspended, None).is_some()), (None, true));
+    assert_eq!(paused(&resource, Some(&server(false))), None);
+    assert!(paused(&resource, Some(&server(true))).unwrap().contains("KonaServer kona"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What to report of a customer that is not in sync, each with a sentence that says what to do.
 
 use super::{Original, Ttl, Unusable, words};
-use crate::crd::TtlSeconds;
+use crate::crd::{CustomerTokenTtlSpec, KonaServer, TtlSeconds};
 use crate::engine::access::AccessError;
 use crate::engine::conditions::SUSPENDED;
 use crate::engine::ownership::Standing;
@@ -132,11 +132,12 @@ pub fn conflict(standing: Standing) -> Option<Verdict> {
     )
 }
 
-/// Why nothing is read or changed for now, if so. `server` is the name of the resource's server, if that is suspended.
+/// Why nothing is done for a customer for now, if so.
 #[must_use]
-pub fn paused(is_suspended: bool, server: Option<&str>) -> Option<String> {
-    if is_suspended {
+pub fn paused(spec: &CustomerTokenTtlSpec, server: Option<&KonaServer>) -> Option<String> {
+    if spec.suspend {
         return Some(SUSPENDED.to_owned());
     }
-    server.map(|name| format!("KonaServer {name} is suspended: nothing is read or changed."))
+    server.filter(|server| server.spec.connection.suspend)?;
+    Some(format!("KonaServer {} is suspended: nothing is read or changed.", spec.server_ref.name))
 }

@@ -1,7 +1,8 @@
 //! What to report of a gateway that waits or is under change, each with a sentence.
 
 use super::OpenChange;
-use crate::crd::{Cause, X2GatewayStatus};
+use crate::crd::{Cause, X2Gateway, X2GatewayStatus};
+use crate::engine::conditions::SUSPENDED;
 use crate::engine::ownership::Standing;
 use crate::engine::reason::Reason;
 use crate::engine::verdict::Verdict;
@@ -14,6 +15,12 @@ pub const NO_POLICY: &str = "its TokenPolicy no longer exists";
 pub const MOVED: &str = "spec.url has changed; the appliance is read again.";
 /// The note of the event `TokensRevoked`.
 pub const REVOKED: &str = "The tokens issued before the change were invalidated. The operator's user has been logged out of all sessions.";
+
+/// Why nothing is done for a gateway for now, if so.
+#[must_use]
+pub fn paused(gateway: &X2Gateway) -> Option<String> {
+    gateway.spec.connection.suspend.then(|| SUSPENDED.to_owned())
+}
 
 /// What to report if the appliance is another resource's, or is not known to be this one's.
 #[must_use]
