@@ -17,22 +17,27 @@ use crate::engine::access::{AccessError, Serial};
 const RENEWABLE: Duration = Duration::from_hours(24);
 
 /// What a token belongs to: with any other URL, transport or Secret it is not used.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct SessionKey {
     url: String,
+    account: Account,
+    terms: Terms,
+}
+
+/// What the tokens of many systems have in common: the version of the Secret, and how connections are made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Terms {
+    version: SecretVersion,
     transport: Transport,
-    identity: Identity,
 }
 
 impl SessionKey {
     /// The key of a login at an endpoint.
     #[must_use]
     pub(crate) fn new(endpoint: &Endpoint, identity: &Identity) -> Self {
-        Self {
-            url: endpoint.base.to_string(),
-            transport: endpoint.transport.clone(),
-            identity: identity.clone(),
-        }
+        let Identity { account, version } = identity.clone();
+        let terms = Terms { version, transport: endpoint.transport.clone() };
+        Self { url: endpoint.base.to_string(), account, terms }
     }
 }
 
@@ -79,7 +84,7 @@ type Place = Arc<tokio::sync::Mutex<Held>>;
 struct Held {
     session: Option<Arc<Session>>,
     /// When the last attempt to open one failed, and why.
-    failed: Option<(Instant, AccessError)>,
+    failed: Option<Box<(Instant, AccessError)>>,
 }
 
 impl Held {
@@ -97,7 +102,8 @@ pub struct Sessions(Mutex<HashMap<Account, Owned>>);
 struct Owned {
     /// The newest version of its Secret.
     current: Option<SecretVersion>,
-    places: HashMap<SessionKey, Place>,
+    /// By terms, then by URL: the systems of a fleet differ in the URL alone.
+    places: HashMap<Terms, HashMap<String, Place>>,
 }
 
 /// Which session is acceptable.
@@ -134,8 +140,8 @@ impl Sessions {
                 return Ok(Arc::clone(session));
             }
         }
-        if let Some((_, error)) = held.failed.as_ref().filter(|(at, _)| *at > came) {
-            return Err(error.clone());
+        if let Some(failed) = held.failed.as_ref().filter(|failed| failed.0 > came) {
+            return Err(failed.1.clone());
         }
         let old = held.session.clone();
         // Should this fail or be dropped half-way, an expired or refused session is not tried again.
@@ -149,7 +155,7 @@ impl Sessions {
                 Ok(session)
             }
             Err(error) => {
-                held.failed = Some((clock::instant(), error.clone()));
+                held.failed = Some(Box::new((clock::instant(), error.clone())));
                 Err(error)
             }
         }
@@ -178,26 +184,30 @@ impl Sessions {
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.retain(|account, owned| {
             let systems = in_use.get(account);
-            owned.places.retain(|key, place| {
-                let is_current = owned.current.as_ref() == Some(&key.identity.version);
-                let is_used = systems.is_some_and(|systems| systems.contains(&key.url));
-                let is_held = Arc::strong_count(place) > 1;
-                is_held || (is_current && is_used && place.try_lock().is_ok_and(|held| lives(&held)))
+            owned.places.retain(|terms, places| {
+                let is_current = owned.current.as_ref() == Some(&terms.version);
+                places.retain(|url, place| {
+                    let is_used = systems.is_some_and(|systems| systems.contains(url));
+                    let is_held = Arc::strong_count(place) > 1;
+                    is_held || (is_current && is_used && place.try_lock().is_ok_and(|held| lives(&held)))
+                });
+                !places.is_empty()
             });
             !owned.places.is_empty()
         });
     }
 
     fn place(&self, key: &SessionKey) -> Place {
-        let Identity { account, version } = &key.identity;
+        let SessionKey { url, account, terms } = key;
+        let version = &terms.version;
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let owned = accounts.entry(account.clone()).or_default();
         if owned.current.as_ref().is_none_or(|current| current != version && !version.is_older_than(current))
         {
             owned.current = Some(version.clone());
-            owned.places.retain(|other, _| other.identity.version == *version);
+            owned.places.retain(|other, _| other.version == *version);
         }
-        Arc::clone(owned.places.entry(key.clone()).or_default())
+        Arc::clone(owned.places.entry(terms.clone()).or_default().entry(url.clone()).or_default())
     }
 }
 
@@ -228,7 +238,8 @@ mod tests {
 
     /// How many systems and Secrets there may be a token for.
     fn count(sessions: &Sessions) -> usize {
-        sessions.0.lock().unwrap().values().map(|owned| owned.places.len()).sum()
+        let accounts = sessions.0.lock().unwrap();
+        accounts.values().flat_map(|owned| owned.places.values()).map(HashMap::len).sum()
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,7 +249,7 @@ mod tests {
         for system in &systems {
             log_in(&sessions, &key(system, 1), 86_400).await;
         }
-        let account = key("https://x2", 1).identity.account;
+        let account = key("https://x2", 1).account;
         let urls =
             |systems: &[String]| systems.iter().map(|s| BaseUrl::parse(s).unwrap().to_string()).collect();
         let mut in_use = BTreeMap::from([(account.clone(), urls(&systems))]);
