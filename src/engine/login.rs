@@ -18,6 +18,7 @@ mod state;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -194,8 +195,8 @@ pub struct Refusal {
 pub struct Ledger {
     forget_after: Option<Duration>,
     next: u64,
-    accounts: BTreeMap<Account, Entry>,
-    logins: BTreeMap<Holder, Account>,
+    accounts: BTreeMap<Arc<Account>, Entry>,
+    logins: BTreeMap<Arc<Holder>, Arc<Account>>,
 }
 
 #[derive(Debug, Default)]
@@ -203,7 +204,7 @@ struct Entry {
     rows: BTreeMap<SecretVersion, Row>,
     /// The versions that were presented last, the newest first.
     presented: Vec<SecretVersion>,
-    logins: BTreeMap<Holder, (String, bool)>,
+    logins: BTreeMap<Arc<Holder>, (String, bool)>,
     /// Systems whose objects' statuses show that the user was let in, with the number of such objects.
     witnesses: BTreeMap<String, usize>,
     proven: Option<Timestamp>,
@@ -263,16 +264,14 @@ impl Ledger {
     /// Takes over what an object and its status show, each time that they change; None once the object is gone, paused or
     /// makes no sense.
     pub fn observe(&mut self, holder: &Holder, state: Option<LoginState>) {
-        let account = state.as_ref().map(|state| &state.account);
-        if let Some(before) = self.logins.get(holder).cloned() {
-            let entry = self.accounts.entry(before.clone()).or_default();
+        let before = self.logins.remove_entry(holder);
+        if let Some(entry) = before.as_ref().and_then(|(_, account)| self.accounts.get_mut(account)) {
             entry.unseat(holder);
-            if account != Some(&before) {
-                self.logins.remove(holder);
-            }
         }
         let Some(LoginState { account, system, let_in, proven, refused }) = state else { return };
-        self.logins.insert(holder.clone(), account.clone());
+        let holder = before.map_or_else(|| Arc::new(holder.clone()), |(holder, _)| holder);
+        let account = self.shared(&account);
+        self.logins.insert(Arc::clone(&holder), Arc::clone(&account));
         let entry = self.accounts.entry(account).or_default();
         if let_in {
             *entry.witnesses.entry(system.clone()).or_default() += 1;
@@ -290,14 +289,20 @@ impl Ledger {
                 row.recall(&system, Refusal { time: login.time.0, in_a_row: login.in_a_row.unwrap_or(1) });
             }
         }
-        entry.logins.insert(holder.clone(), (system, let_in));
+        entry.logins.insert(holder, (system, let_in));
+    }
+
+    /// An account as it is known already: all objects of a fleet have the same.
+    fn shared(&self, account: &Account) -> Arc<Account> {
+        let known = self.accounts.get_key_value(account);
+        known.map_or_else(|| Arc::new(account.clone()), |(known, _)| Arc::clone(known))
     }
 
     /// An object wants to log in. `fingerprint` stands for user name and password: equal ones are the same password.
     pub fn want(&mut self, who: &Identity, fingerprint: u64, system: &str, now: Moment) -> Answer {
         self.next += 1;
         let (id, forget_after) = (self.next, self.forget_after);
-        let entry = self.accounts.entry(who.account.clone()).or_default();
+        let entry = self.accounts.entry(self.shared(&who.account)).or_default();
         entry.present(&who.version, fingerprint);
         let (row, view) = entry.view(&who.version, now, forget_after);
         row.want(id, system, &view)
@@ -322,7 +327,7 @@ impl Ledger {
     /// A person asks for another try at a system.
     pub fn requested(&mut self, who: &Identity, fingerprint: u64, system: &str, now: Moment) {
         let forget_after = self.forget_after;
-        let entry = self.accounts.entry(who.account.clone()).or_default();
+        let entry = self.accounts.entry(self.shared(&who.account)).or_default();
         entry.present(&who.version, fingerprint);
         let (row, view) = entry.view(&who.version, now, forget_after);
         row.requested(system, &view);
@@ -353,7 +358,7 @@ impl Ledger {
         }
         let hopeful = |(system, let_in): &(String, bool)| *let_in && row.is_hopeful(system, &view);
         let hopeful: Vec<&Holder> =
-            entry.logins.iter().filter(|(_, state)| hopeful(state)).map(|(holder, _)| holder).collect();
+            entry.logins.iter().filter(|(_, state)| hopeful(state)).map(|(holder, _)| &**holder).collect();
         let chosen = pick(&hopeful, random).copied().cloned()?;
         row.probed = Some(now.uptime);
         row.probes += 1;
@@ -373,7 +378,7 @@ impl Ledger {
     #[must_use]
     pub fn systems(&self) -> BTreeMap<Account, BTreeSet<String>> {
         let systems = |entry: &Entry| entry.logins.values().map(|(system, _)| system.clone()).collect();
-        self.accounts.iter().map(|(account, entry)| (account.clone(), systems(entry))).collect()
+        self.accounts.iter().map(|(account, entry)| (Account::clone(account), systems(entry))).collect()
     }
 
     /// How many passwords something is known of.
