@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::crd::{Condition, Kind, Time};
+use crate::crd::{Condition, FLUX_REQUESTED_AT, Kind, Time};
 pub use crate::engine::key::Key;
 
 /// A kind whose status we write.
@@ -65,11 +65,11 @@ impl<K: ResourceExt> Entry<K> {
     pub(crate) fn of(guard: DeserializeGuard<K>) -> Self {
         match guard.0 {
             Ok(mut object) => {
-                keep_manager(object.meta_mut());
+                trim(object.meta_mut());
                 Self::Valid(Arc::new(object))
             }
             Err(mut invalid) => {
-                keep_manager(&mut invalid.metadata);
+                trim(&mut invalid.metadata);
                 Self::Undecodable(Arc::new(invalid.metadata))
             }
         }
@@ -94,9 +94,13 @@ impl<K: ResourceExt> Entry<K> {
     }
 }
 
-/// Of an object's managed fields, keeps the name of the manager that last changed its spec: all else of them would take more
-/// memory than the object.
-fn keep_manager(meta: &mut ObjectMeta) {
+/// Drops what nothing reads and would take more memory than the object: what `kubectl apply` or a user annotates it with, and
+/// all of its managed fields but the name of the manager that last changed its spec.
+fn trim(meta: &mut ObjectMeta) {
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|name, _| name.starts_with("tenure.dev/") || name == FLUX_REQUESTED_AT);
+    }
+    meta.annotations.take_if(|annotations| annotations.is_empty());
     let manager = meta.managed_fields.take().and_then(spec_manager);
     meta.managed_fields =
         manager.map(|manager| vec![ManagedFieldsEntry { manager: Some(manager), ..Default::default() }]);
@@ -161,6 +165,22 @@ mod tests {
     }
 
     #[test]
+    fn only_annotations_that_are_read_are_kept() {
+        let annotated = |names: &[&str]| {
+            let annotations = names.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
+            ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }
+        };
+        let read = ["reconcile.fluxcd.io/requestedAt", "tenure.dev/reconcile-requested-at"];
+        let applied = "kubectl.kubernetes.io/last-applied-configuration";
+        let mut meta = annotated(&[read[0], read[1], applied]);
+        trim(&mut meta);
+        assert_eq!(meta, annotated(&read));
+        let mut meta = annotated(&[applied]);
+        trim(&mut meta);
+        assert_eq!(meta, ObjectMeta::default());
+    }
+
+    #[test]
     fn the_last_manager_of_the_spec_is_kept_and_nothing_else() {
         let spec = || json!({"f:spec": {"f:timeoutSeconds": {}}});
         let mut meta = ObjectMeta {
@@ -173,14 +193,14 @@ mod tests {
             ]),
             ..ObjectMeta::default()
         };
-        keep_manager(&mut meta);
+        trim(&mut meta);
         let alone = ManagedFieldsEntry { manager: Some("alice".to_owned()), ..Default::default() };
         assert_eq!(meta.managed_fields, Some(vec![alone]));
         let mut none = ObjectMeta {
             managed_fields: Some(vec![entry("tenure", 1, Some("status"), json!({}))]),
             ..ObjectMeta::default()
         };
-        keep_manager(&mut none);
+        trim(&mut none);
         assert_eq!(none.managed_fields, None);
     }
 }
