@@ -318,7 +318,8 @@ fn follow<K: Reported>(
             store.put(&entry, Source::List(listed.number));
         }
         Event::InitDone => {
-            for key in store.vanished(scope.namespace.as_deref(), &listed.keys) {
+            let Listed { keys, .. } = std::mem::take(listed);
+            for key in store.vanished(scope.namespace.as_deref(), &keys) {
                 forget(store, key);
             }
             return true;
