@@ -126,7 +126,7 @@ pub(super) async fn visit<K: Managed>(
                 age = Age::Since(clock::instant());
             }
             Err(Stop::Access(error)) => {
-                memory.barred = Barred::after(&error, &credentials, given.interval);
+                memory.barred = Barred::after(&error, &credentials, given.interval).map(Box::new);
                 if error.is_silence() {
                     return Err(Inconclusive::Outdated);
                 }

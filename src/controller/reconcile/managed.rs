@@ -187,7 +187,7 @@ pub struct Memory<K: Managed> {
     /// How old what is read of Secrets and `ConfigMaps` may be next time, unless something has changed.
     pub age: Age,
     /// A refusal that another user may end.
-    pub barred: Option<Barred>,
+    pub barred: Option<Box<Barred>>,
     /// The last reason that was a warning since the object was ready.
     pub warned: Option<Reason>,
     /// The standing that the last reconcile has acted on.

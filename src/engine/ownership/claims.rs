@@ -48,7 +48,8 @@ impl Table {
         let mut concerned = before.map(|before| self.remove(&before, &id.key)).unwrap_or_default();
         let Some(Claimed { object, suspended, trial }) = claimed else { return concerned };
         self.objects.insert(id.key.clone(), object.clone());
-        let claimants = self.claimants.entry(object).or_default();
+        // One, as a rule: by default there would be room for four.
+        let claimants = self.claimants.entry(object).or_insert_with(|| Vec::with_capacity(1));
         let changed = match claimants.iter_mut().find(|c| c.id == *id) {
             Some(claimant) => std::mem::replace(&mut claimant.suspended, suspended) != suspended,
             None => {
