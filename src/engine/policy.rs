@@ -22,7 +22,9 @@ use super::rollout::{
 use super::tally::{Part, State, state_of};
 use super::verdict::Verdict;
 use super::window::override_annotation;
-use crate::crd::{APPROVE, DeletionPolicy, GatewaySelector, Mode, Phase, TokenPolicy, X2Gateway};
+use crate::crd::{
+    APPROVE, DeletionPolicy, GatewaySelector, Mode, Phase, TokenPolicy, X2Gateway, X2GatewayStatus,
+};
 
 /// Gateways that an event names.
 const NAMES: usize = 20;
@@ -194,9 +196,8 @@ impl Subject {
         let name = self.name.clone();
         match &self.known {
             Known::Valid { gateway, regime } => {
-                let is_current = |status: &&crate::crd::X2GatewayStatus| {
-                    status.observed_generation == gateway.metadata.generation
-                };
+                let is_current =
+                    |status: &&X2GatewayStatus| status.observed_generation == gateway.metadata.generation;
                 let current = gateway.status.as_ref().filter(is_current);
                 let verdict = current.and_then(|status| Verdict::reported(&status.conditions));
                 let reason = verdict.as_ref().map(|verdict| verdict.reason);
@@ -222,7 +223,8 @@ fn relation(regime: &Regime, policy: &str) -> Relation {
 
 /// The state of a selected gateway with regard to the policy. `reason` is what it reports of its current spec.
 fn state(policy: &Policy, regime: &Regime, gateway: &X2Gateway, reason: Option<Reason>) -> State {
-    let status = gateway.status.clone().unwrap_or_default();
+    let nothing = X2GatewayStatus::default();
+    let status = gateway.status.as_ref().unwrap_or(&nothing);
     let is_current = status.observed_generation == gateway.metadata.generation;
     let target = policy.spec.target();
     let fits =
