@@ -81,6 +81,13 @@ pub(crate) struct Place {
     used: bool,
 }
 
+impl Place {
+    /// Least time between the beginnings of two exchanges here.
+    pub(crate) fn spacing(&self) -> Duration {
+        self.pass.spacing()
+    }
+}
+
 /// Makes exchanges. One per process; cheap to share.
 #[derive(Debug)]
 pub struct Http {

@@ -1,6 +1,7 @@
 //! The calls of a TEKTELIC Kona Core Network Server (its page "Authentication Token TTL").
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::HeaderName;
@@ -36,6 +37,9 @@ const TOKEN_CAP: usize = 64 * 1024;
 /// Longest customer that is read, in bytes.
 const CUSTOMER_CAP: usize = 1024 * 1024;
 
+/// A read that lies further back is repeated before a write builds on it: others may have edited the customer meanwhile.
+const HELD_UP: Duration = Duration::from_millis(300);
+
 /// A customer's fields that a refusal may name. "email address" is about the first of the two.
 const FIELDS: [&str; 9] =
     [ADDITIONAL_INFO, "email", "title", "phone", "country", "city", "zip", "address2", "address"];
@@ -54,6 +58,16 @@ pub struct Fresh {
 pub struct Seat {
     place: Place,
     session: Arc<Session>,
+    /// When it was taken, or a customer was read there, by the machine's uptime.
+    used: Duration,
+}
+
+impl Seat {
+    /// Until when, by the machine's uptime, a write may build on what was read here. The limit of requests per second may hold
+    /// it up, by another urgent request, too; otherwise it is sent at once.
+    pub(crate) fn read_counts_until(&self) -> Duration {
+        self.used + 2 * self.place.spacing() + HELD_UP
+    }
 }
 
 /// A customer that is about to be written.
@@ -111,7 +125,8 @@ impl<'a> Kona<'a> {
         let path = format!("/api/customer/{id}");
         let request =
             || Request { operation: "get_customer", method: Method::GET, path: &path, ..post(CUSTOMER) };
-        let (answer, seat) = self.authorized(&request, purpose).await?;
+        let (answer, mut seat) = self.authorized(&request, purpose).await?;
+        seat.used = clock::uptime();
         let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
         Ok(Fresh { customer, seat })
     }
@@ -136,12 +151,13 @@ impl<'a> Kona<'a> {
         turn: Turn,
         may_send: MaySend<'_>,
     ) -> Result<(), AccessError> {
-        let url = self.login.endpoint.base.to_string();
-        let known = self.login.remotes.spellings.plain(&url);
-        let plain = known.unwrap_or_default();
+        let (url, spellings) = (self.login.endpoint.base.to_string(), &self.login.remotes.spellings);
+        let (known, plain) = (spellings.plain(&url), spellings.next(&url));
         let path = |plain| if plain { CUSTOMERS_PLAIN } else { CUSTOMERS };
         let found = match self.post_customer(customer, &mut seat, path(plain), may_send).await {
             Err(AccessError::Remote(error)) if error.status() == Some(404) => {
+                // It may not be sent now, because that took too long.
+                spellings.set_next(&url, !plain);
                 self.post_customer(customer, &mut seat, path(!plain), may_send).await.map(|()| !plain)
             }
             done => done.map(|()| plain),
@@ -149,7 +165,7 @@ impl<'a> Kona<'a> {
         if let Ok(plain) = found
             && known != Some(plain)
         {
-            self.login.remotes.spellings.set_plain(url, plain);
+            spellings.set_plain(url, plain);
         }
         drop(turn);
         found.map(drop)
@@ -207,7 +223,7 @@ impl<'a> Kona<'a> {
         if self.refused.is_some() {
             return Err(refined(error));
         }
-        let Seat { place, session } = seat;
+        let Seat { place, session, .. } = seat;
         // The renewal needs it.
         drop(place);
         let renewed = self.renewed(&session, purpose).await?;
@@ -227,11 +243,12 @@ impl<'a> Kona<'a> {
         let place = http.enter(self.login.endpoint, purpose).await?;
         let session = sessions.latest(&self.key).unwrap_or(session);
         if session.is_living() || self.refused == Some(session.serial) {
-            return Ok(Seat { place, session });
+            return Ok(Seat { place, session, used: clock::uptime() });
         }
         drop(place);
         let session = self.session(self.living(), purpose.before()).await?;
-        Ok(Seat { place: http.enter(self.login.endpoint, purpose.at_the_front()).await?, session })
+        let place = http.enter(self.login.endpoint, purpose.at_the_front()).await?;
+        Ok(Seat { place, session, used: clock::uptime() })
     }
 
     /// Renews a refused session by its refresh token, unless somebody else has done so meanwhile.
@@ -253,7 +270,7 @@ impl<'a> Kona<'a> {
         request: Request<'_>,
         purpose: Purpose<'_>,
     ) -> Result<Content, AccessError> {
-        let Seat { place, session } = seat;
+        let Seat { place, session, .. } = seat;
         let request = Request { token: Some((X_AUTHORIZATION, &session.token)), ..request };
         Ok(Box::pin(self.login.remotes.http.exchange_at(place, self.login.endpoint, request, purpose))
             .await?)

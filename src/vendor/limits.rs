@@ -26,6 +26,11 @@ pub struct Bounds {
 impl Bounds {
     /// One request at a time, as fast as they are answered.
     pub const ONE_AT_A_TIME: Self = Self { in_flight: 1, per_second: None };
+
+    /// Least time between the beginnings of two requests.
+    fn spacing(self) -> Option<Duration> {
+        self.per_second.map(|per_second| Duration::from_secs(1) / per_second.max(1))
+    }
 }
 
 /// What bounds requests to one remote system, shared by all that ask it.
@@ -135,8 +140,7 @@ impl Limit {
 
     /// Waits until one more request may begin under the bound per second. One that is `urgent` takes the next moment.
     async fn start(&self, urgent: bool) {
-        let Some(per_second) = self.bounds.per_second else { return };
-        let spacing = Duration::from_secs(1) / per_second.max(1);
+        let Some(spacing) = self.bounds.spacing() else { return };
         let _first = if urgent { None } else { self.starting.acquire().await.ok() };
         while let Some(later) = self.not_before(spacing) {
             tokio::time::sleep_until(later).await;
@@ -165,6 +169,11 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// Least time between the beginnings of two requests.
+    pub(crate) fn spacing(&self) -> Duration {
+        self.limit.bounds.spacing().unwrap_or_default()
+    }
+
     /// Waits until one more request may begin: no longer than the bound per second demands between any two.
     pub(crate) async fn again(&self) {
         self.limit.start(true).await;

@@ -12,6 +12,8 @@ pub struct Spellings(Mutex<HashMap<String, Spelling>>);
 struct Spelling {
     /// Whether without the trailing slash; none before the first write.
     plain: Option<bool>,
+    /// Whether the next write tries it without the slash, while that is not known.
+    next: bool,
     /// Held by the one write that finds out.
     trial: Arc<tokio::sync::Mutex<()>>,
 }
@@ -20,6 +22,17 @@ impl Spellings {
     /// Whether a server wants the path without its trailing slash, if that is known.
     pub(crate) fn plain(&self, url: &str) -> Option<bool> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url)?.plain
+    }
+
+    /// Whether the next write spells it without its trailing slash.
+    pub(crate) fn next(&self, url: &str) -> bool {
+        let spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spellings.get(url).is_some_and(|spelling| spelling.plain.unwrap_or(spelling.next))
+    }
+
+    /// The server does not have it in the other spelling: the next write tries this one, if it is not known.
+    pub(crate) fn set_next(&self, url: &str, plain: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(url.to_owned()).or_default().next = plain;
     }
 
     pub(crate) fn set_plain(&self, url: String, plain: bool) {

@@ -11,7 +11,7 @@ use crate::knobs::Knobs;
 use crate::log::Log;
 use crate::manifest::{self, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
-use crate::remote::{Device, Mood};
+use crate::remote::{Device, Effect, Mood};
 use crate::replica::client_name;
 use crate::world::World;
 
@@ -315,4 +315,36 @@ fn an_outage_that_customers_meet_is_reported_by_their_server() {
     // By itself a server is checked every ten minutes, its customers every three at most.
     (0..2).for_each(|_| wait(&mut world));
     assert_eq!(reason(&world, Kind::KonaServer, "kona"), "TimedOut", "{}", world.history.text());
+}
+
+/// Between a read and the write that builds on it others may edit the customer, so nothing may come between the two.
+#[test]
+fn a_customer_is_read_again_if_its_write_was_held_up() {
+    let mut world = empty(Knobs { customers: 1, ..Knobs::NONE });
+    plan::lay_out_server(&mut world, "planted-0");
+    let make = |device: &mut Device| match device {
+        Device::Kona(server) => server.make.slash = false,
+        Device::X2(_) => unreachable!(),
+    };
+    world.internet_now().systems.get_mut(&server_url(0)).map(|system| make(&mut system.device)).unwrap();
+    world.start(0);
+    let writes = |world: &World| world.history.text().matches("POST https://10.0.1.1/api/customer").count();
+    // The path has to be spelled in another way, and before it is, the machine stands still.
+    while writes(&world) == 0 {
+        world.run_until(world.now + Duration::from_millis(1)).unwrap();
+    }
+    world.places[0].paused = Some(world.now + Duration::from_secs(7));
+    let (now, id) = (world.now, "00000000-0000-4000-8000-000000000000");
+    world.internet_now().foreign(&server_url(0), now, |device| {
+        let Device::Kona(server) = device else { unreachable!() };
+        server.edit(id, |customer| customer.set("additionalInfo", r#"{"note":"by hand"}"#));
+        Effect::None
+    });
+    wait(&mut world);
+    let stored = match &world.internet_now().systems[&server_url(0)].device {
+        Device::Kona(server) => server.customers[id].get("additionalInfo").unwrap().to_owned(),
+        Device::X2(_) => unreachable!(),
+    };
+    assert!(stored.contains(r#""note":"by hand""#), "{stored}\n{}", world.history.text());
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "InSync");
 }

@@ -219,7 +219,9 @@ impl Examination<'_, '_> {
             ..Line::new(Operation::SetCustomer, &self.url, Kind::Customer, &self.customer.metadata)
         };
         let mut write = Write::from(line.changing(&lifetimes(seen), &lifetimes(info.ttl()), change.cause));
-        let (outgoing, may_send) = (Outgoing { id, object: &object }, || self.permitted());
+        let until = seat.read_counts_until();
+        let is_held_up = || clock::uptime() > until;
+        let (outgoing, may_send) = (Outgoing { id, object: &object }, || !is_held_up() && self.permitted());
         let answer =
             send(change, &mut write, kona.write_customer(&outgoing, seat, turn, &may_send), memory).await;
         self.progress.write = Some(write);
@@ -227,6 +229,9 @@ impl Examination<'_, '_> {
             self.progress.sent = true;
             return Ok(true);
         };
+        if matches!(error, AccessError::NotSent) && is_held_up() {
+            return self.lost_race();
+        }
         if let AccessError::Remote(failed) = &error {
             self.progress.sent = !error.is_unsent();
             if failed.status() == Some(409) {
