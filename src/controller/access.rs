@@ -156,6 +156,7 @@ pub(super) fn refusal<K: Managed>(
     wake_called(admission, cluster);
     Findings {
         retry_after: error.retry_after(),
+        deferred: error.is_unsent(),
         polls: error.awaits_secret(),
         news,
         ..Findings::from(error.verdict(remote, credentials.secret()))

@@ -85,8 +85,8 @@ impl<C: Controller> Begun<'_, C> {
         let standing = memory.acted_on.take().unwrap_or(given.standing);
         memory.inputs = Some((given.inputs.clone(), standing));
         memory.inconclusive = None;
-        // A request is carried out when the object is resumed.
-        if given.paused.is_none() {
+        // A request is carried out when the object is resumed, and when the remote system may be asked again.
+        if given.paused.is_none() && memory.deferred.is_none() {
             self.carried_out(memory);
         }
         outcome
@@ -107,7 +107,9 @@ impl<C: Controller> Begun<'_, C> {
         let given = self.given;
         self.recall(memory);
         let (now, reason) = (clock::instant(), current_reason(&**self.object));
-        let (inputs, asked) = ((given.inputs.clone(), given.standing), given.is_asked(memory));
+        let (inputs, deferred) = ((given.inputs.clone(), given.standing), memory.deferred.as_ref());
+        // A system that is to be left alone would else be reconciled without end.
+        let asked = given.is_asked(memory) && deferred != Some(&given.requests);
         let is_called = self.controller.is_called(self.object, given, memory);
         match &mut memory.inputs {
             None => {
@@ -228,6 +230,7 @@ impl<C: Controller> Begun<'_, C> {
         let Self { controller, object, given } = *self;
         let mut working = Working::new(controller.store(), object);
         let findings = controller.examine(&mut working, given, memory).await?;
+        memory.deferred = findings.deferred.then(|| given.requests.clone());
         if let Some(outcome) = controller.conclude(&working, memory).await {
             return Ok((outcome, findings.verdict.reason));
         }
@@ -277,7 +280,8 @@ impl<C: Controller> Begun<'_, C> {
         if report.shown {
             status::set_verdict(&mut status, object, &findings.verdict, &findings.notes);
         }
-        self.complete(memory, &mut status, true);
+        let is_handled = memory.deferred.is_none();
+        self.complete(memory, &mut status, is_handled);
         match status::write(self.controller.store(), object, status).await {
             Written::Done | Written::Unchanged => {
                 self.controller.announce(report, memory);

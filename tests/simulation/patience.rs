@@ -139,6 +139,51 @@ fn a_gateways_request_during_its_suspension_is_carried_out_after_it() {
     assert_eq!(handled(&world, Kind::X2Gateway, "gw"), "now", "{}", world.history.text());
 }
 
+/// A system has asked to be left alone for ten minutes, and is well again.
+fn pause(world: &mut World, url: &str) {
+    set_mood(world, url, Mood::Limiting(Some(Duration::from_mins(10))));
+    wait(world);
+    set_mood(world, url, Mood::Well);
+}
+
+#[test]
+fn a_request_while_an_appliance_is_to_be_left_alone_is_carried_out_after_that() {
+    for (kind, name) in [(Kind::X2Gateway, "gw"), (Kind::TokenPolicy, "short")] {
+        let mut world = world(Knobs::NONE);
+        pause(&mut world, &appliance_url(0));
+        assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "RateLimited");
+        request(&world, kind, name, "now");
+        let (requests, reads) = (count(&world, " https://10.0.0.1/"), world.judge.requests());
+        for second in 0..120 {
+            let note = second.to_string();
+            world.api.annotate(Kind::X2Gateway, (NAMESPACE, "gw"), "example.net/note", Some(&note)).unwrap();
+            world.run_until(world.now + Duration::from_secs(1)).unwrap();
+        }
+        assert_ne!(handled(&world, kind, name), "now", "{kind:?}: nothing was checked");
+        assert_eq!(count(&world, " https://10.0.0.1/"), requests, "it is left alone");
+        let reads = world.judge.requests() - reads;
+        assert!(reads < 30, "{reads} requests to the API server in two minutes");
+        (0..5).for_each(|_| wait(&mut world));
+        assert_eq!(handled(&world, kind, name), "now", "{}", world.history.text());
+        assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InSync");
+    }
+}
+
+#[test]
+fn a_request_while_a_server_is_to_be_left_alone_is_carried_out_after_that() {
+    for (kind, name) in [(Kind::CustomerTokenTtl, "customer-0"), (Kind::KonaServer, "kona")] {
+        let mut world = servers(3);
+        (0..2).for_each(|_| pause(&mut world, &server_url(0)));
+        request(&world, kind, name, "now");
+        let requests = count(&world, " https://10.0.1.1/");
+        wait(&mut world);
+        assert_ne!(handled(&world, kind, name), "now", "{kind:?}: nothing was checked");
+        assert_eq!(count(&world, " https://10.0.1.1/"), requests, "it is left alone");
+        (0..5).for_each(|_| wait(&mut world));
+        assert_eq!(handled(&world, kind, name), "now", "{}", world.history.text());
+    }
+}
+
 #[test]
 fn a_change_that_fails_again_and_again_is_one_warning() {
     let mut world = world(Knobs::NONE);

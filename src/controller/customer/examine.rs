@@ -193,7 +193,8 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         let verdict = failed(error, &self.customer.spec.customer_id, &self.server.name_any());
         // Other faults of the login are the server's, and so is the wait for its Secret.
         let polls = verdict.reason == Reason::Forbidden;
-        Findings { retry_after: error.retry_after(), polls, ..Findings::from(verdict) }
+        let (retry_after, deferred) = (error.retry_after(), error.is_unsent());
+        Findings { retry_after, deferred, polls, ..Findings::from(verdict) }
     }
 }
 

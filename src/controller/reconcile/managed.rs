@@ -170,6 +170,8 @@ pub struct Memory<K: Managed> {
     pub inputs: Option<(K::Inputs, Standing)>,
     /// Its requests, if it was inconclusive.
     pub(super) inconclusive: Option<HashSet<Request>>,
+    /// Its requests, if the remote system is to be left alone for a while: they are carried out after that.
+    pub(super) deferred: Option<HashSet<Request>>,
     /// When the next one is due.
     pub backoff: Backoff<Instant>,
     /// Whether something else keeps overwriting the value.
@@ -203,6 +205,7 @@ impl<K: Managed> Default for Memory<K> {
         Self {
             inputs: None,
             inconclusive: None,
+            deferred: None,
             backoff: Backoff::default(),
             contest: Contest::default(),
             handled: HashSet::new(),
@@ -250,6 +253,8 @@ pub struct Findings<K: Managed> {
     pub trial: Option<Trial>,
     /// How long the remote system asked the operator to wait.
     pub retry_after: Option<Duration>,
+    /// Whether it was not asked because of that: a request to reconcile is not carried out yet.
+    pub deferred: bool,
     /// Whether a Secret or `ConfigMap` may bring the change.
     pub polls: bool,
     /// When the change window opens that a change waits for.
@@ -268,6 +273,7 @@ impl<K: Managed> From<Verdict> for Findings<K> {
             news: None,
             trial: None,
             retry_after: None,
+            deferred: false,
             opens: None,
             found: K::Found::default(),
         }
