@@ -48,9 +48,9 @@ impl Trial {
     /// The outcome of an attempt that ended in a failed exchange, or in the login before it.
     #[must_use]
     pub fn of_failed(error: &AccessError) -> Self {
-        let is_refusal =
-            error.is_refusal() || matches!(error, AccessError::NotAdmin | AccessError::TokenRefused);
-        if is_refusal { Self::Refused } else { Self::NoAnswer }
+        let needs_another =
+            matches!(error, AccessError::Half | AccessError::NotAdmin | AccessError::TokenRefused);
+        if needs_another || error.is_refusal() { Self::Refused } else { Self::NoAnswer }
     }
 
     /// The outcome as it counts. While a fault may still pass and is not reported, it takes nothing from an owner.
@@ -64,7 +64,7 @@ impl Trial {
 /// proves lifetimes.
 fn is_refusal(kind: Kind, reason: Reason) -> bool {
     match reason {
-        Reason::AuthenticationFailed => kind == Kind::Gateway,
+        Reason::AuthenticationFailed => kind != Kind::Customer,
         Reason::AdminRoleRequired
         | Reason::PlaintextRefused
         | Reason::InsecureTlsRefused
@@ -73,6 +73,13 @@ fn is_refusal(kind: Kind, reason: Reason) -> bool {
         Reason::ServerNotFound => false,
         reason => reason.awaits_reference(),
     }
+}
+
+/// The reason that counts for a customer: its server's, if nothing was refused and the server does not answer.
+fn underlying(reason: Reason, server: &KonaServer) -> Reason {
+    let servers = server.status.as_ref().and_then(|status| ready_reason(&status.conditions));
+    let silent = servers.filter(|servers| servers.is_remote() && !is_refusal(Kind::Server, *servers));
+    silent.filter(|_| reason == Reason::ServerNotReady).unwrap_or(reason)
 }
 
 /// What a status shows of an attempt.
@@ -134,11 +141,12 @@ impl Claimed {
             // Nothing is written for it anymore. One that is to be restored keeps its claim, so that nothing comes in between.
             return None;
         }
-        let connection = &server?.spec.connection;
+        let server = server?;
+        let connection = &server.spec.connection;
         let url = BaseUrl::parse(&connection.url).ok()?.to_string();
         let object = format!("{url} {}", customer.spec.customer_id);
         let shown = customer.status.as_ref().map(|status| Shown {
-            reason: ready_reason(&status.conditions),
+            reason: ready_reason(&status.conditions).map(|reason| underlying(reason, server)),
             is_here: status.effective_url.as_ref() == Some(&url),
             is_current: status.observed_generation == customer.metadata.generation,
             got_in: status.last_checked_time.is_some(),

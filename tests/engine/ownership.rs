@@ -1,10 +1,11 @@
 //! Who owns a remote object that several resources declare.
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use tenure::crd::Kind;
 use tenure::engine::access::AccessError;
 use tenure::engine::login::NotTried;
-use tenure::engine::ownership::{Claimant, Standing, Trial, standing};
+use tenure::engine::ownership::{Claimant, Claimed, Standing, Trial, standing};
 use tenure::engine::reason::Reason;
 
 fn claimant(id: u8, suspended: bool, trial: Trial) -> Claimant<u8> {
@@ -85,6 +86,8 @@ fn a_fault_that_may_pass_takes_nothing_from_an_owner_before_it_is_reported() {
     assert_eq!(Trial::ruled_out(Reason::InvalidSpec), NoAnswer);
     for (error, expected) in [
         (AccessError::Refused, Refused),
+        // As after a restart: the status shows the reason of a refused password.
+        (AccessError::Half, Refused),
         (AccessError::NotAdmin, Refused),
         (AccessError::TokenRefused, Refused),
         (AccessError::NotTried(NotTried::Here), Refused),
@@ -94,6 +97,46 @@ fn a_fault_that_may_pass_takes_nothing_from_an_owner_before_it_is_reported() {
         assert_eq!(Trial::of_failed(&error), expected, "{error:?}");
     }
     assert_eq!(Trial::ruled_out(Reason::PlaintextRefused), Refused);
+}
+
+/// The outcome that the statuses show of a customer that was read, and of whose server one shows this.
+fn behind(server: Reason) -> Trial {
+    let status = |reason: Reason| {
+        let ready = json!({
+            "type": "Ready", "status": "False", "reason": reason.as_str(), "message": "",
+            "lastTransitionTime": "2026-11-01T00:00:00Z",
+        });
+        json!({
+            "observedGeneration": 1, "conditions": [ready], "effectiveUrl": "https://10.0.1.1",
+            "lastCheckedTime": "2026-11-01T00:00:00Z",
+        })
+    };
+    let object = |kind: &str, spec: Value, reason| {
+        let meta = json!({"namespace": "berlin", "name": "one", "generation": 1});
+        json!({
+            "apiVersion": "tenure.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec,
+            "status": status(reason),
+        })
+    };
+    let connection = json!({"url": "https://10.0.1.1", "credentialsSecretRef": {"name": "admin"}});
+    let lifetimes = json!({
+        "serverRef": {"name": "one"}, "customerId": "1d2b7a10-0000-4000-8000-000000000000",
+        "accessTokenTtlSeconds": 3600, "refreshTokenTtlSeconds": 86400,
+    });
+    let server = serde_json::from_value(object("KonaServer", connection, server)).unwrap();
+    let customer = object("CustomerTokenTtl", lifetimes, Reason::ServerNotReady);
+    let customer = serde_json::from_value(customer).unwrap();
+    Claimed::by_customer(&customer, Some(&server)).unwrap().trial
+}
+
+#[test]
+fn a_customer_loses_nothing_because_its_server_is_silent() {
+    for reason in [Reason::TimedOut, Reason::Unreachable, Reason::RateLimited, Reason::UnexpectedAnswer] {
+        assert_eq!(behind(reason), Trial::GotIn, "{reason:?}");
+    }
+    for reason in [Reason::AuthenticationFailed, Reason::AdminRoleRequired, Reason::SecretNotFound] {
+        assert_eq!(behind(reason), Trial::Refused, "{reason:?}");
+    }
 }
 
 #[test]
