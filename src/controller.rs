@@ -20,4 +20,5 @@ pub(crate) mod rollout;
 pub(crate) mod server;
 pub(crate) mod specs;
 mod statuses;
+pub(crate) mod uses;
 pub(crate) mod windows;

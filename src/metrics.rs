@@ -42,6 +42,7 @@ pub struct Metrics {
     resources: Family<Labels<3>, Gauge>,
     /// What `resources` shows: a count and the series of it change together.
     standings: Mutex<HashMap<Labels<3>, i64>>,
+    secrets_without_origins: Family<Labels<1>, Gauge>,
     last_success: Option<Timestamps>,
     watches: Family<Labels<2>, Gauge<f64, AtomicU64>>,
     leader: Gauge,
@@ -112,6 +113,7 @@ impl Metrics {
             customers: Family::default(),
             resources: Family::default(),
             standings: Mutex::default(),
+            secrets_without_origins: Family::default(),
             last_success: per_object.then(Family::default),
             watches: Family::default(),
             leader: Gauge::default(),
@@ -152,6 +154,11 @@ impl Metrics {
             "resources",
             "Resources, by the reason of their Ready condition",
             self.resources.clone(),
+        );
+        registry.register(
+            "secrets_without_origins",
+            "Secrets in use that do not list where they may be sent",
+            self.secrets_without_origins.clone(),
         );
         if let Some(last_success) = &self.last_success {
             let help = "Time when an object was last ready, in seconds since the epoch";
@@ -253,6 +260,15 @@ impl Metrics {
             } else {
                 self.resources.get_or_create(&labels).set(*count);
             }
+        }
+    }
+
+    /// Counts Secrets in use without a list of origins up or down. One caller at a time.
+    pub(crate) fn count_unbound(&self, namespace: &str, change: i64) {
+        let labels = [("namespace", namespace.to_owned())];
+        let count = self.secrets_without_origins.get_or_create(&labels).inc_by(change) + change;
+        if count == 0 {
+            self.secrets_without_origins.remove(&labels);
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod ca;
 pub mod credentials;
 mod diagnosis;
 mod dial;

@@ -106,6 +106,8 @@ fn settings(options: &Options) -> OperatorSettings {
     let restrictions = Restrictions {
         plaintext: options.forbid_plaintext,
         insecure_tls: options.forbid_insecure_tls,
+        custom_ca: options.forbid_custom_ca,
+        proxy: options.forbid_proxy,
         origins_required: options.require_allowed_origins,
     };
     let bounds = Bounds { least: options.min_timeout, most: options.max_timeout };

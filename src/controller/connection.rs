@@ -3,19 +3,17 @@
 
 use std::sync::Arc;
 
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-
-use super::references::References;
-use crate::crd::{CaRef, Connection, CredentialsRef, KonaServer, Tls};
+use super::references::{Login, References};
+use super::uses::{User, Uses};
+use crate::crd::{Connection, CredentialsRef, KonaServer, Tls};
 use crate::engine::connection::{Restrictions, ValidConnection, validate};
 use crate::engine::origin;
-use crate::engine::references::{Unread, unusable_ca};
+use crate::engine::references::Unread;
 use crate::engine::url::BaseUrl;
 use crate::engine::verdict::Verdict;
 use crate::runtime::secrets::Age;
 use crate::runtime::store::Store;
+use crate::vendor::ca::Ca;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{Endpoint, Transport};
 use crate::vendor::limits::{Bounds, Limits};
@@ -33,6 +31,8 @@ pub struct Connections {
     pub references: References,
     /// What is forbidden to tenants.
     pub restrictions: Restrictions,
+    /// Where Secrets are used.
+    pub uses: Uses,
 }
 
 impl Connections {
@@ -46,10 +46,11 @@ impl Connections {
         &self,
         connection: &ValidConnection,
         reference: &CredentialsRef,
-        (namespace, bounds): (&str, Bounds),
+        (user, bounds): (User<'_>, Bounds),
         age: Age,
     ) -> Result<(Endpoint, Credentials), Unread> {
-        let ca = ca(&self.references, namespace, &connection.tls, age).await?;
+        let namespace = user.namespace();
+        let (ca, ca_source) = self.ca(namespace, &connection.tls, age).await?.unzip();
         let limit = self.limits.of(&connection.base.to_string(), bounds);
         let transport = Transport {
             ca,
@@ -58,8 +59,9 @@ impl Connections {
             proxy: connection.proxy.clone(),
         };
         let (base, timeout) = (connection.base.clone(), connection.timeout);
-        let endpoint = Endpoint { base, transport, timeout, namespace: namespace.to_owned(), limit };
-        let credentials = self.login(&endpoint, reference, age).await?;
+        let endpoint =
+            Endpoint { base, transport, ca_source, timeout, namespace: namespace.to_owned(), limit };
+        let credentials = self.login(&endpoint, reference, user, age).await?;
         Ok((endpoint, credentials))
     }
 
@@ -70,68 +72,59 @@ impl Connections {
         servers: &Store<KonaServer>,
         server: &KonaServer,
         connection: &ValidConnection,
-        age: Age,
+        (user, age): (User<'_>, Age),
     ) -> Result<(Endpoint, Credentials), Unread> {
-        let namespace = server.metadata.namespace.as_deref().unwrap_or_default();
         let (reference, bounds) =
             (&server.spec.connection.credentials_secret_ref, bounds(servers, &connection.base));
-        self.reach(connection, reference, (namespace, bounds), age).await
+        self.reach(connection, reference, (user, bounds), age).await
     }
 
-    /// User name and password of an endpoint: read now if a login with them is due, since they may have been corrected
+    /// User name and password of an endpoint, for an object: read now if a login with them is due, since they may have been corrected
     /// after they were last read.
     async fn login(
         &self,
         endpoint: &Endpoint,
         reference: &CredentialsRef,
+        user: User<'_>,
         age: Age,
     ) -> Result<Credentials, Unread> {
-        let known = self.credentials(endpoint, reference, age).await?;
+        let known = self.credentials(endpoint, reference, user, age).await?;
         let key = SessionKey::new(endpoint, &known.identity);
         if age != Age::InUse || self.remotes.sessions.is_living(&key).await {
             return Ok(known);
         }
-        self.credentials(endpoint, reference, Age::Now).await
+        self.credentials(endpoint, reference, user, Age::Now).await
     }
 
-    /// Reads user name and password, and checks that they may be sent to an endpoint.
+    /// Reads user name and password for an object, and checks that they may be sent to an endpoint.
     pub async fn credentials(
         &self,
         endpoint: &Endpoint,
         reference: &CredentialsRef,
+        user: User<'_>,
         age: Age,
     ) -> Result<Credentials, Unread> {
-        let (credentials, origins) = self.references.credentials(&endpoint.namespace, reference, age).await?;
-        let (required, urls) =
-            (self.restrictions.origins_required, (&endpoint.base, endpoint.transport.proxy.as_ref()));
-        origin::check(origins.as_deref(), required, &reference.name, urls)?;
+        let Login { credentials, allowed } =
+            self.references.login(&endpoint.namespace, reference, age).await?;
+        let (is_required, route) = (self.restrictions.origins_required, endpoint.route());
+        origin::check(allowed.as_deref(), is_required, &reference.name, route)?;
+        self.uses.note(user, &credentials, route, allowed.is_some());
         Ok(credentials)
     }
-}
 
-async fn ca(
-    references: &References,
-    namespace: &str,
-    tls: &Tls,
-    age: Age,
-) -> Result<Option<Arc<str>>, Unread> {
-    let (pem, what) = match (&tls.ca_secret_ref, &tls.ca_config_map_ref) {
-        (None, None) => return Ok(None),
-        (Some(CaRef { name, key }), _) => {
-            (references.secret_text(namespace, name, key, age).await?, format!("Key {key} of Secret {name}"))
-        }
-        (None, Some(CaRef { name, key })) => (
-            references.config_map_text(namespace, name, key, age).await?,
-            format!("Key {key} of ConfigMap {name}"),
-        ),
-    };
-    if is_ca(&pem) { Ok(Some(pem)) } else { Err(unusable_ca(&what).into()) }
-}
-
-fn is_ca(pem: &str) -> bool {
-    let mut roots = RootCertStore::empty();
-    let mut certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).peekable();
-    certificates.peek().is_some() && certificates.all(|der| der.is_ok_and(|der| roots.add(der).is_ok()))
+    /// The CA that replaces the system's roots, and where it is from.
+    async fn ca(&self, namespace: &str, tls: &Tls, age: Age) -> Result<Option<(Arc<Ca>, String)>, Unread> {
+        let found = match (&tls.ca_secret_ref, &tls.ca_config_map_ref) {
+            (None, None) => return Ok(None),
+            (Some(ca), _) => {
+                (self.references.secret_ca(namespace, ca, age).await?, format!("secret/{}", ca.name))
+            }
+            (None, Some(ca)) => {
+                (self.references.config_map_ca(namespace, ca, age).await?, format!("configmap/{}", ca.name))
+            }
+        };
+        Ok(Some(found))
+    }
 }
 
 /// The smallest limits among all servers with this URL.

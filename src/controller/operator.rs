@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::connection::Connections;
 use super::controllers::{AllKinds, Controllers};
 use super::references::References;
+use super::uses::Uses;
 use crate::admin::Health;
 use crate::clock;
 use crate::engine::connection::Restrictions;
@@ -135,7 +136,8 @@ impl Operator {
         let metrics = Arc::new(Metrics::new(settings.metrics_per_object));
         let slots = Slots::new(settings.concurrency.into());
         let http = Http::new(wire, slots, Arc::clone(&metrics), fence.clone());
-        let connections = Arc::new(connections(http, clients.writes.clone(), &settings));
+        let connections =
+            Arc::new(connections(http, clients.writes.clone(), &settings, Arc::clone(&metrics)));
         let controllers = Arc::new_cyclic(|all| {
             let kinds = Box::new(AllKinds(Weak::clone(all)));
             let cluster = Arc::new(Cluster {
@@ -305,7 +307,12 @@ async fn namespace_changed(controllers: Arc<Controllers>, namespace: String, ter
 }
 
 /// How remote systems are reached.
-fn connections(http: Http, client: Client, settings: &OperatorSettings) -> Connections {
+fn connections(
+    http: Http,
+    client: Client,
+    settings: &OperatorSettings,
+    metrics: Arc<Metrics>,
+) -> Connections {
     let remotes = Remotes {
         http,
         sessions: Sessions::default(),
@@ -313,7 +320,8 @@ fn connections(http: Http, client: Client, settings: &OperatorSettings) -> Conne
         spellings: Spellings::default(),
     };
     let (limits, references) = (Limits::default(), References::new(client));
-    Connections { remotes, limits, references, restrictions: settings.rules.restrictions }
+    let restrictions = settings.rules.restrictions;
+    Connections { remotes, limits, references, restrictions, uses: Uses::new(metrics) }
 }
 
 /// Wakes what has waited for the API server, once it answers again and this replica may work.
@@ -338,11 +346,13 @@ async fn clean_up(cluster: Arc<Cluster>, connections: Arc<Connections>) {
     let mut every = tokio::time::interval(CLEAN_UP);
     loop {
         every.tick().await;
-        let Connections { remotes, references, .. } = &*connections;
+        let Connections { remotes, references, uses, .. } = &*connections;
         references.purge();
         cluster.namespaces.purge();
         remotes.http.purge();
         remotes.admission.purge();
-        remotes.sessions.purge(&remotes.admission.systems());
+        let in_use = remotes.admission.systems();
+        remotes.sessions.purge(&in_use);
+        uses.purge(&in_use);
     }
 }

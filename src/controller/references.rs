@@ -1,47 +1,67 @@
 //! What resources refer to: logins in Secrets, and certificates in Secrets and `ConfigMaps`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Client, ResourceExt};
+use secrecy::zeroize::Zeroize as _;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::crd::{ALLOWED_ORIGINS, CredentialsRef};
-use crate::engine::references::{Named, Unread, no_ca, refuse_type, secret_text};
+use crate::crd::{ALLOWED_ORIGINS, CaRef, CredentialsRef};
+use crate::engine::origin::AllowedOrigins;
+use crate::engine::references::{
+    LONGEST_CA, LONGEST_PASSWORD, LONGEST_USERNAME, Named, Unread, check_type, large_ca, no_ca, secret_text,
+    unusable_ca,
+};
 use crate::engine::verdict::Verdict;
-use crate::runtime::secrets::{Age, Secrets};
+use crate::runtime::secrets::{Age, Values};
+use crate::vendor::ca::Ca;
 use crate::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 
-/// The CA certificates in use, each once however many objects name them: a bundle has up to 256 KiB, and each session holds
-/// on to its own.
-#[derive(Debug, Default)]
-struct Texts(Mutex<HashSet<Arc<str>>>);
+/// A login as a Secret has it.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// User name and password.
+    pub credentials: Credentials,
+    /// Where they may be sent, if the Secret limits that.
+    pub allowed: Option<Arc<AllowedOrigins>>,
+}
 
-impl Texts {
-    fn share(&self, text: &str) -> Arc<str> {
-        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = texts.get(text) {
+/// The CAs in use, each once however many objects name them: a bundle has up to 256 KiB, and each session holds on to its
+/// own.
+#[derive(Debug, Default)]
+struct Shared(Mutex<HashSet<Arc<Ca>>>);
+
+impl Shared {
+    fn share(&self, ca: Ca) -> Arc<Ca> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&ca) {
             return Arc::clone(known);
         }
-        let shared: Arc<str> = Arc::from(text);
-        texts.insert(Arc::clone(&shared));
+        let shared = Arc::new(ca);
+        all.insert(Arc::clone(&shared));
         shared
     }
 
     /// Drops those that are not in use anymore.
     fn purge(&self) {
-        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        texts.retain(|text| Arc::strong_count(text) > 1);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|ca| Arc::strong_count(ca) > 1);
     }
 }
 
 /// Reads Secrets and `ConfigMaps`.
 #[derive(Debug)]
 pub struct References {
-    secrets: Secrets,
-    texts: Texts,
+    /// By the keys of user name and password.
+    logins: Values<(String, String), Result<Login, Verdict>>,
+    /// By key.
+    secrets: Values<String, Result<Arc<Ca>, Verdict>>,
+    config_maps: Values<String, Result<Arc<Ca>, Verdict>>,
+    shared: Shared,
     /// The key of passwords' fingerprints: only this process has it.
     fingerprints: RandomState,
 }
@@ -50,73 +70,116 @@ impl References {
     /// Reads through a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { secrets: Secrets::new(client), texts: Texts::default(), fingerprints: RandomState::new() }
+        Self {
+            logins: Values::new(client.clone()),
+            secrets: Values::new(client.clone()),
+            config_maps: Values::new(client),
+            shared: Shared::default(),
+            fingerprints: RandomState::new(),
+        }
     }
 
     /// Drops what is not in use anymore. Call it periodically.
     pub fn purge(&self) {
+        self.logins.purge();
         self.secrets.purge();
-        self.texts.purge();
+        self.config_maps.purge();
+        self.shared.purge();
     }
 
-    /// User name and password of a Secret, and the origins that it allows, if it limits them.
-    pub async fn credentials(
+    /// User name and password of a Secret, and where they may be sent.
+    pub async fn login(
         &self,
         namespace: &str,
         reference: &CredentialsRef,
         age: Age,
-    ) -> Result<(Credentials, Option<String>), Unread> {
+    ) -> Result<Login, Unread> {
         let CredentialsRef { name, username_key, password_key } = reference;
-        let secret = self.secret(namespace, name, age).await?;
-        refuse_type(secret.type_.as_deref(), name)?;
+        let keys = (username_key.clone(), password_key.clone());
+        let extract = |secret| self.extract_login((namespace, name), &keys, secret);
+        let found = self.logins.get((namespace, name), keys.clone(), age, extract).await;
+        Ok(found.map_err(|missing| Named::Secret.unread(name, missing))??)
+    }
+
+    fn extract_login(
+        &self,
+        (namespace, name): (&str, &str),
+        keys: &(String, String),
+        secret: Secret,
+    ) -> Result<Login, Verdict> {
+        check_type(secret.type_.as_deref(), name)?;
         let version = SecretVersion {
             uid: secret.uid().unwrap_or_default(),
             resource_version: secret.resource_version().unwrap_or_default(),
         };
-        let keys = (username_key.clone(), password_key.clone());
-        let account = Account { namespace: namespace.to_owned(), secret: name.clone(), keys };
-        let username = SecretString::from(text(&secret, name, username_key)?);
-        let password = SecretString::from(text(&secret, name, password_key)?);
+        let allowed = secret.annotations().get(ALLOWED_ORIGINS);
+        let allowed = allowed.map(|annotation| Arc::new(AllowedOrigins::parse(annotation)));
+        let account =
+            Account { namespace: namespace.to_owned(), secret: name.to_owned(), keys: keys.clone() };
+        let values = Wiped::of(secret);
+        let username = SecretString::from(values.text((name, &keys.0), LONGEST_USERNAME)?);
+        let password = SecretString::from(values.text((name, &keys.1), LONGEST_PASSWORD)?);
         let fingerprint = self.fingerprints.hash_one((username.expose_secret(), password.expose_secret()));
         let identity = Identity { account, version };
-        let credentials = Credentials { identity, fingerprint, username, password };
-        Ok((credentials, secret.annotations().get(ALLOWED_ORIGINS).cloned()))
+        Ok(Login { credentials: Credentials { identity, fingerprint, username, password }, allowed })
     }
 
-    /// One key of a Secret as text.
-    pub async fn secret_text(
+    /// The CA that a Secret has under a key.
+    pub async fn secret_ca(
         &self,
         namespace: &str,
-        name: &str,
-        key: &str,
+        CaRef { name, key }: &CaRef,
         age: Age,
-    ) -> Result<Arc<str>, Unread> {
-        let secret = self.secret(namespace, name, age).await?;
-        Ok(self.texts.share(&text(&secret, name, key)?))
+    ) -> Result<Arc<Ca>, Unread> {
+        let extract = |secret| {
+            let values = Wiped::of(secret);
+            let pem = values.text((name, key), usize::MAX)?;
+            self.ca(pem, &format!("Key {key} of Secret {name}"))
+        };
+        let found = self.secrets.get((namespace, name), key.clone(), age, extract).await;
+        Ok(found.map_err(|missing| Named::Secret.unread(name, missing))??)
     }
 
-    /// One key of a `ConfigMap` as text.
-    pub async fn config_map_text(
+    /// The CA that a `ConfigMap` has under a key.
+    pub async fn config_map_ca(
         &self,
         namespace: &str,
-        name: &str,
-        key: &str,
+        CaRef { name, key }: &CaRef,
         age: Age,
-    ) -> Result<Arc<str>, Unread> {
-        let found = self.secrets.config_map(namespace, name, age).await;
-        let map = found.map_err(|missing| Named::ConfigMap.unread(name, missing))?;
-        let value = map.data.as_ref().and_then(|data| data.get(key));
-        value.map(|value| self.texts.share(value)).ok_or_else(|| no_ca(name, key).into())
+    ) -> Result<Arc<Ca>, Unread> {
+        let extract = |map: ConfigMap| {
+            let pem = map.data.as_ref().and_then(|data| data.get(key)).ok_or_else(|| no_ca(name, key))?;
+            self.ca(pem, &format!("Key {key} of ConfigMap {name}"))
+        };
+        let found = self.config_maps.get((namespace, name), key.clone(), age, extract).await;
+        Ok(found.map_err(|missing| Named::ConfigMap.unread(name, missing))??)
     }
 
-    async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Unread> {
-        let found = self.secrets.secret(namespace, name, age).await;
-        found.map_err(|missing| Named::Secret.unread(name, missing))
+    fn ca(&self, pem: &str, what: &str) -> Result<Arc<Ca>, Verdict> {
+        if pem.len() > LONGEST_CA {
+            return Err(large_ca(what));
+        }
+        Ca::parse(pem).map(|ca| self.shared.share(ca)).ok_or_else(|| unusable_ca(what))
     }
 }
 
-fn text(secret: &Secret, name: &str, key: &str) -> Result<String, Verdict> {
-    secret_text(secret.data.as_ref().and_then(|data| data.get(key)).map(|value| &*value.0), name, key)
+/// A Secret's values, wiped after use.
+struct Wiped(BTreeMap<String, ByteString>);
+
+impl Wiped {
+    fn of(secret: Secret) -> Self {
+        Self(secret.data.unwrap_or_default())
+    }
+
+    fn text(&self, (name, key): (&str, &str), longest: usize) -> Result<&str, Verdict> {
+        secret_text(self.0.get(key).map(|value| &*value.0), (name, key), longest)
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(|value| value.0.zeroize());
+    }
 }
 
 #[cfg(test)]
@@ -127,16 +190,28 @@ mod tests {
     use super::*;
     use crate::runtime::secrets::IN_USE;
 
+    const CA: &str = "-----BEGIN CERTIFICATE-----
+MIIBcTCCARegAwIBAgIUcRA3CPrDwfkcweHsqKXAmsm1abcwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI5MTI1NTU4WhgPMjEyNjExMDUxMjU1NTha
+MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEAvtlcv+z
+gANY/ktTIR0JBLKlAjddImpblkGz5Plf50UzwIhHuMtVRf4Po90CeH2OuoSZ0o92
+xwSt2cJuXIndFaNTMFEwHQYDVR0OBBYEFKQTgOsCC+ohqHcdZyZuac5P70ztMB8G
+A1UdIwQYMBaAFKQTgOsCC+ohqHcdZyZuac5P70ztMA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDSAAwRQIhAPQLS+p/IvpFEIP27OtWwGhJ88Bebq/Nh9cPKtl3
+lJn5AiB2RxY2q9NurM+p1kBNGzBvJTUefayvV5jb4hV0V+kZzQ==
+-----END CERTIFICATE-----";
+
     #[test]
     fn one_ca_is_kept_once_and_only_while_it_is_in_use() {
-        let texts = Texts::default();
-        let (one, two) = (texts.share("ca"), texts.share("ca"));
+        let shared = Shared::default();
+        let ca = || shared.share(Ca::parse(CA).unwrap());
+        let (one, two) = (ca(), ca());
         assert!(Arc::ptr_eq(&one, &two));
-        texts.purge();
-        assert!(Arc::ptr_eq(&one, &texts.share("ca")), "in use");
+        shared.purge();
+        assert!(Arc::ptr_eq(&one, &ca()), "in use");
         drop((one, two));
-        texts.purge();
-        assert_eq!(texts.0.lock().unwrap().len(), 0);
+        shared.purge();
+        assert_eq!(shared.0.lock().unwrap().len(), 0);
     }
 
     /// Secrets behind an API server that counts how often they are read.
@@ -166,7 +241,7 @@ mod tests {
             count.store(0, Ordering::Relaxed);
             // A thousand objects that refer to it are checked, spread over ten minutes.
             for _ in 0..1_000 {
-                assert!(references.credentials("a", &login(), age).await.is_ok());
+                assert!(references.login("a", &login(), age).await.is_ok());
                 tokio::time::advance(Duration::from_millis(600)).await;
             }
             let counted = count.load(Ordering::Relaxed);
@@ -176,7 +251,7 @@ mod tests {
         tokio::time::advance(IN_USE).await;
         count.store(0, Ordering::Relaxed);
         let reference = login();
-        let herd = (0..100).map(|_| references.credentials("a", &reference, Age::Now));
+        let herd = (0..100).map(|_| references.login("a", &reference, Age::Now));
         assert!(futures::future::join_all(herd).await.iter().all(Result::is_ok));
         assert_eq!(count.load(Ordering::Relaxed), 1);
     }
@@ -184,9 +259,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn equal_logins_have_equal_fingerprints() {
         let (references, _) = references();
-        let (one, _) = references.credentials("a", &login(), Age::Now).await.unwrap();
+        let one = references.login("a", &login(), Age::Now).await.unwrap();
         tokio::time::advance(IN_USE).await;
-        let (two, _) = references.credentials("a", &login(), Age::Now).await.unwrap();
-        assert_eq!(one.fingerprint, two.fingerprint);
+        let two = references.login("a", &login(), Age::Now).await.unwrap();
+        assert_eq!(one.credentials.fingerprint, two.credentials.fingerprint);
     }
 }

@@ -15,6 +15,7 @@ use super::reconcile::{
     Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
 };
 use super::requests::{self, Alarms, Handled};
+use super::uses::User;
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::access::AccessError;
@@ -181,7 +182,8 @@ struct Check<'a> {
 
 impl Visitor<KonaServer> for Check<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
-        self.connections.reach_server(self.servers, self.server, &self.connection, age).await
+        let user = User { kind: Kind::Server, meta: self.server.meta() };
+        self.connections.reach_server(self.servers, self.server, &self.connection, (user, age)).await
     }
 
     fn holder(&self) -> Option<Holder> {

@@ -9,12 +9,16 @@ use crate::crd::{Connection, Tls};
 
 /// What the operator's flags forbid to tenants.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "three independent switches of the command line")]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 pub struct Restrictions {
     /// `--forbid-plaintext`
     pub plaintext: bool,
     /// `--forbid-insecure-tls`
     pub insecure_tls: bool,
+    /// `--forbid-custom-ca`
+    pub custom_ca: bool,
+    /// `--forbid-proxy`
+    pub proxy: bool,
     /// `--require-allowed-origins`
     pub origins_required: bool,
 }
@@ -38,7 +42,7 @@ pub struct ValidConnection {
 ///
 /// 1. URL, proxy and timeout are well-formed.
 /// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
-/// 3. Certificates may be left unchecked.
+/// 3. A proxy, a CA of the resource's own and certificates that are not verified are not forbidden by the operator.
 pub fn validate(connection: &Connection, restrictions: Restrictions) -> Result<ValidConnection, Verdict> {
     let invalid = |message: String| Verdict::new(Reason::InvalidSpec, message);
     let base = BaseUrl::parse(&connection.url).map_err(|why| invalid(format!("spec.url {why}.")))?;
@@ -56,10 +60,7 @@ pub fn validate(connection: &Connection, restrictions: Restrictions) -> Result<V
         };
         return Err(Verdict::new(Reason::PlaintextRefused, message));
     }
-    if tls.insecure_skip_verify && restrictions.insecure_tls {
-        let message = "This operator forbids spec.tls.insecureSkipVerify (--forbid-insecure-tls). Specify the CA in spec.tls.";
-        return Err(Verdict::new(Reason::InsecureTlsRefused, message));
-    }
+    forbidden(&tls, proxy.is_some(), restrictions).map_or(Ok(()), Err)?;
     let insecure = if base.is_plaintext() {
         Some("Password and tokens are sent unencrypted because spec.url uses http://.".to_owned())
     } else {
@@ -68,4 +69,21 @@ pub fn validate(connection: &Connection, restrictions: Restrictions) -> Result<V
         })
     };
     Ok(ValidConnection { base, proxy, timeout, tls, insecure })
+}
+
+/// What a resource asks for and the operator forbids.
+fn forbidden(tls: &Tls, is_proxied: bool, restrictions: Restrictions) -> Option<Verdict> {
+    let has_ca = tls.ca_secret_ref.is_some() || tls.ca_config_map_ref.is_some();
+    let (reason, message) = if is_proxied && restrictions.proxy {
+        (Reason::AddressRefused, "This operator forbids spec.proxyUrl (--forbid-proxy). Remove it.")
+    } else if has_ca && restrictions.custom_ca {
+        let message = "This operator forbids CAs in spec.tls (--forbid-custom-ca). Remove caSecretRef and caConfigMapRef. The server's certificate is then verified against the system's root certificates.";
+        (Reason::CaUnusable, message)
+    } else if tls.insecure_skip_verify && restrictions.insecure_tls {
+        let message = "This operator forbids spec.tls.insecureSkipVerify (--forbid-insecure-tls). Specify the CA in spec.tls.";
+        (Reason::InsecureTlsRefused, message)
+    } else {
+        return None;
+    };
+    Some(Verdict::new(reason, message))
 }

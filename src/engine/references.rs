@@ -1,14 +1,16 @@
 //! What Secrets and `ConfigMaps` that a resource refers to have to be.
 
+use super::text::printable;
 use super::verdict::{Reason, Verdict};
 
-/// Secret types that are credentials of Kubernetes itself.
-const REFUSED_TYPES: [&str; 4] = [
-    "kubernetes.io/service-account-token",
-    "kubernetes.io/tls",
-    "kubernetes.io/dockercfg",
-    "kubernetes.io/dockerconfigjson",
-];
+/// Secret types that serve as logins.
+const LOGIN_TYPES: [&str; 3] = ["Opaque", "kubernetes.io/basic-auth", "tenure.dev/login"];
+/// Longest user name, in bytes.
+pub const LONGEST_USERNAME: usize = 256;
+/// Longest password, in bytes.
+pub const LONGEST_PASSWORD: usize = 4 * 1024;
+/// Most that a CA's certificates may have, in bytes.
+pub const LONGEST_CA: usize = 256 * 1024;
 
 /// What a resource refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,27 +74,34 @@ impl From<Verdict> for Unread {
 }
 
 /// Refuses a Secret that is no login by its type.
-pub fn refuse_type(kind: Option<&str>, name: &str) -> Result<(), Verdict> {
-    let Some(kind) = kind.filter(|kind| REFUSED_TYPES.contains(kind)) else { return Ok(()) };
+pub fn check_type(kind: Option<&str>, name: &str) -> Result<(), Verdict> {
+    let Some(kind) = kind.filter(|kind| !kind.is_empty() && !LOGIN_TYPES.contains(kind)) else {
+        return Ok(());
+    };
+    let (kind, types) = (printable(kind), LOGIN_TYPES.join(", "));
     let message = format!(
-        "Secret {name} is of type {kind}, which is not allowed for logins. Use a Secret of type Opaque."
+        "Secret {name} is of type {kind}, which is not allowed for logins. Use a Secret of one of these types: {types}."
     );
     Err(Verdict::new(Reason::SecretTypeRefused, message))
 }
 
-/// Reads the value of a Secret's key as text.
-pub fn secret_text(value: Option<&[u8]>, name: &str, key: &str) -> Result<String, Verdict> {
+/// Reads the value of a Secret's key as text of at most `longest` bytes.
+pub fn secret_text<'a>(
+    value: Option<&'a [u8]>,
+    (name, key): (&str, &str),
+    longest: usize,
+) -> Result<&'a str, Verdict> {
+    let wrong = |message: String| Verdict::new(Reason::SecretKeyMissing, message);
     let missing = |what| {
-        let message =
-            format!("Secret {name} {what} {key}: add the value under this key, or correct the key.");
-        Verdict::new(Reason::SecretKeyMissing, message)
+        wrong(format!("Secret {name} {what} {key}: add the value under this key, or correct the key."))
     };
     match value {
         None => Err(missing("has no key")),
         Some([]) => Err(missing("has an empty value for key")),
-        Some(value) => {
-            String::from_utf8(value.to_vec()).map_err(|_| missing("does not have UTF-8 text for key"))
-        }
+        Some(value) if value.len() > longest => Err(wrong(format!(
+            "Secret {name} has more than {longest} bytes for key {key}. Shorten the value, or correct the key."
+        ))),
+        Some(value) => str::from_utf8(value).map_err(|_| missing("does not have UTF-8 text for key")),
     }
 }
 
@@ -102,6 +111,13 @@ pub fn no_ca(name: &str, key: &str) -> Verdict {
     let message = format!(
         "ConfigMap {name} has no key {key}. Add the CA's certificate under this key, or correct the key."
     );
+    Verdict::new(Reason::CaUnusable, message)
+}
+
+/// What a Secret or `ConfigMap` has under a key is too large for a CA's certificates.
+#[must_use]
+pub fn large_ca(what: &str) -> Verdict {
+    let message = format!("{what} has more than 256 KiB. Store only the CA's certificates there.");
     Verdict::new(Reason::CaUnusable, message)
 }
 

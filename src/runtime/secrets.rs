@@ -1,21 +1,25 @@
-//! Secrets and `ConfigMaps`, read by `get` of the one name (the operator has no right to list or watch them), one read
-//! for all objects that refer to them.
+//! Values in Secrets and `ConfigMaps`, read by `get` of the one name (the operator has no right to list or watch them), one
+//! read for all objects that refer to them. Of what was read, only these values are kept.
 
-use std::sync::Arc;
+use std::fmt;
+use std::hash::Hash;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::single_flight::{Answer, SingleFlight};
+use super::single_flight::SingleFlight;
 use crate::clock;
 use crate::engine::references::Missing;
 use crate::engine::schedule::SECRET_POLL;
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Reads under way at a time: a Secret has up to 1 MiB.
+const READS: usize = 16;
 /// How long a read value is used if there is no reason to read it again.
 pub(crate) const IN_USE: Duration = Duration::from_mins(1);
 
@@ -71,75 +75,58 @@ impl Age {
     }
 }
 
-/// Recently read objects of one kind, by namespace and name.
-type Cache<K> = SingleFlight<(String, String), Result<Arc<K>, Missing>>;
-
-/// Reads Secrets and `ConfigMaps`.
-pub(crate) struct Secrets {
+/// Recently read values of one kind of object. `Q` says which of an object's values, `V` is what is kept of them.
+pub(crate) struct Values<Q, V> {
     client: Client,
-    opaque: Cache<Secret>,
-    config_maps: Cache<ConfigMap>,
+    reads: Semaphore,
+    cache: SingleFlight<(String, String, Q), Result<V, Missing>>,
 }
 
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secrets")
+impl<Q, V> fmt::Debug for Values<Q, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Values")
     }
 }
 
-impl Secrets {
+impl<Q: Eq + Hash, V: Clone> Values<Q, V> {
     /// Reads through a client.
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, opaque: Cache::default(), config_maps: Cache::default() }
+        Self { client, reads: Semaphore::new(READS), cache: SingleFlight::default() }
     }
 
-    /// A Secret.
-    pub(crate) async fn secret(&self, namespace: &str, name: &str, age: Age) -> Result<Arc<Secret>, Missing> {
-        read(&self.client, &self.opaque, (namespace, name), age).await
-    }
-
-    /// A `ConfigMap`.
-    pub(crate) async fn config_map(
+    /// What `extract` takes from an object.
+    pub(crate) async fn get<K>(
         &self,
-        namespace: &str,
-        name: &str,
+        (namespace, name): (&str, &str),
+        which: Q,
         age: Age,
-    ) -> Result<Arc<ConfigMap>, Missing> {
-        read(&self.client, &self.config_maps, (namespace, name), age).await
+        extract: impl FnOnce(K) -> V,
+    ) -> Result<V, Missing>
+    where
+        K: Clone
+            + fmt::Debug
+            + DeserializeOwned
+            + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let ask = Box::pin(async {
+            let api = Api::<K>::namespaced(self.client.clone(), namespace);
+            let read = async {
+                let _read = self.reads.acquire().await;
+                api.get(name).await
+            };
+            match tokio::time::timeout(API_TIMEOUT, read).await {
+                Ok(Ok(object)) => Ok(Ok(extract(object))),
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Err(Missing::NotFound)),
+                Ok(Err(kube::Error::Api(status))) if status.code == 403 => Ok(Err(Missing::Forbidden)),
+                _ => Err(Missing::NoAnswer),
+            }
+        });
+        let key = (namespace.to_owned(), name.to_owned(), which);
+        self.cache.get(key, |answer, came| age.allows(answer.asked, came), ask).await.flatten()
     }
 
     /// Drops what has not been used for a while, so that no password stays in memory for longer than needed.
     pub(crate) fn purge(&self) {
-        self.opaque.purge(is_in_use);
-        self.config_maps.purge(is_in_use);
+        self.cache.purge(|answer| answer.asked.elapsed() < IN_USE);
     }
-}
-
-fn is_in_use<V>(answer: &Answer<V>) -> bool {
-    answer.asked.elapsed() < IN_USE
-}
-
-async fn read<K>(
-    client: &Client,
-    cache: &Cache<K>,
-    (namespace, name): (&str, &str),
-    age: Age,
-) -> Result<Arc<K>, Missing>
-where
-    K: Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-{
-    let ask = Box::pin(async {
-        let api = Api::<K>::namespaced(client.clone(), namespace);
-        match tokio::time::timeout(API_TIMEOUT, api.get(name)).await {
-            Ok(Ok(object)) => Ok(Ok(Arc::new(object))),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Err(Missing::NotFound)),
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Ok(Err(Missing::Forbidden)),
-            _ => Err(Missing::NoAnswer),
-        }
-    });
-    let key = (namespace.to_owned(), name.to_owned());
-    cache.get(key, |answer, came| age.allows(answer.asked, came), ask).await.flatten()
 }

@@ -224,6 +224,7 @@ mod tests {
         let endpoint = Endpoint {
             base: BaseUrl::parse(system).unwrap(),
             transport: Transport::default(),
+            ca_source: None,
             timeout: Duration::from_secs(10),
             namespace: "a".to_owned(),
             limit: Limits::default().of(system, Bounds::ONE_AT_A_TIME),

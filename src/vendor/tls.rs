@@ -5,19 +5,19 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use super::ca::Ca;
 use super::endpoint::{Endpoint, Transport};
 use crate::engine::remote::{Fault, Tls};
 
 /// What the TLS settings of connections depend on. They are shared by all connections that have these in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Trust {
-    /// PEM certificates that replace the system's roots.
-    ca: Option<Arc<str>>,
+    /// Certificates that replace the system's roots.
+    ca: Option<Arc<Ca>>,
     /// A host, and the name to verify instead, if connections are not made under it.
     name: Option<(String, String)>,
     any_certificate: bool,
@@ -60,14 +60,10 @@ impl Trust {
     fn roots(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Fault> {
         let unusable = || Fault::Tls(Tls::Roots);
         let provider = Arc::clone(provider);
-        let Some(pem) = &self.ca else {
+        let Some(ca) = &self.ca else {
             return Ok(Arc::new(Verifier::new(provider).map_err(|_| unusable())?));
         };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            roots.add(certificate.map_err(|_| unusable())?).map_err(|_| unusable())?;
-        }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(ca.roots()), provider).build();
         Ok(verifier.map_err(|_| unusable())?)
     }
 }

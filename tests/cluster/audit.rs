@@ -1,4 +1,5 @@
-//! Every write to a remote system is on record: one line, with who declared it, what was written, and what came of it.
+//! Every write to a remote system is on record: one line, with who declared it, what was written, and what came of it. So is
+//! the first use of a Secret at a new origin.
 
 use kube::ResourceExt as _;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -12,23 +13,37 @@ use tenure_kit::x2::PutEffect;
 
 use super::fixture::*;
 
-/// The record so far.
+/// The record so far: of writes.
 fn record(operator: &Operator) -> Vec<Value> {
-    let log = operator.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["audit"] == true).collect()
+    on_record(operator, |operation| operation != "use_secret")
 }
 
-/// Waits until there are so many lines of a record.
+/// The same, of uses of Secrets.
+fn uses(operator: &Operator) -> Vec<Value> {
+    on_record(operator, |operation| operation == "use_secret")
+}
+
+fn on_record(operator: &Operator, is_meant: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let log = operator.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["audit"] == true && is_meant(&line["operation"])).collect()
+}
+
+/// Waits until there are so many lines of a record of writes.
 async fn lines(operator: &Operator, count: usize) -> Vec<Value> {
+    until(operator, || record(operator).len() >= count).await;
+    record(operator)
+}
+
+/// Waits until the log is as it should be.
+async fn until(operator: &Operator, reached: impl Fn() -> bool) {
     let mut grown = operator.lines();
     let enough = async {
-        while record(operator).len() < count {
+        while !reached() {
             grown.changed().await.unwrap();
         }
     };
     tokio::time::timeout(SOON, enough).await.unwrap_or_else(|_| panic!("{}", operator.log()));
-    record(operator)
 }
 
 /// Whether a line says all of this.
@@ -233,5 +248,45 @@ async fn a_customers_changes_are_on_record_with_what_they_refer_to() {
         assert_says(&line, &json!({"change_ref": "CHG-7"}));
     }
     f.event_saying("acme", "TtlChanged", "restored").await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_use_of_a_secret_at_an_origin_is_on_record() {
+    let fleet = fleet(2);
+    let mut f = Fixture::new("audit-uses").await;
+    f.credentials(&fleet).await;
+    let gateway = f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-1", "Unmanaged").await;
+    let namespace = f.ns.name();
+    let unbound = format!("tenure_secrets_without_origins{{namespace=\"{namespace}\"}} 1");
+    assert!(f.operator().metrics().await.unwrap().contains(&unbound));
+    let first = uses(f.operator()).remove(0);
+    let secret = f.ns.get("Secret", "x2-admin").await.unwrap();
+    assert_says(&first, &identity(&gateway, TESTS));
+    assert_says(
+        &first,
+        &json!({
+            "level": "INFO", "kind": "X2Gateway", "url": fleet.appliance(0).url(), "secret": "x2-admin",
+            "secret_uid": secret.uid(), "allowed_origins": false, "certificates": "tls=configmap/x2-ca",
+            "server_name": null, "proxy": null,
+        }),
+    );
+    // Once, however often it is used; and again for each other place, and for what is trusted there.
+    f.look("X2Gateway", "x2-1", "again").await;
+    f.patch("X2Gateway", "x2-1", json!({"spec": {"tls": {"insecureSkipVerify": true}}})).await;
+    until(f.operator(), || uses(f.operator()).len() > 1).await;
+    let origins = format!("https://127.0.0.0/8:{}, tls=insecure", fleet.appliance(0).port());
+    let bound = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}});
+    f.patch("Secret", "x2-admin", bound).await;
+    f.patch("X2Gateway", "x2-1", json!({"spec": {"url": fleet.appliance(1).url()}})).await;
+    until(f.operator(), || uses(f.operator()).len() > 2).await;
+    let uses = uses(f.operator());
+    assert_says(&uses[1], &json!({"url": fleet.appliance(0).url(), "certificates": "tls=insecure"}));
+    assert_says(&uses[2], &json!({"url": fleet.appliance(1).url(), "allowed_origins": true}));
+    assert_eq!(uses.len(), 3, "{uses:?}");
+    let metrics = f.operator().metrics().await.unwrap();
+    assert!(!metrics.contains("tenure_secrets_without_origins{"), "{metrics}");
     f.finish().await;
 }

@@ -32,6 +32,12 @@ async fn prepare(f: &Fixture) {
     let docker = json!({".dockerconfigjson": "e30="});
     f.apply(&of_type("type-docker", "kubernetes.io/dockerconfigjson", docker)).await;
     f.apply(&of_type("type-dockercfg", "kubernetes.io/dockercfg", json!({".dockercfg": "e30="}))).await;
+    f.apply(&of_type(
+        "type-helm",
+        "helm.sh/release.v1",
+        json!({"username": "YWRtaW4=", "password": "YWRtaW4="}),
+    ))
+    .await;
     f.apply(&of_type("type-account", "kubernetes.io/service-account-token", json!({}))).await;
 }
 
@@ -111,7 +117,8 @@ async fn addresses_and_switches_of_the_operator_hold() {
     f.apply(&gateway("unlisted", &fleet.appliance(0))).await;
     let listed =
         f.ns.secret("listed", &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
-    let origins = format!("https://127.0.0.0/8:{}", fleet.appliance(0).port());
+    let port = fleet.appliance(0).port();
+    let origins = format!("https://127.0.0.0/8:{port}, tls=configmap/x2-ca, tls=insecure");
     f.patch(
         "Secret",
         "listed",
@@ -155,7 +162,70 @@ async fn addresses_and_switches_of_the_operator_hold() {
     f.request("X2Gateway", "insecure", "now").await;
     f.reason("X2Gateway", "insecure", "AddressRefused").await;
     assert_eq!(fleet.appliance(1).counts(), NONE);
+    f.kill().await;
+
+    f.start_with(&["--forbid-custom-ca", "--forbid-proxy"]).await;
+    let proxied = json!({"spec": {"proxyUrl": "http://127.0.0.1:1"}});
+    f.patch("X2Gateway", "insecure", proxied).await;
+    f.request("X2Gateway", "listed", "now").await;
+    f.reason("X2Gateway", "insecure", "AddressRefused").await;
+    f.reason("X2Gateway", "listed", "CaUnusable").await;
+    assert_eq!(fleet.appliance(1).counts(), NONE);
     f.finish().await;
+}
+
+/// Whoever may edit a gateway, and control one host that a Secret lists, still does not get its password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_goes_only_where_its_secret_trusts_the_other_side() {
+    let (fleet, sink) = (fleet(2), fleet(1));
+    let mut f = Fixture::new("trust").await;
+    f.credentials(&fleet).await;
+    f.config_map("own-ca", &sink.ca_pem().unwrap()).await;
+    let (own, at_sink) = (sink.appliance(0), format!("https://127.0.0.0/8:{}", sink.appliance(0).port()));
+    let block = format!("https://127.0.0.0/8:{}, {at_sink}", fleet.appliance(0).port());
+    let pinned = format!("tls=sha256:{}", fingerprint(&fleet.ca_pem().unwrap()));
+    for (name, tls) in [("plain", ""), ("named", "tls=configmap/x2-ca"), ("pinned", &pinned)] {
+        f.ns.secret(name, &[("username", "admin"), ("password", "x2-admin-password")]).await.unwrap();
+        let annotations = json!({"tenure.dev/allowed-origins": format!("{block}, {tls}")});
+        f.patch("Secret", name, json!({"metadata": {"annotations": annotations}})).await;
+    }
+    let attacks = [
+        ("any", json!({"tls": {"insecureSkipVerify": true}})),
+        ("ca", json!({"tls": {"caConfigMapRef": {"name": "own-ca"}}})),
+        ("name", json!({"tls": {"caConfigMapRef": {"name": "x2-ca"}, "serverName": own.dns_name()}})),
+        ("proxy", json!({"tls": {"caConfigMapRef": {"name": "x2-ca"}}, "proxyUrl": own.url()})),
+    ];
+    let names: Vec<String> = ["plain", "named", "pinned"]
+        .into_iter()
+        .flat_map(|secret| attacks.each_ref().map(|(attack, _)| format!("{secret}-{attack}")))
+        .collect();
+    for name in &names {
+        let (secret_name, attack) = name.split_once('-').unwrap();
+        let (_, spec) = attacks.iter().find(|(name, _)| *name == attack).unwrap();
+        // Each at a URL of its own: they are not to be in each other's way.
+        let hostile = with(gateway(name, &own), json!({"spec": {"url": format!("{}/{name}", own.url())}}));
+        f.apply(&with(with(hostile, json!({"spec": spec})), secret(secret_name))).await;
+    }
+    for (index, name) in ["named", "pinned"].into_iter().enumerate() {
+        f.apply(&with(gateway(name, &fleet.appliance(index)), secret(name))).await;
+    }
+    f.start().await;
+    for name in &names {
+        let gateway = f.reason("X2Gateway", name, "OriginNotAllowed").await;
+        let message = ready(&gateway)["message"].as_str().unwrap();
+        assert!(message.contains("tenure.dev/allowed-origins"), "{name}: {message}");
+    }
+    for name in ["named", "pinned"] {
+        f.reason("X2Gateway", name, "Unmanaged").await;
+    }
+    assert_eq!((sink.counts(), sink.requests().connections()), (NONE, 0));
+    f.finish().await;
+}
+
+/// SHA-256 of a PEM certificate, as `openssl x509 -fingerprint -sha256` prints it.
+fn fingerprint(pem: &str) -> String {
+    let ca = tenure::vendor::ca::Ca::parse(pem).unwrap();
+    ca.fingerprints()[0].map(|byte| format!("{byte:02X}")).join(":")
 }
 
 #[tokio::test(flavor = "multi_thread")]

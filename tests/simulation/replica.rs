@@ -188,11 +188,13 @@ fn scopes(namespaces: &[&str], selector: Option<&str>) -> Vec<Scope> {
 }
 
 fn settings(concurrency: u16, scopes: Vec<Scope>) -> OperatorSettings {
-    let restrictions = Restrictions { plaintext: false, insecure_tls: false, origins_required: false };
     OperatorSettings {
         scopes,
         concurrency,
-        rules: Settings { restrictions, bounds: Bounds { least: 600, most: 2_592_000 } },
+        rules: Settings {
+            restrictions: Restrictions::default(),
+            bounds: Bounds { least: 600, most: 2_592_000 },
+        },
         retry_refused_logins_after: None,
         metrics_per_object: false,
     }

@@ -31,12 +31,12 @@ async fn a_bad_certificate_says_what_to_do_and_gets_no_password() {
 async fn a_ca_that_is_named_replaces_all_others() {
     let (fleet, mut world) = secured();
     let (strangers, _) = secured();
-    world.endpoint.transport.ca = strangers.ca_pem().map(Into::into);
+    world.endpoint.transport.ca = strangers.ca_pem().as_deref().map(ca_of);
     let (code, reason, _) = judged(&world.failure().await);
     assert_eq!((code.as_str(), reason), REFUSED);
     world.endpoint.transport.ca = None;
     assert_eq!(judged(&world.failure().await).1, Reason::TlsFailed, "the system's roots do not know it");
-    world.endpoint.transport.ca = fleet.ca_pem().map(Into::into);
+    world.endpoint.transport.ca = fleet.ca_pem().as_deref().map(ca_of);
     assert_eq!(world.x2().read_timeout().await, Ok(86_400));
 }
 

@@ -14,6 +14,7 @@ use tenure::leader::fence::{Fence, Term};
 use tenure::metrics::Metrics;
 use tenure::vendor::address::DialPolicy;
 use tenure::vendor::admission::Admission;
+use tenure::vendor::ca::Ca;
 use tenure::vendor::credentials::{Account, Credentials, Identity, SecretVersion};
 use tenure::vendor::endpoint::{Endpoint, Transport};
 use tenure::vendor::http::{Http, MaySend, Purpose};
@@ -66,10 +67,15 @@ pub(crate) fn remotes(dial: DialPolicy, slots: usize) -> (Remotes, watch::Sender
     (remotes, ending)
 }
 
+pub(crate) fn ca_of(pem: &str) -> Arc<Ca> {
+    Arc::new(Ca::parse(pem).unwrap())
+}
+
 pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
     Endpoint {
         base: BaseUrl::parse(url).unwrap(),
-        transport: Transport { ca: ca.map(Into::into), ..Transport::default() },
+        transport: Transport { ca: ca.map(|pem| ca_of(&pem)), ..Transport::default() },
+        ca_source: None,
         timeout: Duration::from_secs(20),
         namespace: "a".to_owned(),
         limit: Limits::default().of(url, Bounds::ONE_AT_A_TIME),

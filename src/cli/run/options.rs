@@ -43,6 +43,12 @@ pub(in crate::cli) struct Options {
     /// Refuse http://, even if allowPlaintext is set.
     #[arg(long, env = "TENURE_FORBID_PLAINTEXT")]
     pub(super) forbid_plaintext: bool,
+    /// Refuse CAs that resources name in tls.caSecretRef and tls.caConfigMapRef.
+    #[arg(long, env = "TENURE_FORBID_CUSTOM_CA")]
+    pub(super) forbid_custom_ca: bool,
+    /// Refuse proxyUrl.
+    #[arg(long, env = "TENURE_FORBID_PROXY")]
+    pub(super) forbid_proxy: bool,
     /// Refuse Secrets without the annotation tenure.dev/allowed-origins.
     #[arg(long, env = "TENURE_REQUIRE_ALLOWED_ORIGINS")]
     pub(super) require_allowed_origins: bool,

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
+use crate::controller::uses::User;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
@@ -140,7 +141,7 @@ fn validate<'a>(
 impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let CustomerController { connections, servers, .. } = self.controller;
-        connections.reach_server(servers, self.server, &self.connection, age).await
+        connections.reach_server(servers, self.server, &self.connection, (self.user(), age)).await
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.
@@ -262,11 +263,16 @@ impl Examination<'_, '_> {
         self.controller.windows.closed(&now.spec.windows, now.meta())
     }
 
+    /// What Secrets are used for.
+    fn user(&self) -> User<'_> {
+        User { kind: Kind::Customer, meta: self.customer.meta() }
+    }
+
     /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        Ok(Some(self.controller.connections.credentials(endpoint, reference, age).await?))
+        Ok(Some(self.controller.connections.credentials(endpoint, reference, self.user(), age).await?))
     }
 
     /// The proving login failed.

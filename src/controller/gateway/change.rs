@@ -77,7 +77,7 @@ impl Examination<'_, '_> {
         (endpoint, credentials): (&Endpoint, &Credentials),
     ) -> Result<(), Stop> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        match self.controller.connections.credentials(endpoint, reference, Age::Now).await {
+        match self.controller.connections.credentials(endpoint, reference, self.user(), Age::Now).await {
             Ok(now) if now.identity == credentials.identity => Ok(()),
             Err(Unread::Silence) => Err(Inconclusive::Unanswered.into()),
             _ => Err(Inconclusive::Outdated.into()),

@@ -6,6 +6,7 @@ use super::GatewayController;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::logins;
 use crate::controller::reconcile::{Findings, Given, Memory, Working};
+use crate::controller::uses::User;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
@@ -90,11 +91,8 @@ pub(super) async fn examine(
 impl Visitor<X2Gateway> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        let namespace = self.gateway.metadata.namespace.as_deref().unwrap_or_default();
-        self.controller
-            .connections
-            .reach(&self.connection, reference, (namespace, Bounds::ONE_AT_A_TIME), age)
-            .await
+        let who = (self.user(), Bounds::ONE_AT_A_TIME);
+        self.controller.connections.reach(&self.connection, reference, who, age).await
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -131,6 +129,11 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
 }
 
 impl Examination<'_, '_> {
+    /// What Secrets are used for.
+    pub(super) fn user(&self) -> User<'_> {
+        User { kind: Kind::Gateway, meta: self.gateway.meta() }
+    }
+
     /// What to report if the appliance is another resource's, or is not known to be this one's.
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.controller.claims.standing(self.gateway.meta());

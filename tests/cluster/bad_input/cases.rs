@@ -60,6 +60,7 @@ pub fn references() -> Vec<Case> {
         case("tls-secret", secret("type-tls"), "SecretTypeRefused", "kubernetes.io/tls", NONE),
         case("docker-secret", secret("type-docker"), "SecretTypeRefused", "Secret type-docker", NONE),
         case("dockercfg-secret", secret("type-dockercfg"), "SecretTypeRefused", "Opaque", NONE),
+        case("helm-secret", secret("type-helm"), "SecretTypeRefused", "helm.sh/release.v1", NONE),
         case("account-secret", secret("type-account"), "SecretTypeRefused", "service-account-token", NONE),
         case("origin", secret("elsewhere"), "OriginNotAllowed", "allowed-origins of Secret elsewhere", NONE),
         case(

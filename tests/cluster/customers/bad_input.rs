@@ -107,7 +107,7 @@ async fn a_server_says_what_is_wrong_with_it() {
     f.ns.secret("nowhere", &[("username", "tenant@example.net"), ("password", "kona-admin-password")])
         .await
         .unwrap();
-    let origins = format!("https://10.0.0.0/8, https://127.0.0.0/8:{}", kona.port());
+    let origins = format!("https://10.0.0.0/8, https://127.0.0.0/8:{}, tls=configmap/kona-ca", kona.port());
     f.patch("Secret", "tied", json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}}))
         .await;
     for name in ["no-secret", "elsewhere"] {

@@ -91,7 +91,7 @@ impl World {
     /// Has the operator at work, as the Pod of a release would be: here is no node that runs Pods.
     pub async fn begin(&mut self) {
         if self.fixture.operator.is_none() {
-            self.fixture.start().await;
+            self.fixture.start_with(&["--require-allowed-origins"]).await;
         }
     }
 

@@ -83,8 +83,11 @@ fn stage(mut document: Value, world: &World, interval: Option<&str>) -> Result<V
         }
         "Secret" => {
             let (origin, username, password) = world.login(&name)?;
+            let listed = text(&document, "/metadata/annotations/tenure.dev~1allowed-origins");
+            let certificates = listed.split(',').map(str::trim).filter(|entry| entry.starts_with("tls="));
+            let entries: Vec<&str> = std::iter::once(origin.as_str()).chain(certificates).collect();
             json!({
-                "metadata": {"annotations": {"tenure.dev/allowed-origins": origin}},
+                "metadata": {"annotations": {"tenure.dev/allowed-origins": entries.join(", ")}},
                 "stringData": {"username": username, "password": password},
             })
         }
