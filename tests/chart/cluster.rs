@@ -208,12 +208,17 @@ pub fn runnable(mut values: Value) -> Value {
 
 /// A gateway for the first appliance of a fleet, with its credentials, and a policy.
 pub async fn equip(namespace: &TestNamespace, fleet: &X2Fleet, policy: Value) {
-    let login = [("username", "admin"), ("password", "x2-admin-password")];
-    namespace.secret("x2-admin", &login).await.unwrap();
+    // The chart requires it.
+    let origins = format!("https://127.0.0.0/8:{}, tls=configmap/x2-ca", fleet.appliance(0).port());
     let ca = json!({"ca.crt": fleet.ca_pem().unwrap()});
     let mut spec = json!({"gatewaySelector": {}, "interval": "30s"});
     spec.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
     let objects = [
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "x2-admin", "annotations": {"tenure.dev/allowed-origins": origins}},
+            "stringData": {"username": "admin", "password": "x2-admin-password"},
+        }),
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x2-ca"}, "data": ca}),
         json!({
             "apiVersion": "tenure.dev/v1alpha1", "kind": "X2Gateway", "metadata": {"name": "x2"},

@@ -23,7 +23,8 @@ fn matrix() -> Vec<(&'static str, Value)> {
     let operator = json!({
         "operator": {
             "selector": "a=b", "concurrency": 1, "allowCidr": ["127.0.0.0/8"], "denyCidr": ["10.0.0.0/8"],
-            "forbidInsecureTls": true, "forbidPlaintext": true, "requireAllowedOrigins": true,
+            "forbidInsecureTls": true, "forbidPlaintext": true, "forbidCustomCa": true,
+            "forbidProxy": true, "requireAllowedOrigins": true,
             "retryRefusedLoginsAfter": "24h", "metricsPerObject": true,
         },
         "rbac": {"secretNames": ["a", "b"]},

@@ -28,10 +28,12 @@ enum Expected {
     Is(Value),
     /// This entry is in the list that stands there.
     Has(Value),
+    /// This entry is not in the list that stands there.
+    Lacks(Value),
     /// Nothing stands there, or the object is absent.
     Absent,
 }
-use Expected::{Absent, Has, Is};
+use Expected::{Absent, Has, Is, Lacks};
 
 /// A value, what has to be set beside it, and where it shows.
 pub struct Case {
@@ -73,6 +75,9 @@ impl Case {
         match (&self.expected, found) {
             (Absent, found) => found.is_none(),
             (Is(value), found) => found == Some(value),
+            (Lacks(entry), found) => {
+                found.and_then(Value::as_array).is_some_and(|list| !list.contains(entry))
+            }
             (Has(entry), found) => found.and_then(Value::as_array).is_some_and(|list| list.contains(entry)),
         }
     }
@@ -100,6 +105,11 @@ fn removes(path: &'static str, value: Value, object: Object) -> Case {
 /// The value becomes an argument of the operator.
 fn argument(path: &'static str, value: Value, argument: &str) -> Case {
     Case::new(path, value, DEPLOYMENT, "CONTAINER/args", Has(json!(argument)))
+}
+
+/// The value takes an argument of the operator away.
+fn drops(path: &'static str, value: Value, argument: &str) -> Case {
+    Case::new(path, value, DEPLOYMENT, "CONTAINER/args", Lacks(json!(argument)))
 }
 
 pub fn cases() -> Vec<Case> {
@@ -171,7 +181,9 @@ fn operator() -> Vec<Case> {
         argument("operator.denyCidr", json!(["10.0.0.0/8"]), "--deny-cidr=10.0.0.0/8"),
         argument("operator.forbidInsecureTls", json!(true), "--forbid-insecure-tls"),
         argument("operator.forbidPlaintext", json!(true), "--forbid-plaintext"),
-        argument("operator.requireAllowedOrigins", json!(true), "--require-allowed-origins"),
+        argument("operator.forbidCustomCa", json!(true), "--forbid-custom-ca"),
+        argument("operator.forbidProxy", json!(true), "--forbid-proxy"),
+        drops("operator.requireAllowedOrigins", json!(false), "--require-allowed-origins"),
         argument(retry, json!("24h"), "--retry-refused-logins-after=24h"),
         // Numbers of this size come out of Helm as 1.2096e+06 unless the template takes care.
         argument("operator.minTimeout", json!(1_209_600), "--min-timeout=1209600"),
