@@ -45,11 +45,14 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
     ended
 }
 
-/// Passwords and tokens are in memory; a core file would hold them.
+/// Passwords and tokens are in memory; a core file would hold them. The kernel ignores the limit if it passes core files on to a
+/// program, but not that the process is not to be dumped. That also keeps others of the same user from reading its memory.
 fn keep_out_of_core_files() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if setrlimit(Resource::Core, none).is_err() {
+    let disabled =
+        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if disabled.is_err() {
         tracing::warn!("core files could not be disabled");
     }
 }
@@ -162,5 +165,17 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+
+    #[test]
+    fn a_core_file_is_neither_written_nor_passed_on() {
+        super::keep_out_of_core_files();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
     }
 }
