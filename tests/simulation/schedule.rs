@@ -176,7 +176,8 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
         || knobs.foreign
         || knobs.resets
         || knobs.suspends
-        || knobs.clashes);
+        || knobs.clashes
+        || knobs.scope);
     let revoking =
         |gateway: &Value| governing(&world.api, gateway).is_some_and(|policy| policy.revoke == "OnChange");
     let gateways = world.api.all(Kind::X2Gateway);
