@@ -1,6 +1,7 @@
 //! What a customer's status shows of the past is true: its original lifetimes, its history, and what a user has proven.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -8,6 +9,8 @@ use super::Violation;
 use crate::api::{Kind, Write};
 use crate::plan::{user_of, user_secret};
 use crate::remote::{Effect, Entry, Fields, What, token_ttls};
+use crate::replica::process_of;
+use crate::time;
 
 const KEYS: [&str; 2] = ["accessTokenTtlSeconds", "refreshTokenTtlSeconds"];
 
@@ -21,19 +24,34 @@ pub struct Records {
     /// Those that were there before the operator and those that others have set, as they were written, by customer and key;
     /// none: the key was not there.
     of_others: BTreeMap<(String, &'static str), BTreeSet<Option<String>>>,
+    /// Customers that are left as they are in the end: their original has not to be on record before a write.
+    retained: BTreeSet<String>,
+    /// The last change of each, until a report shows what has come of it.
+    unrecorded: BTreeMap<String, Plain>,
     /// Logins of each user, and those that the last proof was shown after.
     logins: BTreeMap<String, u32>,
     proven: BTreeMap<String, u32>,
 }
 
+/// A change that nothing has to outlive.
+#[derive(Clone, Copy, Debug)]
+struct Plain {
+    process: usize,
+    at: Duration,
+    to: Ttls,
+}
+
 impl Records {
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
+        // Edits come first: nothing else happens meanwhile.
+        writes.iter().for_each(|write| self.spec(write));
         for entry in entries {
             match &entry.what {
-                What::CarriedOut { effect: Effect::Customer { id, before, after }, .. } => {
+                What::CarriedOut { effect: Effect::Customer { id, before, after }, replica, .. } => {
                     let is_first = !self.held.contains_key(id);
                     self.saw(id, before, is_first);
                     self.saw(id, after, false);
+                    self.changed(id, after, (*replica, entry.at));
                 }
                 What::Foreign(Effect::Customer { id, before, after }) => {
                     let is_first = !self.held.contains_key(id);
@@ -64,6 +82,56 @@ impl Records {
         }
     }
 
+    fn spec(&mut self, write: &Write) {
+        let is_spec = write.target.kind == Kind::CustomerTokenTtl && !write.target.status;
+        let Some(after) = write.after.as_ref().filter(|_| is_spec) else { return };
+        let spec = &after.value["spec"];
+        let id = spec["customerId"].as_str().unwrap_or_default();
+        if spec["deletionPolicy"] == "Restore" {
+            self.retained.remove(id);
+        } else {
+            self.retained.insert(id.to_owned());
+        }
+    }
+
+    fn changed(&mut self, id: &str, after: &str, (process, at): (usize, Duration)) {
+        self.unrecorded.remove(id);
+        if let Some(customer) = Fields::parse(after).filter(|_| self.retained.contains(id)) {
+            self.unrecorded.insert(id.to_owned(), Plain { process, at, to: token_ttls(&customer) });
+        }
+    }
+
+    /// What a process has set by a plain change, and has not reported before its end, a later one takes for what others have
+    /// set if the spec asks for something else by then: nothing shows whose it is.
+    fn took_over(&mut self, write: &Write, before: &Value, after: &Value) {
+        let (status, spec) = (&after["status"], &after["spec"]);
+        let id = spec["customerId"].as_str().unwrap_or_default();
+        let Some(Plain { process, at, to }) = self.unrecorded.get(id).copied() else { return };
+        if time::passed(write.time) < at {
+            return;
+        }
+        let pending = &status["pending"];
+        let shows = ttls(status) == to || ttls(&pending["from"]) == to;
+        let is_on_record = [before, status].iter().any(|status| status["history"].is_array())
+            || before["pending"].is_object()
+            || process_of(&write.client) == Some(process);
+        let is_current = status["observedGeneration"] == after["metadata"]["generation"];
+        let is_edited = ttls(spec) != to && (is_current || ttls(&pending["to"]) == ttls(spec));
+        if shows && is_edited && !is_on_record {
+            self.takes_for_others(id, to);
+        }
+        if shows || is_on_record {
+            self.unrecorded.remove(id);
+        }
+    }
+
+    fn takes_for_others(&mut self, id: &str, ttls: Ttls) {
+        for (key, seconds) in KEYS.into_iter().zip([ttls.0, ttls.1]) {
+            let raw = seconds.map(|seconds| seconds.to_string());
+            self.of_others.entry((id.to_owned(), key)).or_default().insert(raw);
+        }
+    }
+
     /// What a report shows of a customer without any change on record was there, as far as anything can know: the operator may
     /// have ended between a plain change, which nothing has to outlive, and its report.
     fn found(&mut self, before: &Value, after: &Value) {
@@ -77,11 +145,7 @@ impl Records {
             }
             _ => return,
         };
-        let id = spec["customerId"].as_str().unwrap_or_default();
-        for key in KEYS {
-            let raw = shown[key].as_u64().map(|seconds| seconds.to_string());
-            self.of_others.entry((id.to_owned(), key)).or_default().insert(raw);
-        }
+        self.takes_for_others(spec["customerId"].as_str().unwrap_or_default(), ttls(shown));
     }
 
     fn status(&mut self, write: &Write) -> Result<(), Violation> {
@@ -90,14 +154,12 @@ impl Records {
         let (status, spec) = (&after.value["status"], &after.value["spec"]);
         let before = write.before.as_ref().map_or(&Value::Null, |before| &before.value["status"]);
         self.found(before, &after.value);
+        self.took_over(write, before, &after.value);
         let wrong = |what: String| {
             Err(Violation::new("original, history and proof are true", format!("{:?} {what}", write.key)))
         };
         let id = spec["customerId"].as_str().unwrap_or_default();
-        let held = |ttls: &Value| {
-            let ttls = (ttls[KEYS[0]].as_u64(), ttls[KEYS[1]].as_u64());
-            self.held.get(id).is_some_and(|held| held.contains(&ttls))
-        };
+        let held = |shown: &Value| self.held.get(id).is_some_and(|held| held.contains(&ttls(shown)));
         let newest = &status["history"][0];
         if newest.is_object() && !(held(&newest["from"]) && held(&newest["to"])) {
             return wrong(format!("has a change in its history that never was: {newest}"));
@@ -121,4 +183,9 @@ impl Records {
         }
         Ok(())
     }
+}
+
+/// The lifetimes in a part of a status or spec.
+fn ttls(shown: &Value) -> Ttls {
+    (shown[KEYS[0]].as_u64(), shown[KEYS[1]].as_u64())
 }
