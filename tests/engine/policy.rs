@@ -275,6 +275,19 @@ fn a_status_shows_counts_failures_and_the_next_window() {
     assert!(report(&suspended, &parts, Some(&waiting)).notes().risky.is_none());
 }
 
+/// A suspended gateway still shows what it waited for, and another policy's waits for a window of that one.
+#[test]
+fn a_next_window_is_shown_only_while_a_change_of_this_policy_waits_for_it() {
+    let policy = of("a", json!({"spec": {"windows": [{"schedule": "0 22 * * *", "duration": "1h"}]}}));
+    for state in State::ALL {
+        let verdict = Some(Verdict::new(Reason::AwaitingWindow, "Do this."));
+        let mut status = TokenPolicyStatus::default();
+        report(&policy, &[Part { name: "x".to_owned(), state, verdict }], None).update(&mut status);
+        let waits = matches!(state, State::Pending | State::Drifted);
+        assert_eq!(status.next_window.is_some(), waits, "{}", state.as_str());
+    }
+}
+
 #[test]
 fn ready_stays_as_it_was_while_a_policy_is_suspended() {
     let patch = |suspend: bool| json!({"metadata": {"generation": 3}, "spec": {"suspend": suspend}});

@@ -129,8 +129,12 @@ impl Report<'_> {
         status.next_window = closed.map(|closed| Time(closed.next));
     }
 
+    /// Gateways that are suspended or governed by another policy may show that they wait, but not for this one.
     fn awaits_window(&self) -> bool {
-        let awaits = |part: &Part| part.verdict.as_ref().is_some_and(|v| v.reason == Reason::AwaitingWindow);
+        let awaits = |part: &Part| {
+            matches!(part.state, State::Pending | State::Drifted)
+                && part.verdict.as_ref().is_some_and(|v| v.reason == Reason::AwaitingWindow)
+        };
         let phase = self.decision.and_then(Decision::phase);
         phase == Some(Phase::AwaitingWindow) || self.parts.iter().any(awaits)
     }
