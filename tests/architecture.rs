@@ -264,7 +264,7 @@ const LAYERS: [(&str, &str); 12] = [
     ("vendor", "clock crd engine leader metrics telemetry"),
     ("runtime", "clock crd engine leader metrics telemetry"),
     ("controller", "admin clock crd engine leader metrics runtime telemetry vendor"),
-    ("admin", "leader metrics runtime"),
+    ("admin", "clock leader metrics runtime"),
     ("cli", "admin clock controller crd engine leader metrics runtime telemetry vendor"),
 ];
 

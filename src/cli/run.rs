@@ -10,7 +10,7 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::admin::{self, Health};
+use crate::admin;
 use crate::controller::operator::Settings;
 use crate::controller::operator::{Clients, Identity, Operator, OperatorSettings};
 use crate::engine::connection::Restrictions;
@@ -76,7 +76,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let wire = Arc::new(Network::new(dial));
     let operator = Operator::assemble(clients, wire, settings(&options), identity(options, &config));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
-    let serving = tokio::spawn(serve(listener, operator.health()));
+    let serving = tokio::spawn(admin::serve(listener, operator.health()));
     let (end, ending) = oneshot::channel();
     let working = operator.run(async {
         // Fails only if the other side is gone, and then nothing waits for this.
@@ -97,12 +97,6 @@ async fn end_at(signals: &mut Signals, end: oneshot::Sender<()>) {
     signals.next().await;
     let _ = end.send(());
     signals.next().await;
-}
-
-async fn serve(listener: TcpListener, health: Health) {
-    if let Err(error) = admin::serve(listener, health).await {
-        tracing::error!(%error, "the server for /metrics, /healthz and /readyz has stopped");
-    }
 }
 
 fn settings(options: &Options) -> OperatorSettings {
