@@ -79,8 +79,8 @@ impl Connections {
         self.reach(connection, reference, (user, bounds), age).await
     }
 
-    /// User name and password of an endpoint, for an object: read now if a login with them is due, since they may have been corrected
-    /// after they were last read.
+    /// User name and password of an endpoint, for an object: read now if a login with them is due, since they may have been
+    /// corrected after they were last read.
     async fn login(
         &self,
         endpoint: &Endpoint,
@@ -88,12 +88,11 @@ impl Connections {
         user: User<'_>,
         age: Age,
     ) -> Result<Credentials, Unread> {
-        let known = self.credentials(endpoint, reference, user, age).await?;
-        let key = SessionKey::new(endpoint, &known.identity);
-        if age != Age::InUse || self.remotes.sessions.is_living(&key).await {
-            return Ok(known);
-        }
-        self.credentials(endpoint, reference, user, Age::Now).await
+        let known = self.read(endpoint, reference, age).await?;
+        let key = SessionKey::new(endpoint, &known.credentials.identity);
+        let is_due = age == Age::InUse && !self.remotes.sessions.is_living(&key).await;
+        let login = if is_due { self.read(endpoint, reference, Age::Now).await? } else { known };
+        Ok(self.used(login, endpoint, user))
     }
 
     /// Reads user name and password for an object, and checks that they may be sent to an endpoint.
@@ -104,12 +103,22 @@ impl Connections {
         user: User<'_>,
         age: Age,
     ) -> Result<Credentials, Unread> {
-        let Login { credentials, allowed } =
-            self.references.login(&endpoint.namespace, reference, age).await?;
-        let (is_required, route) = (self.restrictions.origins_required, endpoint.route());
-        origin::check(allowed.as_deref(), is_required, &reference.name, route)?;
-        self.uses.note(user, &credentials, route, allowed.is_some());
-        Ok(credentials)
+        let login = self.read(endpoint, reference, age).await?;
+        Ok(self.used(login, endpoint, user))
+    }
+
+    async fn read(&self, endpoint: &Endpoint, reference: &CredentialsRef, age: Age) -> Result<Login, Unread> {
+        let login = self.references.login(&endpoint.namespace, reference, age).await?;
+        let is_required = self.restrictions.origins_required;
+        origin::check(login.allowed.as_deref(), is_required, &reference.name, endpoint.route())?;
+        Ok(login)
+    }
+
+    /// Takes down that a login is used for an object.
+    fn used(&self, login: Login, endpoint: &Endpoint, user: User<'_>) -> Credentials {
+        let Login { credentials, allowed } = login;
+        self.uses.note(user, &credentials, endpoint.route(), allowed.is_some());
+        credentials
     }
 
     /// The CA that replaces the system's roots, and where it is from.

@@ -17,7 +17,7 @@ use crate::telemetry::AUDIT;
 use crate::vendor::credentials::Credentials;
 
 /// How long a Secret is remembered that no object is known to log in with.
-const UNUSED: Duration = Duration::from_mins(10);
+const UNUSED: Duration = Duration::from_secs(30);
 /// Places of a Secret that are remembered. Beyond that, a place may be on record again.
 const PLACES: usize = 16_384;
 

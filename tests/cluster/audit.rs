@@ -178,7 +178,7 @@ async fn a_customers_changes_are_on_record_at_every_level_of_the_log() {
     assert!(operator.terminate(SOON).await.unwrap().success());
     // Nothing else is said at that level, and no password.
     let log = operator.log();
-    assert_eq!(log.lines().count(), 2, "{log}");
+    assert_eq!((log.lines().count(), uses(&operator).len()), (3, 1), "{log}");
     assert!(PLANTED.iter().all(|secret| !log.contains(secret)), "{log}");
     f.finish().await;
 }
@@ -280,6 +280,7 @@ async fn the_first_use_of_a_secret_at_an_origin_is_on_record() {
     let origins = format!("https://127.0.0.0/8:{}, tls=insecure", fleet.appliance(0).port());
     let bound = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}});
     f.patch("Secret", "x2-admin", bound).await;
+    f.look("X2Gateway", "x2-1", "bound").await;
     f.patch("X2Gateway", "x2-1", json!({"spec": {"url": fleet.appliance(1).url()}})).await;
     until(f.operator(), || uses(f.operator()).len() > 2).await;
     let uses = uses(f.operator());
