@@ -174,7 +174,7 @@ async fn addresses_and_switches_of_the_operator_hold() {
     f.finish().await;
 }
 
-/// Whoever may edit a gateway, and control one host that a Secret lists, still does not get its password.
+/// Anyone who may edit a gateway, and controls one host that a Secret lists, still does not get its password.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_goes_only_where_its_secret_trusts_the_other_side() {
     let (fleet, sink) = (fleet(2), fleet(1));
