@@ -10,7 +10,6 @@ pub mod contest;
 pub mod customer;
 pub mod gateway;
 pub mod governance;
-pub mod guard;
 pub mod key;
 pub mod lifetime;
 pub mod login;

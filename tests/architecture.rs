@@ -240,13 +240,24 @@ fn reachable<'a>(imports: &'a BTreeMap<String, BTreeSet<String>>, from: &str) ->
     seen
 }
 
+/// An import as one of siblings: if `a::b::c` imports `a::d::e`, then `a::b` imports `a::d`.
+fn siblings(module: &str, target: &str) -> (String, String) {
+    let pairs = module.split("::").zip(target.split("::"));
+    let depth = pairs.take_while(|(a, b)| a == b).count() + 1;
+    let head = |path: &str| path.split("::").take(depth).collect::<Vec<_>>().join("::");
+    (head(module), head(target))
+}
+
+/// A module and those below it are one: if one of them imports another module, none of that imports one of them.
 #[test]
 fn modules_form_no_cycle() {
-    let imports = imports();
-    assert!(
-        imports["runtime::status"].contains("engine::verdict"),
-        "the search finds what it is meant to find"
-    );
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, targets) in self::imports() {
+        for (module, target) in targets.iter().map(|target| siblings(&module, target)) {
+            imports.entry(module).or_default().insert(target);
+        }
+    }
+    assert!(imports["runtime"].contains("engine"), "the search finds what it is meant to find");
     let is_in_one = |module: &&str| reachable(&imports, module).contains(module);
     let found: BTreeSet<&str> = imports.keys().map(String::as_str).filter(is_in_one).collect();
     assert!(found.is_empty(), "modules that are part of an import cycle: {found:?}");

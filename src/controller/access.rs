@@ -3,7 +3,7 @@
 
 use super::connection::Connections;
 use super::logins::{Barred, heed};
-use super::reconcile::{Findings, Given, Managed, Memory};
+use super::reconcile::{Findings, Given, Managed, Memory, Stop};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::backoff::Inconclusive;
@@ -26,49 +26,6 @@ pub(super) struct Access<'a> {
     /// The session that the remote system has just refused.
     pub(super) refused: Option<Serial>,
     pub(super) age: Age,
-}
-
-/// Why a visit came to an early end.
-pub(super) enum Stop<K: Managed> {
-    /// Nothing can be reported.
-    Inconclusive(Inconclusive),
-    /// That is what is reported.
-    Findings(Box<Findings<K>>),
-    /// An exchange failed, or the login before it.
-    Access(AccessError),
-}
-
-impl<K: Managed> From<AccessError> for Stop<K> {
-    fn from(error: AccessError) -> Self {
-        Self::Access(error)
-    }
-}
-
-impl<K: Managed> From<Inconclusive> for Stop<K> {
-    fn from(why: Inconclusive) -> Self {
-        Self::Inconclusive(why)
-    }
-}
-
-impl<K: Managed> From<Findings<K>> for Stop<K> {
-    fn from(findings: Findings<K>) -> Self {
-        Self::Findings(Box::new(findings))
-    }
-}
-
-impl<K: Managed> From<Verdict> for Stop<K> {
-    fn from(verdict: Verdict) -> Self {
-        Findings::from(verdict).into()
-    }
-}
-
-impl<K: Managed> From<Unread> for Stop<K> {
-    fn from(why: Unread) -> Self {
-        match why {
-            Unread::Silence => Self::Inconclusive(Inconclusive::Unanswered),
-            Unread::Refused(verdict) => no_login(verdict).into(),
-        }
-    }
 }
 
 /// What a kind does at its remote system.
@@ -105,7 +62,7 @@ pub(super) async fn visit<K: Managed>(
         let (endpoint, credentials) = match visitor.reach(age).await {
             Ok(reached) => reached,
             Err(Unread::Silence) => return Err(Inconclusive::Unanswered),
-            Err(Unread::Refused(why)) => return Ok(no_login(visitor.unread(why))),
+            Err(Unread::Refused(why)) => return Ok(Findings::without_login(visitor.unread(why))),
         };
         if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.error_for(&credentials))
             && age == Age::Polled
@@ -137,11 +94,6 @@ pub(super) async fn visit<K: Managed>(
             }
         }
     }
-}
-
-/// What to report of a login that cannot be read.
-fn no_login<K: Managed>(verdict: Verdict) -> Findings<K> {
-    Findings { trial: Some(Trial::Refused), ..Findings::from(verdict) }
 }
 
 /// What to report of a failed login or exchange. `remote` is what the remote system is called.

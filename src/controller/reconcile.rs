@@ -2,6 +2,7 @@
 //! and when is it reconciled again.
 
 mod managed;
+mod stop;
 mod working;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 pub use self::managed::{ChangeOf, Controller, Findings, Given, Managed, Memory, Report};
+pub(super) use self::stop::Stop;
 pub use self::working::Working;
 pub(super) use self::working::send;
 use crate::clock;

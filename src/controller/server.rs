@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use kube::Resource as _;
 
-use super::access::{self, Access, Stop, Visitor, refusal};
+use super::access::{self, Access, Visitor, refusal};
 use super::claims::Claims;
 use super::connection::Connections;
 use super::counts::count;
 use super::logins;
 use super::reconcile::{
-    Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
+    Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason, reconcile,
 };
 use super::requests::{self, Alarms, Handled};
 use super::uses::User;

@@ -7,6 +7,7 @@ mod bounds;
 mod decide;
 mod decision;
 mod gateway;
+mod guard;
 mod machine;
 mod outcome;
 

@@ -10,7 +10,7 @@ use super::CustomerController;
 use crate::clock;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
-use crate::controller::reconcile::{Findings, Given, Memory, Working};
+use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::access::AccessError;
@@ -75,7 +75,7 @@ pub(super) struct Examination<'a, 'w> {
 }
 
 /// Why a reconcile came to an early end.
-pub(super) type Stop = access::Stop<CustomerTokenTtl>;
+pub(super) type Stop = reconcile::Stop<CustomerTokenTtl>;
 
 /// Checks a customer and does what is to be done.
 pub(super) async fn examine(

@@ -5,7 +5,7 @@ use kube::Resource as _;
 use super::GatewayController;
 use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::logins;
-use crate::controller::reconcile::{Findings, Given, Memory, Working};
+use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::access::AccessError;
@@ -39,7 +39,7 @@ pub(super) struct Examination<'a, 'w> {
 }
 
 /// Why a reconcile came to an early end.
-pub(super) type Stop = access::Stop<X2Gateway>;
+pub(super) type Stop = reconcile::Stop<X2Gateway>;
 
 /// Checks an appliance and does what is to be done.
 pub(super) async fn examine(

@@ -280,6 +280,13 @@ impl<K: Managed> From<Verdict> for Findings<K> {
     }
 }
 
+impl<K: Managed> Findings<K> {
+    /// What to report if it cannot be read where the remote system is, or who logs in.
+    pub(in crate::controller) fn without_login(verdict: Verdict) -> Self {
+        Self { trial: Some(Trial::Refused), ..Self::from(verdict) }
+    }
+}
+
 /// What is about to be reported.
 pub struct Report<'a, K: Managed> {
     /// The working copy.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use kube::ResourceExt as _;
 
-use super::{ChangeOf, Managed, Memory};
+use super::{ChangeOf, Managed, Memory, Stop};
 use crate::clock;
-use crate::controller::access::Stop;
 use crate::controller::audit::Write;
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;

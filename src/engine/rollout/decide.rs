@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::decision::Decision;
 use super::gateway::{Aim, Gateway};
+use super::guard::{Guard, guard};
 use super::machine::{Seat, Survey, Wish};
 use super::{Member, Plan, Record, Rules, Scene, Standing, plan};
 use crate::crd::{Cause, Phase};
-use crate::engine::guard::{Guard, guard};
 use crate::engine::lifetime::Target;
 
 /// A policy, its gateways, and the moment.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::lifetime::Target;
-use super::rollout::{Member, Record, Standing, is_risky, is_short, target_hash};
+use super::{Member, Record, Standing, is_risky, is_short, target_hash};
 use crate::crd::Phase;
+use crate::engine::lifetime::Target;
 
 /// How such a policy's changes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
+pub(super) enum Guard {
     /// It is too early to say: not every gateway was checked.
     Undecided,
     /// All at once.
@@ -19,7 +19,7 @@ pub enum Guard {
 
 /// How the changes that wait are made. `tightened` counts those that would make tokens live shorter.
 #[must_use]
-pub fn guard(
+pub(super) fn guard(
     record: Option<&Record>,
     target: Target,
     members: &BTreeMap<String, Member>,
