@@ -164,17 +164,20 @@ mod tests {
     use super::*;
     use crate::leader::fence::Term;
 
-    async fn server() -> SocketAddr {
+    fn health() -> Health {
         let ((_, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
-        let health = Health {
+        Health {
             metrics: Arc::new(Metrics::new(false)),
             watches: Arc::new(OnceLock::from(Vec::new())),
             started: Arc::default(),
             fence: Fence::new(ending, term),
-        };
+        }
+    }
+
+    async fn server() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, health));
+        tokio::spawn(serve(listener, health()));
         address
     }
 
@@ -258,12 +261,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_text_is_not_written_anew_for_each_request() {
-        let ((_, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
-        let metrics = Arc::new(Metrics::new(false));
-        let (watches, started) = (Arc::default(), Arc::default());
-        let health = Health { metrics, watches, started, fence: Fence::new(ending, term) };
         let (text, until) = (Bytes::from("kept"), clock::instant() + Duration::from_secs(60));
-        let admin = Admin { health, text: Mutex::new(Some((text.clone(), until))) };
+        let admin = Admin { health: health(), text: Mutex::new(Some((text.clone(), until))) };
         assert_eq!(admin.text(), text);
         *admin.text.lock().unwrap() = Some((text.clone(), clock::instant()));
         assert_ne!(admin.text(), text);

@@ -46,7 +46,8 @@ impl Connections {
         &self,
         connection: &ValidConnection,
         reference: &CredentialsRef,
-        (user, bounds): (User<'_>, Bounds),
+        user: User<'_>,
+        bounds: Bounds,
         age: Age,
     ) -> Result<(Endpoint, Credentials), Unread> {
         let namespace = user.namespace();
@@ -72,11 +73,11 @@ impl Connections {
         servers: &Store<KonaServer>,
         server: &KonaServer,
         connection: &ValidConnection,
-        (user, age): (User<'_>, Age),
+        user: User<'_>,
+        age: Age,
     ) -> Result<(Endpoint, Credentials), Unread> {
-        let (reference, bounds) =
-            (&server.spec.connection.credentials_secret_ref, bounds(servers, &connection.base));
-        self.reach(connection, reference, (user, bounds), age).await
+        let reference = &server.spec.connection.credentials_secret_ref;
+        self.reach(connection, reference, user, bounds(servers, &connection.base), age).await
     }
 
     /// User name and password of an endpoint, for an object: read now if a login with them is due, since they may have been

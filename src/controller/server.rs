@@ -183,7 +183,7 @@ struct Check<'a> {
 impl Visitor<KonaServer> for Check<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let user = User { kind: Kind::Server, meta: self.server.meta() };
-        self.connections.reach_server(self.servers, self.server, &self.connection, (user, age)).await
+        self.connections.reach_server(self.servers, self.server, &self.connection, user, age).await
     }
 
     fn holder(&self) -> Option<Holder> {

@@ -1,6 +1,7 @@
 //! Where Secrets are used: the first use of one at a new place is on record, and those that may be used anywhere are counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ impl User<'_> {
 pub struct Uses {
     secrets: Mutex<HashMap<(String, String), Use>>,
     metrics: Arc<Metrics>,
+    /// The key of what is kept of places: only this process has it.
+    places: RandomState,
 }
 
 /// How a Secret is used.
@@ -51,7 +54,8 @@ struct Use {
     uid: String,
     /// Whether it lists where it may be used.
     is_bound: bool,
-    places: HashSet<String>,
+    /// A hash of each.
+    places: HashSet<u64>,
     last: Instant,
 }
 
@@ -59,7 +63,7 @@ impl Uses {
     /// Counts into these metrics.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { secrets: Mutex::default(), metrics }
+        Self { secrets: Mutex::default(), metrics, places: RandomState::new() }
     }
 
     fn secrets(&self) -> MutexGuard<'_, HashMap<(String, String), Use>> {
@@ -68,12 +72,12 @@ impl Uses {
 
     /// A Secret is about to be used for an object.
     pub fn note(&self, user: User<'_>, credentials: &Credentials, route: Route<'_>, is_bound: bool) {
-        if self.is_new(credentials, &place(route), is_bound) {
+        if self.is_new(credentials, self.place(route), is_bound) {
             record(user, credentials, route, is_bound);
         }
     }
 
-    fn is_new(&self, credentials: &Credentials, place: &str, is_bound: bool) -> bool {
+    fn is_new(&self, credentials: &Credentials, place: u64, is_bound: bool) -> bool {
         let Account { namespace, secret, .. } = &credentials.identity.account;
         let uid = &credentials.identity.version.uid;
         let mut secrets = self.secrets();
@@ -90,7 +94,12 @@ impl Uses {
             used.uid.clone_from(uid);
             used.places.clear();
         }
-        !used.places.contains(place) && used.places.insert(place.to_owned())
+        used.places.insert(place)
+    }
+
+    /// Scheme, host and port, and all that the other side is trusted for.
+    fn place(&self, Route { target, proxy, trust, server_name }: Route<'_>) -> u64 {
+        self.places.hash_one((target.origin(), proxy, trust.to_string(), server_name))
     }
 
     /// Drops Secrets that are not used anymore; `in_use` has those that objects log in with. To be called twice a minute.
@@ -106,14 +115,6 @@ impl Uses {
             is_kept
         });
     }
-}
-
-/// Scheme, host and port, and all that the other side is trusted for.
-fn place(Route { target, proxy, trust, server_name }: Route<'_>) -> String {
-    let origin = target.url().origin().ascii_serialization();
-    let proxy = proxy.map(|proxy| format!(" proxy={proxy}")).unwrap_or_default();
-    let name = server_name.map(|name| format!(" servername={name}")).unwrap_or_default();
-    format!("{origin} {trust}{proxy}{name}")
 }
 
 /// Writes the line.

@@ -141,7 +141,7 @@ fn validate<'a>(
 impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let CustomerController { connections, servers, .. } = self.controller;
-        connections.reach_server(servers, self.server, &self.connection, (self.user(), age)).await
+        connections.reach_server(servers, self.server, &self.connection, self.user(), age).await
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.

@@ -91,8 +91,8 @@ pub(super) async fn examine(
 impl Visitor<X2Gateway> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        let who = (self.user(), Bounds::ONE_AT_A_TIME);
-        self.controller.connections.reach(&self.connection, reference, who, age).await
+        let (connections, bounds) = (&self.controller.connections, Bounds::ONE_AT_A_TIME);
+        connections.reach(&self.connection, reference, self.user(), bounds, age).await
     }
 
     fn holder(&self) -> Option<Holder> {
