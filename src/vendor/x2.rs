@@ -18,7 +18,7 @@ use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::login::Outcome;
-use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
+use crate::engine::remote::{Fault, RemoteError, Shown};
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";
@@ -109,34 +109,25 @@ impl<'a> X2<'a> {
     /// Makes a request with a token. The first refused token of a look is handed back as stale.
     async fn authorized(
         &mut self,
-        request: Request<'static>,
+        request: Request<'_>,
         purpose: Purpose<'_>,
     ) -> Result<Content, AccessError> {
         let session = self.session(self.living(), purpose.before()).await?;
-        let answer = self.send(&session, request, purpose).await.map_err(AccessError::from);
+        let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
+        let Login { remotes, endpoint, credentials } = self.login;
+        let answer = remotes.http.exchange(endpoint, request, purpose).await.map_err(AccessError::from);
         self.sent |=
             matches!(purpose, Purpose::Write(_)) && !answer.as_ref().is_err_and(AccessError::is_unsent);
         answer.map_err(|error| match error {
             AccessError::Remote(error)
                 if error.status() == Some(401) && self.refused.is_none() && self.fresh.is_none() =>
             {
-                let system = self.login.endpoint.base.to_string();
-                self.login.remotes.admission.token_refused(&self.login.credentials.identity, &system);
+                remotes.admission.token_refused(&credentials.identity, &endpoint.base.to_string());
                 AccessError::Stale(session.serial)
             }
             AccessError::Remote(error) => refined(error),
             error => error,
         })
-    }
-
-    async fn send(
-        &self,
-        session: &Session,
-        request: Request<'_>,
-        purpose: Purpose<'_>,
-    ) -> Result<Content, NoAnswer> {
-        let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
-        self.login.remotes.http.exchange(self.login.endpoint, request, purpose).await
     }
 
     async fn session(&mut self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
