@@ -159,8 +159,11 @@ fn a_change_is_recorded_once_and_only_if_it_took_effect() {
 #[test]
 fn a_change_that_took_effect_without_any_record_of_it_is_recorded() {
     let prior = Prior { timeout: Some(86400), ..Prior::default() };
-    let made = to_record(&exact(28800), &prior, Reason::InSync, 28800, None).unwrap();
-    assert_eq!((made.from, made.to), (Some(86400), 28800));
+    for reason in [Reason::InSync, Reason::VerificationFailed] {
+        let made = to_record(&exact(28800), &prior, reason, 28800, None).unwrap();
+        assert_eq!((made.from, made.to), (Some(86400), 28800), "{reason:?}");
+    }
+    assert_eq!(to_record(&exact(28800), &prior, Reason::VerificationFailed, 600, None), None);
     let as_before = Prior { timeout: Some(28800), ..Prior::default() };
     assert_eq!(to_record(&exact(28800), &as_before, Reason::InSync, 28800, None), None);
     assert_eq!(to_record(&Regime::Unmanaged, &prior, Reason::Unmanaged, 28800, None), None);

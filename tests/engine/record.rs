@@ -1,14 +1,15 @@
 //! What the status of a customer keeps of a change: its original values, how far it came, and what is taken back.
 
 use jiff::Timestamp;
+use serde_json::json;
 use tenure::crd::{
     Cause, CustomerTokenTtlStatus, Mode, PendingOutcome, RefusedLogin, Time, TtlChange, TtlPending,
     TtlSeconds,
 };
 use tenure::engine::change::Outcome;
 use tenure::engine::customer::{
-    Changes, Found, Made, OpenChange, Original, Reading, Ttl, Wish, known_original, last_set, made, prepare,
-    put_on_record, remembered, unrecorded, update, written,
+    Changes, Found, Made, OpenChange, Original, Prior, Reading, Ttl, Wish, known_original, last_set, made,
+    prepare, put_on_record, remembered, unrecorded, update, written,
 };
 use tenure::engine::login::News;
 use tenure::engine::reason::Reason;
@@ -28,9 +29,10 @@ fn text(access: &str) -> Original {
     Original::from([("accessTokenTtlSeconds".to_owned(), access.to_owned())])
 }
 
-/// A change that took effect without any record of it.
-fn unseen(from: TtlSeconds, to: TtlSeconds, cause: Cause) -> Made {
-    unrecorded(TtlChange { time: NOW, from, to, cause, change_ref: None })
+/// A change that took effect from an access lifetime of some seconds.
+fn from(seconds: u32, to: TtlSeconds, cause: Cause) -> Made {
+    let change = TtlChange { time: NOW, from: access(seconds), to, cause, change_ref: None };
+    Made { change, original: text(&seconds.to_string()) }
 }
 
 /// A change from a customer that holds `found` to what is wanted.
@@ -131,13 +133,38 @@ fn an_original_is_known_since_the_first_change_or_never() {
     let mut status = CustomerTokenTtlStatus::default();
     let first = made(&change("900", Outcome::Applied), NOW);
     assert_eq!(known_original(&status, std::slice::from_ref(&first)), Some(text("900")));
-    put_on_record(&mut status, [&first, &unseen(access(60), wanted(), Cause::Drift)]);
+    put_on_record(&mut status, [&first, &from(60, wanted(), Cause::Drift)]);
     assert_eq!((status.original.take(), status.history.len()), (Some(text("900")), 2));
     // It was lost: what the keys hold now may be ours.
     put_on_record(&mut status, [&first]);
     prepare(&mut status, &change("60", Outcome::Prepared), None);
     assert_eq!((&status.original, known_original(&status, &[first])), (&None, None));
-    assert_eq!(unseen(access(60), wanted(), Cause::Drift).original, text("60"));
+}
+
+#[test]
+fn what_took_effect_without_any_record_of_it_is_recorded_unless_it_would_be_on_record() {
+    let spec = |mode: &str, deletion_policy: &str| {
+        serde_json::from_value(json!({
+            "serverRef": {"name": "kona"}, "customerId": "", "accessTokenTtlSeconds": 3600,
+            "refreshTokenTtlSeconds": 86_400, "mode": mode, "deletionPolicy": deletion_policy,
+        }))
+        .unwrap()
+    };
+    let found = |mode, deletion_policy, before, seen| {
+        let prior = Prior { read: before, ..Prior::default() };
+        unrecorded(&spec(mode, deletion_policy), &prior, seen, (NOW, None))
+    };
+    let (before, made) = (Some(access(60)), from(60, wanted(), Cause::Policy));
+    assert_eq!(found("Enforce", "Retain", before, wanted()), Some(made));
+    for (mode, deletion_policy, before, seen) in [
+        ("Observe", "Retain", before, wanted()),
+        ("Enforce", "Restore", before, wanted()),
+        ("Enforce", "Retain", before, access(70)),
+        ("Enforce", "Retain", Some(wanted()), wanted()),
+        ("Enforce", "Retain", None, wanted()),
+    ] {
+        assert_eq!(found(mode, deletion_policy, before, seen), None, "{mode} {deletion_policy} {before:?}");
+    }
 }
 
 #[test]
@@ -149,7 +176,7 @@ fn only_what_may_have_been_set_is_ours_to_take_back() {
     assert_eq!(ours(&change("900", Outcome::Sent), &[]), [wanted()]);
     let restored = OpenChange { cause: Cause::Restore, ..change("900", Outcome::Sent) };
     assert_eq!(ours(&restored, &[]), []);
-    let last = unseen(access(60), access(70), Cause::Policy);
+    let last = from(60, access(70), Cause::Policy);
     assert_eq!(ours(&restored, &[last]), [access(70)]);
 }
 

@@ -45,5 +45,6 @@ mod schedules;
 mod scripted;
 mod seed;
 mod time;
+mod unreported;
 mod watches;
 mod world;

@@ -7,19 +7,18 @@ use super::examine::{Examination, Read, Stop, understand};
 use crate::clock;
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Memory, send};
-use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, Kind, TtlChange, TtlSeconds};
+use crate::crd::{Cause, CustomerTokenTtl, DeletionPolicy, Kind, TtlSeconds};
 use crate::engine::access::AccessError;
 use crate::engine::audit::{Line, Operation, lifetimes};
 use crate::engine::change::reference;
 use crate::engine::customer::{
     AdditionalInfo, FOREIGN, OpenChange, Parting, Prior, Restoration, Seen, Step, Task, Ttl, UNPARSABLE,
-    Unusable, awaiting_window, cause, decide, follow_contest, known_original, made, not_restored, prepare,
-    proven, put_on_record, raced, rejected, restoration, restored, set_read, unrecordable, unrecorded,
-    unusable, with_additional_info,
+    Unusable, awaiting_window, decide, follow_contest, known_original, made, not_restored, prepare, proven,
+    put_on_record, raced, rejected, restoration, restored, set_read, unrecordable, unrecorded, unusable,
+    with_additional_info,
 };
 use crate::engine::gateway::BETWEEN_PROOFS;
 use crate::engine::lifetime::proves;
-use crate::engine::verdict::Reason;
 use crate::runtime::secrets::Age;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
@@ -63,7 +62,7 @@ impl Examination<'_, '_> {
         let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
         let mut last = Some(read);
         memory.contest = follow_contest(memory.contest, wish, &self.prior, seen.ttl, clock::elapsed());
-        close(memory, seen.ttl);
+        self.close(memory, seen.ttl);
         let verdict = loop {
             match decide(wish, &prior, seen, memory.contest, clock::elapsed()) {
                 Step::Report(verdict) => break verdict,
@@ -77,7 +76,7 @@ impl Examination<'_, '_> {
                     let read = self.read(kona).await?;
                     let ttl = read.info.ttl();
                     self.progress.saw(ttl == wish.ttl.into(), &lifetimes(ttl));
-                    close(memory, ttl);
+                    self.close(memory, ttl);
                     // If something else was faster it begins again with what that wrote.
                     seen = Seen { ttl, read_back: written, token: None, proofs: 0 };
                     last = Some(read);
@@ -89,9 +88,6 @@ impl Examination<'_, '_> {
                 }
             }
         };
-        if verdict.reason == Reason::InSync && memory.owed.is_empty() {
-            self.record_unknown(memory, seen.ttl);
-        }
         let proven = proven(&self.prior, verdict.reason, &seen, !memory.owed.is_empty());
         Ok(Findings { found: Found { read: None, proven }, ..Findings::from(verdict) })
     }
@@ -113,12 +109,14 @@ impl Examination<'_, '_> {
         Ok(())
     }
 
-    /// Records a change that took effect without any record of it.
-    fn record_unknown(&self, memory: &mut Memory<CustomerTokenTtl>, seen: TtlSeconds) {
-        if let Some(from) = self.prior.read.filter(|before| *before != seen) {
-            let (time, cause) = (clock::now(), cause(self.wish.ttl, &self.prior));
-            let change_ref = reference(self.customer.metadata.annotations.as_ref());
-            memory.owed.add(unrecorded(TtlChange { time, from, to: seen, cause, change_ref }));
+    /// What took effect goes into the history, whatever comes of the rest: the open change, or one that an earlier process has
+    /// made and not reported.
+    fn close(&self, memory: &mut Memory<CustomerTokenTtl>, seen: TtlSeconds) {
+        if let Some(open) = memory.change.take_if(|open| open.is_to_be_closed(&seen)) {
+            memory.owed.add(made(&open, clock::now()));
+        } else if memory.owed.is_empty() {
+            let reference = reference(self.customer.metadata.annotations.as_ref());
+            memory.owed.add(unrecorded(&self.customer.spec, &self.prior, seen, (clock::now(), reference)));
         }
     }
 
@@ -316,12 +314,5 @@ impl Examination<'_, '_> {
         }
         memory.extra.parting = Some(parting);
         Ok(Findings::from(restored()))
-    }
-}
-
-/// An open change has taken effect: whatever comes of the rest, it goes into the history.
-fn close(memory: &mut Memory<CustomerTokenTtl>, seen: TtlSeconds) {
-    if let Some(open) = memory.change.take_if(|open| open.is_to_be_closed(&seen)) {
-        memory.owed.add(made(&open, clock::now()));
     }
 }

@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{ACCESS, Original, REFRESH, Wish, cause, prior};
-use crate::crd::{Cause, CustomerTokenTtlStatus, Time, TtlChange, TtlPending, TtlSeconds};
+use super::{ACCESS, Original, Prior, REFRESH, Wish, cause, prior};
+use crate::crd::{
+    Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, Mode, Time, TtlChange, TtlPending,
+    TtlSeconds,
+};
 use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
 use crate::engine::login::{self, News};
 use crate::engine::reason::Reason;
@@ -83,10 +86,22 @@ pub fn made(open: &OpenChange, time: Time) -> Made {
     Made { change: TtlChange { time, from, to, cause, change_ref }, original: open.original() }
 }
 
-/// A change that took effect without any record of it: the operator stopped before it could report it.
+/// A change that took effect without any record of it: the operator stopped before it could report it. Under Restore it would
+/// be on record: the lifetimes were set by something else.
 #[must_use]
-pub fn unrecorded(change: TtlChange) -> Made {
-    Made { original: texts(change.from), change }
+pub fn unrecorded(
+    spec: &CustomerTokenTtlSpec,
+    prior: &Prior,
+    seen: TtlSeconds,
+    (time, change_ref): (Time, Option<String>),
+) -> Option<Made> {
+    let wish = Wish::of(spec);
+    let may_be_ours = wish.mode == Mode::Enforce
+        && spec.deletion_policy == DeletionPolicy::Retain
+        && seen == wish.ttl.into();
+    let from = prior.read.filter(|before| *before != seen && may_be_ours)?;
+    let change = TtlChange { time, from, to: seen, cause: cause(wish.ttl, prior), change_ref };
+    Some(Made { original: texts(from), change })
 }
 
 /// Puts changes on record that took effect.

@@ -109,7 +109,7 @@ impl Conclusion<'_> {
         let policy = self.regime.policy()?;
         let left = matches!(self.regime, Regime::Left { .. });
         let is_others = open.as_ref().is_some_and(|open| open.policy.as_deref() != Some(policy));
-        let known = left || is_others || matches!(self.reason, Reason::InSync | Reason::VerificationFailed);
+        let known = left || is_others || self.is_in_place();
         match open.filter(|open| open.holds(&self.timeout)) {
             _ if !known => None,
             Some(open) if open.is_recorded || open.from == self.timeout => None,
@@ -121,6 +121,11 @@ impl Conclusion<'_> {
         }
     }
 
+    /// Whether the reconcile has ended with a value to be proven, whatever the proof has shown.
+    fn is_in_place(&self) -> bool {
+        matches!(self.reason, Reason::InSync | Reason::VerificationFailed)
+    }
+
     /// A change that took effect without being recorded: the operator stopped before it could report it. One that had to be
     /// on record first would be there: the value was changed by something else.
     fn unrecorded(&self, policy: &str, now: Time) -> Option<Change> {
@@ -128,7 +133,7 @@ impl Conclusion<'_> {
         let target = self.regime.target()?;
         let cause = cause(policy, target, self.prior);
         let is_ours = self.policy.is_none_or(|spec| !must_be_durable(spec, self.prior, self.timeout, cause));
-        let moved = self.reason == Reason::InSync && !target.holds(from) && is_ours;
+        let moved = self.is_in_place() && target.holds(self.timeout) && !target.holds(from) && is_ours;
         moved.then(|| Change {
             time: now,
             from: Some(from),
