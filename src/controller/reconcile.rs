@@ -21,7 +21,7 @@ use crate::clock;
 use crate::engine::backoff::{Attempt, Inconclusive};
 use crate::engine::conditions::since_ready;
 use crate::engine::contest::Contest;
-use crate::engine::ownership::Trial;
+use crate::engine::ownership::{Standing, Trial};
 use crate::engine::request;
 use crate::engine::verdict::{self, Notes, Reason};
 use crate::metrics::Outcome;
@@ -248,8 +248,11 @@ impl<C: Controller> Begun<'_, C> {
         };
         let shown = memory.backoff.attempted(clock::instant(), clock::random(), attempt);
         memory.age = Age::for_retry(findings.polls, shown);
-        if let Some(trial) = findings.trial {
-            self.claim(working.meta(), trial.counting(shown), memory);
+        if let Some(trial) = findings.trial
+            && self.has_lost(working.meta(), trial.counting(shown), memory)
+        {
+            // The next reconcile reports that. To a later process, a fault would show an owner that does not answer.
+            return Ok((Reconcile::Done { next: clock::instant(), outcome: reason.into() }, reason));
         }
         if let Some(opens) = findings.opens {
             memory.backoff.not_later_than(clock::instant_of(opens));
@@ -264,15 +267,21 @@ impl<C: Controller> Begun<'_, C> {
         Ok((Reconcile::Done { next, outcome: reason.into() }, reason))
     }
 
-    /// Records how the try to log in has ended. What that changes about the standing is no reason for another reconcile.
-    fn claim(&self, meta: &ObjectMeta, trial: Trial, memory: &mut C::Memory) {
-        let Some(claims) = self.controller.claims() else { return };
+    /// Records how the try to log in has ended. True if a rival owns the remote object by that, which is a reason for another
+    /// reconcile. What else it changes about the standing is none.
+    fn has_lost(&self, meta: &ObjectMeta, trial: Trial, memory: &mut C::Memory) -> bool {
+        let Some(claims) = self.controller.claims() else { return false };
         let acted_on = memory.acted_on.unwrap_or(self.given.standing);
         let is_known = acted_on == claims.standing(meta);
         claims.record(meta, trial);
-        if is_known {
-            memory.acted_on = Some(claims.standing(meta));
+        let standing = claims.standing(meta);
+        if standing == Standing::Loser && acted_on != Standing::Loser {
+            return true;
         }
+        if is_known {
+            memory.acted_on = Some(standing);
+        }
+        false
     }
 
     /// Writes a report, and publishes what is new once it is written.

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest::{self, NAMESPACE};
-use crate::plan::appliance_url;
+use crate::plan::{self, appliance_url};
 use crate::remote::Mood;
 use crate::scripted::{reason, set_mood, wait, wait_for_read, world};
 use crate::world::World;
@@ -135,4 +135,28 @@ fn a_restart_unsettles_no_owner_for_one_that_is_refused() {
         wait(&mut world);
         assert_eq!(conditions(&world), before, "{}", world.history.text());
     }
+}
+
+/// The owner was refused, so that another took over, and does not answer when it is tried with another password.
+#[test]
+fn a_restart_unsettles_no_owner_for_one_that_was_refused_and_is_unreachable_since() {
+    let mut world = rivals();
+    let rotate = |world: &World, password: &str| {
+        let data = manifest::credentials(plan::USER, password);
+        world.api.merge(Kind::Secret, NAMESPACE, "own", json!({"data": data})).unwrap();
+    };
+    rotate(&world, "wrong");
+    wait(&mut world);
+    assert_eq!(reasons(&world), ["AuthenticationFailed", "InSync"], "{}", world.history.text());
+    let before = world.history.text().matches("Timeout(7200)").count();
+    set_mood(&world, &appliance_url(1), Mood::Away);
+    rotate(&world, "planted-0");
+    while reasons(&world)[0] == "AuthenticationFailed" {
+        world.run_until(world.now + Duration::from_secs(1)).unwrap();
+    }
+    set_mood(&world, &appliance_url(1), Mood::Well);
+    world.crash(0, Duration::from_secs(1));
+    wait(&mut world);
+    assert_eq!(reasons(&world), ["Conflict", "InSync"], "{}", world.history.text());
+    assert_eq!(world.history.text().matches("Timeout(7200)").count(), before, "{}", world.history.text());
 }
