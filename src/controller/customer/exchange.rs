@@ -22,7 +22,7 @@ use crate::engine::lifetime::proves;
 use crate::runtime::secrets::Age;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
-use crate::vendor::kona::{Fresh, Kona, Outgoing};
+use crate::vendor::kona::{Kona, Outgoing};
 use crate::vendor::spelling::Turn;
 
 /// Writes that may meet a newer version before a reconcile gives up.
@@ -143,10 +143,8 @@ impl Examination<'_, '_> {
         let Some((read, turn)) = self.ready(kona, read, &change, memory).await? else {
             return self.lost_race();
         };
-        let (from, merged) = (read.info.ttl(), read.info.merged(self.wish.ttl));
-        let draft = Draft { info: &merged, change, turn };
-        let fresh = Fresh { customer: read.object, seat: read.seat };
-        let written = match self.post(kona, fresh, draft, memory).await {
+        let (from, merged) = (read.info.ttl(), read.info.clone().merged(self.wish.ttl));
+        let written = match self.post(kona, read, Draft { info: &merged, change, turn }, memory).await {
             Err(Stop::Access(error)) if error.is_unsent() => {
                 self.may_change(from)?;
                 return Err(error.into());
@@ -200,11 +198,11 @@ impl Examination<'_, '_> {
         Ok((again.info.original() == info.original()).then_some((again, turn)))
     }
 
-    /// Writes a customer with another `additionalInfo`. False if something else was faster.
+    /// Writes a customer as it was read, but for its `additionalInfo`. False if something else was faster.
     async fn post(
         &mut self,
         kona: &Kona<'_>,
-        Fresh { customer: object, seat }: Fresh,
+        Read { object, seat, .. }: Read,
         Draft { info, change, turn }: Draft<'_>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<bool, Stop> {
@@ -281,8 +279,10 @@ impl Examination<'_, '_> {
                 Restoration::Foreign => break Parting::Skipped(FOREIGN),
                 Restoration::Restore => {}
             }
-            let (from, before) = (read.info.ttl(), read.info.clone());
-            let Some(info) = read.info.restored(&task.original) else { break Parting::Skipped(UNPARSABLE) };
+            let from = read.info.ttl();
+            let Some(info) = read.info.clone().restored(&task.original) else {
+                break Parting::Skipped(UNPARSABLE);
+            };
             let Some(turn) = kona.turn() else {
                 // Others need its seat meanwhile.
                 drop(read.seat);
@@ -291,10 +291,8 @@ impl Examination<'_, '_> {
                 continue;
             };
             self.progress.tries += 1;
-            let change = self.change(&before, info.ttl(), Cause::Restore, memory);
-            let draft = Draft { info: &info, change, turn };
-            let fresh = Fresh { customer: read.object, seat: read.seat };
-            let written = self.post(kona, fresh, draft, memory).await?;
+            let change = self.change(&read.info, info.ttl(), Cause::Restore, memory);
+            let written = self.post(kona, read, Draft { info: &info, change, turn }, memory).await?;
             read = self.read(kona).await?;
             let (ttl, is_restored) = (read.info.ttl(), read.info.is_as(&task.original));
             self.progress.saw(is_restored, &lifetimes(ttl));
