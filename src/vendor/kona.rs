@@ -49,6 +49,8 @@ const FIELDS: [&str; 9] =
 pub struct Fresh {
     /// The customer.
     pub customer: RawObject,
+    /// Whether the answer took so long that others may have edited the customer meanwhile.
+    pub is_late: bool,
     /// The seat.
     pub seat: Seat,
 }
@@ -126,9 +128,10 @@ impl<'a> Kona<'a> {
         let request =
             || Request { operation: "get_customer", method: Method::GET, path: &path, ..post(CUSTOMER) };
         let (answer, mut seat) = self.authorized(&request, purpose).await?;
-        seat.used = clock::uptime();
+        let asked = std::mem::replace(&mut seat.used, clock::uptime());
+        let is_late = seat.used > asked + HELD_UP;
         let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
-        Ok(Fresh { customer, seat })
+        Ok(Fresh { customer, is_late, seat })
     }
 
     /// Leave to write, if it can be had without waiting.

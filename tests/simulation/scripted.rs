@@ -11,7 +11,7 @@ use crate::knobs::Knobs;
 use crate::log::Log;
 use crate::manifest::{self, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
-use crate::remote::{Device, Effect, Mood};
+use crate::remote::{Device, Effect, Fields, Mood};
 use crate::replica::client_name;
 use crate::world::World;
 
@@ -346,5 +346,38 @@ fn a_customer_is_read_again_if_its_write_was_held_up() {
         Device::X2(_) => unreachable!(),
     };
     assert!(stored.contains(r#""note":"by hand""#), "{stored}\n{}", world.history.text());
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "InSync");
+}
+
+#[test]
+fn a_customer_is_read_again_if_the_answer_took_long() {
+    let (mut world, id) = (servers(1), "00000000-0000-4000-8000-000000000000");
+    let edit = |world: &World, change: fn(&mut Fields)| {
+        world.internet_now().foreign(&server_url(0), world.now, |device| {
+            let Device::Kona(server) = device else { unreachable!() };
+            server.edit(id, change);
+            Effect::None
+        });
+    };
+    edit(&world, |customer| customer.remove("version"));
+    set_mood(&world, &server_url(0), Mood::Slow(Duration::from_secs(8)));
+    let spec = json!({"spec": {"accessTokenTtlSeconds": 600, "refreshTokenTtlSeconds": 6_000}});
+    world.api.merge(Kind::CustomerTokenTtl, NAMESPACE, "customer-0", spec).unwrap();
+    // What is asked now takes long, and what is asked later does not. Before it is answered, another field changes.
+    for sign in ["GET https://10.0.1.1/api/customer", "carried out"] {
+        let count = |world: &World| world.history.text().matches(sign).count();
+        let before = count(&world);
+        while count(&world) == before {
+            world.run_until(world.now + Duration::from_millis(1)).unwrap();
+        }
+        set_mood(&world, &server_url(0), Mood::Well);
+    }
+    edit(&world, |customer| customer.set("city", r#""Bonn""#));
+    wait(&mut world);
+    let stored = match &world.internet_now().systems[&server_url(0)].device {
+        Device::Kona(server) => server.customers[id].text(),
+        Device::X2(_) => unreachable!(),
+    };
+    assert!(stored.contains(r#""city":"Bonn""#), "{stored}\n{}", world.history.text());
     assert_eq!(reason(&world, Kind::CustomerTokenTtl, "customer-0"), "InSync");
 }

@@ -53,6 +53,8 @@ pub(super) struct Progress {
 pub(super) struct Read {
     pub(super) object: RawObject,
     pub(super) info: AdditionalInfo,
+    /// Whether others may have edited it before the answer came: it is read again, once, before it is written.
+    pub(super) is_late: bool,
     /// Kept from the read to a write that builds on it: nothing else may be awaited meanwhile.
     pub(super) seat: Seat,
 }
@@ -298,10 +300,10 @@ impl Progress {
 
 /// Reads what concerns us in a customer.
 pub(super) fn understand(fresh: Fresh, progress: &mut Progress) -> Result<Read, Verdict> {
-    let Fresh { customer: object, seat } = fresh;
+    let Fresh { customer: object, is_late, seat } = fresh;
     let title = object.text("title").map(|title| printable(&title));
     let info = AdditionalInfo::read(object.get(ADDITIONAL_INFO));
     let ttl = info.as_ref().map(AdditionalInfo::ttl).unwrap_or_default();
     progress.read = Some(Reading { title, ttl });
-    info.map(|info| Read { object, info, seat }).map_err(unusable)
+    info.map(|info| Read { object, info, is_late, seat }).map_err(unusable)
 }

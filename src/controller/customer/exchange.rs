@@ -174,8 +174,8 @@ impl Examination<'_, '_> {
         change.following(memory.change.as_ref())
     }
 
-    /// Makes durable what must be before a write, and waits for its turn. If either took time the customer is read again, so
-    /// that between that and the write there is one round trip. None if its lifetimes have changed meanwhile.
+    /// Makes durable what must be before a write, and waits for its turn. If either took time, or the read did, the customer is
+    /// read again, so that between that and the write there is one round trip. None if its lifetimes have changed meanwhile.
     async fn ready(
         &mut self,
         kona: &Kona<'_>,
@@ -184,7 +184,10 @@ impl Examination<'_, '_> {
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Option<(Read, Turn)>, Stop> {
         let restores = self.customer.spec.deletion_policy == DeletionPolicy::Restore;
-        if !restores && let Some(turn) = kona.turn() {
+        if !restores
+            && !read.is_late
+            && let Some(turn) = kona.turn()
+        {
             return Ok(Some((read, turn)));
         }
         let Read { info, seat, .. } = read;
@@ -283,11 +286,12 @@ impl Examination<'_, '_> {
             let Some(info) = read.info.clone().restored(&task.original) else {
                 break Parting::Skipped(UNPARSABLE);
             };
-            let Some(turn) = kona.turn() else {
+            let turn = if read.is_late { None } else { kona.turn() };
+            let Some(turn) = turn else {
                 // Others need its seat meanwhile.
                 drop(read.seat);
                 drop(kona.wait_turn().await);
-                read = self.read(kona).await?;
+                read = Read { is_late: false, ..self.read(kona).await? };
                 continue;
             };
             self.progress.tries += 1;
