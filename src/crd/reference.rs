@@ -76,8 +76,7 @@ pub struct Tls {
     /// `ConfigMap` with the PEM certificates to trust instead of the system's roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_config_map_ref: Option<CaRef>,
-    /// Name to verify in the certificate, and to send as SNI, instead of the URL's host. Behind `proxyUrl` the SNI stays the
-    /// URL's host.
+    /// Name to verify in the certificate, and to send as SNI, instead of the URL's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::server_name()))]
     pub server_name: Option<String>,

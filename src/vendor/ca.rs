@@ -8,6 +8,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::tls::Settings;
 use crate::engine::origin::Fingerprint;
 
 /// Certificates that replace the system's roots. Two with the same certificates are the same.
@@ -15,6 +16,7 @@ use crate::engine::origin::Fingerprint;
 pub struct Ca {
     fingerprints: Vec<Fingerprint>,
     roots: Arc<RootCertStore>,
+    settings: Settings,
 }
 
 impl Ca {
@@ -31,7 +33,11 @@ impl Ca {
         for certificate in certificates {
             roots.add(certificate).ok()?;
         }
-        (!fingerprints.is_empty()).then(|| Self { fingerprints, roots: Arc::new(roots) })
+        (!fingerprints.is_empty()).then(|| Self {
+            fingerprints,
+            roots: Arc::new(roots),
+            settings: Settings::new(),
+        })
     }
 
     /// SHA-256 of each certificate.
@@ -43,6 +49,11 @@ impl Ca {
     /// The same as the TLS library takes them.
     pub(super) fn roots(&self) -> &Arc<RootCertStore> {
         &self.roots
+    }
+
+    /// The settings of connections that trust them.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 

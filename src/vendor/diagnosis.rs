@@ -3,19 +3,34 @@
 use std::error::Error as StdError;
 use std::io;
 
+use hyper_util::client::legacy;
+
 use super::dial::DialError;
 use crate::engine::remote::{Broken, Fault, Tls};
 
 /// Finds out what an error of the HTTP library comes from. Its own text is not used: it may quote what it choked on.
-pub(super) fn diagnose(error: &reqwest::Error) -> Fault {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+pub(super) fn diagnose(error: &legacy::Error) -> Fault {
+    let otherwise = if error.is_connect() { Broken::NotMade } else { Broken::Lost };
+    cause(error).unwrap_or(Fault::Unreachable(otherwise))
+}
+
+/// The same for an error in the middle of an answer's content.
+pub(super) fn diagnose_body(error: &hyper::Error) -> Fault {
+    cause(error).unwrap_or(Fault::Unreachable(Broken::Lost))
+}
+
+fn cause(error: &(dyn StdError + 'static)) -> Option<Fault> {
+    let mut cause = Some(error);
     let mut broken = None;
     while let Some(current) = cause {
         if let Some(DialError(fault)) = current.downcast_ref::<DialError>() {
-            return fault.clone();
+            return Some(fault.clone());
         }
         if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return Fault::Tls(tls_fault(tls));
+            return Some(Fault::Tls(tls_fault(tls)));
+        }
+        if current.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
+            return Some(Fault::Malformed("its head is too long"));
         }
         let io = current.downcast_ref::<io::Error>();
         broken = broken.or_else(|| io_fault(io?.kind()));
@@ -24,16 +39,7 @@ pub(super) fn diagnose(error: &reqwest::Error) -> Fault {
         let inner = io.and_then(io::Error::get_ref);
         cause = inner.map_or_else(|| current.source(), |inner| Some(inner));
     }
-    if let Some(fault) = broken {
-        return fault;
-    }
-    if error.is_timeout() {
-        Fault::TimedOut
-    } else if error.is_connect() {
-        Fault::Unreachable(Broken::NotMade)
-    } else {
-        Fault::Unreachable(Broken::Lost)
-    }
+    broken
 }
 
 fn io_fault(kind: io::ErrorKind) -> Option<Fault> {

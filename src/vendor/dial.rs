@@ -1,23 +1,51 @@
-//! How connections are made: through which client, and only to addresses that may be dialled.
+//! How connections are made: directly or through a proxy, with TLS where the URL has it, and only to addresses that may be
+//! dialled.
 
+use std::error::Error as StdError;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use reqwest::Client;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body_util::Full;
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper::http::uri::Scheme;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsConnector;
+use tower::{Service, service_fn};
+use url::Host;
 
 use super::address::DialPolicy;
 use super::endpoint::{Endpoint, Transport};
+use super::names::Names;
 use crate::engine::remote::{Broken, Fault, Tls};
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
+/// Longest head of an answer, in bytes.
+const LONGEST_HEAD: usize = 32 * 1024;
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Makes exchanges, and keeps a connection for the next one.
+pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// Exchanges with the same key share connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientKey {
+    pub(super) namespace: String,
     transport: Transport,
     host: String,
     port: u16,
@@ -27,36 +55,185 @@ impl ClientKey {
     /// What the connections to an endpoint are shared by.
     pub(super) fn of(endpoint: &Endpoint) -> Self {
         let (_, host, port) = endpoint.base.origin();
-        Self { transport: endpoint.transport.clone(), host: host.to_owned(), port }
+        let (namespace, transport) = (endpoint.namespace.clone(), endpoint.transport.clone());
+        Self { namespace, transport, host: host.to_owned(), port }
     }
 }
 
+/// What all connections have in common.
+#[derive(Debug)]
+pub(super) struct Dialling {
+    /// The rules for addresses.
+    pub(super) policy: DialPolicy,
+    /// What host names lead to.
+    pub(super) names: Names,
+}
+
 /// A client that keeps to the rules for addresses.
-pub(super) fn build(key: &ClientKey, tls: ClientConfig, dial: &Arc<DialPolicy>) -> Result<Client, Fault> {
-    let unusable = |_| Fault::Tls(Tls::Settings);
+pub(super) fn build(
+    key: &ClientKey,
+    tls: Arc<ClientConfig>,
+    dialling: &Arc<Dialling>,
+) -> Result<Client, Fault> {
     let Transport { server_name, proxy, .. } = &key.transport;
-    // Without a proxy the URL carries the name to verify in place of the host.
-    let dialled = server_name.as_ref().filter(|_| proxy.is_none()).map(|_| key.host.clone());
-    let builder = Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
+    let resolver = Resolver { dialling: Arc::clone(dialling), namespace: key.namespace.as_str().into() };
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let proxy = proxy.as_ref().map(|proxy| uri(proxy.url())).transpose()?;
+    let name = server_name.as_deref().map(host_name).transpose()?;
+    let connector = Connector { tcp, tls: TlsConnector::from(tls), proxy, name };
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(1)
-        .dns_resolver(CheckedResolver { dial: Arc::clone(dial), dialled })
-        .tls_backend_preconfigured(tls);
-    let builder = match proxy {
-        Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.url().clone()).map_err(unusable)?),
-        None => builder.no_proxy(),
-    };
-    builder.build().map_err(unusable)
+        .http1_max_buf_size(LONGEST_HEAD)
+        .build(connector))
+}
+
+/// A URL as the HTTP library takes it.
+pub(super) fn uri(url: &url::Url) -> Result<Uri, Fault> {
+    url.as_str().parse().map_err(|_| Fault::Unreachable(Broken::NotMade))
+}
+
+/// The name to verify, and to send as SNI. Whatever can be read as an address is none.
+fn host_name(name: &str) -> Result<ServerName<'static>, Fault> {
+    let is_name = matches!(Host::parse(name), Ok(Host::Domain(_)));
+    let name = ServerName::try_from(name.to_owned()).ok();
+    name.filter(|name| is_name && matches!(name, ServerName::DnsName(_))).ok_or(Fault::Tls(Tls::NotAName))
+}
+
+/// Makes connections.
+#[derive(Clone)]
+pub(super) struct Connector {
+    tcp: HttpConnector<Resolver>,
+    tls: TlsConnector,
+    proxy: Option<Uri>,
+    /// The name to verify instead of the URL's host.
+    name: Option<ServerName<'static>>,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Connection>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        self.clone().connect(target).boxed()
+    }
+}
+
+impl Connector {
+    async fn connect(self, target: Uri) -> Result<TokioIo<Connection>, BoxError> {
+        let Some(proxy) = self.proxy.clone() else {
+            let stream = self.open(target).await?;
+            return Ok(TokioIo::new(Connection { stream, is_proxy: false }));
+        };
+        if !is_secure(&target) {
+            let stream = self.open_as(proxy, None).await?;
+            return Ok(TokioIo::new(Connection { stream, is_proxy: true }));
+        }
+        let outer = self.clone();
+        let to_proxy = service_fn(move |proxy| {
+            let outer = outer.clone();
+            async move { outer.open_as(proxy, None).await.map(TokioIo::new) }
+        });
+        let stream = Tunnel::new(proxy, to_proxy).call(target.clone()).await?.into_inner();
+        let stream = self.secure(stream, &target, self.name.as_ref()).await?;
+        Ok(TokioIo::new(Connection { stream, is_proxy: false }))
+    }
+
+    async fn open(&self, target: Uri) -> Result<Stream, BoxError> {
+        self.open_as(target, self.name.as_ref()).await
+    }
+
+    /// Connects to a host, and verifies it if its URL has TLS: by a name, or else by that of the host.
+    async fn open_as(&self, host: Uri, name: Option<&ServerName<'static>>) -> Result<Stream, BoxError> {
+        let stream: Stream = Box::new(self.tcp.clone().call(host.clone()).await?.into_inner());
+        if is_secure(&host) { self.secure(stream, &host, name).await } else { Ok(stream) }
+    }
+
+    async fn secure(
+        &self,
+        stream: Stream,
+        host: &Uri,
+        name: Option<&ServerName<'static>>,
+    ) -> Result<Stream, BoxError> {
+        let name = match name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(bare(host.host().unwrap_or_default()).to_owned())?,
+        };
+        Ok(Box::new(self.tls.connect(name, stream).await?))
+    }
+}
+
+fn is_secure(uri: &Uri) -> bool {
+    uri.scheme() == Some(&Scheme::HTTPS)
+}
+
+/// An address without the brackets that it has in a URL.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Bytes in both directions.
+trait Bidirectional: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bidirectional for T {}
+
+type Stream = Box<dyn Bidirectional>;
+
+/// A connection that requests are sent on.
+pub(super) struct Connection {
+    stream: Stream,
+    /// Whether a proxy reads the requests.
+    is_proxy: bool,
+}
+
+impl legacy::connect::Connection for Connection {
+    fn connected(&self) -> Connected {
+        Connected::new().proxy(self.is_proxy)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 /// Resolves names and lets only those addresses through that may be dialled.
-struct CheckedResolver {
-    dial: Arc<DialPolicy>,
-    dialled: Option<String>,
+#[derive(Clone)]
+struct Resolver {
+    dialling: Arc<Dialling>,
+    namespace: Arc<str>,
 }
 
 /// Carries a fault of ours through the HTTP library.
@@ -64,21 +241,30 @@ struct CheckedResolver {
 #[error("not dialled")]
 pub(super) struct DialError(pub(super) Fault);
 
-impl Resolve for CheckedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let dial = Arc::clone(&self.dial);
-        let host = self.dialled.clone().unwrap_or_else(|| name.as_str().to_owned());
-        Box::pin(async move {
-            let unknown = || DialError(Fault::Unreachable(Broken::NoName));
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((host, 0)).await.map_err(|_| unknown())?.collect();
-            let allowed: Vec<SocketAddr> = found.iter().copied().filter(|at| dial.allows(at.ip())).collect();
-            match (allowed.is_empty(), found.first()) {
-                (false, _) => Ok(Box::new(allowed.into_iter()) as Addrs),
-                (true, Some(_)) => Err(DialError(Fault::AddressRefused(None)).into()),
-                (true, None) => Err(unknown().into()),
-            }
-        })
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = DialError;
+    type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        self.clone().resolve(name).boxed()
+    }
+}
+
+impl Resolver {
+    async fn resolve(self, name: Name) -> Result<std::vec::IntoIter<SocketAddr>, DialError> {
+        let Dialling { policy, names } = &*self.dialling;
+        let found = names.lookup(&self.namespace, bare(name.as_str())).await;
+        let found = found.ok_or(DialError(Fault::Unreachable(Broken::NoName)))?;
+        let allowed: Vec<_> =
+            found.into_iter().filter(|ip| policy.allows(*ip)).map(|ip| SocketAddr::new(ip, 0)).collect();
+        if allowed.is_empty() {
+            return Err(DialError(Fault::AddressRefused(None)));
+        }
+        Ok(allowed.into_iter())
     }
 }

@@ -1,31 +1,47 @@
 //! One HTTP exchange: never redirected, bounded in size, through the operator's own address check.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Response};
-use rustls::ClientConfig;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Method;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::address::DialPolicy;
-use super::diagnosis::diagnose;
-use super::dial::{self, ClientKey};
-use super::endpoint::{Endpoint, Transport};
-use super::recent::Recent;
-use super::tls::Trust;
+use super::diagnosis::{diagnose, diagnose_body};
+use super::dial::{self, Client, ClientKey, Dialling};
+use super::endpoint::Endpoint;
+use super::names::Names;
+use super::recent::{Owned, Recent};
+use super::shares::{Share, Shares};
+use super::tls::Common;
 use crate::clock;
-use crate::engine::remote::{Fault, Shown, Tls};
+use crate::engine::remote::{Fault, Shown};
 use crate::engine::url::BaseUrl;
 
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 /// Longest content of an answer other than success that is read, in bytes.
 const REFUSAL_CAP: usize = 16 * 1024;
+/// Content up to this length needs no room, in bytes: of the exchanges under way, which are bounded in number, it is 16 MiB.
+const SMALL: usize = 16 * 1024;
+/// Room for longer answers of one namespace, in bytes.
+const ROOM_EACH: usize = 8 * 1024 * 1024;
+/// Room for all longer answers, in bytes.
+const ROOM_ALL: usize = 48 * 1024 * 1024;
+/// How much room an answer takes for each of its bytes: as it came, as it was parsed, with what is changed in it, and as it
+/// goes back.
+const COPIES: usize = 4;
+/// Room is taken in such units, in bytes.
+const UNIT: usize = 1024;
+const LONG: Fault = Fault::Malformed("the answer is too long");
 
 /// One HTTP exchange with a checked endpoint: below limits, slots, the write gate, the deadline and metrics.
 pub trait Wire: fmt::Debug + Send + Sync {
@@ -63,37 +79,136 @@ pub struct Request<'a> {
 }
 
 /// A successful answer's content, wiped after use: it may hold a token.
-pub type Content = Zeroizing<Vec<u8>>;
+#[derive(Debug)]
+pub struct Content {
+    bytes: Zeroizing<Vec<u8>>,
+    room: Option<Room>,
+}
 
-/// The network: HTTP over TCP and TLS, with one client and its connections per system.
+/// The room that an answer and what is made of it take among all that are under way.
+#[derive(Debug)]
+pub(crate) struct Room(Share);
+
+impl Content {
+    /// Adds bytes. If it has to move, what it leaves behind is wiped.
+    fn append(&mut self, bytes: &[u8]) {
+        let length = self.bytes.len() + bytes.len();
+        if length > self.bytes.capacity() {
+            let mut grown = Zeroizing::new(Vec::with_capacity(length.next_power_of_two()));
+            grown.extend_from_slice(&self.bytes);
+            self.bytes = grown;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The room that it takes, for as long as something made of it is kept.
+    pub(crate) fn into_room(self) -> Option<Room> {
+        self.room
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes: Zeroizing::new(bytes), room: None }
+    }
+}
+
+/// The network: HTTP over TCP and TLS, with one client and its connection for each of the systems asked most recently.
 #[derive(Debug)]
 pub struct Network {
     clients: Recent<ClientKey, Client>,
-    trusts: Recent<Trust, ClientConfig>,
-    dial: Arc<DialPolicy>,
+    settings: Common,
+    dialling: Arc<Dialling>,
+    room: Shares,
+}
+
+impl Owned for ClientKey {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
 }
 
 impl Network {
     /// Takes the rules for addresses.
     #[must_use]
-    pub fn new(dial: DialPolicy) -> Self {
-        Self { clients: Recent::default(), trusts: Recent::default(), dial: Arc::new(dial) }
+    pub fn new(policy: DialPolicy) -> Self {
+        Self {
+            clients: Recent::default(),
+            settings: Common::default(),
+            dialling: Arc::new(Dialling { policy, names: Names::of_the_system() }),
+            room: Shares::new(ROOM_EACH / UNIT, ROOM_ALL / UNIT),
+        }
     }
 
     /// Addresses that stand in URLs never reach the resolver, so they are checked here.
     fn check_literals(&self, endpoint: &Endpoint) -> Result<(), Fault> {
         let proxy = endpoint.transport.proxy.as_ref().and_then(BaseUrl::ip);
-        let refused = [endpoint.base.ip(), proxy].into_iter().flatten().find(|ip| !self.dial.allows(*ip));
+        let policy = &self.dialling.policy;
+        let refused = [endpoint.base.ip(), proxy].into_iter().flatten().find(|ip| !policy.allows(*ip));
         refused.map_or(Ok(()), |ip| Err(Fault::AddressRefused(Some(ip.to_string()))))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
         let key = ClientKey::of(endpoint);
-        self.clients.get_or(&key, || {
-            let trust = Trust::of(endpoint);
-            dial::build(&key, self.trusts.get_or(&trust, || trust.config())?, &self.dial)
-        })
+        self.clients
+            .get_or(&key, || dial::build(&key, self.settings.of(&endpoint.transport)?, &self.dialling))
     }
+
+    /// Sends a request and reads the answer: its status and its content.
+    async fn exchange(&self, endpoint: &Endpoint, request: Request<'_>) -> Result<(u16, Content), Fault> {
+        self.check_literals(endpoint)?;
+        let (cap, shows) = (request.cap, request.shows);
+        let message = message(endpoint, request)?;
+        let answer = self.client(endpoint)?.request(message).await.map_err(|error| diagnose(&error))?;
+        let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
+        let is_success = (200..300).contains(&status);
+        let cap = if is_success { cap } else { REFUSAL_CAP };
+        let content = self.read(answer, cap, &endpoint.namespace).await;
+        if !is_success {
+            let content = content.unwrap_or_else(|_| Vec::new().into());
+            return Err(refusal(status, retry_after, shows(status, &content)));
+        }
+        Ok((status, content?))
+    }
+
+    /// Reads the content of an answer. A longer one waits until there is room for all of it.
+    async fn read(
+        &self,
+        mut answer: hyper::Response<Incoming>,
+        cap: usize,
+        namespace: &str,
+    ) -> Result<Content, Fault> {
+        let announced = answer.body().size_hint().upper().and_then(|length| usize::try_from(length).ok());
+        let longest = announced.unwrap_or(cap).min(cap);
+        let mut content = Content::from(Vec::new());
+        while let Some(frame) = answer.frame().await {
+            let Ok(bytes) = frame.map_err(|error| diagnose_body(&error))?.into_data() else { continue };
+            let length = content.len() + bytes.len();
+            if length > cap {
+                return Err(LONG);
+            }
+            if length > SMALL && content.room.is_none() {
+                content.room = self.room.take(namespace, units(longest)).await.map(Room);
+                content.room.as_ref().ok_or(LONG)?;
+            }
+            content.append(&bytes);
+        }
+        let used = units(content.len());
+        content.room.iter_mut().for_each(|Room(share)| share.keep(used));
+        Ok(content)
+    }
+}
+
+fn units(length: usize) -> usize {
+    (length * COPIES).div_ceil(UNIT)
 }
 
 impl Wire for Network {
@@ -102,42 +217,22 @@ impl Wire for Network {
         endpoint: &'a Endpoint,
         request: Request<'a>,
     ) -> BoxFuture<'a, Result<(u16, Content), Fault>> {
-        async move {
-            self.check_literals(endpoint)?;
-            transfer(self.client(endpoint)?, endpoint, request).await
-        }
-        .boxed()
+        self.exchange(endpoint, request).boxed()
     }
 
-    /// Drops what nothing has used for a while, such as the settings of a CA that was replaced.
+    /// Drops what nothing has used for a while.
     fn purge(&self) {
         self.clients.purge();
-        self.trusts.purge();
+        self.dialling.names.purge();
+        self.room.purge();
     }
 }
 
-/// Sends a request and reads the answer: its status and its content.
-async fn transfer(
-    client: Client,
-    endpoint: &Endpoint,
-    request: Request<'_>,
-) -> Result<(u16, Content), Fault> {
-    let mut url = endpoint.base.join(request.path);
+/// A request as the HTTP library takes it.
+fn message(endpoint: &Endpoint, request: Request<'_>) -> Result<hyper::Request<Full<Bytes>>, Fault> {
     let mut headers = HeaderMap::new();
-    let Transport { server_name, proxy, .. } = &endpoint.transport;
-    if let Some(name) = server_name.as_ref().filter(|_| proxy.is_none()) {
-        // The URL carries the name to verify and to send as SNI; the server still sees the host it goes by.
-        let host = endpoint.base.url().authority().to_owned();
-        headers.insert(
-            HOST,
-            HeaderValue::from_str(&host)
-                .map_err(|_| Fault::Malformed("the URL's host is not a valid Host header"))?,
-        );
-        let unusable = Fault::Tls(Tls::NotAName);
-        url.set_host(Some(name)).map_err(|_| unusable.clone())?;
-        // An address would be dialled in place of the one that was checked.
-        url.domain().ok_or(unusable)?;
-    }
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tenure/", env!("CARGO_PKG_VERSION"))));
     if let Some((header, token)) = request.token {
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value = HeaderValue::from_str(&text)
@@ -145,17 +240,17 @@ async fn transfer(
         value.set_sensitive(true);
         headers.insert(header, value);
     }
-    let mut message = client.request(request.method, url).headers(headers);
-    if let Some((kind, body)) = request.body {
-        message = message.header(CONTENT_TYPE, kind).body(body.to_vec());
+    let mut body = Bytes::new();
+    if let Some((kind, bytes)) = request.body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        // Wiped when it was sent.
+        body = Bytes::from_owner(bytes);
     }
-    let answer = message.send().await.map_err(|error| diagnose(&error))?;
-    let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
-    if !(200..300).contains(&status) {
-        let content = read(answer, REFUSAL_CAP).await.unwrap_or_default();
-        return Err(refusal(status, retry_after, (request.shows)(status, &content)));
-    }
-    Ok((status, read(answer, request.cap).await?))
+    let mut message = hyper::Request::new(Full::new(body));
+    *message.method_mut() = request.method;
+    *message.uri_mut() = dial::uri(&endpoint.base.join(request.path))?;
+    *message.headers_mut() = headers;
+    Ok(message)
 }
 
 /// The fault of an answer other than success. One that limits requests has nothing to show but that.
@@ -165,17 +260,6 @@ pub(crate) fn refusal(code: u16, retry_after: Option<Duration>, shown: Option<Sh
         Some(shown) => Fault::Refused { code, shown },
         None => Fault::Status { code, retry_after },
     }
-}
-
-async fn read(mut answer: Response, cap: usize) -> Result<Content, Fault> {
-    let mut content = Zeroizing::new(Vec::new());
-    while let Some(chunk) = answer.chunk().await.map_err(|error| diagnose(&error))? {
-        if content.len() + chunk.len() > cap {
-            return Err(Fault::Malformed("the answer is too long"));
-        }
-        content.extend_from_slice(&chunk);
-    }
-    Ok(content)
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -188,4 +272,34 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         }
     };
     Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoint::Transport;
+    use super::super::limits::{Bounds, Limits};
+    use super::super::recent::KEPT;
+    use super::*;
+
+    #[tokio::test]
+    async fn five_thousand_names_to_verify_take_a_few_clients_and_the_roots_of_one() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let network = Network::new(DialPolicy::default());
+        let url = "https://x2.example.net";
+        let mut endpoint = Endpoint {
+            base: BaseUrl::parse(url).unwrap(),
+            transport: Transport::default(),
+            ca_source: None,
+            timeout: Duration::from_secs(10),
+            namespace: "a".to_owned(),
+            limit: Limits::default().of(url, Bounds::ONE_AT_A_TIME),
+        };
+        let settings = network.settings.of(&endpoint.transport).unwrap();
+        for number in 0..5_000 {
+            endpoint.transport.server_name = Some(format!("n{number}.example.net"));
+            network.client(&endpoint).unwrap();
+            assert!(network.clients.len() <= KEPT);
+            assert!(Arc::ptr_eq(&settings, &network.settings.of(&endpoint.transport).unwrap()));
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use reqwest::Method;
-use reqwest::header::AUTHORIZATION;
+use hyper::Method;
+use hyper::header::AUTHORIZATION;
 use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use serde::Deserialize;
 
@@ -164,7 +164,7 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     Ok(Session::new(login::secret(token), lifetime, None, asked))
 }
 
-fn request(method: Method, path: &'static str, body: Option<Content>) -> Request<'static> {
+fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
     Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP, shows }
 }
