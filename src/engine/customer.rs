@@ -11,7 +11,8 @@ use std::time::Duration;
 
 pub use events::{changed, drifted};
 pub use info::{
-    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, REFRESH, RawObject, Unusable, with_additional_info,
+    ACCESS, ADDITIONAL_INFO, AdditionalInfo, Original, REFRESH, RawObject, Unread, Unusable,
+    with_additional_info,
 };
 pub use inputs::Inputs;
 pub use record::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
-use reqwest::header::HeaderName;
+use hyper::Method;
+use hyper::header::HeaderName;
 use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
@@ -17,10 +17,10 @@ use super::login;
 use super::remotes::{Login, Remotes};
 use super::sessions::{Session, SessionKey, Wanted};
 use super::spelling::Turn;
-use super::wire::{Content, Request};
+use super::wire::{Content, Request, Room};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
-use crate::engine::customer::{ADDITIONAL_INFO, RawObject};
+use crate::engine::customer::{ADDITIONAL_INFO, RawObject, Unread};
 use crate::engine::login::Outcome;
 use crate::engine::remote::{Fault, RemoteError, Shown};
 
@@ -60,6 +60,8 @@ pub struct Fresh {
 pub struct Seat {
     place: Place,
     session: Arc<Session>,
+    /// What the customer that was read there takes.
+    room: Option<Room>,
     /// When it was taken, or a customer was read there, by the machine's uptime.
     used: Duration,
 }
@@ -131,6 +133,7 @@ impl<'a> Kona<'a> {
         let asked = std::mem::replace(&mut seat.used, clock::uptime());
         let is_late = seat.used > asked + HELD_UP;
         let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
+        seat.room = answer.into_room();
         Ok(Fresh { customer, is_late, seat })
     }
 
@@ -246,12 +249,12 @@ impl<'a> Kona<'a> {
         let place = http.enter(self.login.endpoint, purpose).await?;
         let session = sessions.latest(&self.key).unwrap_or(session);
         if session.is_living() || self.refused == Some(session.serial) {
-            return Ok(Seat { place, session, used: clock::uptime() });
+            return Ok(Seat { place, session, room: None, used: clock::uptime() });
         }
         drop(place);
         let session = self.session(self.living(), purpose.before()).await?;
         let place = http.enter(self.login.endpoint, purpose.at_the_front()).await?;
-        Ok(Seat { place, session, used: clock::uptime() })
+        Ok(Seat { place, session, room: None, used: clock::uptime() })
     }
 
     /// Renews a refused session by its refresh token, unless somebody else has done so meanwhile.
@@ -406,8 +409,11 @@ fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, &'static str> {
         id: String,
     }
     let text = std::str::from_utf8(answer).map_err(|_| "it is not UTF-8")?;
-    let customer =
-        RawObject::parse(text).ok_or("it is not a JSON object; check that the URL is a Kona server's")?;
+    let customer = RawObject::parse(text).map_err(|why| match why {
+        Unread::NotAnObject => "it is not a JSON object; check that the URL is a Kona server's",
+        Unread::DuplicateKey => "it has a duplicate key, which cannot be preserved",
+        Unread::TooManyKeys => "it has more than 4096 keys",
+    })?;
     let found: Option<EntityId> = customer.get("id").and_then(|value| serde_json::from_str(value.get()).ok());
     match found {
         Some(EntityId { id: found }) if found == id => Ok(customer),

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use tenure::crd::TtlSeconds;
 use tenure::engine::customer::{
-    AdditionalInfo, Original, RawObject, Restoration, Ttl, Unusable, restoration, with_additional_info,
+    AdditionalInfo, Original, RawObject, Restoration, Ttl, Unread, Unusable, restoration,
+    with_additional_info,
 };
 
 const WISH: Ttl = Ttl { access: 3600, refresh: 86_400 };
@@ -18,7 +19,7 @@ fn raw(text: &str) -> Box<RawValue> {
 
 /// The customer as it is written after the lifetimes were merged into it.
 fn merged(customer: &str, ttl: Ttl) -> Result<String, Unusable> {
-    let customer = RawObject::parse(customer).unwrap_or_else(|| panic!("no JSON object: {customer}"));
+    let customer = RawObject::parse(customer).unwrap_or_else(|_| panic!("no JSON object: {customer}"));
     let info = AdditionalInfo::read(customer.get("additionalInfo"))?.merged(ttl);
     Ok(with_additional_info(customer, &info).unwrap().to_json().unwrap().get().to_owned())
 }
@@ -87,8 +88,23 @@ fn what_cannot_hold_lifetimes_is_refused_and_never_overwritten() {
 #[test]
 fn a_customer_with_a_key_that_stands_twice_is_not_read() {
     for text in [r#"{"id":1,"id":2}"#, "[]", "1", "", "{", r#"{"a":1}x"#, r#"{"a":01}"#, "null"] {
-        assert!(RawObject::parse(text).is_none(), "{text}");
+        assert!(RawObject::parse(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn an_object_with_more_keys_than_anyone_needs_is_not_read_and_what_is_written_can_be() {
+    let object = |keys: usize| {
+        let keys: Vec<String> = (0..keys).map(|key| format!(r#""{key}":1"#)).collect();
+        format!("{{{}}}", keys.join(","))
+    };
+    let info = |text: &str| AdditionalInfo::read(Some(&raw(text)));
+    for keys in [4_097, 4_098, 4_099, 130_000] {
+        assert_eq!(info(&object(keys)).unwrap_err(), Unusable::TooManyKeys, "{keys}");
+    }
+    assert_eq!(RawObject::parse(&object(130_000)).unwrap_err(), Unread::TooManyKeys);
+    let merged = info(&object(4_096)).unwrap().merged(Ttl { access: 600, refresh: 600 }).to_json().unwrap();
+    assert!(info(merged.get()).unwrap().ttl().access_token_ttl_seconds == Some(600));
 }
 
 #[test]
@@ -329,7 +345,7 @@ fn depth_and_length_are_borne() {
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let customer = format!(r#"{{"additionalInfo":{deep}}}"#);
     // Either is fine, as long as it ends well: what is nested this deep is kept or refused.
-    if let Some(customer) = RawObject::parse(&customer) {
+    if let Ok(customer) = RawObject::parse(&customer) {
         let info = AdditionalInfo::read(customer.get("additionalInfo")).unwrap().merged(WISH);
         assert!(info.to_json().unwrap().get().starts_with(r#"{"a":[[["#));
     }

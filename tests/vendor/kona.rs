@@ -150,7 +150,7 @@ async fn a_customer_that_is_not_the_one_meant_is_refused() {
         (r#"{"id":"1d2b7a10-0f2c-11ee-be56-0242ac120002"}"#, "it lacks the customer's id"),
         ("[]", "it is not a JSON object; check that the URL is a Kona server's"),
         ("<html>", "it is not a JSON object; check that the URL is a Kona server's"),
-        (r#"{"a":1,"a":2}"#, "it is not a JSON object; check that the URL is a Kona server's"),
+        (r#"{"a":1,"a":2}"#, "it has a duplicate key, which cannot be preserved"),
     ] {
         let (kona, world) = start();
         kona.fault(Fault::body(body).on(Kind::Get));

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod budgets;
 mod connections;
 mod faults;
 mod kona;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -19,15 +19,39 @@ pub const REFRESH: &str = "refreshTokenTtlSeconds";
 /// The field of a customer that holds both.
 pub const ADDITIONAL_INFO: &str = "additionalInfo";
 
-/// A JSON object whose values are kept as they were written: order, spacing and digits. A duplicate key is an
-/// error, since one of the two would be lost.
+/// Keys of an object that is read: more take many times the size of their text.
+const KEYS: usize = 4096;
+/// The two of ours come to them, so that what was written can be read.
+const OURS: [&str; 2] = [ACCESS, REFRESH];
+
+/// A JSON object whose values are kept as they were written: order, spacing and digits.
 #[derive(Clone, Debug, Default)]
 pub struct RawObject(Vec<(String, Box<RawValue>)>);
 
+/// Why a text is not read as an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is not JSON, or no object.
+    NotAnObject,
+    /// It has a duplicate key: one of the two would be lost.
+    DuplicateKey,
+    /// It has too many keys.
+    TooManyKeys,
+}
+
 impl RawObject {
     /// Reads a JSON object.
-    pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    pub fn parse(text: &str) -> Result<Self, Unread> {
+        let Entries { entries, more } = serde_json::from_str(text).map_err(|_| Unread::NotAnObject)?;
+        if more {
+            return Err(Unread::TooManyKeys);
+        }
+        let mut names: Vec<&str> = entries.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        if names.array_windows().any(|[one, next]| one == next) {
+            return Err(Unread::DuplicateKey);
+        }
+        Ok(Self(entries))
     }
 
     /// The value of a key, as it was written.
@@ -72,29 +96,37 @@ impl Serialize for RawObject {
     }
 }
 
-impl<'de> Deserialize<'de> for RawObject {
+/// The first entries of an object.
+struct Entries {
+    entries: Vec<(String, Box<RawValue>)>,
+    /// Whether there are more.
+    more: bool,
+}
+
+impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = RawObject;
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawObject, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Entries, A::Error> {
                 let mut entries = Vec::new();
-                let mut names = std::collections::HashSet::new();
-                while let Some((key, value)) = access.next_entry::<String, Box<RawValue>>()? {
-                    if !names.insert(key.clone()) {
-                        return Err(A::Error::custom("duplicate key"));
-                    }
-                    entries.push((key, value));
+                while entries.len() < KEYS + OURS.len() {
+                    let Some(entry) = access.next_entry()? else { break };
+                    entries.push(entry);
                 }
-                Ok(RawObject(entries))
+                let mut more = false;
+                while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    more = true;
+                }
+                Ok(Entries { entries, more })
             }
         }
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(Object)
     }
 }
 
@@ -110,6 +142,9 @@ pub enum Unusable {
     /// A duplicate key.
     #[error("its additionalInfo has a duplicate key, which cannot be preserved")]
     DuplicateKey,
+    /// Too many keys.
+    #[error("its additionalInfo has more than 4096 keys")]
+    TooManyKeys,
 }
 
 /// Original JSON text of each of the two keys; a key without an entry was absent.
@@ -150,7 +185,7 @@ impl AdditionalInfo {
     #[must_use]
     pub fn original(&self) -> Original {
         let text = |key: &str| self.0.get(key).map(|value| (key.to_owned(), value.get().to_owned()));
-        [ACCESS, REFRESH].into_iter().filter_map(text).collect()
+        OURS.into_iter().filter_map(text).collect()
     }
 
     /// The same with the two lifetimes set and nothing else changed.
@@ -169,7 +204,7 @@ impl AdditionalInfo {
     /// original is no JSON.
     #[must_use]
     pub fn restored(mut self, original: &Original) -> Option<Self> {
-        for key in [ACCESS, REFRESH] {
+        for key in OURS {
             match original.get(key) {
                 Some(text) => self.0.set(key, RawValue::from_string(text.clone()).ok()?),
                 None => self.0.remove(key),
@@ -181,7 +216,7 @@ impl AdditionalInfo {
     /// Whether the two keys hold what they did originally: the same values, in whatever spelling the server gives them.
     #[must_use]
     pub fn is_as(&self, original: &Original) -> bool {
-        [ACCESS, REFRESH].into_iter().all(|key| match (self.0.get(key), original.get(key)) {
+        OURS.into_iter().all(|key| match (self.0.get(key), original.get(key)) {
             (None, None) => true,
             (Some(value), Some(text)) => is_same(value.get(), text),
             _ => false,
@@ -206,11 +241,13 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 fn object(text: &str) -> Result<AdditionalInfo, Unusable> {
-    match RawObject::parse(text) {
-        Some(object) => Ok(AdditionalInfo(object)),
-        None if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => Err(Unusable::DuplicateKey),
-        None => Err(Unusable::FreeText),
-    }
+    let object = RawObject::parse(text).map_err(|why| match why {
+        Unread::NotAnObject => Unusable::FreeText,
+        Unread::DuplicateKey => Unusable::DuplicateKey,
+        Unread::TooManyKeys => Unusable::TooManyKeys,
+    })?;
+    let others = object.0.iter().filter(|(key, _)| !OURS.contains(&&**key)).count();
+    if others > KEYS { Err(Unusable::TooManyKeys) } else { Ok(AdditionalInfo(object)) }
 }
 
 /// The whole customer object, with another `additionalInfo` and everything else as it came.
