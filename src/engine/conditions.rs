@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::reason::{ConditionType, EventReason, Kstatus, Reason};
+use super::text::shortened;
 
 /// What one reconcile of an object concludes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Verdict {
     }
 }
 
-/// Longest message of a condition, in bytes.
+/// Longest message of a condition, in bytes: names and servers' words must not fill a status.
 const LONGEST_MESSAGE: usize = 1024;
 
 /// Conditions that inform beside Ready, each with its message.
@@ -76,7 +77,7 @@ impl<'a> Entry<'a> {
             type_: kind.as_str().to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
-            message: capped(message),
+            message: shortened(message, LONGEST_MESSAGE),
             observed_generation: Some(generation),
             last_transition_time: before.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
         }
@@ -162,19 +163,6 @@ pub fn ready(conditions: &[Condition]) -> Option<&Condition> {
 #[must_use]
 pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| is(c, kind))
-}
-
-/// A message of at most 1 KiB: names and servers' words must not fill a status.
-fn capped(message: &str) -> String {
-    if message.len() <= LONGEST_MESSAGE {
-        return message.to_owned();
-    }
-    let mut text = message.to_owned();
-    while text.len() + '…'.len_utf8() > LONGEST_MESSAGE {
-        text.pop();
-    }
-    text.push('…');
-    text
 }
 
 fn is(condition: &Condition, kind: ConditionType) -> bool {

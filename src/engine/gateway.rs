@@ -25,6 +25,8 @@ use crate::crd::{Cause, RevokeTokens};
 
 /// Logins that may be spent on proving a change before it counts as failed.
 pub const PROOFS: u8 = 3;
+/// Policies that a message names.
+const NAMES: usize = 3;
 /// Wait between two of them: three fit into five seconds.
 pub const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 
@@ -310,17 +312,21 @@ fn contested(policy: &str) -> String {
 }
 
 fn observed(wants: &[(String, Target)], timeout: u32) -> String {
-    let differing: Vec<String> = wants
-        .iter()
-        .filter(|(_, target)| !target.holds(timeout))
+    let differing = || wants.iter().filter(|(_, target)| !target.holds(timeout));
+    let named: Vec<String> = differing()
+        .take(NAMES)
         .map(|(policy, target)| format!("TokenPolicy {policy} would set {}s", target.nearest(timeout)))
         .collect();
-    if differing.is_empty() {
+    let more = match differing().count() - named.len() {
+        0 => String::new(),
+        more => format!(", and {more} more would change it"),
+    };
+    if named.is_empty() {
         format!("The token lifetime is {timeout}s, as required by the policies in Observe mode.")
     } else {
         format!(
-            "The token lifetime is {timeout}s; {}. Observe mode: nothing is changed.",
-            differing.join(", ")
+            "The token lifetime is {timeout}s; {}{more}. Observe mode: nothing is changed.",
+            named.join(", ")
         )
     }
 }

@@ -72,6 +72,8 @@ impl Member {
 
 /// Canaries that a status lists.
 const MOST: usize = 500;
+/// What they may take of it, in bytes.
+const LONGEST: usize = 5_000;
 /// Checks of a canary that may fail before the rollout halts.
 const TRIES: u8 = 3;
 
@@ -252,14 +254,14 @@ impl Scene<'_> {
         match &canary.choice {
             Choice::First(count) => {
                 let open = self.members.iter().filter(|(_, member)| takes_part(member.standing));
-                Some(open.take(*count).map(|(name, _)| name.clone()).collect())
+                Some(fitting(open.take(*count).map(|(name, _)| name)))
             }
             Choice::Named(names) => {
                 plan.lacks_canaries = !names.iter().any(|name| self.members.contains_key(name));
                 let readable =
                     |s| !matches!(s, Standing::Unread | Standing::Unreadable | Standing::Restoring);
                 let present = names.iter().filter(|name| self.standing(name).is_some_and(readable));
-                let present: Vec<String> = present.take(MOST).cloned().collect();
+                let present = fitting(present);
                 (!present.is_empty()).then_some(present)
             }
         }
@@ -383,6 +385,25 @@ impl Scene<'_> {
 /// A time in whole seconds, as statuses hold them.
 fn whole(time: Timestamp, mode: RoundMode) -> Timestamp {
     time.round(TimestampRound::new().smallest(Unit::Second).mode(mode)).unwrap_or(time)
+}
+
+/// What a list of names takes of a status, in bytes.
+#[must_use]
+pub fn size(names: &[String]) -> usize {
+    names.iter().map(|name| listed(name)).sum()
+}
+
+fn listed(name: &str) -> usize {
+    r#""","#.len() + name.len()
+}
+
+/// The first of these names, as many as a status lists.
+fn fitting<'n>(names: impl Iterator<Item = &'n String>) -> Vec<String> {
+    let fits = |room: &mut usize, name: &'n String| {
+        *room = room.checked_sub(listed(name))?;
+        Some(name.clone())
+    };
+    names.take(MOST).scan(LONGEST, fits).collect()
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {

@@ -29,6 +29,7 @@ mod restoration;
 mod rollout;
 mod schedule;
 mod server;
+mod size;
 mod spec;
 mod tally;
 mod verdict;

@@ -8,8 +8,9 @@ use crate::crd::{
 };
 use crate::engine::governance::Policy;
 use crate::engine::restoration::forbidden;
-use crate::engine::rollout::Decision;
+use crate::engine::rollout::{Decision, size};
 use crate::engine::tally::{Part, State, Tally, policy_verdict};
+use crate::engine::text::shortened;
 use crate::engine::verdict::{Notes, Reason, Verdict, conditions, suspended};
 
 /// What a policy reports while its `spec.suspend` is true.
@@ -20,6 +21,8 @@ const RISKY: &str = "The change reduces the token lifetime of more than half of 
 const FAILURES: usize = 20;
 /// Names that a message lists.
 const NAMES: usize = 3;
+/// What canaries and failures may take of a status, in bytes: it has at most 16 KiB.
+const LISTS: usize = 11_500;
 
 /// Whether a policy's deletion waits for its gateways as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,11 +122,15 @@ impl Report<'_> {
     pub fn update(&self, status: &mut TokenPolicyStatus) {
         status.target = self.policy.spec.target().map(|target| target.to_string());
         status.gateways = Some(counts(&Tally::of(self.parts)));
-        status.failures = self.parts.iter().filter_map(failure).take(FAILURES).collect();
         status.next_window = None;
-        if self.policy.spec.claim.suspended {
-            return;
+        if !self.policy.spec.claim.suspended {
+            self.update_rollout(status);
         }
+        let canaries = status.rollout.as_ref().map(|rollout| &*rollout.canaries).unwrap_or_default();
+        status.failures = failures(self.parts, LISTS.saturating_sub(size(canaries)));
+    }
+
+    fn update_rollout(&self, status: &mut TokenPolicyStatus) {
         status.rollout = self.decision.and_then(Decision::status);
         let closed = self.awaits_window().then(|| self.policy.closed_window(self.now)).flatten();
         status.next_window = closed.map(|closed| Time(closed.next));
@@ -138,6 +145,16 @@ impl Report<'_> {
         let phase = self.decision.and_then(Decision::phase);
         phase == Some(Phase::AwaitingWindow) || self.parts.iter().any(awaits)
     }
+}
+
+/// The failures that a status lists. If there are many, or names are long, their messages are cut off: each gateway has its own.
+fn failures(parts: &[Part], room: usize) -> Vec<Failure> {
+    let mut failures: Vec<_> = parts.iter().filter_map(failure).take(FAILURES).collect();
+    let keys = r#"{"gateway":"","reason":"","message":""},"#.len();
+    let names: usize = failures.iter().map(|f| keys + f.gateway.len() + f.reason.len()).sum();
+    let each = room.saturating_sub(names) / failures.len().max(1);
+    failures.iter_mut().for_each(|failure| failure.message = shortened(&failure.message, each));
+    failures
 }
 
 fn failure(part: &Part) -> Option<Failure> {
