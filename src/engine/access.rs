@@ -93,8 +93,8 @@ impl AccessError {
     /// Whether it is certain that the request was not sent.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        let paused = |error: &RemoteError| matches!(error.fault, Fault::Paused { .. });
-        matches!(self, Self::NotSent) || matches!(self, Self::Remote(error) if paused(error))
+        let not_made = |error: &RemoteError| matches!(error.fault, Fault::Paused { .. } | Fault::NoTurn);
+        matches!(self, Self::NotSent) || matches!(self, Self::Remote(error) if not_made(error))
     }
 
     /// Whether user name and password were refused, now or before.

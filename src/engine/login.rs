@@ -168,9 +168,11 @@ impl Outcome {
             Fault::Status { code: 401, .. }
             | Fault::Refused { code: 401, .. }
             | Fault::Refused { code: 403, shown: Content::Vendor } => Self::Refused,
-            Fault::Unreachable(_) | Fault::Tls(_) | Fault::AddressRefused(_) | Fault::Paused { .. } => {
-                Self::Unsent
-            }
+            Fault::Unreachable(_)
+            | Fault::Tls(_)
+            | Fault::AddressRefused(_)
+            | Fault::Paused { .. }
+            | Fault::NoTurn => Self::Unsent,
             Fault::Status { .. } | Fault::Refused { .. } | Fault::TimedOut | Fault::Malformed(_) => {
                 Self::Unknown
             }

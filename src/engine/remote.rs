@@ -39,6 +39,8 @@ pub enum Fault {
         /// How long the pause still lasts.
         left: Duration,
     },
+    /// Not sent: other exchanges had every place for too long.
+    NoTurn,
     /// A success whose content makes no sense: the sentence says why.
     Malformed(&'static str),
 }
@@ -49,7 +51,7 @@ impl Fault {
     pub fn is_silence(&self) -> bool {
         match self {
             Self::Unreachable(broken) => !matches!(broken, Broken::Reset | Broken::Closed | Broken::Lost),
-            Self::TimedOut | Self::Tls(_) => true,
+            Self::TimedOut | Self::Tls(_) | Self::NoTurn => true,
             _ => false,
         }
     }
@@ -60,7 +62,7 @@ impl Fault {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::AddressRefused(_) | Self::Paused { .. } => Outcome::Prepared,
+            Self::AddressRefused(_) | Self::Paused { .. } | Self::NoTurn => Outcome::Prepared,
             Self::Status { code: ..500, .. } | Self::Refused { code: ..500, .. } => Outcome::Refused,
             Self::Status { .. }
             | Self::Refused { .. }
@@ -164,6 +166,9 @@ impl fmt::Display for RemoteError {
             Fault::Unreachable(how) => how.fmt(f),
             Fault::Tls(how) => how.fmt(f),
             Fault::TimedOut => write!(f, "{method} {path} timed out after requestTimeout"),
+            Fault::NoTurn => f.write_str(
+                "the request waited five minutes for its turn and was not sent: check for systems of this namespace that do not answer, and raise spec.limits of the KonaServer if it is one",
+            ),
             Fault::AddressRefused(address) => {
                 let which = address.as_ref().map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
                 write!(f, "{which} is not an allowed destination; to allow it, set --allow-cidr on the operator")
@@ -223,7 +228,7 @@ impl RemoteError {
     pub fn reason(&self) -> Reason {
         match &self.fault {
             Fault::Unreachable(_) => Reason::Unreachable,
-            Fault::TimedOut => Reason::TimedOut,
+            Fault::TimedOut | Fault::NoTurn => Reason::TimedOut,
             Fault::Tls(_) => Reason::TlsFailed,
             Fault::AddressRefused(_) => Reason::AddressRefused,
             Fault::Status { code: 401, .. } | Fault::Refused { code: 401, .. } => {
@@ -244,7 +249,7 @@ impl RemoteError {
             Fault::Status { code, .. } | Fault::Refused { code, .. } | Fault::Paused { code, .. } => {
                 code.to_string()
             }
-            Fault::TimedOut => "timeout".to_owned(),
+            Fault::TimedOut | Fault::NoTurn => "timeout".to_owned(),
             Fault::Tls(_) => "tls".to_owned(),
             Fault::Unreachable(_) | Fault::AddressRefused(_) => "connect".to_owned(),
             Fault::Malformed(_) => "protocol".to_owned(),

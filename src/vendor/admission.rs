@@ -15,6 +15,9 @@ use crate::engine::login::{
 /// How long to wait for logins that are requested at about the same time, before one of them is picked.
 const GATHERING: Duration = Duration::from_millis(50);
 
+/// Longest wait for others that try the same password. Three of them may do so at once, for ten seconds each.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
 /// Grants logins.
 #[derive(Debug, Default)]
 pub struct Admission(Mutex<State>);
@@ -109,7 +112,8 @@ impl Admission {
             decision = &mut decided => decision,
             () = tokio::time::sleep(GATHERING) => {
                 self.state().decide(&who.account);
-                decided.await
+                let late = Ok(Err(NotTried::Unanswered));
+                tokio::time::timeout(LONGEST_WAIT, decided).await.unwrap_or(late)
             }
         };
         match decision {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use hyper::Method;
 use tracing::Instrument as _;
 
 use super::endpoint::Endpoint;
@@ -19,6 +19,8 @@ use crate::telemetry::traces;
 
 /// An exchange that has waited this long for the other side lends its slot to one that moves.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest wait for a place at a system, or for a slot: as long as one exchange may take.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// How long a system is left alone that limits requests without naming a time.
 const SHORT_PAUSE: Duration = Duration::from_secs(5);
 
@@ -125,11 +127,19 @@ impl Http {
             Ok(Place { pass, slot, used: false })
         });
         // What was decided before a lease was lost is decided again when there is one again.
-        let place = self.fence.within(self.fence.before(ready, purpose.follows())).await;
-        place.flatten().map_err(|Closed| NoAnswer::NotSent)?.map_err(|Paused { status, left }| {
-            let fault = Fault::Paused { code: status, left };
-            NoAnswer::Failed(RemoteError { method: "", path: "", fault })
-        })
+        let place = self.in_turn(ready, purpose).await?;
+        place.map_err(|Paused { status, left }| not_made(Fault::Paused { code: status, left }))
+    }
+
+    /// Waits for something that other exchanges have, as long as this one may still be made.
+    async fn in_turn<T>(
+        &self,
+        turn: impl Future<Output = T> + Unpin,
+        purpose: Purpose<'_>,
+    ) -> Result<T, NoAnswer> {
+        let turn = tokio::time::timeout(LONGEST_WAIT, turn);
+        let turn = self.fence.within(self.fence.before(turn, purpose.follows())).await;
+        turn.flatten().map_err(|Closed| NoAnswer::NotSent)?.map_err(|_| not_made(Fault::NoTurn))
     }
 
     /// Makes an exchange at a place that is held already.
@@ -187,14 +197,17 @@ impl Http {
                 place.slot = Some(self.slots.acquire(&endpoint.namespace, purpose.is_urgent()).await);
             }
         });
-        let ready = self.fence.within(self.fence.before(ready, purpose.follows())).await;
-        ready.flatten().map_err(|Closed| NoAnswer::NotSent)
+        self.in_turn(ready, purpose).await
     }
 
     /// Drops what has not been used for a while; to be called now and then.
     pub(crate) fn purge(&self) {
         self.wire.purge();
     }
+}
+
+fn not_made(fault: Fault) -> NoAnswer {
+    NoAnswer::Failed(RemoteError { method: "", path: "", fault })
 }
 
 /// Takes down what an answer means for all that ask the same system.

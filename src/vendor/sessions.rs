@@ -13,6 +13,8 @@ use super::endpoint::{Endpoint, Transport};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 
+/// Longest time that a token is used for, whatever it states.
+const LONGEST: Duration = Duration::from_hours(30 * 24);
 /// How long an expired session is kept for the sake of its refresh token.
 const RENEWABLE: Duration = Duration::from_hours(24);
 
@@ -66,7 +68,7 @@ impl Session {
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         let serial = Serial(SERIALS.fetch_add(1, Ordering::Relaxed));
-        let renew_at = asked + Duration::from_secs(lifetime.into()).mul_f64(0.9);
+        let renew_at = asked + Duration::from_secs(lifetime.into()).min(LONGEST).mul_f64(0.9);
         Self { token, lifetime, refresh, serial, renew_at }
     }
 
@@ -272,6 +274,12 @@ mod tests {
         tokio::time::advance(Duration::from_mins(10)).await;
         sessions.purge(&in_use);
         assert_eq!(count(&sessions), 1);
+        log_in(&sessions, &key(&systems[3], 999), u32::MAX).await;
+        assert_eq!(count(&sessions), 2);
+        tokio::time::advance(LONGEST).await;
+        sessions.purge(&in_use);
+        assert_eq!(count(&sessions), 0, "what a server states is not believed forever");
+        log_in(&sessions, &key(&systems[0], 999), 86_400).await;
         in_use.insert(account, urls(&systems[1..]));
         sessions.purge(&in_use);
         assert_eq!(count(&sessions), 0);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tenure::clock;
+use tenure::engine::remote::Fault as Seen;
 use tenure::engine::verdict::Reason;
 use tenure::vendor::limits::{Bounds, Limits};
 use tenure::vendor::x2::X2;
@@ -211,4 +212,16 @@ async fn a_system_that_limits_requests_without_a_time_is_left_alone_for_a_moment
     assert!(wider.enter(true).await.is_err(), "with other bounds, too");
     tokio::time::advance(Duration::from_mins(10)).await;
     assert!(wider.enter(true).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_never_comes_is_reported() {
+    let (fleet, world) = plain();
+    let pass = world.endpoint.limit.enter(false).await.unwrap();
+    let error = world.failure().await;
+    assert_eq!((&error.fault, error.reason()), (&Seen::NoTurn, Reason::TimedOut));
+    assert_eq!(fleet.counts().total(), 0, "nothing was sent");
+    drop(pass);
+    tokio::time::resume();
+    assert_eq!(world.x2().read_timeout().await, Ok(86_400));
 }
