@@ -17,6 +17,7 @@ pub mod origin;
 pub mod owed;
 pub mod ownership;
 pub mod policy;
+pub mod ports;
 pub mod precedence;
 pub mod reason;
 pub mod references;

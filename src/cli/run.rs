@@ -106,6 +106,7 @@ fn settings(options: &Options) -> OperatorSettings {
         custom_ca: options.forbid_custom_ca,
         proxy: options.forbid_proxy,
         origins_required: options.require_allowed_origins,
+        ports: options.allow_ports.clone(),
     };
     let bounds = Bounds { least: options.min_timeout, most: options.max_timeout };
     OperatorSettings {

@@ -38,7 +38,7 @@ pub struct Connections {
 impl Connections {
     /// Validates a connection, without asking anything.
     pub fn validate(&self, connection: &Connection) -> Result<ValidConnection, Verdict> {
-        validate(connection, self.restrictions)
+        validate(connection, &self.restrictions)
     }
 
     /// The endpoint of a connection, and user name and password for it.
@@ -110,8 +110,7 @@ impl Connections {
 
     async fn read(&self, endpoint: &Endpoint, reference: &CredentialsRef, age: Age) -> Result<Login, Unread> {
         let login = self.references.login(&endpoint.namespace, reference, age).await?;
-        let is_required = self.restrictions.origins_required;
-        origin::check(login.allowed.as_deref(), is_required, &reference.name, endpoint.route())?;
+        origin::check(login.allowed.as_deref(), &self.restrictions, &reference.name, endpoint.route())?;
         Ok(login)
     }
 

@@ -63,7 +63,7 @@ pub struct Clients {
 }
 
 /// Settings of the command line that rules depend on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// What is forbidden to tenants.
     pub restrictions: Restrictions,
@@ -320,7 +320,7 @@ fn connections(
         spellings: Spellings::default(),
     };
     let (limits, references) = (Limits::default(), References::new(client));
-    let restrictions = settings.rules.restrictions;
+    let restrictions = settings.rules.restrictions.clone();
     Connections { remotes, limits, references, restrictions, uses: Uses::new(metrics) }
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::ports::{self, Ports};
 use super::schedule;
 use super::url::BaseUrl;
 use super::verdict::{Reason, Verdict};
 use crate::crd::{Connection, Tls};
 
 /// What the operator's flags forbid to tenants.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 pub struct Restrictions {
     /// `--forbid-plaintext`
@@ -21,6 +22,8 @@ pub struct Restrictions {
     pub proxy: bool,
     /// `--require-allowed-origins`
     pub origins_required: bool,
+    /// `--allow-ports`; if empty, the usual ones and those that the Secret lists.
+    pub ports: Vec<Ports>,
 }
 
 /// A validated connection: it is well-formed and permitted.
@@ -43,7 +46,8 @@ pub struct ValidConnection {
 /// 1. URL, proxy and timeout are well-formed.
 /// 2. Plain HTTP is allowed by the resource and not forbidden by the operator.
 /// 3. A proxy, a CA of the resource's own and certificates that are not verified are not forbidden by the operator.
-pub fn validate(connection: &Connection, restrictions: Restrictions) -> Result<ValidConnection, Verdict> {
+/// 4. The ports of URL and proxy are among those that the operator lists, if it lists any.
+pub fn validate(connection: &Connection, restrictions: &Restrictions) -> Result<ValidConnection, Verdict> {
     let invalid = |message: String| Verdict::new(Reason::InvalidSpec, message);
     let base = BaseUrl::parse(&connection.url).map_err(|why| invalid(format!("spec.url {why}.")))?;
     let proxy = connection.proxy_url.as_deref().map(BaseUrl::parse).transpose();
@@ -61,6 +65,7 @@ pub fn validate(connection: &Connection, restrictions: Restrictions) -> Result<V
         return Err(Verdict::new(Reason::PlaintextRefused, message));
     }
     forbidden(&tls, proxy.is_some(), restrictions).map_or(Ok(()), Err)?;
+    ports::check_listed(&restrictions.ports, &base, proxy.as_ref())?;
     let insecure = if base.is_plaintext() {
         Some("Password and tokens are sent unencrypted because spec.url uses http://.".to_owned())
     } else {
@@ -72,7 +77,7 @@ pub fn validate(connection: &Connection, restrictions: Restrictions) -> Result<V
 }
 
 /// What a resource asks for and the operator forbids.
-fn forbidden(tls: &Tls, is_proxied: bool, restrictions: Restrictions) -> Option<Verdict> {
+fn forbidden(tls: &Tls, is_proxied: bool, restrictions: &Restrictions) -> Option<Verdict> {
     let has_ca = tls.ca_secret_ref.is_some() || tls.ca_config_map_ref.is_some();
     let (reason, message) = if is_proxied && restrictions.proxy {
         (Reason::AddressRefused, "This operator forbids spec.proxyUrl (--forbid-proxy). Remove it.")

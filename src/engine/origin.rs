@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use super::connection::Restrictions;
+use super::ports;
 use super::url::BaseUrl;
 use super::verdict::{Reason, Verdict};
 
@@ -180,19 +182,19 @@ impl AllowedOrigins {
 }
 
 /// Checks that the password of a Secret may be sent along a route. `allowed` is what the Secret's
-/// `tenure.dev/allowed-origins` lists; whether it needs one is the operator's setting.
+/// `tenure.dev/allowed-origins` lists; whether it needs one, for any port or for an unusual one, is the operator's setting.
 pub fn check(
     allowed: Option<&AllowedOrigins>,
-    is_required: bool,
+    restrictions: &Restrictions,
     secret: &str,
     route: Route<'_>,
 ) -> Result<(), Verdict> {
     match allowed {
         Some(allowed) => allowed.check(secret, route),
-        None if is_required => Err(refused(format!(
+        None if restrictions.origins_required => Err(refused(format!(
             "This operator requires the annotation tenure.dev/allowed-origins on every Secret. Add it to Secret {secret}."
         ))),
-        None => Ok(()),
+        None => ports::check_usual(&restrictions.ports, secret, route.target, route.proxy),
     }
 }
 

@@ -23,6 +23,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
     let operator = json!({
         "operator": {
             "selector": "a=b", "concurrency": 1, "allowCidr": ["127.0.0.0/8"], "denyCidr": ["10.0.0.0/8"],
+            "allowPorts": [443, "8000-8999"],
             "forbidInsecureTls": true, "forbidPlaintext": true, "forbidCustomCa": true,
             "forbidProxy": true, "requireAllowedOrigins": true,
             "retryRefusedLoginsAfter": "24h", "metricsPerObject": true,

@@ -39,6 +39,8 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
         (json!({"rbac": {"namespaces": ["a"]}}), "at '/rbac/namespaces'"),
         (json!({"rbac": {"scope": "namespaces", "namespaces": ["A b"]}}), "at '/rbac/namespaces/0'"),
         (json!({"operator": {"allowCidr": ["10.0.0.1"]}}), "at '/operator/allowCidr/0'"),
+        (json!({"operator": {"allowPorts": ["https"]}}), "at '/operator/allowPorts/0'"),
+        (json!({"operator": {"allowPorts": [65536]}}), "at '/operator/allowPorts/0'"),
         (json!({"operator": {"minTimeout": "10m"}}), "at '/operator/minTimeout'"),
         (json!({"operator": {"retryRefusedLoginsAfter": "a day"}}), "at '/operator/retryRefusedLoginsAfter'"),
         (json!({"terminationGracePeriodSeconds": 20}), "at '/terminationGracePeriodSeconds'"),

@@ -55,6 +55,7 @@ async fn variables_alone_set_an_operator_up() {
         ("NAMESPACES", f.ns.name()),
         ("SELECTOR", "site=berlin"),
         ("ALLOW_CIDR", "127.0.0.0/8"),
+        ("ALLOW_PORTS", "1-65535"),
         ("MIN_TIMEOUT", "3600"),
         ("MAX_TIMEOUT", "36000"),
         ("LOG_FORMAT", "text"),
@@ -90,5 +91,40 @@ async fn variables_alone_set_an_operator_up() {
     assert!(f.ns.get("Lease", "tenure").await.is_err());
     assert!(operator.terminate(SOON).await.unwrap().success(), "{}", operator.log());
     f.retire(&operator);
+    f.finish().await;
+}
+
+/// A password goes to an unusual port only if its Secret or the operator lists that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_listens_at_another_port_is_asked_only_if_that_is_listed() {
+    let fleet = fleet(1);
+    let untouched = fleet.counts();
+    let mut f = Fixture::new("ports").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2", &fleet.appliance(0))).await;
+    let namespace = f.ns.name().to_owned();
+    let arguments =
+        ["run", "--listen", "127.0.0.1:0", "--allow-cidr", "127.0.0.0/8", "--namespaces", &namespace];
+    let mut operator =
+        Operator::spawn_exactly(program(), f.kubeconfig(), &arguments.map(str::to_owned), &[]).unwrap();
+    let refused = f.reason("X2Gateway", "x2", "AddressRefused").await;
+    let (port, message) = (fleet.appliance(0).port(), ready(&refused)["message"].as_str().unwrap());
+    assert!(message.contains(&port.to_string()) && message.contains("Secret x2-admin"), "{message}");
+    assert_eq!(fleet.counts(), untouched);
+
+    // Its Secret is read again without a request.
+    let origins = format!("https://127.0.0.0/8:{port}, tls=configmap/x2-ca");
+    let annotations = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}});
+    f.patch("Secret", "x2-admin", annotations).await;
+    f.reason("X2Gateway", "x2", "Unmanaged").await;
+    assert!(operator.terminate(SOON).await.unwrap().success(), "{}", operator.log());
+    f.retire(&operator);
+
+    let before = fleet.counts();
+    f.start_with(&["--allow-ports", "443,8000-8099"]).await;
+    f.request("X2Gateway", "x2", "now").await;
+    let refused = f.reason("X2Gateway", "x2", "AddressRefused").await;
+    assert!(ready(&refused)["message"].as_str().unwrap().contains("--allow-ports"), "{refused:?}");
+    assert_eq!(fleet.counts(), before);
     f.finish().await;
 }

@@ -1,6 +1,7 @@
 //! Which password may go where: what `tenure.dev/allowed-origins` lists, and nothing beyond it.
 
 use proptest::prelude::*;
+use tenure::engine::connection::Restrictions;
 use tenure::engine::origin::{AllowedOrigins, Fingerprint, Route, Trust, check};
 use tenure::engine::reason::Reason;
 use tenure::engine::url::BaseUrl;
@@ -42,7 +43,9 @@ impl Asked {
             Roots::Any => Trust::Any,
         };
         let route = Route { target: &target, proxy: proxy.as_ref(), trust, server_name: self.server_name };
-        let refused = check(Some(&AllowedOrigins::parse(annotation)), true, "x2-admin", route).err()?;
+        let required = Restrictions { origins_required: true, ..Restrictions::default() };
+        let allowed = AllowedOrigins::parse(annotation);
+        let refused = check(Some(&allowed), &required, "x2-admin", route).err()?;
         assert_eq!(refused.reason, Reason::OriginNotAllowed);
         Some(refused.message)
     }
@@ -185,8 +188,38 @@ fn a_message_names_the_missing_entry() {
 fn a_secret_without_the_annotation_is_bound_only_if_that_is_required() {
     let target = BaseUrl::parse("https://a").unwrap();
     let route = Route { target: &target, proxy: None, trust: Trust::Any, server_name: None };
-    assert!(check(None, false, "x2-admin", route).is_ok());
-    assert!(check(None, true, "x2-admin", route).is_err());
+    let required = Restrictions { origins_required: true, ..Restrictions::default() };
+    assert!(check(None, &Restrictions::default(), "x2-admin", route).is_ok());
+    assert!(check(None, &required, "x2-admin", route).is_err());
+}
+
+#[test]
+fn an_unusual_port_has_to_be_listed_by_the_secret_or_by_the_operator() {
+    let checked = |allowed: Option<&str>, ports: &str, url: &str, proxy: Option<&str>| {
+        let (target, proxy) = (BaseUrl::parse(url).unwrap(), proxy.map(|p| BaseUrl::parse(p).unwrap()));
+        let ports = ports.split_terminator(',').map(|ports| ports.parse().unwrap()).collect();
+        let restrictions = Restrictions { ports, ..Restrictions::default() };
+        let route = Route { target: &target, proxy: proxy.as_ref(), trust: Trust::System, server_name: None };
+        check(allowed.map(AllowedOrigins::parse).as_ref(), &restrictions, "x2-admin", route)
+    };
+    for url in ["https://a", "http://a", "http://a:8080", "https://a:8443", "https://a:443/p"] {
+        assert_eq!(checked(None, "", url, Some("http://proxy:8080")), Ok(()), "{url}");
+    }
+    for (url, proxy, field, port) in [
+        ("https://a:9443", None, "spec.url", "9443"),
+        ("http://a:22", None, "spec.url", "22"),
+        ("https://a", Some("http://proxy:3128"), "spec.proxyUrl", "3128"),
+    ] {
+        let refused = checked(None, "", url, proxy).unwrap_err();
+        assert_eq!(refused.reason, Reason::AddressRefused);
+        for part in [field, port, "allowed-origins", "x2-admin", "--allow-ports"] {
+            assert!(refused.message.contains(part), "{refused:?}");
+        }
+        let listed = format!("{url}, proxy={}", proxy.unwrap_or_default());
+        assert_eq!(checked(Some(&listed), "", url, proxy), Ok(()));
+        // What the operator lists was checked before any Secret was read.
+        assert_eq!(checked(None, "1-65535", url, proxy), Ok(()));
+    }
 }
 
 fn asked() -> impl Strategy<Value = Asked> {

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::cli::scope;
 use crate::engine::lifetime::{X2_LONGEST, X2_SHORTEST};
+use crate::engine::ports::Ports;
 use crate::engine::schedule;
 use crate::telemetry::{Format, Level};
 use crate::vendor::address;
@@ -37,6 +38,10 @@ pub(in crate::cli) struct Options {
     /// Address ranges to deny; separated by commas.
     #[arg(long, env = "TENURE_DENY_CIDR", value_delimiter = ',', value_parser = address::block)]
     pub(super) deny_cidr: Vec<IpNet>,
+    /// Ports of URLs and proxies to allow, such as 443,8000-8999; separated by commas [default: 80, 443, 8080, 8443, and what
+    /// the Secret's annotation tenure.dev/allowed-origins lists]
+    #[arg(long, env = "TENURE_ALLOW_PORTS", value_delimiter = ',')]
+    pub(super) allow_ports: Vec<Ports>,
     /// Refuse tls.insecureSkipVerify.
     #[arg(long, env = "TENURE_FORBID_INSECURE_TLS")]
     pub(super) forbid_insecure_tls: bool,

@@ -283,7 +283,9 @@ impl<K: Managed> From<Verdict> for Findings<K> {
 impl<K: Managed> Findings<K> {
     /// What to report if it cannot be read where the remote system is, or who logs in.
     pub(in crate::controller) fn without_login(verdict: Verdict) -> Self {
-        Self { trial: Some(Trial::Refused), ..Self::from(verdict) }
+        // The Secret may come to list the port.
+        let polls = verdict.reason == Reason::AddressRefused || verdict.reason.awaits_reference();
+        Self { trial: Some(Trial::Refused), polls, ..Self::from(verdict) }
     }
 }
 

@@ -179,6 +179,7 @@ fn operator() -> Vec<Case> {
         argument("operator.concurrency", json!(8), "--concurrency=8"),
         argument("operator.allowCidr", json!(["127.0.0.0/8", "::1/128"]), "--allow-cidr=127.0.0.0/8,::1/128"),
         argument("operator.denyCidr", json!(["10.0.0.0/8"]), "--deny-cidr=10.0.0.0/8"),
+        argument("operator.allowPorts", json!([443, "8000-8999"]), "--allow-ports=443,8000-8999"),
         argument("operator.forbidInsecureTls", json!(true), "--forbid-insecure-tls"),
         argument("operator.forbidPlaintext", json!(true), "--forbid-plaintext"),
         argument("operator.forbidCustomCa", json!(true), "--forbid-custom-ca"),

@@ -24,8 +24,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts `tenure run` with a kubeconfig and more arguments, and returns when it is at work. It logs JSON, and serves
-    /// its metrics on a port of its choice.
+    /// Starts `tenure run` with a kubeconfig and more arguments, and returns when it is at work. It logs JSON, serves
+    /// its metrics on a port of its choice, and allows any port of remote systems.
     ///
     /// # Errors
     /// When it does not begin to work; the message has its log.
@@ -228,7 +228,8 @@ impl Operator {
 fn command(binary: &Path, kubeconfig: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary);
     command.arg("run").args(["--listen", "127.0.0.1:0", "--log-format", "json"]).args(arguments);
-    command.env("KUBECONFIG", kubeconfig);
+    // Simulators get any free port.
+    command.env("KUBECONFIG", kubeconfig).env("TENURE_ALLOW_PORTS", "1-65535");
     command
 }
 
