@@ -1,6 +1,7 @@
 //! The pure rules: desired + observed + time in, a decision out. No I/O, no clock, no randomness, no failure.
 
 pub mod access;
+pub mod annotation;
 pub mod audit;
 pub mod backoff;
 pub mod change;

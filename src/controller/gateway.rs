@@ -24,6 +24,7 @@ use super::rollout::Rollouts;
 use super::specs::Specs;
 use crate::clock;
 use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
 use crate::engine::gateway::{
@@ -60,6 +61,8 @@ pub struct Parents {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
     generation: Option<i64>,
+    /// Annotations that are too long: the report names them.
+    ignored: Vec<&'static str>,
     regime: Regime,
     interval: Duration,
 }
@@ -183,7 +186,12 @@ impl Controller for GatewayController {
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),
             last_set: gateway.status.as_ref().and_then(|status| last_set(status, &regime)),
-            inputs: Inputs { generation: gateway.meta().generation, regime, interval },
+            inputs: Inputs {
+                generation: gateway.meta().generation,
+                ignored: annotation::ignored(gateway.meta()),
+                regime,
+                interval,
+            },
             parents: Parents {
                 permits: Permits::of((&self.rollouts, &self.policies), gateway, &governance),
                 governance,

@@ -19,6 +19,7 @@ use super::uses::User;
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::access::AccessError;
+use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::login::{Holder, News};
@@ -91,7 +92,8 @@ impl Reconciler for ServerController {
 impl Managed for KonaServer {
     type Parents = ();
     /// The generation.
-    type Inputs = Option<i64>;
+    /// Its generation, and the annotations that are too long: the report names them.
+    type Inputs = (Option<i64>, Vec<&'static str>);
     type Value = ();
     type Original = ();
     type Record = ();
@@ -118,7 +120,7 @@ impl Controller for ServerController {
     fn gather(&self, server: &KonaServer) -> Given<KonaServer> {
         Given {
             parents: (),
-            inputs: server.meta().generation,
+            inputs: (server.meta().generation, annotation::ignored(server.meta())),
             standing: Standing::Owner,
             requests: requests::open(server).into_iter().collect(),
             paused: paused(server),

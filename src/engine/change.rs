@@ -1,10 +1,10 @@
 //! One change of a remote value, from the decision to the report: the same record in memory and, while the change is open,
 //! in `status.pending`.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::annotation;
 use super::reason::{Progress, Reason};
 use crate::crd::{CHANGE_REF, Cause, PendingOutcome};
 
@@ -39,10 +39,10 @@ const LONGEST: usize = 64;
 
 /// The change reference in the annotations of a policy or customer. One that is too long, or not a single line, is ignored.
 #[must_use]
-pub fn reference(annotations: Option<&BTreeMap<String, String>>) -> Option<String> {
-    let text = annotations?.get(CHANGE_REF)?;
+pub fn reference(meta: &ObjectMeta) -> Option<String> {
+    let text = annotation::value(meta, CHANGE_REF)?;
     let fits = !text.is_empty() && text.chars().count() <= LONGEST && !text.chars().any(char::is_control);
-    fits.then(|| text.clone())
+    fits.then(|| text.to_owned())
 }
 
 /// The note of an event about a change, with what that refers to.

@@ -1,7 +1,8 @@
 //! What a reconcile concludes, and the conditions made of it: `Ready`, beside it `Reconciling` or `Stalled`, and those that only inform.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 
+use super::annotation;
 use super::reason::{ConditionType, EventReason, Kstatus, Reason};
 use super::text::shortened;
 
@@ -20,13 +21,27 @@ impl Verdict {
         Self { reason, message: message.into() }
     }
 
-    /// The verdict that the Ready condition holds.
+    /// The verdict that the Ready condition holds, without annotations that are ignored.
     #[must_use]
     pub fn reported(conditions: &[Condition]) -> Option<Self> {
-        ready(conditions).and_then(|c| Some(Self::new(Reason::parse(&c.reason)?, c.message.clone())))
+        let ready = ready(conditions)?;
+        let message = ready.message.split(IGNORED).next().unwrap_or_default();
+        Some(Self::new(Reason::parse(&ready.reason)?, message))
+    }
+
+    /// The same, and which annotations of the object are ignored because they are too long.
+    #[must_use]
+    pub fn noting_ignored(&self, meta: &ObjectMeta) -> Self {
+        let ignored = annotation::ignored(meta);
+        if ignored.is_empty() {
+            return self.clone();
+        }
+        Self::new(self.reason, format!("{}{IGNORED}{}.", self.message, ignored.join(", ")))
     }
 }
 
+/// How a message goes on if annotations are ignored.
+const IGNORED: &str = " Annotations longer than 256 bytes are ignored: ";
 /// Longest message of a condition, in bytes: names and servers' words must not fill a status.
 const LONGEST_MESSAGE: usize = 1024;
 

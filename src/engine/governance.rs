@@ -129,7 +129,7 @@ impl Governance {
     /// What the policy's changes refer to.
     #[must_use]
     pub fn change_reference(&self) -> Option<String> {
-        reference(self.policy.as_ref()?.object.metadata.annotations.as_ref())
+        reference(&self.policy.as_ref()?.object.metadata)
     }
 
     /// What keeps changes from being made now, if the policy's windows do.

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::events::{Event, events};
 pub use self::report::{Hold, Report, must_be_durable};
+use super::annotation;
 use super::gateway::{Regime, is_changed, wrote_last};
 use super::governance::{Policies, Policy, open_request};
 use super::lifetime::proves;
@@ -117,12 +118,7 @@ impl<'a> Fleet<'a> {
             record: record.as_ref(),
             window_open: self.policy.closed_window(now).is_none(),
             resume: is_to_resume(object, resumed_for),
-            approved: object
-                .metadata
-                .annotations
-                .as_ref()
-                .and_then(|all| all.get(APPROVE))
-                .map(String::as_str),
+            approved: annotation::value(&object.metadata, APPROVE),
             now,
         };
         decide(survey, &at)

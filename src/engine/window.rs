@@ -8,7 +8,7 @@ use calendar::Calendar;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::schedule;
+use super::{annotation, schedule};
 use crate::crd::{OVERRIDE_WINDOW_UNTIL, Window};
 
 /// When to ask again if no window is found.
@@ -155,7 +155,7 @@ fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
 /// The annotation that opens windows manually.
 #[must_use]
 pub fn override_annotation(meta: &ObjectMeta) -> Option<&str> {
-    meta.annotations.as_ref()?.get(OVERRIDE_WINDOW_UNTIL).map(String::as_str)
+    annotation::value(meta, OVERRIDE_WINDOW_UNTIL)
 }
 
 /// What the annotation `tenure.dev/override-window-until` means.

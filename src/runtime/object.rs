@@ -8,7 +8,8 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::crd::{Condition, FLUX_REQUESTED_AT, Kind, Time};
+use crate::crd::{Condition, Kind, Time};
+use crate::engine::annotation;
 pub use crate::engine::key::Key;
 
 /// A kind whose status we write.
@@ -97,9 +98,7 @@ impl<K: ResourceExt> Entry<K> {
 /// Drops what nothing reads and would take more memory than the object: what `kubectl apply` or a user annotates it with, and
 /// all of its managed fields but the name of the manager that last changed its spec.
 fn trim(meta: &mut ObjectMeta) {
-    if let Some(annotations) = &mut meta.annotations {
-        annotations.retain(|name, _| name.starts_with("tenure.dev/") || name == FLUX_REQUESTED_AT);
-    }
+    meta.annotations.iter_mut().for_each(annotation::trim);
     meta.annotations.take_if(|annotations| annotations.is_empty());
     let manager = meta.managed_fields.take().and_then(spec_manager);
     meta.managed_fields =

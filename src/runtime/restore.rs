@@ -15,6 +15,7 @@ use super::workers::UNDISTURBED;
 use super::writer::Written;
 use crate::clock;
 use crate::crd::SKIP_RESTORE;
+use crate::engine::annotation;
 use crate::engine::reason::EventReason;
 use crate::engine::restoration::{self, SkipReason};
 
@@ -25,8 +26,7 @@ const CHECK: Duration = Duration::from_secs(5);
 /// deletion waits for us.
 pub(crate) async fn skip_reason(cluster: &Cluster, meta: &ObjectMeta) -> Option<SkipReason> {
     let deleted = meta.deletion_timestamp.as_ref()?.0;
-    let annotation = meta.annotations.as_ref().and_then(|all| all.get(SKIP_RESTORE));
-    let asked = annotation.is_some_and(|value| value == "true");
+    let asked = annotation::value(meta, SKIP_RESTORE) == Some("true");
     let known = restoration::skip_reason(deleted, asked, false, cluster.deletions.time_of(meta, deleted));
     if known.is_some() {
         return known;

@@ -23,7 +23,13 @@ const REFRESH: Duration = Duration::from_hours(1);
 pub fn set_verdict<K: Reported>(status: &mut K::Status, object: &K, verdict: &Verdict, notes: &Notes) {
     let generation = object.meta().generation.unwrap_or_default();
     let (observed, conditions) = K::head(status);
-    *conditions = verdict::conditions(conditions, verdict, notes, generation, &clock::now());
+    *conditions = verdict::conditions(
+        conditions,
+        &verdict.noting_ignored(object.meta()),
+        notes,
+        generation,
+        &clock::now(),
+    );
     *observed = Some(generation);
 }
 

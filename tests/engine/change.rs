@@ -1,6 +1,7 @@
 //! One change of a value, from the decision to the report: what a refused one takes back, and what a sent one leaves behind.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tenure::crd::{Cause, PendingOutcome};
 use tenure::engine::change::{Beside, Change, Ending, Outcome, Recorded, reference, referring, stays_open};
 use tenure::engine::reason::Reason;
@@ -129,15 +130,19 @@ fn a_change_stays_open_until_it_is_seen_to_its_end() {
 
 #[test]
 fn a_reference_is_one_short_line() {
-    let of = |text: &str| reference(Some(&[("tenure.dev/change-ref".to_owned(), text.to_owned())].into()));
+    let annotated = |name: &str, text: &str| ObjectMeta {
+        annotations: Some([(name.to_owned(), text.to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    let of = |text: &str| reference(&annotated("tenure.dev/change-ref", text));
     for text in ["CHG-1", "https://tickets.example.net/42", &"ü".repeat(64)] {
         assert_eq!(of(text).as_deref(), Some(text));
     }
     for text in ["", "two\nlines", "\u{1b}[31m", &"x".repeat(65)] {
         assert_eq!(of(text), None, "{text:?}");
     }
-    assert_eq!(reference(None), None);
-    assert_eq!(reference(Some(&[("change-ref".to_owned(), "CHG-1".to_owned())].into())), None);
+    assert_eq!(reference(&ObjectMeta::default()), None);
+    assert_eq!(reference(&annotated("change-ref", "CHG-1")), None);
     assert_eq!(referring("Changed.".to_owned(), Some("CHG-1")), "Changed. Change reference: CHG-1.");
     assert_eq!(referring("Changed.".to_owned(), None), "Changed.");
 }

@@ -1,6 +1,7 @@
 //! The pure rules: tables of what is promised, and properties over whatever may come.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod annotation;
 mod audit;
 mod backoff;
 mod change;

@@ -17,6 +17,7 @@
     reason = "tests"
 )]
 
+mod annotations;
 mod api;
 mod claims;
 mod conformance;

@@ -115,7 +115,7 @@ impl Examination<'_, '_> {
         if let Some(open) = memory.change.take_if(|open| open.is_to_be_closed(&seen)) {
             memory.owed.add(made(&open, clock::now()));
         } else if memory.owed.is_empty() {
-            let reference = reference(self.customer.metadata.annotations.as_ref());
+            let reference = reference(&self.customer.metadata);
             memory.owed.add(unrecorded(&self.customer.spec, &self.prior, seen, (clock::now(), reference)));
         }
     }
@@ -167,7 +167,7 @@ impl Examination<'_, '_> {
     ) -> OpenChange {
         let status = self.customer.status.as_ref();
         let change = OpenChange {
-            reference: reference(self.customer.metadata.annotations.as_ref()),
+            reference: reference(&self.customer.metadata),
             original_before: status.and_then(|status| known_original(status, &memory.owed)),
             ..OpenChange::new((info.ttl(), info.original()), to, cause, clock::now().0)
         };

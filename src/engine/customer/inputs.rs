@@ -1,6 +1,7 @@
 //! What calls for a reconcile of a customer at once.
 
 use crate::crd::{CustomerTokenTtl, KonaServer};
+use crate::engine::annotation;
 use crate::engine::reason::Reason;
 use crate::engine::verdict::ready_reason;
 use crate::engine::window::override_annotation;
@@ -9,6 +10,8 @@ use crate::engine::window::override_annotation;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inputs {
     generation: Option<i64>,
+    /// Annotations that are too long: the report names them.
+    ignored: Vec<&'static str>,
     /// UID and generation of the server.
     server: Option<(Option<String>, Option<i64>)>,
     /// Whether the server is known not to be ready. That it has come to be ready is a reason for those that wait for it.
@@ -25,6 +28,7 @@ impl Inputs {
         let reason = status.and_then(|status| ready_reason(&status.conditions));
         Self {
             generation: customer.metadata.generation,
+            ignored: annotation::ignored(&customer.metadata),
             server: server.map(|server| (server.metadata.uid.clone(), server.metadata.generation)),
             server_fails: reason.is_some_and(|reason| !reason.is_ready()),
             by_hand: override_annotation(&customer.metadata).map(str::to_owned),

@@ -22,7 +22,7 @@ pub fn events(policy: &TokenPolicy, new: &TokenPolicyStatus, decision: &Decision
     let old = policy.status.as_ref().and_then(|status| status.rollout.as_ref());
     let has_started = old.map(|old| &old.started_time) != Some(&rollout.started_time);
     let has_moved = old.map(|old| old.phase) != Some(rollout.phase);
-    let reference = reference(policy.metadata.annotations.as_ref());
+    let reference = reference(&policy.metadata);
     let event = |(reason, note)| Event { reason, note: referring(note, reference.as_deref()) };
     let start = has_started.then(|| (EventReason::RolloutStarted, started(rollout, decision)));
     let end = has_moved.then(|| ended(policy, rollout.phase, decision)).flatten();

@@ -110,7 +110,7 @@ impl Report<'_> {
         status.conditions = if spec.suspend {
             suspended(&status.conditions, SUSPENDED, generation, &now)
         } else {
-            conditions(&status.conditions, verdict, &self.notes(), generation, &now)
+            conditions(&status.conditions, &verdict.noting_ignored(metadata), &self.notes(), generation, &now)
         };
         status.observed_generation = Some(generation);
         status.last_handled_reconcile_at = request.map(str::to_owned).or(status.last_handled_reconcile_at);
