@@ -3,6 +3,7 @@
 mod customertokenttl;
 mod kind;
 mod konaserver;
+mod parse;
 mod reference;
 mod rollout;
 mod rules;

@@ -47,6 +47,7 @@ pub struct Metrics {
     watches: Family<Labels<2>, Gauge<f64, AtomicU64>>,
     leader: Gauge,
     panics: Counter,
+    events_dropped: Counter,
 }
 
 /// The result of a reconcile, as counted by `reconciles_total`.
@@ -118,6 +119,7 @@ impl Metrics {
             watches: Family::default(),
             leader: Gauge::default(),
             panics: Counter::default(),
+            events_dropped: Counter::default(),
             registry,
         };
         metrics.register();
@@ -168,6 +170,8 @@ impl Metrics {
         registry.register("watch_last_answer_timestamp_seconds", help, self.watches.clone());
         registry.register("leader", "1 if this process is the leader", self.leader.clone());
         registry.register("panics", "Reconciliations that panicked", self.panics.clone());
+        let dropped = "Events that were dropped because too many were queued";
+        registry.register("events_dropped", dropped, self.events_dropped.clone());
     }
 
     /// Initialises counters to zero: a rate does not see the first count of a series that starts with it.
@@ -204,6 +208,11 @@ impl Metrics {
         let [system, operation] = [("system", system.to_owned()), ("operation", operation.to_owned())];
         self.remote_requests.get_or_create(&[system.clone(), operation.clone(), ("code", code)]).inc();
         self.remote_request_duration.get_or_create(&[system, operation]).observe(took.as_secs_f64());
+    }
+
+    /// Counts an event that is not written.
+    pub(crate) fn event_dropped(&self) {
+        self.events_dropped.inc();
     }
 
     /// Counts a corrected value.

@@ -130,10 +130,14 @@ impl Operator {
         let (end, ending) = signal::channel(false);
         let (term, terms) = signal::channel(if clients.lease.is_some() { Term::OVER } else { Term::Endless });
         let fence = Fence::new(ending, terms);
-        let (events, write_events) =
-            Events::new(clients.writes.clone(), identity.instance.clone(), fence.clone());
-        let election = clients.lease.map(|client| Election::new(client, identity.candidacy(), term));
         let metrics = Arc::new(Metrics::new(settings.metrics_per_object));
+        let (events, write_events) = Events::new(
+            clients.writes.clone(),
+            identity.instance.clone(),
+            fence.clone(),
+            Arc::clone(&metrics),
+        );
+        let election = clients.lease.map(|client| Election::new(client, identity.candidacy(), term));
         let slots = Slots::new(settings.concurrency.into());
         let http = Http::new(wire, slots, Arc::clone(&metrics), fence.clone());
         let connections =

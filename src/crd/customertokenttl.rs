@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeletionPolicy, Mode, Time, Window,
+    DeletionPolicy, Mode, Time, Window, parse,
     reference::{CredentialsRef, RefusedLogin},
     rules,
 };
@@ -42,6 +42,7 @@ pub struct CustomerTokenTtlSpec {
     #[schemars(extend("x-kubernetes-validations" = rules::immutable("serverRef")))]
     pub server_ref: ServerRef,
     /// The customer's id, a lower-case UUID. Immutable.
+    #[serde(deserialize_with = "parse::customer_id")]
     #[schemars(length(max = 36), extend("x-kubernetes-validations" = rules::customer_id()))]
     pub customer_id: String,
     /// Lifetime of access tokens, in seconds: at least 60, and at most that of refresh tokens.
@@ -81,6 +82,7 @@ pub struct CustomerTokenTtlSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ServerRef {
     /// Name of the `KonaServer`.
+    #[serde(deserialize_with = "parse::object_name")]
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::object_name()))]
     pub name: String,
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules;
+use super::{parse, rules};
 
 /// How to reach one remote system and as whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +45,7 @@ fn default_request_timeout() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsRef {
     /// Name of a Secret in the same namespace.
+    #[serde(deserialize_with = "parse::object_name")]
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::object_name()))]
     pub name: String,
     /// Key of the user name within the Secret.
@@ -92,6 +93,7 @@ pub struct Tls {
 #[serde(rename_all = "camelCase")]
 pub struct CaRef {
     /// Name of the Secret or `ConfigMap` in the same namespace.
+    #[serde(deserialize_with = "parse::object_name")]
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::object_name()))]
     pub name: String,
     /// Key of the PEM certificates within it.

@@ -1,6 +1,7 @@
 //! Events: on transitions only, after the status, at most fifty per second.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -15,6 +16,7 @@ use super::object::Key;
 use crate::clock;
 use crate::engine::reason::EventReason;
 use crate::leader::fence::Fence;
+use crate::metrics::Metrics;
 
 /// Events per second.
 const RATE: u32 = 50;
@@ -46,7 +48,10 @@ pub(crate) struct Happening {
 
 /// Takes events; never waits.
 #[derive(Clone, Debug)]
-pub(crate) struct Events(mpsc::Sender<Message>);
+pub(crate) struct Events {
+    queue: mpsc::Sender<Message>,
+    metrics: Arc<Metrics>,
+}
 
 #[derive(Debug)]
 enum Message {
@@ -61,22 +66,24 @@ impl Events {
         client: Client,
         instance: String,
         fence: Fence,
+        metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), write_all(Writer { client, instance, fence }, receiver))
+        let surplus = Surplus::new(Arc::clone(&metrics));
+        (Self { queue: sender, metrics }, write_all(Writer { client, instance, fence }, receiver, surplus))
     }
 
     /// Hands an event over.
     pub(crate) fn publish(&self, happening: Happening) {
-        if self.0.try_send(Message::Happened(Box::new(happening))).is_err() {
-            tracing::debug!("dropped an event: too many events are queued");
+        if self.queue.try_send(Message::Happened(Box::new(happening))).is_err() {
+            self.metrics.event_dropped();
         }
     }
 
     /// Waits until all events that were handed over so far are written, whatever their number.
     pub(crate) async fn flush(&self) {
         let (written, done) = oneshot::channel();
-        if self.0.send(Message::Flush(written)).await.is_ok() {
+        if self.queue.send(Message::Flush(written)).await.is_ok() {
             // Fails only if the writer is gone.
             let _ = done.await;
         }
@@ -108,11 +115,10 @@ pub(crate) fn reference_to<K: Resource<DynamicType = ()>>(key: &Key, uid: Option
     reference_of::<K>(&ObjectMeta { namespace, name, uid, ..ObjectMeta::default() })
 }
 
-async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>) {
+async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>, mut surplus: Surplus) {
     let mut left = RATE;
     // When all of the rate is left again; none while it is, so that nothing wakes an idle operator.
     let mut refill: Option<Instant> = None;
-    let mut surplus = Surplus::default();
     loop {
         let refilled = async {
             match refill {
@@ -158,13 +164,17 @@ fn in_a_second() -> Instant {
 type About = (String, String, EventReason);
 
 /// Events beyond the rate: summed up, and served by namespaces in turn, so that one of them does not silence the others.
-#[derive(Default)]
 struct Surplus {
     namespaces: BTreeMap<String, BTreeMap<About, (Happening, usize)>>,
     order: VecDeque<String>,
+    metrics: Arc<Metrics>,
 }
 
 impl Surplus {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        Self { namespaces: BTreeMap::new(), order: VecDeque::new(), metrics }
+    }
+
     fn add(&mut self, happening: Happening) {
         let about = happening.policy.as_ref().unwrap_or(&happening.object);
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -177,7 +187,7 @@ impl Surplus {
         if waiting.len() < SURPLUS || waiting.contains_key(&key) {
             waiting.entry(key).or_insert((happening, 0)).1 += 1;
         } else {
-            tracing::debug!("dropped an event: too many events of its namespace are queued");
+            self.metrics.event_dropped();
         }
     }
 
@@ -282,7 +292,7 @@ mod tests {
 
     #[test]
     fn namespaces_take_turns() {
-        let mut surplus = Surplus::default();
+        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
         for (namespace, name) in [("aaa", "1"), ("aaa", "2"), ("aaa", "3"), ("zzz", "4")] {
             surplus.add(happening("X2Gateway", namespace, name));
         }
@@ -292,7 +302,7 @@ mod tests {
 
     #[test]
     fn two_kinds_of_one_name_have_events_of_their_own() {
-        let mut surplus = Surplus::default();
+        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
         for kind in ["X2Gateway", "TokenPolicy", "X2Gateway"] {
             surplus.add(happening(kind, "berlin", "same"));
         }
@@ -301,10 +311,15 @@ mod tests {
 
     #[test]
     fn what_one_namespace_keeps_is_bounded() {
-        let mut surplus = Surplus::default();
+        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
         for number in 0..2 * SURPLUS {
             surplus.add(happening("X2Gateway", "berlin", &number.to_string()));
         }
-        assert_eq!(names(&mut surplus).len(), SURPLUS);
+        // Once more what is there already takes no room.
+        surplus.add(happening("X2Gateway", "berlin", "0"));
+        surplus.add(happening("X2Gateway", "hamburg", "0"));
+        assert_eq!(names(&mut surplus).len(), SURPLUS + 1);
+        let text = surplus.metrics.text();
+        assert!(text.contains(&format!("tenure_events_dropped_total {SURPLUS}\n")), "{text}");
     }
 }

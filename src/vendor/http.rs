@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use tracing::Instrument as _;
 
 use super::endpoint::Endpoint;
@@ -176,7 +176,7 @@ impl Http {
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |(status, _)| status.to_string());
         traces::answered(&span, &code, answer.is_ok());
-        self.metrics.requested(system, operation, code, begun.elapsed());
+        self.metrics.requested(system, operation, label(code), begun.elapsed());
         Ok(answer?.1)
     }
 
@@ -210,6 +210,16 @@ fn not_made(fault: Fault) -> NoAnswer {
     NoAnswer::Failed(RemoteError { method: "", path: "", fault })
 }
 
+/// The code as a label of metrics. A server may make up statuses, each of which would be a series of its own: they count as
+/// their class, such as `2xx`.
+fn label(code: String) -> String {
+    let made_up = |code: &String| {
+        let status = StatusCode::from_bytes(code.as_bytes()).ok()?;
+        status.canonical_reason().is_none().then(|| format!("{}xx", status.as_u16() / 100))
+    };
+    made_up(&code).unwrap_or(code)
+}
+
 /// Takes down what an answer means for all that ask the same system.
 fn note(limit: &Limit, answer: &Result<(u16, Content), Fault>) {
     match answer {
@@ -239,5 +249,33 @@ fn method_name(method: &Method) -> &'static str {
         Method::PUT => "PUT",
         Method::DELETE => "DELETE",
         _ => "POST",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_cannot_make_up_series() {
+        for (code, expected) in [
+            ("200", "200"),
+            ("404", "404"),
+            ("429", "429"),
+            ("503", "503"),
+            ("299", "2xx"),
+            ("499", "4xx"),
+            ("799", "7xx"),
+            ("999", "9xx"),
+            ("timeout", "timeout"),
+            ("tls", "tls"),
+            ("connect", "connect"),
+            ("protocol", "protocol"),
+        ] {
+            assert_eq!(label(code.to_owned()), expected);
+        }
+        let labels: std::collections::BTreeSet<String> =
+            (0..=u16::MAX).map(|code| label(code.to_string())).filter(|label| label.len() == 3).collect();
+        assert!(labels.len() < 80, "{labels:?}");
     }
 }

@@ -21,14 +21,8 @@ async fn shows_its_metrics_and_its_health() {
     f.apply(&customer("acme", ID, 3600, 86_400)).await;
     f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
-    f.start_with(&[
-        "--metrics-per-object",
-        "--namespaces",
-        f.ns.name().to_owned().as_str(),
-        "--allow-cidr",
-        "127.0.0.0/8",
-    ])
-    .await;
+    let namespace = f.ns.name().to_owned();
+    f.start_with(&["--metrics-per-object", "--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8"]).await;
     f.reason("TokenPolicy", "short", "InSync").await;
     // It sums up its customers once a second.
     f.wait("KonaServer", "kona", |server| status(server)["customers"]["summary"] == "1/1").await;
@@ -36,7 +30,6 @@ async fn shows_its_metrics_and_its_health() {
     assert_eq!(f.operator().get("/readyz").await.unwrap().0, 200);
     assert_eq!(f.operator().get("/nothing").await.unwrap().0, 404);
     let metrics = f.operator().metrics().await.unwrap();
-    let namespace = f.ns.name();
     for line in [
         r#"tenure_reconciles_total{kind="X2Gateway",result="success"} 1"#,
         r#"tenure_reconcile_duration_seconds_count{kind="X2Gateway"} 1"#,
@@ -52,6 +45,7 @@ async fn shows_its_metrics_and_its_health() {
         &format!(r#"tenure_customers{{server="kona",namespace="{namespace}",state="inSync"}} 1"#),
         &format!(r#"tenure_resources{{kind="X2Gateway",namespace="{namespace}",reason="InSync"}} 1"#),
         "tenure_leader 1",
+        "tenure_events_dropped_total 0",
         "tenure_panics_total 0",
         "tenure_build_info{version=",
     ] {

@@ -14,7 +14,7 @@ fn variables() -> Vec<(String, String)> {
     let help = String::from_utf8(help).unwrap();
     let flags = help.split("\n      --").skip(1).filter_map(|text| {
         let flag = text.split([' ', '[', '\n']).next()?;
-        let variable = text.split("[env: ").nth(1)?.split('=').next()?;
+        let variable = text.split("[env: ").nth(1)?.split(['=', ']']).next()?;
         Some((format!("--{flag}"), variable.to_owned()))
     });
     flags.collect()

@@ -70,7 +70,7 @@ fn a_customers_own_user_logs_in_only_to_prove_what_is_enforced() {
         let reference = verifier.map(|name| json!({"name": name}));
         serde_json::from_value(json!({"apiVersion": "tenure.dev/v1alpha1", "kind": "CustomerTokenTtl",
             "metadata": {"name": "acme", "namespace": "n"},
-            "spec": {"serverRef": {"name": "kona"}, "customerId": "c", "accessTokenTtlSeconds": 900,
+            "spec": {"serverRef": {"name": "kona"}, "customerId": "1d2b7a10-0000-4000-8000-000000000000", "accessTokenTtlSeconds": 900,
                 "refreshTokenTtlSeconds": 3600, "mode": mode, "verifyCredentialsSecretRef": reference},
             "status": {"effectiveUrl": url}}))
         .unwrap()

@@ -33,5 +33,6 @@ mod server;
 mod size;
 mod spec;
 mod tally;
+mod text;
 mod verdict;
 mod window;

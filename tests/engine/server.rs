@@ -23,7 +23,7 @@ fn server(suspend: bool) -> KonaServer {
 fn customer(mode: &str, suspend: bool, status: &Value) -> CustomerTokenTtl {
     serde_json::from_value(json!({"apiVersion": "tenure.dev/v1alpha1", "kind": "CustomerTokenTtl",
         "metadata": {"name": "acme", "generation": 2},
-        "spec": {"serverRef": {"name": "kona"}, "customerId": "c", "accessTokenTtlSeconds": 900, "refreshTokenTtlSeconds": 3600,
+        "spec": {"serverRef": {"name": "kona"}, "customerId": "1d2b7a10-0000-4000-8000-000000000000", "accessTokenTtlSeconds": 900, "refreshTokenTtlSeconds": 3600,
             "mode": mode, "suspend": suspend},
         "status": status}))
     .unwrap()

@@ -78,7 +78,7 @@ pub(in crate::cli) struct Options {
     pub(super) lease_namespace: Option<String>,
     /// Send traces to the OpenTelemetry collector at this base URL, by OTLP over HTTP; defaults to the variable
     /// `OTEL_EXPORTER_OTLP_ENDPOINT` [default: no traces]
-    #[arg(long, env = "TENURE_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "TENURE_OTLP_ENDPOINT", value_name = "URL", hide_env_values = true)]
     otlp_endpoint: Option<String>,
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
     otel_exporter_otlp_endpoint: Option<String>,
