@@ -41,11 +41,15 @@ fn matrix() -> Vec<(&'static str, Value)> {
     let policy = "apiVersion: tenure.dev/v1alpha1\nkind: TokenPolicy\nmetadata: {name: a}\n\
                   spec: {gatewaySelector: {}, timeoutSeconds: 28800}";
     let open = json!({"networkPolicy": {"enabled": true, "egress": {"limited": false}}});
+    let denied = json!({"operator": {"denyCidr": ["10.0.0.0/8", "fd00::/8", "169.254.0.0/16"]}});
     vec![
         ("defaults", json!({})),
         ("monitoring", monitoring()),
         ("network", network()),
         ("network without limits", open),
+        ("network of denied blocks", denied),
+        ("admission", admission()),
+        ("Secrets by consent", json!({"rbac": {"secrets": "optIn"}})),
         ("pods", pods()),
         ("operator", operator),
         ("namespaces", json!({"rbac": {"scope": "namespaces", "namespaces": ["a", "b"]}})),
@@ -54,6 +58,17 @@ fn matrix() -> Vec<(&'static str, Value)> {
         ("CRDs that go", json!({"crds": {"keep": false}})),
         ("more objects", json!({"extraObjects": [map, policy]})),
     ]
+}
+
+pub fn admission() -> Value {
+    json!({"admissionPolicies": {
+        "operatorWrites": true, "forbidPlaintext": true, "forbidInsecureTls": true, "requireRollout": true,
+        "restrictPriority": true,
+        "timeouts": [
+            {"namespaceSelector": {"matchLabels": {"a": "b"}}, "minSeconds": 3600, "maxSeconds": 2_592_000},
+            {"maxSeconds": 86400},
+        ],
+    }})
 }
 
 pub fn monitoring() -> Value {
@@ -125,13 +140,14 @@ async fn get(client: &Client, path: &str) -> Value {
 }
 
 /// The groups of everything that the chart can render, and the kinds of CRDs, which are published a moment after they are served.
-const GROUPS: [(&str, &[&str]); 9] = [
+const GROUPS: [(&str, &[&str]); 10] = [
     ("api/v1", &[]),
     ("apis/apps/v1", &[]),
     ("apis/batch/v1", &[]),
     ("apis/policy/v1", &[]),
     ("apis/networking.k8s.io/v1", &[]),
     ("apis/rbac.authorization.k8s.io/v1", &[]),
+    ("apis/admissionregistration.k8s.io/v1", &[]),
     ("apis/apiextensions.k8s.io/v1", &[]),
     ("apis/monitoring.coreos.com/v1", &["ServiceMonitor", "PrometheusRule"]),
     ("apis/tenure.dev/v1alpha1", &KINDS),
@@ -221,7 +237,8 @@ async fn every_rendering_fits_the_schemas() {
     // Every kind that the chart can make has been among them.
     let seen: Vec<&str> = kinds.keys().map(String::as_str).collect();
     let all = "ClusterRole ClusterRoleBinding ConfigMap CustomResourceDefinition Deployment Job NetworkPolicy \
-               PodDisruptionBudget PrometheusRule Role RoleBinding Service ServiceAccount ServiceMonitor TokenPolicy";
+               PodDisruptionBudget PrometheusRule Role RoleBinding Service ServiceAccount ServiceMonitor TokenPolicy ValidatingAdmissionPolicy \
+               ValidatingAdmissionPolicyBinding";
     assert_eq!(seen, all.split_whitespace().collect::<Vec<_>>());
 }
 

@@ -4,6 +4,7 @@
     unreachable_pub,
     clippy::doc_markdown,
     clippy::missing_panics_doc,
+    clippy::needless_pass_by_value,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -12,6 +13,7 @@
     reason = "tests"
 )]
 
+mod admission;
 mod cluster;
 mod conformity;
 mod documents;

@@ -35,6 +35,13 @@ async fn the_notes_say_what_to_do_next() {
             vec!["Give both the labels that match `site in (berlin, madrid)`"],
             vec!["WARNING", "labels:"],
         ),
+        (json!({"operator": {"denyCidr": ["10.96.0.0/12"]}}), vec![], vec!["operator.denyCidr"]),
+        (json!({}), vec!["list the address ranges of your cluster\nin operator.denyCidr"], vec!["optIn"]),
+        (
+            json!({"rbac": {"secrets": "optIn"}}),
+            vec!["create rolebinding tenure-secrets --clusterrole=", ":tenure:secrets --serviceaccount="],
+            vec!["WARNING"],
+        ),
         (json!({"crds": {"enabled": false}}), vec!["leaves the CRDs to another one"], vec!["WARNING"]),
         (json!({"crds": {"keep": false}}), vec!["WARNING: crds.keep is false"], vec![]),
         (

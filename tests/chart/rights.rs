@@ -76,6 +76,28 @@ fn secrets_can_be_limited_to_names() {
     assert_eq!(limited, expected);
 }
 
+/// With `rbac.secrets: optIn` no Secret may be read unless a namespace binds the role that is made for that.
+#[test]
+fn secrets_can_be_left_to_each_namespace() {
+    for helm in Helm::BOTH {
+        let rendered = helm.render(&json!({"rbac": {"secrets": "optIn"}}));
+        let mut expected = cluster_wide();
+        let secrets = (String::new(), "secrets".to_owned(), None, "get".to_owned());
+        assert!(expected.remove(&secrets));
+        assert_eq!(rendered_rights(&rendered, "ClusterRole", "tenure-system:tenure"), expected);
+        let consent = "tenure-system:tenure:secrets";
+        assert_eq!(rendered_rights(&rendered, "ClusterRole", consent), BTreeSet::from([secrets]));
+        let bindings = rendered.iter().filter(|object| object["roleRef"]["name"] == consent);
+        assert_eq!(bindings.count(), 0);
+        for values in [
+            json!({"rbac": {"secrets": "optIn", "scope": "namespaces", "namespaces": ["a"]}}),
+            json!({"rbac": {"secrets": "optIn", "secretNames": ["x2"]}}),
+        ] {
+            assert!(helm.refusal(&values).contains("/rbac/"), "{values}");
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Question {
     pub group: String,

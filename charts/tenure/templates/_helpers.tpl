@@ -117,7 +117,7 @@ app.kubernetes.io/component: operator
   verbs: [get]
 {{- else }}
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [{{ if ne .Values.rbac.secrets "optIn" }}secrets, {{ end }}configmaps]
   verbs: [get]
 {{- end }}
 - apiGroups: [""]

@@ -16,6 +16,7 @@ const BUDGET: Object = ("PodDisruptionBudget", "tenure");
 const ACCOUNT: Object = ("ServiceAccount", "tenure");
 const SERVICE: Object = ("Service", "tenure");
 const ROLE: Object = ("ClusterRole", "tenure-system:tenure");
+const SECRETS: Object = ("ClusterRole", "tenure-system:tenure:secrets");
 const LEASE: Object = ("Role", "tenure-system:tenure:leader-election");
 const CRD: Object = ("CustomResourceDefinition", "x2gateways.tenure.dev");
 
@@ -115,7 +116,7 @@ fn drops(path: &'static str, value: Value, argument: &str) -> Case {
 pub fn cases() -> Vec<Case> {
     let all =
         [release(), rights(), operator(), leader(), pods(), scheduling(), monitor(), alerts(), network()];
-    all.into_iter().flatten().collect()
+    all.into_iter().chain([admission()]).flatten().collect()
 }
 
 fn release() -> Vec<Case> {
@@ -164,6 +165,7 @@ fn rights() -> Vec<Case> {
         removes("rbac.scope", json!("namespaces"), ROLE).beside(json!({"rbac": {"namespaces": ["a"]}})),
         argument("rbac.namespaces", json!(["a", "b"]), "--namespaces=a,b")
             .beside(json!({"rbac": {"scope": "namespaces"}})),
+        makes("rbac.secrets", json!("optIn"), SECRETS, "/rules/0/resources", json!(["secrets"])),
         goes("rbac.secretNames", json!(["x2"]), ROLE, "/rules/3/resourceNames"),
         removes("rbac.aggregateRoles", json!(false), ("ClusterRole", "tenure-system:tenure:view")),
         removes("rbac.aggregateRoles", json!(false), ("ClusterRole", "tenure-system:tenure:edit")),
@@ -274,6 +276,7 @@ fn scheduling() -> Vec<Case> {
         goes("nodeSelector", json!({"disk": "ssd"}), DEPLOYMENT, "POD/nodeSelector"),
         goes("tolerations", json!([{"key": "k", "operator": "Exists"}]), DEPLOYMENT, "POD/tolerations"),
         goes("affinity", json!({"nodeAffinity": {}}), DEPLOYMENT, "POD/affinity"),
+        goes("dnsConfig", json!({"options": [{"name": "ndots", "value": "2"}]}), DEPLOYMENT, "POD/dnsConfig"),
         goes("priorityClassName", json!("high"), DEPLOYMENT, "POD/priorityClassName"),
         makes(spread, json!([constraint]), DEPLOYMENT, "POD/topologySpreadConstraints/0/maxSkew", json!(2)),
         makes(spread, json!([own]), DEPLOYMENT, selector, json!({})),
@@ -339,26 +342,42 @@ fn network() -> Vec<Case> {
     let on = |path, value, pointer, expected| {
         makes(path, value, NETWORK, pointer, expected).beside(json!({"networkPolicy": {"enabled": true}}))
     };
-    let listed = json!({
-        "networkPolicy": {"enabled": true, "egress": {"systems": {"cidrs": ["10.20.0.0/16"]}}},
-    });
     let peers = json!([{"podSelector": {}}]);
     let block = |cidr: &str| json!([{"ipBlock": {"cidr": cidr}}]);
     let port = |port: u16| json!([{"port": port, "protocol": "TCP"}]);
     let rule = json!({"ports": [{"port": 3128}]});
-    let (both, one) = (json!(["Ingress", "Egress"]), json!(["Ingress"]));
+    let one = json!(["Ingress"]);
     let (api, systems) = (json!(["10.0.0.1/32"]), json!(["10.20.0.0/16"]));
     let types = "/spec/policyTypes";
     vec![
-        makes("networkPolicy.enabled", json!(true), NETWORK, types, both),
+        removes("networkPolicy.enabled", json!(false), NETWORK),
         on("networkPolicy.ingress.from", peers.clone(), "/spec/ingress/0/from", peers),
         on("networkPolicy.egress.limited", json!(false), types, one),
         on("networkPolicy.egress.dns.enabled", json!(false), "/spec/egress/0/ports/0/port", json!(443)),
         on("networkPolicy.egress.apiServer.cidrs", api, "/spec/egress/1/to", block("10.0.0.1/32")),
         on("networkPolicy.egress.apiServer.ports", json!([6444]), "/spec/egress/1/ports", port(6444)),
         on("networkPolicy.egress.systems.cidrs", systems, "/spec/egress/2/to", block("10.20.0.0/16")),
-        on("networkPolicy.egress.systems.ports", json!([8443]), "/spec/egress/2/ports", port(8443))
-            .beside(listed),
-        on("networkPolicy.egress.extra", json!([rule]), "/spec/egress/2", rule),
+        on("networkPolicy.egress.systems.ports", json!([8443]), "/spec/egress/2/ports", port(8443)),
+        on("networkPolicy.egress.extra", json!([rule]), "/spec/egress/3", rule),
+    ]
+}
+
+fn admission() -> Vec<Case> {
+    let policy = |path, value, object: &'static str| {
+        makes(path, value, ("ValidatingAdmissionPolicy", object), "/spec/failurePolicy", json!("Fail"))
+    };
+    let bounds = json!([{"maxSeconds": 86400}]);
+    vec![
+        policy("admissionPolicies.operatorWrites", json!(true), "tenure.tenure-system.operator-writes"),
+        policy("admissionPolicies.forbidPlaintext", json!(true), "tenure.tenure-system.forbid-plaintext"),
+        policy(
+            "admissionPolicies.forbidInsecureTls",
+            json!(true),
+            "tenure.tenure-system.forbid-insecure-tls",
+        ),
+        policy("admissionPolicies.requireRollout", json!(true), "tenure.tenure-system.require-rollout"),
+        policy("admissionPolicies.restrictPriority", json!(true), "tenure.tenure-system.restrict-priority"),
+        policy("admissionPolicies.timeouts", bounds.clone(), "tenure.tenure-system.timeouts-0-tokenpolicies"),
+        policy("admissionPolicies.timeouts", bounds, "tenure.tenure-system.timeouts-0-customertokenttls"),
     ]
 }

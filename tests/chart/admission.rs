@@ -1,0 +1,214 @@
+//! The chart's admission policies: what the API server then accepts and what it rejects, from tenants and from the operator.
+
+use std::path::Path;
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+use tenure_kit::access::{service_account_kubeconfig, token_kubeconfig};
+use tenure_kit::namespace::TestNamespace;
+
+use super::cluster::*;
+use super::helm::*;
+
+fn object(kind: &str, spec: Value) -> Value {
+    json!({"apiVersion": "tenure.dev/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": spec})
+}
+
+fn with(mut base: Value, more: Value) -> Value {
+    base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    base
+}
+
+fn gateway(more: Value) -> Value {
+    object(
+        "X2Gateway",
+        with(json!({"url": "https://10.20.0.11", "credentialsSecretRef": {"name": "x"}}), more),
+    )
+}
+
+fn server(more: Value) -> Value {
+    object(
+        "KonaServer",
+        with(json!({"url": "https://10.20.1.11", "credentialsSecretRef": {"name": "x"}}), more),
+    )
+}
+
+/// A policy within all bounds.
+fn policy(more: Value) -> Value {
+    let spec = json!({"gatewaySelector": {}, "timeoutSeconds": 7200, "rollout": {}});
+    object("TokenPolicy", with(spec, more))
+}
+
+fn customer(access: u32, refresh: u32) -> Value {
+    let id = "1d2b7a10-0000-4000-8000-000000000000";
+    object(
+        "CustomerTokenTtl",
+        json!({
+            "serverRef": {"name": "a"}, "customerId": id,
+            "accessTokenTtlSeconds": access, "refreshTokenTtlSeconds": refresh,
+        }),
+    )
+}
+
+/// Why the API server would not create an object in a namespace, if so.
+async fn refusal(client: &Client, namespace: &TestNamespace, object: &Value) -> Option<String> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace.name(), &resource(text(&object["kind"])));
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let object = serde_json::from_value(object.clone()).unwrap();
+    api.create(&params, &object).await.err().map(|error| error.to_string())
+}
+
+/// Waits until something is rejected: a policy counts a moment after it is created.
+async fn until_rejected(client: &Client, namespace: &TestNamespace, object: &Value, word: &str) {
+    let rejected = async {
+        while !refusal(client, namespace, object).await.is_some_and(|refusal| refusal.contains(word)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, rejected).await.unwrap_or_else(|_| panic!("{word}: {object}"));
+}
+
+/// A client with the token of an account.
+async fn client_of(kubeconfig: &Path) -> Client {
+    let config = Kubeconfig::read_from(kubeconfig).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+/// A user of a namespace who may do this with policies.
+async fn user(cluster: &Cluster, namespace: &TestNamespace, verbs: &[&str]) -> Client {
+    let rule = PolicyRule {
+        api_groups: Some(vec!["tenure.dev".to_owned()]),
+        resources: Some(vec!["tokenpolicies".to_owned()]),
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        ..PolicyRule::default()
+    };
+    client_of(&service_account_kubeconfig(&cluster.plane, namespace.name(), &[rule]).await.unwrap()).await
+}
+
+/// In the namespaces of the release, and nowhere else.
+fn values(namespaces: &[&TestNamespace]) -> Value {
+    let names: Vec<&str> = namespaces.iter().map(|namespace| namespace.name()).collect();
+    let first = json!({"matchLabels": {"kubernetes.io/metadata.name": names[0]}});
+    json!({
+        "rbac": {"scope": "namespaces", "namespaces": names},
+        "admissionPolicies": {
+            "operatorWrites": true, "forbidPlaintext": true, "forbidInsecureTls": true,
+            "requireRollout": true, "restrictPriority": true,
+            "timeouts": [{"namespaceSelector": first, "minSeconds": 3600, "maxSeconds": 86400}],
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_admission_policies_forbid_is_rejected_with_a_sentence() {
+    let cluster = Cluster::alone().await;
+    let (home, tenant, other) = (
+        cluster.namespace("home").await,
+        cluster.namespace("tenant").await,
+        cluster.namespace("other").await,
+    );
+    let elsewhere = cluster.namespace("elsewhere").await;
+    let release = Release { cluster: &cluster, helm: Helm::Four, name: "tenure", namespace: &home };
+    release.apply("install", &chart(), &[], &values(&[&tenant, &other])).await.unwrap();
+    let client = &cluster.client;
+    for (rejected, word) in [
+        (gateway(json!({"url": "http://10.20.0.11", "allowPlaintext": true})), "forbidPlaintext"),
+        (server(json!({"allowPlaintext": true})), "forbidPlaintext"),
+        (gateway(json!({"tls": {"insecureSkipVerify": true}})), "forbidInsecureTls"),
+        (server(json!({"tls": {"insecureSkipVerify": true}})), "forbidInsecureTls"),
+        (object("TokenPolicy", json!({"gatewaySelector": {}, "timeoutSeconds": 7200})), "requireRollout"),
+        (policy(json!({"timeoutSeconds": 3599})), "spec.timeoutSeconds must be >= 3600"),
+        (policy(json!({"timeoutSeconds": 86401})), "spec.timeoutSeconds must be <= 86400"),
+        (
+            object("TokenPolicy", json!({"gatewaySelector": {}, "rollout": {}, "minTimeoutSeconds": 600})),
+            "spec.minTimeoutSeconds must be >= 3600",
+        ),
+        (customer(3599, 7200), "spec.accessTokenTtlSeconds must be >= 3600"),
+        (customer(3600, 86401), "spec.refreshTokenTtlSeconds must be <= 86400"),
+    ] {
+        until_rejected(client, &tenant, &rejected, word).await;
+        assert_eq!(refusal(client, &elsewhere, &rejected).await, None, "{word} elsewhere");
+    }
+    for accepted in [
+        gateway(json!({"tls": {"serverName": "x2.example.net"}})),
+        server(json!({})),
+        policy(json!({})),
+        object("TokenPolicy", json!({"gatewaySelector": {}, "timeoutSeconds": 3600, "mode": "Observe"})),
+        customer(3600, 86400),
+    ] {
+        assert_eq!(refusal(client, &tenant, &accepted).await, None, "{accepted}");
+    }
+    // The bounds are those of one namespace.
+    assert_eq!(refusal(client, &other, &policy(json!({"timeoutSeconds": 600}))).await, None);
+
+    let high = policy(json!({"priority": 1}));
+    let member = user(&cluster, &tenant, &["create", "patch"]).await;
+    until_rejected(&member, &tenant, &high, "restrictPriority").await;
+    assert_eq!(refusal(&member, &tenant, &policy(json!({}))).await, None);
+    let lead = user(&cluster, &tenant, &["create", "patch", "set-priority"]).await;
+    assert_eq!(refusal(&lead, &tenant, &high).await, None);
+    release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_may_write_its_finalizer_and_the_status_only() {
+    let cluster = Cluster::alone().await;
+    let (home, tenant) = (cluster.namespace("home").await, cluster.namespace("tenant").await);
+    let release = Release { cluster: &cluster, helm: Helm::Four, name: "tenure", namespace: &home };
+    // What is there before may break the rules for tenants, and does not keep the operator from its finalizer.
+    cluster.install_crds().await;
+    let manifest = gateway(json!({"url": "http://10.20.0.11", "allowPlaintext": true}));
+    tenant.apply_yaml(&manifest.to_string()).await.unwrap();
+    let take = ["--take-ownership"];
+    release.apply("install", &chart(), &take, &values(&[&tenant])).await.unwrap();
+    let kubeconfig = token_kubeconfig(&cluster.plane, home.name(), "tenure").await.unwrap();
+    let client = client_of(&kubeconfig).await;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), tenant.name(), &resource("X2Gateway"));
+    let patch = async |patch: Value| {
+        let answer = api.patch("a", &PatchParams::default(), &Patch::Merge(patch)).await;
+        answer.err().map(|error| error.to_string())
+    };
+    let denied = async {
+        let suspend = json!({"spec": {"suspend": true}});
+        while !patch(suspend.clone()).await.is_some_and(|refusal| refusal.contains("operatorWrites")) {
+            patch(json!({"spec": {"suspend": false}})).await;
+        }
+    };
+    tokio::time::timeout(SOON, denied).await.unwrap();
+    for change in [
+        json!({"metadata": {"labels": {"site": "berlin"}}}),
+        json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": "now"}}}),
+        json!({"metadata": {"finalizers": ["example.net/other"]}}),
+    ] {
+        let refusal = patch(change.clone()).await.unwrap_or_else(|| panic!("{change}"));
+        assert!(refusal.contains("operatorWrites"), "{change}: {refusal}");
+    }
+    assert_eq!(patch(json!({"metadata": {"finalizers": [FINALIZER]}})).await, None);
+    assert_eq!(patch(json!({"metadata": {"finalizers": []}})).await, None);
+    let status = json!({"status": {"timeoutSeconds": 3600}});
+    api.patch_status("a", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+}
+
+/// In scope `cluster` the policies are everywhere, and name the release's account.
+#[test]
+fn the_policies_name_what_they_are_for() {
+    for helm in Helm::BOTH {
+        let values = json!({"admissionPolicies": {"operatorWrites": true, "requireRollout": true}});
+        let objects = helm.render(&values);
+        let name = format!("tenure.{NAMESPACE}.operator-writes");
+        let policy = find(&objects, "ValidatingAdmissionPolicy", &name).unwrap();
+        let condition = text(&policy["spec"]["matchConditions"][0]["expression"]);
+        assert!(condition.contains(&format!("system:serviceaccount:{NAMESPACE}:tenure")), "{condition}");
+        let binding = find(&objects, "ValidatingAdmissionPolicyBinding", &name).unwrap();
+        assert_eq!(binding["spec"].get("matchResources"), None);
+        let policies = objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicy");
+        assert_eq!(policies.count(), 2);
+        assert!(helm.render(&json!({})).iter().all(|object| object["kind"] != "ValidatingAdmissionPolicy"));
+    }
+}
