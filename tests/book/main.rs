@@ -17,6 +17,7 @@ mod command_line;
 mod links;
 mod reasons;
 mod reference;
+mod threats;
 
 use std::path::{Path, PathBuf};
 
