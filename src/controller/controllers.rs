@@ -11,7 +11,7 @@ use super::requests::{Alarms, Handled};
 use super::rollout::Rollouts;
 use super::server::ServerController;
 use super::specs::Specs;
-use super::windows;
+use super::turns::Turns;
 use crate::crd::Kind;
 use crate::engine::lifetime::Bounds;
 use crate::runtime::cluster::Cluster;
@@ -51,6 +51,7 @@ impl Controllers {
                 gateways: Arc::clone(&gateways),
                 specs: Arc::clone(&specs),
                 rollouts: Arc::clone(&rollouts),
+                turns: Turns::default(),
                 handled: Arc::clone(&handled),
             }),
             gateways: Arc::new(GatewayController {
@@ -75,7 +76,6 @@ impl Controllers {
                 servers,
                 claims: customer_claims,
                 connections: Arc::clone(connections),
-                windows: windows::Cache::default(),
                 handled,
                 alarms,
             }),

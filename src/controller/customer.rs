@@ -14,7 +14,6 @@ use super::connection::Connections;
 use super::logins;
 use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working, reconcile};
 use super::requests::{self, Alarms, Handled};
-use super::windows;
 use crate::clock;
 use crate::crd::{
     Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlChange,
@@ -70,7 +69,6 @@ pub struct CustomerController {
     /// Which resources declare which customer.
     pub(super) claims: Arc<Claims>,
     pub(super) connections: Arc<Connections>,
-    pub(super) windows: windows::Cache,
     /// Which requests were carried out.
     pub(super) handled: Arc<Handled>,
     /// Servers that failed in a reconcile of one of their customers.

@@ -127,6 +127,7 @@ impl Reconciler for GatewayController {
     }
 
     fn gone(&self, key: &Key) {
+        self.specs.forget(key);
         self.handled.set(Kind::Gateway, key.clone(), HashSet::new());
     }
 }

@@ -10,6 +10,7 @@ use super::counts::count;
 use super::requests::Handled;
 use super::rollout::{Rollout, Rollouts};
 use super::specs::Specs;
+use super::turns::Turns;
 use crate::clock;
 use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::conditions::since_ready;
@@ -37,8 +38,6 @@ use crate::runtime::{finalizers, restore};
 const SPACING: Duration = Duration::from_secs(1);
 /// While gateways change, a rollout is planned at most once in this time.
 const PLANNING: Duration = Duration::from_millis(100);
-/// Planning takes at most one part in this many of the time: a plan reads the whole fleet.
-const SHARE: u32 = 10;
 /// Wait after our finalizer could not be changed: something else was faster, as a rule.
 const AGAIN_SOON: Duration = Duration::from_secs(1);
 
@@ -48,6 +47,8 @@ pub struct Memory {
     generation: Option<i64>,
     /// When it is planned next, at the earliest.
     plan_after: Option<Instant>,
+    /// When it is planned, if others of the namespace come first.
+    turn: Option<Instant>,
     summed_up: Option<Instant>,
     /// Our finalizer is removed for good; no watch has reported it yet.
     has_gone: bool,
@@ -63,6 +64,7 @@ pub struct PolicyController {
     pub(super) gateways: Arc<Store<X2Gateway>>,
     pub(super) specs: Arc<Specs>,
     pub(super) rollouts: Arc<Rollouts>,
+    pub(super) turns: Turns,
     /// Which requests were carried out.
     pub(super) handled: Arc<Handled>,
 }
@@ -81,7 +83,14 @@ impl Reconciler for PolicyController {
         if let Some(next) = memory.plan_after.filter(|after| !is_edited && *after > clock::instant()) {
             return Reconcile::NotDue(next);
         }
+        let namespace = &object.namespace().unwrap_or_default();
+        if let Some(turn) = self.turn(namespace, memory) {
+            return Reconcile::NotDue(turn);
+        }
         memory.generation = object.meta().generation;
+        let finding_out = clock::instant();
+        self.specs.regimes(namespace).find_out(&self.gateways.namespace(namespace)).await;
+        let finding_out = finding_out.elapsed();
         let policy = &self.specs.of(object);
         let gather = || fleet(policy, &self.gateways, &self.specs);
         let hold = match keep_finalizer(&self.policies, policy, gather, memory).await {
@@ -102,7 +111,8 @@ impl Reconciler for PolicyController {
         if hold == Hold::Forbidden {
             decision.iter_mut().for_each(Decision::withhold);
         }
-        memory.plan_after = Some(clock::instant() + PLANNING.max(begun.elapsed() * SHARE));
+        self.turns.took(namespace, finding_out, begun.elapsed(), clock::instant());
+        memory.plan_after = Some(clock::instant() + PLANNING);
         let report = Report { policy, parts: &parts, decision: decision.as_ref(), hold, now: clock::now().0 };
         let verdict = report.verdict();
         let request = policy.open_request().filter(|request| self.is_handled(&report, request));
@@ -158,6 +168,14 @@ impl Reconciler for PolicyController {
 }
 
 impl PolicyController {
+    /// When it is this policy's turn to be planned, if it is not now.
+    fn turn(&self, namespace: &str, memory: &mut Memory) -> Option<Instant> {
+        let now = clock::instant();
+        let turn = memory.turn.unwrap_or_else(|| self.turns.next(namespace, now));
+        memory.turn = Some(turn).filter(|turn| *turn > now);
+        memory.turn
+    }
+
     /// Whether every gateway that a request covers has carried it out.
     fn is_handled(&self, report: &Report<'_>, request: &str) -> bool {
         let request = (Key::of(report.policy.object.meta()), request.to_owned());
@@ -208,8 +226,9 @@ impl PolicyController {
 /// A policy with the gateways that concern it, as they are now.
 fn fleet<'a>(policy: &'a Policy, gateways: &Store<X2Gateway>, specs: &Specs) -> Fleet<'a> {
     let namespace = policy.object.namespace().unwrap_or_default();
-    let entries = gateways.namespace(&namespace);
-    Fleet::of(policy, &specs.namespace(&namespace), entries.iter().map(|entry| (entry.meta(), entry.valid())))
+    let (entries, regimes) = (gateways.namespace(&namespace), specs.regimes(&namespace));
+    let gateways = entries.iter().map(|entry| (entry.meta(), entry.valid()));
+    Fleet::of(policy, gateways, |gateway| regimes.of(gateway))
 }
 
 /// Adds our finalizer if a deletion has to wait for gateways, and releases it if not. An error is the time of the next

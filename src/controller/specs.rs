@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::core::ObjectMeta;
 
+use super::regimes::Regimes;
 use crate::clock;
 use crate::crd::{Kind, TokenPolicy, X2GatewayStatus};
 use crate::engine::governance::{Policies, Policy};
@@ -21,9 +22,10 @@ pub struct Specs {
 }
 
 /// The policies of a namespace as they were read last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Known {
     policies: Arc<Policies>,
+    regimes: Arc<Regimes>,
     /// Whether none of them has changed since.
     is_current: bool,
 }
@@ -36,23 +38,38 @@ impl Specs {
 
     /// The policies of a namespace as they are now.
     pub fn namespace(&self, namespace: &str) -> Arc<Policies> {
+        self.current(namespace).policies
+    }
+
+    /// What they require of its gateways.
+    pub fn regimes(&self, namespace: &str) -> Arc<Regimes> {
+        self.current(namespace).regimes
+    }
+
+    fn current(&self, namespace: &str) -> Known {
         // Locked while they are read: a change comes before or after that.
         let mut namespaces = self.known();
         if let Some(known) = namespaces.get(namespace).filter(|known| known.is_current) {
-            return Arc::clone(&known.policies);
+            return known.clone();
         }
-        let before = namespaces.remove(namespace).unwrap_or_default().policies;
+        let before = namespaces.remove(namespace).unwrap_or_default();
         let policy = |entry: Entry<TokenPolicy>| {
             let name = entry.meta().name.clone().unwrap_or_default();
-            (name, entry.valid().map(|policy| before.parse(policy, self.bounds, clock::now().0)))
+            let parse = |policy| before.policies.parse(policy, self.bounds, clock::now().0);
+            (name, entry.valid().map(parse))
         };
         let policies: Arc<Policies> =
             Arc::new(self.policies.namespace(namespace).into_iter().map(policy).collect());
-        if !policies.is_empty() {
-            let known = Known { policies: Arc::clone(&policies), is_current: true };
-            namespaces.insert(namespace.to_owned(), known);
+        let regimes = if policies.govern_as(&before.policies) {
+            before.regimes
+        } else {
+            Arc::new(Regimes::new(Arc::clone(&policies)))
+        };
+        let known = Known { policies, regimes, is_current: true };
+        if !known.policies.is_empty() {
+            namespaces.insert(namespace.to_owned(), known.clone());
         }
-        policies
+        known
     }
 
     /// A policy with its spec.
@@ -81,6 +98,13 @@ impl Specs {
         let mut namespaces = self.known();
         if self.policies.namespace(namespace).is_empty() {
             namespaces.remove(namespace);
+        }
+    }
+
+    /// A gateway is gone.
+    pub fn forget(&self, gateway: &Key) {
+        if let Some(known) = self.known().get(&gateway.namespace) {
+            known.regimes.forget(&gateway.name);
         }
     }
 

@@ -85,6 +85,12 @@ impl Policy {
         self.object.spec.deletion_policy == DeletionPolicy::Restore
     }
 
+    /// What tells whether it still governs as it did: its UID and generation, and whether it is being deleted and waits for us.
+    fn rules(&self) -> (Option<&str>, Option<i64>, bool, bool) {
+        let meta = &self.object.metadata;
+        (meta.uid.as_deref(), meta.generation, self.is_deleted(), is_released(meta))
+    }
+
     fn is_deleted(&self) -> bool {
         self.object.metadata.deletion_timestamp.is_some()
     }
@@ -150,10 +156,26 @@ impl FromIterator<(String, Option<Policy>)> for Policies {
 }
 
 impl Policies {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether they require of each gateway what others required of it: of no policy anything has changed but its status,
+    /// its labels or its annotations.
+    #[must_use]
+    pub fn govern_as(&self, others: &Self) -> bool {
+        self.len() == others.len()
+            && self.0.iter().zip(&others.0).all(|((name, policy), (other, before))| {
+                name == other && policy.as_ref().map(Policy::rules) == before.as_ref().map(Policy::rules)
+            })
     }
 
     /// A policy with its spec: the one that is known, unless that is of another generation.

@@ -13,7 +13,7 @@ pub use self::events::{Event, events};
 pub use self::report::{Hold, Report, must_be_durable};
 use super::annotation;
 use super::gateway::{Regime, is_changed, wrote_last};
-use super::governance::{Policies, Policy, open_request};
+use super::governance::{Policy, open_request};
 use super::lifetime::proves;
 use super::reason::Reason;
 use super::restoration::{SkipReason, has_finalizer, is_released};
@@ -50,7 +50,7 @@ struct Subject {
 enum Known {
     Valid {
         gateway: Arc<X2Gateway>,
-        regime: Regime,
+        regime: Arc<Regime>,
     },
     /// It does not match this version of the schema.
     Undecodable {
@@ -60,14 +60,14 @@ enum Known {
 
 impl<'a> Fleet<'a> {
     /// A policy with those gateways of its namespace that concern it: each by its metadata and, if it is understood, as a
-    /// whole.
+    /// whole. `regime` finds out what is required of one.
     #[must_use]
     pub fn of<'g>(
         policy: &'a Policy,
-        policies: &Policies,
         gateways: impl IntoIterator<Item = (&'g ObjectMeta, Option<&'g Arc<X2Gateway>>)>,
+        regime: impl Fn(&Arc<X2Gateway>) -> Arc<Regime>,
     ) -> Self {
-        let subject = |(meta, gateway)| Subject::of(policy, policies, meta, gateway);
+        let subject = |(meta, gateway)| Subject::of(policy, meta, gateway, &regime);
         Self { policy, subjects: gateways.into_iter().filter_map(subject).collect() }
     }
 
@@ -136,9 +136,9 @@ impl Subject {
     /// None if it does not concern the policy.
     fn of(
         policy: &Policy,
-        policies: &Policies,
         meta: &ObjectMeta,
         gateway: Option<&Arc<X2Gateway>>,
+        regime: impl Fn(&Arc<X2Gateway>) -> Arc<Regime>,
     ) -> Option<Self> {
         let selected = policy.selects(meta);
         let status = gateway.and_then(|gateway| gateway.status.as_ref());
@@ -149,9 +149,7 @@ impl Subject {
             return None;
         }
         let known = match gateway {
-            Some(gateway) => {
-                Known::Valid { gateway: Arc::clone(gateway), regime: policies.governance(gateway).regime }
-            }
+            Some(gateway) => Known::Valid { gateway: Arc::clone(gateway), regime: regime(gateway) },
             None => Known::Undecodable { is_held: has_finalizer(meta) },
         };
         Some(Self { name: meta.name.clone().unwrap_or_default(), selected, known })

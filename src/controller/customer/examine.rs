@@ -12,7 +12,7 @@ use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
-use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer, Window};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
@@ -26,7 +26,7 @@ use crate::engine::ownership::{Standing, Trial};
 use crate::engine::references::Unread;
 use crate::engine::text::printable;
 use crate::engine::verdict::{Reason, Verdict};
-use crate::engine::window::Closed;
+use crate::engine::window::{Closed, Windows, override_annotation};
 use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
@@ -65,6 +65,8 @@ pub(super) struct Examination<'a, 'w> {
     pub(super) server: &'a KonaServer,
     pub(super) customer: &'a mut Working<'w, CustomerTokenTtl>,
     pub(super) wish: Wish,
+    /// When the customer may be changed. What is restored waits for no window.
+    windows: Windows,
     pub(super) prior: Prior,
     /// The server that is asked.
     pub(super) connection: ValidConnection,
@@ -91,15 +93,16 @@ pub(super) async fn examine(
         Some(Parting::Restore(task)) => Some(task.clone()),
         _ => None,
     };
-    let (server, connection) = match validate(controller, customer, given.parents.as_deref(), task.is_some())
-    {
-        Ok(connection) => connection,
-        Err(verdict) => {
-            let trial = Some(Trial::ruled_out(verdict.reason));
-            let (task, parting) = (task.as_ref(), &mut memory.extra.parting);
-            return Ok(Findings { trial, ..Findings::from(leaving(task, parting, verdict)) });
-        }
-    };
+    let windows = if task.is_some() { &[][..] } else { &customer.spec.windows };
+    let (windows, server, connection) =
+        match validate(controller, customer, windows, given.parents.as_deref()) {
+            Ok(valid) => valid,
+            Err(verdict) => {
+                let trial = Some(Trial::ruled_out(verdict.reason));
+                let (task, parting) = (task.as_ref(), &mut memory.extra.parting);
+                return Ok(Findings { trial, ..Findings::from(leaving(task, parting, verdict)) });
+            }
+        };
     let url = connection.base.to_string();
     let known = customer.status.as_ref().and_then(|status| status.effective_url.clone());
     customer.move_to((&url, known.as_deref()), SERVER_MOVED, memory).await?;
@@ -111,6 +114,7 @@ pub(super) async fn examine(
         controller,
         server,
         wish,
+        windows,
         prior: customer.status.as_ref().map(prior).unwrap_or_default(),
         customer,
         connection,
@@ -123,20 +127,18 @@ pub(super) async fn examine(
     examination.run(given, memory).await
 }
 
-/// Checks what can be checked without asking: the windows, unless they do not matter anymore, and the connection.
+/// Checks what can be checked without asking: the windows that count, and the connection.
 fn validate<'a>(
     controller: &CustomerController,
     customer: &CustomerTokenTtl,
+    windows: &[Window],
     server: Option<&'a KonaServer>,
-    restores: bool,
-) -> Result<(&'a KonaServer, ValidConnection), Verdict> {
-    if !restores {
-        controller.windows.read(&customer.spec.windows).map_err(invalid_windows)?;
-    }
+) -> Result<(Windows, &'a KonaServer, ValidConnection), Verdict> {
+    let windows = Windows::parse(windows, clock::now().0).map_err(invalid_windows)?;
     let server = server.ok_or_else(|| server_not_found(&customer.spec.server_ref.name))?;
     let connection = controller.connections.validate(&server.spec.connection);
     connection
-        .map(|connection| (server, connection))
+        .map(|connection| (windows, server, connection))
         .map_err(|verdict| server_not_ready(&server.name_any(), verdict.reason))
 }
 
@@ -255,14 +257,14 @@ impl Examination<'_, '_> {
             && servers
                 .valid(&Key::of(then))
                 .is_some_and(|now| now.meta().uid == then.uid && now.meta().generation == then.generation)
-            && (self.task.is_some() || self.closed_window().is_none())
+            && self.closed_window().is_none()
     }
 
     /// What keeps a change from being made now, if the resource has windows.
     pub(super) fn closed_window(&self) -> Option<Closed> {
         // As it is now: the annotation that opens one manually may have come while an answer was awaited.
         let now = self.customer.current()?;
-        self.controller.windows.closed(&now.spec.windows, now.meta())
+        self.windows.closed(override_annotation(now.meta()), clock::now().0)
     }
 
     /// What Secrets are used for.
