@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn plans_of_a_namespace_take_a_tenth_of_the_time_whatever_the_number_of_policies() {
-        let (turns, start) = (Turns::default(), Instant::now());
+        let (turns, start) = (Turns::default(), crate::clock::instant());
         let millisecond = Duration::from_millis(1);
         assert_eq!(turns.next("berlin", start), start);
         turns.took("berlin", Duration::ZERO, millisecond, start);
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_namespace_that_rested_does_not_wait_and_nothing_is_kept_of_it() {
-        let (turns, start) = (Turns::default(), Instant::now());
+        let (turns, start) = (Turns::default(), crate::clock::instant());
         turns.took("berlin", Duration::ZERO, Duration::from_millis(1), start);
         let later = start + Duration::from_secs(1);
         assert_eq!(turns.next("berlin", later), later);

@@ -19,7 +19,7 @@ fn every_test_that_the_threat_model_names_exists() {
         for word in cells[4].split('`').skip(1).step_by(2) {
             let file =
                 if word.starts_with("src/") { root().join(word) } else { root().join("tests").join(word) };
-            if word.ends_with(".rs") {
+            if file.extension().is_some_and(|extension| extension == "rs") {
                 content = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{word}: {error}"));
             } else {
                 assert!(content.contains(word), "{word} is not in the file before it: {row}");

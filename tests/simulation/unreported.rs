@@ -63,11 +63,9 @@ fn history(world: &World) -> Vec<Value> {
 
 #[test]
 fn it_is_in_the_history_once_even_if_the_first_proof_of_it_fails() {
-    let wrong: [(fn(&mut Server), &str); 2] = [
-        (|server| server.accounts.set(&user_secret(NAME), "planted-2", Role::Viewer), "AuthenticationFailed"),
-        (|server| server.accounts.assign(&user_secret(NAME), Role::Viewer), "VerificationFailed"),
-    ];
-    for (change, fault) in wrong {
+    let refuse: fn(&mut Server) = |server| server.accounts.set(&user_secret(NAME), "planted-2", Role::Viewer);
+    let mislead: fn(&mut Server) = |server| server.accounts.assign(&user_secret(NAME), Role::Viewer);
+    for (change, fault) in [(refuse, "AuthenticationFailed"), (mislead, "VerificationFailed")] {
         let mut world = proven("Retain");
         let before = history(&world);
         set_without_report(&mut world);
