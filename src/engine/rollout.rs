@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
-pub use bounds::{Bound, Canary, Choice, Rules, is_bounded, is_risky, is_short};
+use bounds::fitting;
+pub use bounds::{Bound, Canary, Choice, Rules, is_bounded, is_risky, is_short, size};
 pub use decide::{Circumstances, decide};
 pub use decision::Decision;
 pub use gateway::{Gateway, Relation};
@@ -70,10 +71,6 @@ impl Member {
     }
 }
 
-/// Canaries that a status lists.
-const MOST: usize = 500;
-/// What they may take of it, in bytes.
-const LONGEST: usize = 5_000;
 /// Checks of a canary that may fail before the rollout halts.
 const TRIES: u8 = 3;
 
@@ -385,25 +382,6 @@ impl Scene<'_> {
 /// A time in whole seconds, as statuses hold them.
 fn whole(time: Timestamp, mode: RoundMode) -> Timestamp {
     time.round(TimestampRound::new().smallest(Unit::Second).mode(mode)).unwrap_or(time)
-}
-
-/// What a list of names takes of a status, in bytes.
-#[must_use]
-pub fn size(names: &[String]) -> usize {
-    names.iter().map(|name| listed(name)).sum()
-}
-
-fn listed(name: &str) -> usize {
-    r#""","#.len() + name.len()
-}
-
-/// The first of these names, as many as a status lists.
-fn fitting<'n>(names: impl Iterator<Item = &'n String>) -> Vec<String> {
-    let fits = |room: &mut usize, name: &'n String| {
-        *room = room.checked_sub(listed(name))?;
-        Some(name.clone())
-    };
-    names.take(MOST).scan(LONGEST, fits).collect()
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {

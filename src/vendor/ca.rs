@@ -1,15 +1,17 @@
 //! Certificates of CAs that resources name.
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ring::digest::{SHA256, digest};
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
-use super::tls::Settings;
 use crate::engine::origin::Fingerprint;
+
+/// TLS settings, made once for all connections that trust the same certificates.
+pub(super) type Settings = OnceLock<Arc<ClientConfig>>;
 
 /// Certificates that replace the system's roots. Two with the same certificates are the same.
 #[derive(Debug)]

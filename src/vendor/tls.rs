@@ -1,6 +1,6 @@
 //! Which certificates are trusted.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -9,11 +9,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use super::ca::Settings;
 use super::endpoint::Transport;
 use crate::engine::remote::{Fault, Tls};
-
-/// TLS settings, made once for all connections that trust the same certificates.
-pub(super) type Settings = OnceLock<Arc<ClientConfig>>;
 
 /// The settings of connections for which no CA is named. Those of a CA are kept with it.
 #[derive(Debug, Default)]

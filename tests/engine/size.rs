@@ -115,7 +115,7 @@ proptest! {
         }
         let rollout = status.rollout.unwrap();
         prop_assert!(rollout.phase == Phase::Canary && !rollout.canaries.is_empty());
-        if canaries * length < 4_000 {
+        if canaries * (length + 3) < 5_000 {
             prop_assert_eq!(rollout.canaries.len(), if named { canaries } else { canaries.min(100) });
         }
         prop_assert_eq!(status.failures.len(), failures.min(20));

@@ -81,7 +81,7 @@ async fn serve(mut stream: TcpStream, answer: Arc<Vec<u8>>, asked: Arc<AtomicUsi
         if !head.starts_with("POST /api/auth/login ") {
             asked.fetch_add(1, Ordering::Relaxed);
             let _ = stream.write_all(&answer).await;
-            return std::future::pending().await;
+            continue;
         }
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         stream.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();

@@ -10,6 +10,10 @@ use crate::engine::lifetime::{InvalidTarget, Target};
 const SHORT: u32 = 3600;
 /// A fleet smaller than this is changed at once.
 const FLEET: usize = 4;
+/// Canaries that a status lists.
+const MOST: usize = 500;
+/// What they may take of it, in bytes.
+const LONGEST: usize = 5_000;
 /// Time between the first gateway of a risky change and the others.
 const GUARD_SOAK: Duration = Duration::from_mins(1);
 
@@ -57,6 +61,25 @@ pub enum Choice {
     First(usize),
     /// These.
     Named(BTreeSet<String>),
+}
+
+/// What a list of names takes of a status, in bytes.
+#[must_use]
+pub fn size(names: &[String]) -> usize {
+    names.iter().map(|name| listed(name)).sum()
+}
+
+fn listed(name: &str) -> usize {
+    r#""","#.len() + name.len()
+}
+
+/// The first of these names, as many as a status lists.
+pub(super) fn fitting<'n>(names: impl Iterator<Item = &'n String>) -> Vec<String> {
+    let fits = |room: &mut usize, name: &'n String| {
+        *room = room.checked_sub(listed(name))?;
+        Some(name.clone())
+    };
+    names.take(MOST).scan(LONGEST, fits).collect()
 }
 
 /// A number of gateways, or a share of all that a policy selects.
