@@ -29,7 +29,8 @@ fn of(name: &str, patch: Value) -> Policy {
 fn fleet<'a>(all: &'a [Policy], gateways: &[X2Gateway]) -> Fleet<'a> {
     let policies: Policies = all.iter().map(|one| (one.name().to_owned(), Some(one.clone()))).collect();
     let gateways: Vec<Arc<X2Gateway>> = gateways.iter().cloned().map(Arc::new).collect();
-    Fleet::of(&all[0], &policies, gateways.iter().map(|gateway| (&gateway.metadata, Some(gateway))))
+    let regime = |gateway: &Arc<X2Gateway>| Arc::new(policies.governance(gateway).regime);
+    Fleet::of(&all[0], gateways.iter().map(|gateway| (&gateway.metadata, Some(gateway))), regime)
 }
 
 /// A gateway that reports this of its current spec, with this value and the token that proves it.
@@ -96,9 +97,9 @@ fn a_gateway_is_in_one_state_with_regard_to_its_policy() {
 #[test]
 fn what_does_not_match_the_schema_is_a_failed_part_and_what_is_released_or_of_others_is_none() {
     let all = [of("a", json!({}))];
-    let policies: Policies = [("a".to_owned(), Some(all[0].clone()))].into_iter().collect();
     let unknown = gateway(json!({})).metadata;
-    let parts = Fleet::of(&all[0], &policies, [(&unknown, None)]).parts();
+    let regime = |_: &Arc<X2Gateway>| unreachable!("nothing is known of its spec");
+    let parts = Fleet::of(&all[0], [(&unknown, None)], regime).parts();
     assert_eq!((parts.len(), parts[0].state), (1, State::Failed));
     assert_eq!(parts[0].verdict.as_ref().unwrap().reason, Reason::InvalidSpec);
     let others = json!({"metadata": {"labels": {"site": "bonn"}}});
