@@ -409,11 +409,7 @@ fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, &'static str> {
         id: String,
     }
     let text = std::str::from_utf8(answer).map_err(|_| "it is not UTF-8")?;
-    let customer = RawObject::parse(text).map_err(|why| match why {
-        Unread::NotAnObject => "it is not a JSON object; check that the URL is a Kona server's",
-        Unread::DuplicateKey => "it has a duplicate key, which cannot be preserved",
-        Unread::TooManyKeys => "it has more than 4096 keys",
-    })?;
+    let customer = RawObject::parse(text).map_err(Unread::why)?;
     let found: Option<EntityId> = customer.get("id").and_then(|value| serde_json::from_str(value.get()).ok());
     match found {
         Some(EntityId { id: found }) if found == id => Ok(customer),

@@ -39,6 +39,18 @@ pub enum Unread {
     TooManyKeys,
 }
 
+impl Unread {
+    /// What to report if it is a customer.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::NotAnObject => "it is not a JSON object; check that the URL is a Kona server's",
+            Self::DuplicateKey => "it has a duplicate key, which cannot be preserved",
+            Self::TooManyKeys => "it has more than 4096 keys",
+        }
+    }
+}
+
 impl RawObject {
     /// Reads a JSON object.
     pub fn parse(text: &str) -> Result<Self, Unread> {
