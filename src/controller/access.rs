@@ -8,7 +8,7 @@ use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::backoff::Inconclusive;
 use crate::engine::login::{Holder, News};
-use crate::engine::ownership::Trial;
+use crate::engine::ownership::{LONGEST_TRY, Standing, Trial};
 use crate::engine::references::Unread;
 use crate::engine::verdict::Verdict;
 use crate::runtime::cluster::Cluster;
@@ -59,7 +59,7 @@ pub(super) async fn visit<K: Managed>(
     let mut age = Age::for_reconcile(asked, memory.is_changed(), memory.age);
     let mut refused = None;
     loop {
-        let (endpoint, credentials) = match visitor.reach(age).await {
+        let (mut endpoint, credentials) = match visitor.reach(age).await {
             Ok(reached) => reached,
             Err(Unread::Silence) => return Err(Inconclusive::Unanswered),
             Err(Unread::Refused(why)) => return Ok(Findings::without_login(visitor.unread(why))),
@@ -70,6 +70,9 @@ pub(super) async fn visit<K: Managed>(
             return Ok(visitor.failed(&error, &credentials));
         }
         memory.barred = None;
+        if given.standing == Standing::TryNow || given.is_awaited {
+            endpoint.timeout = endpoint.timeout.min(LONGEST_TRY);
+        }
         if let Some(holder) = visitor.holder() {
             heed(&connections.remotes, &holder, asked, &endpoint, &credentials).await;
         }
@@ -83,14 +86,12 @@ pub(super) async fn visit<K: Managed>(
                 age = Age::Since(clock::instant());
             }
             Err(Stop::Access(error)) => {
-                memory.barred = Barred::after(&error, &credentials, given.interval).map(Box::new);
+                let trial = Trial::of_failed(&error);
+                memory.barred = Barred::after(&error, &credentials, given.pace(trial)).map(Box::new);
                 if error.is_silence() {
                     return Err(Inconclusive::Outdated);
                 }
-                return Ok(Findings {
-                    trial: Some(Trial::of_failed(&error)),
-                    ..visitor.failed(&error, &credentials)
-                });
+                return Ok(Findings { trial: Some(trial), ..visitor.failed(&error, &credentials) });
             }
         }
     }

@@ -3,20 +3,22 @@
 
 use std::sync::Arc;
 
+use super::claims::Claims;
 use super::references::{Login, References};
 use super::uses::{User, Uses};
-use crate::crd::{Connection, CredentialsRef, KonaServer, Tls};
+use crate::crd::{Connection, CredentialsRef, Kind, KonaServer, Tls};
 use crate::engine::connection::{Restrictions, ValidConnection, validate};
 use crate::engine::origin;
 use crate::engine::references::Unread;
-use crate::engine::url::BaseUrl;
+use crate::engine::system::Peer;
 use crate::engine::verdict::Verdict;
+use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
 use crate::runtime::store::Store;
 use crate::vendor::ca::Ca;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::{Endpoint, Transport};
-use crate::vendor::limits::{Bounds, Limits};
+use crate::vendor::limits::{Bounds, Lane, Limit, Limits};
 use crate::vendor::remotes::Remotes;
 use crate::vendor::sessions::SessionKey;
 
@@ -47,12 +49,11 @@ impl Connections {
         connection: &ValidConnection,
         reference: &CredentialsRef,
         user: User<'_>,
-        bounds: Bounds,
+        limit: Arc<Limit>,
         age: Age,
     ) -> Result<(Endpoint, Credentials), Unread> {
         let namespace = user.namespace();
         let (ca, ca_source) = self.ca(namespace, &connection.tls, age).await?.unzip();
-        let limit = self.limits.of(&connection.base.to_string(), bounds);
         let transport = Transport {
             ca,
             server_name: connection.tls.server_name.clone(),
@@ -60,24 +61,38 @@ impl Connections {
             proxy: connection.proxy.clone(),
         };
         let (base, timeout) = (connection.base.clone(), connection.timeout);
-        let endpoint =
-            Endpoint { base, transport, ca_source, timeout, namespace: namespace.to_owned(), limit };
+        let (namespace, answered) = (namespace.to_owned(), Arc::default());
+        let endpoint = Endpoint { base, transport, ca_source, timeout, namespace, limit, answered };
         let credentials = self.login(&endpoint, reference, user, age).await?;
         Ok((endpoint, credentials))
     }
 
-    /// The endpoint and the login of a server, for itself and for its customers. The smallest limits of all servers with its
-    /// URL count.
+    /// The limit of what a connection leads to: a peer, if it is known. What is reached in another way shares nothing with it.
+    pub fn limit(
+        &self,
+        kind: Kind,
+        connection: &ValidConnection,
+        peer: Option<Peer>,
+        bounds: Bounds,
+    ) -> Arc<Limit> {
+        let (url, via) = (connection.base.to_string(), connection.via());
+        self.limits.of(Lane { kind, url, via, peer }, bounds)
+    }
+
+    /// The endpoint and the login of a server, for itself and for its customers. The smallest limits of all servers that were
+    /// let in there count.
     pub async fn reach_server(
         &self,
-        servers: &Store<KonaServer>,
+        (servers, claims): (&Store<KonaServer>, &Claims),
         server: &KonaServer,
         connection: &ValidConnection,
         user: User<'_>,
         age: Age,
     ) -> Result<(Endpoint, Credentials), Unread> {
+        let (peer, there) = claims.there(&server.metadata);
+        let limit = self.limit(Kind::Server, connection, peer, bounds(servers, server, &there));
         let reference = &server.spec.connection.credentials_secret_ref;
-        self.reach(connection, reference, user, bounds(servers, &connection.base), age).await
+        self.reach(connection, reference, user, limit, age).await
     }
 
     /// User name and password of an endpoint, for an object: read now if a login with them is due, since they may have been
@@ -136,13 +151,13 @@ impl Connections {
     }
 }
 
-/// The smallest limits among all servers with this URL.
-fn bounds(servers: &Store<KonaServer>, base: &BaseUrl) -> Bounds {
-    let servers = servers.keys().into_iter().filter_map(|key| servers.valid(&key));
-    let alike = servers.filter(|server| BaseUrl::parse(&server.spec.connection.url).as_ref() == Ok(base));
-    let limits: Vec<_> = alike.map(|server| server.spec.limits).collect();
+/// The smallest limits among servers that were let in by the remote system; until one is, those of the server itself.
+fn bounds(servers: &Store<KonaServer>, server: &KonaServer, there: &[Key]) -> Bounds {
+    let there: Vec<_> = there.iter().filter_map(|key| servers.valid(key)).collect();
+    let limits = || there.iter().map(|server| server.spec.limits);
+    let own = server.spec.limits;
     Bounds {
-        in_flight: limits.iter().map(|l| l.max_concurrent).min().unwrap_or(1),
-        per_second: limits.iter().map(|l| l.requests_per_second).min(),
+        in_flight: limits().map(|l| l.max_concurrent).min().unwrap_or(own.max_concurrent),
+        per_second: limits().map(|l| l.requests_per_second).min().or(Some(own.requests_per_second)),
     }
 }

@@ -42,6 +42,7 @@ impl Controllers {
         let customers = store(cluster, all, |all| &all.customers);
         let specs = Arc::new(Specs::new(Arc::clone(&policies), bounds));
         let rollouts = Arc::<Rollouts>::default();
+        let server_claims = Arc::new(Claims::new(Kind::Server, cluster.workers.clone()));
         let customer_claims = Arc::new(Claims::new(Kind::Customer, cluster.workers.clone()));
         let handled = Arc::<Handled>::default();
         let alarms = Arc::<Alarms>::default();
@@ -66,6 +67,7 @@ impl Controllers {
             servers: Arc::new(ServerController {
                 servers: Arc::clone(&servers),
                 customers: Arc::clone(&customers),
+                claims: Arc::clone(&server_claims),
                 customer_claims: Arc::clone(&customer_claims),
                 connections: Arc::clone(connections),
                 handled: Arc::clone(&handled),
@@ -75,6 +77,7 @@ impl Controllers {
                 customers,
                 servers,
                 claims: customer_claims,
+                server_claims,
                 connections: Arc::clone(connections),
                 handled,
                 alarms,

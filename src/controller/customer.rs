@@ -68,6 +68,8 @@ pub struct CustomerController {
     pub(super) servers: Arc<Store<KonaServer>>,
     /// Which resources declare which customer.
     pub(super) claims: Arc<Claims>,
+    /// Which resources declare which server.
+    pub(super) server_claims: Arc<Claims>,
     pub(super) connections: Arc<Connections>,
     /// Which requests were carried out.
     pub(super) handled: Arc<Handled>,
@@ -170,6 +172,7 @@ impl Controller for CustomerController {
         Given {
             inputs: Inputs::of(customer, server.as_deref()),
             standing: self.claims.standing(customer.meta()),
+            is_awaited: self.claims.is_awaited(customer.meta()),
             requests: requests::open(customer)
                 .into_iter()
                 .chain(server.as_deref().and_then(requests::open))

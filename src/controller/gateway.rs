@@ -181,6 +181,7 @@ impl Controller for GatewayController {
         let Governance { regime, interval, .. } = governance.clone();
         Given {
             standing: self.claims.standing(gateway.meta()),
+            is_awaited: self.claims.is_awaited(gateway.meta()),
             requests: requests(gateway, &governance),
             paused: paused(gateway),
             interval,

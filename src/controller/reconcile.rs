@@ -112,7 +112,7 @@ impl<C: Controller> Begun<'_, C> {
         let (inputs, deferred) = ((given.inputs.clone(), given.standing), memory.deferred.as_ref());
         // A system that is to be left alone would else be reconciled without end.
         let asked = given.is_asked(memory) && deferred != Some(&given.requests);
-        let is_called = self.controller.is_called(self.object, given, memory);
+        let is_called = self.controller.is_called(self.object, given, memory) || given.is_awaited;
         match &mut memory.inputs {
             None => {
                 let contested = given.last_set.filter(|_| reason == Some(Reason::Contested));
@@ -242,7 +242,7 @@ impl<C: Controller> Begun<'_, C> {
         let attempt = Attempt {
             reason,
             retry_after: findings.retry_after,
-            interval: given.interval,
+            interval: findings.trial.map_or(given.interval, |trial| given.pace(trial)),
             was_ready: current_reason(&*working).is_some_and(Reason::is_ready),
             polls: findings.polls,
         };

@@ -23,7 +23,7 @@ use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::login::{Holder, News};
-use crate::engine::ownership::Standing;
+use crate::engine::ownership::{Claimed, Standing, Trial};
 use crate::engine::references::Unread;
 use crate::engine::schedule::CAP;
 use crate::engine::server::{self, Found, counts, in_sync, part, paused};
@@ -46,6 +46,8 @@ const INTERVAL: Duration = CAP;
 pub struct ServerController {
     pub(super) servers: Arc<Store<KonaServer>>,
     pub(super) customers: Arc<Store<CustomerTokenTtl>>,
+    /// Which resources declare which server.
+    pub(super) claims: Arc<Claims>,
     /// Which resources declare which customer.
     pub(super) customer_claims: Arc<Claims>,
     pub(super) connections: Arc<Connections>,
@@ -72,6 +74,8 @@ impl Reconciler for ServerController {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let (key, cluster) = (Key::of(meta), self.servers.cluster());
         logins::observe(&self.connections.remotes.admission, meta, after);
+        let new = after.and_then(Entry::valid);
+        self.claims.set(meta, new.and_then(|server| Claimed::by_server(server)));
         for customer in customers_of(&self.customers, &key) {
             self.customer_claims.set(customer.meta(), super::customer::claimed(&self.servers, &customer));
             cluster.wake(Kind::Customer, Key::of(customer.meta()));
@@ -122,6 +126,7 @@ impl Controller for ServerController {
             parents: (),
             inputs: (server.meta().generation, annotation::ignored(server.meta())),
             standing: Standing::Owner,
+            is_awaited: false,
             requests: requests::open(server).into_iter().collect(),
             paused: paused(server),
             interval: INTERVAL,
@@ -148,14 +153,20 @@ impl Controller for ServerController {
         given: &Given<KonaServer>,
         memory: &mut Memory<KonaServer>,
     ) -> Result<Findings<KonaServer>, Inconclusive> {
-        let Self { connections, servers, .. } = self;
+        let Self { connections, servers, claims, .. } = self;
         let connection = match connections.validate(&server.spec.connection) {
             Ok(connection) => connection,
-            Err(verdict) => return Ok(verdict.into()),
+            Err(verdict) => {
+                claims.record(server.meta(), Trial::ruled_out(verdict.reason));
+                return Ok(verdict.into());
+            }
         };
         let (url, insecure) = (connection.base.to_string(), connection.insecure.clone());
-        let mut check = Check { connections, servers, server, connection, url };
+        let mut check = Check { connections, servers, claims, server, connection, url };
         let mut findings = access::visit(connections, &mut check, given, memory).await?;
+        if let Some(trial) = findings.trial {
+            claims.record(check.server.meta(), trial);
+        }
         findings.effective_url = Some(check.url);
         findings.notes = Notes { insecure, ..Notes::default() };
         Ok(findings)
@@ -177,6 +188,7 @@ impl Controller for ServerController {
 struct Check<'a> {
     connections: &'a Connections,
     servers: &'a Store<KonaServer>,
+    claims: &'a Claims,
     server: &'a KonaServer,
     connection: ValidConnection,
     url: String,
@@ -185,7 +197,8 @@ struct Check<'a> {
 impl Visitor<KonaServer> for Check<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let user = User { kind: Kind::Server, meta: self.server.meta() };
-        self.connections.reach_server(self.servers, self.server, &self.connection, user, age).await
+        let known = (self.servers, self.claims);
+        self.connections.reach_server(known, self.server, &self.connection, user, age).await
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -209,6 +222,7 @@ impl Visitor<KonaServer> for Check<'_> {
             (true, false) => kona.renew().await?,
             (false, _) => kona.log_in().await?,
         }
+        self.claims.let_in(self.server.meta(), endpoint);
         let (found, news) = (Some(clock::now()), Some(News::LetIn));
         Ok(Findings { news, found, ..Findings::from(in_sync()) })
     }

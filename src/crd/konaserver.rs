@@ -34,8 +34,8 @@ pub struct KonaServerSpec {
     /// How to reach the server and as whom. The user must be allowed to read and write the customers.
     #[serde(flatten)]
     pub connection: Connection,
-    /// Rate limits, shared by all customers of the server. If several `KonaServers` have the same URL, the lowest limits
-    /// apply.
+    /// Rate limits, shared by all customers of the server. If several `KonaServers` have the same URL, the lowest limits of those
+    /// that were let in apply.
     #[serde(default)]
     #[schemars(extend("default" = {}))]
     pub limits: Limits,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::ports::{self, Ports};
 use super::schedule;
+use super::system::Via;
 use super::url::BaseUrl;
 use super::verdict::{Reason, Verdict};
 use crate::crd::{Connection, Tls};
@@ -39,6 +40,14 @@ pub struct ValidConnection {
     pub tls: Tls,
     /// Why it is insecure, if it is.
     pub insecure: Option<String>,
+}
+
+impl ValidConnection {
+    /// How the remote system is reached.
+    #[must_use]
+    pub fn via(&self) -> Via {
+        Via::of(&self.base, self.proxy.as_ref(), self.tls.server_name.as_deref())
+    }
 }
 
 /// Validates a connection. The rules, in this order:

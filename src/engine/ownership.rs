@@ -2,11 +2,13 @@
 
 mod claims;
 
+use std::time::Duration;
+
 pub use self::claims::{ClaimId, Table};
 use super::access::AccessError;
 use super::reason::{Progress, Reason};
 use super::restoration::is_released;
-use super::url::BaseUrl;
+use super::system::{Peer, Place, Via};
 use super::verdict::{Verdict, ready_reason};
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, X2Gateway};
 
@@ -112,6 +114,10 @@ pub struct Claimed {
     pub suspended: bool,
     /// The outcome of its attempt, as its status shows it.
     pub trial: Trial,
+    /// How the remote system is reached.
+    pub via: Via,
+    /// The peer there, if it need not be met to be known.
+    pub peer: Option<Peer>,
 }
 
 impl Claimed {
@@ -123,7 +129,7 @@ impl Claimed {
             // Something else keeps it from going.
             return None;
         }
-        let object = BaseUrl::parse(&connection.url).ok()?.to_string();
+        let Place { url: object, via, peer } = Place::of(connection)?;
         let shown = gateway.status.as_ref().map(|status| Shown {
             reason: ready_reason(&status.conditions),
             is_here: status.effective_url.as_ref() == Some(&object),
@@ -131,7 +137,22 @@ impl Claimed {
             got_in: status.timeout_seconds.is_some(),
         });
         let trial = shown.map_or(Trial::Untried, |shown| shown.trial(Kind::Gateway));
-        Some(Self { object, suspended: connection.suspend, trial })
+        Some(Self { object, suspended: connection.suspend, trial, via, peer })
+    }
+
+    /// What a server claims: its effective URL. It keeps no other from it, but its limits count there.
+    #[must_use]
+    pub fn by_server(server: &KonaServer) -> Option<Self> {
+        let connection = &server.spec.connection;
+        let Place { url: object, via, peer } = Place::of(connection)?;
+        let shown = server.status.as_ref().map(|status| Shown {
+            reason: ready_reason(&status.conditions),
+            is_here: status.effective_url.as_ref() == Some(&object),
+            is_current: status.observed_generation == server.metadata.generation,
+            got_in: status.last_checked_time.is_some(),
+        });
+        let trial = shown.map_or(Trial::Untried, |shown| shown.trial(Kind::Server));
+        Some(Self { object, suspended: connection.suspend, trial, via, peer })
     }
 
     /// What a customer's resource claims: the customer's id on the server's effective URL.
@@ -143,7 +164,7 @@ impl Claimed {
         }
         let server = server?;
         let connection = &server.spec.connection;
-        let url = BaseUrl::parse(&connection.url).ok()?.to_string();
+        let Place { url, via, peer } = Place::of(connection)?;
         let object = format!("{url} {}", customer.spec.customer_id);
         let shown = customer.status.as_ref().map(|status| Shown {
             reason: ready_reason(&status.conditions).map(|reason| underlying(reason, server)),
@@ -152,7 +173,7 @@ impl Claimed {
             got_in: status.last_checked_time.is_some(),
         });
         let trial = shown.map_or(Trial::Untried, |shown| shown.trial(Kind::Customer));
-        Some(Self { object, suspended: customer.spec.suspend || connection.suspend, trial })
+        Some(Self { object, suspended: customer.spec.suspend || connection.suspend, trial, via, peer })
     }
 }
 
@@ -165,6 +186,31 @@ pub struct Claimant<Id> {
     pub suspended: bool,
     /// The outcome of its attempt.
     pub trial: Trial,
+    /// How it reaches the remote system.
+    pub via: Via,
+    /// The peer that those were let in by who reach the system in this way; none if that is not known since the start.
+    pub peer: Option<Peer>,
+    /// Whether it has tried in vain to meet the peer again.
+    pub silent: bool,
+    /// Whether it was let in for the first time while it was not known yet where others are.
+    pub waits: bool,
+}
+
+impl<Id: PartialEq> Claimant<Id> {
+    /// Whether another one is about the same remote system, as far as that is known.
+    fn is_at(&self, other: &Self) -> bool {
+        self.via == other.via || self.peer.is_some() && self.peer == other.peer
+    }
+
+    /// Whether its status shows that it was let in, and it is not known where: another way may lead elsewhere.
+    fn is_unmet(&self) -> bool {
+        self.trial == Trial::GotIn && self.peer.is_none()
+    }
+
+    /// Whether another one may turn out to own the same remote system, since it was let in before the operator started.
+    fn awaits(&self, other: &Self) -> bool {
+        other.id != self.id && !other.suspended && other.via != self.via && other.is_unmet() && !other.silent
+    }
 }
 
 /// The standing of a claimant.
@@ -180,7 +226,19 @@ pub enum Standing {
     Undecided,
 }
 
+/// Longest wait for an answer to one that is not the owner, or that others wait for.
+pub const LONGEST_TRY: Duration = Duration::from_secs(10);
+/// Shortest time between two tries of one that is not the owner, and was refused.
+const BETWEEN_TRIES: Duration = Duration::from_hours(1);
+
 impl Standing {
+    /// Time to the next check after a try to log in, if it is otherwise this.
+    #[must_use]
+    pub fn pace(self, trial: Trial, interval: Duration) -> Duration {
+        let is_try = self == Self::TryNow && trial == Trial::Refused;
+        if is_try { interval.max(BETWEEN_TRIES) } else { interval }
+    }
+
     /// What to report of a claimant that may not write now: `lost` if the object is another's, `undecided` if that is not
     /// known yet.
     #[must_use]
@@ -195,33 +253,44 @@ impl Standing {
 
 /// The standing of `me` among all `claimants` of one remote object, itself included.
 ///
-/// The oldest that could log in owns it. A younger claimant is still tried once, so that it can report what is wrong with
-/// its own credential. The order of the slice does not matter.
+/// Only those at the same remote system are rivals. The oldest that could log in owns it. A younger claimant is still tried
+/// once, so that it can report what is wrong with its own credential. The order of the slice does not matter.
 pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
-    let mut rivals: Vec<_> = claimants.iter().filter(|c| !c.suspended || c.id == *me).collect();
+    let Some(mine) = claimants.iter().find(|c| c.id == *me) else { return Standing::TryNow };
+    if mine.suspended {
+        return Standing::Undecided;
+    }
+    let others = || claimants.iter().filter(|c| c.id != *me && !c.suspended);
+    // A restart unsettles no owner: one that may be at the same system keeps it until it is met again.
+    if mine.trial == Trial::Lost && others().any(Claimant::is_unmet) {
+        return Standing::Loser;
+    }
+    match among(others().filter(|c| mine.is_at(c)).collect(), mine) {
+        Standing::Owner if mine.waits && claimants.iter().any(|c| mine.awaits(c)) => Standing::Undecided,
+        standing => standing,
+    }
+}
+
+/// The standing of a claimant among others at the same remote system.
+fn among<'a, Id: Ord>(mut rivals: Vec<&'a Claimant<Id>>, mine: &'a Claimant<Id>) -> Standing {
+    if rivals.is_empty() {
+        return Standing::Owner;
+    }
+    rivals.push(mine);
     rivals.sort_by(|a, b| a.id.cmp(&b.id));
-    let alone = rivals.iter().all(|c| c.id == *me);
     let is_taken = rivals.iter().any(|c| c.trial == Trial::GotIn);
     let trial = |c: &Claimant<Id>| match c.trial {
         Trial::Lost if !is_taken => Trial::Untried,
         trial => trial,
     };
-    let (mine, paused) =
-        rivals.iter().find(|c| c.id == *me).map_or((Trial::Untried, false), |c| (trial(c), c.suspended));
-    if paused {
-        return Standing::Undecided;
-    }
-    if alone {
-        return Standing::Owner;
-    }
     // A refused claimant reports that, and may try again with another credential.
-    if matches!(mine, Trial::Untried | Trial::Refused) {
+    if matches!(trial(mine), Trial::Untried | Trial::Refused) {
         return Standing::TryNow;
     }
     for rival in rivals {
         match trial(rival) {
             Trial::Untried => return Standing::Undecided,
-            Trial::GotIn if rival.id == *me => return Standing::Owner,
+            Trial::GotIn if rival.id == mine.id => return Standing::Owner,
             Trial::GotIn => return Standing::Loser,
             Trial::NoAnswer | Trial::Refused | Trial::Lost => {}
         }

@@ -30,7 +30,9 @@ use url::Host;
 use super::address::DialPolicy;
 use super::endpoint::{Endpoint, Transport};
 use super::names::Names;
+use super::tls::{Proof, key, lenient};
 use crate::engine::remote::{Broken, Fault, Tls};
+use crate::engine::system::KeyId;
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(90);
@@ -75,14 +77,14 @@ pub(super) fn build(
     tls: Arc<ClientConfig>,
     dialling: &Arc<Dialling>,
 ) -> Result<Client, Fault> {
-    let Transport { server_name, proxy, .. } = &key.transport;
+    let Transport { server_name, proxy, insecure_skip_verify, .. } = &key.transport;
     let resolver = Resolver { dialling: Arc::clone(dialling), namespace: key.namespace.as_str().into() };
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     let proxy = proxy.as_ref().map(|proxy| uri(proxy.url())).transpose()?;
     let name = server_name.as_deref().map(host_name).transpose()?;
-    let connector = Connector { tcp, tls: TlsConnector::from(tls), proxy, name };
+    let connector = Connector { tcp, tls, accepts_any: *insecure_skip_verify, proxy, name };
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -108,7 +110,9 @@ fn host_name(name: &str) -> Result<ServerName<'static>, Fault> {
 #[derive(Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector<Resolver>,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
+    /// Whether any certificate is accepted.
+    accepts_any: bool,
     proxy: Option<Uri>,
     /// The name to verify instead of the URL's host.
     name: Option<ServerName<'static>>,
@@ -131,31 +135,31 @@ impl Service<Uri> for Connector {
 impl Connector {
     async fn connect(self, target: Uri) -> Result<TokioIo<Connection>, BoxError> {
         let Some(proxy) = self.proxy.clone() else {
-            let stream = self.open(target).await?;
-            return Ok(TokioIo::new(Connection { stream, is_proxy: false }));
+            let (stream, met) = self.open_as(target, self.name.as_ref()).await?;
+            return Ok(TokioIo::new(Connection { stream, met, is_proxy: false }));
         };
         if !is_secure(&target) {
-            let stream = self.open_as(proxy, None).await?;
-            return Ok(TokioIo::new(Connection { stream, is_proxy: true }));
+            let (stream, _) = self.open_as(proxy, None).await?;
+            return Ok(TokioIo::new(Connection { stream, met: Met(None), is_proxy: true }));
         }
         let outer = self.clone();
         let to_proxy = service_fn(move |proxy| {
             let outer = outer.clone();
-            async move { outer.open_as(proxy, None).await.map(TokioIo::new) }
+            async move { outer.open_as(proxy, None).await.map(|(stream, _)| TokioIo::new(stream)) }
         });
         let stream = Tunnel::new(proxy, to_proxy).call(target.clone()).await?.into_inner();
-        let stream = self.secure(stream, &target, self.name.as_ref()).await?;
-        Ok(TokioIo::new(Connection { stream, is_proxy: false }))
-    }
-
-    async fn open(&self, target: Uri) -> Result<Stream, BoxError> {
-        self.open_as(target, self.name.as_ref()).await
+        let (stream, met) = self.secure(stream, &target, self.name.as_ref()).await?;
+        Ok(TokioIo::new(Connection { stream, met, is_proxy: false }))
     }
 
     /// Connects to a host, and verifies it if its URL has TLS: by a name, or else by that of the host.
-    async fn open_as(&self, host: Uri, name: Option<&ServerName<'static>>) -> Result<Stream, BoxError> {
+    async fn open_as(
+        &self,
+        host: Uri,
+        name: Option<&ServerName<'static>>,
+    ) -> Result<(Stream, Met), BoxError> {
         let stream: Stream = Box::new(self.tcp.clone().call(host.clone()).await?.into_inner());
-        if is_secure(&host) { self.secure(stream, &host, name).await } else { Ok(stream) }
+        if is_secure(&host) { self.secure(stream, &host, name).await } else { Ok((stream, Met(None))) }
     }
 
     async fn secure(
@@ -163,12 +167,17 @@ impl Connector {
         stream: Stream,
         host: &Uri,
         name: Option<&ServerName<'static>>,
-    ) -> Result<Stream, BoxError> {
+    ) -> Result<(Stream, Met), BoxError> {
         let name = match name {
             Some(name) => name.clone(),
             None => ServerName::try_from(bare(host.host().unwrap_or_default()).to_owned())?,
         };
-        Ok(Box::new(self.tls.connect(name, stream).await?))
+        let (config, proof) =
+            if self.accepts_any { lenient(&self.tls) } else { (Arc::clone(&self.tls), Proof::given()) };
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
+        let met = Met(certificate.filter(|_| proof.is_given()).and_then(key));
+        Ok((Box::new(stream), met))
     }
 }
 
@@ -188,16 +197,21 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bidirectional for T {}
 
 type Stream = Box<dyn Bidirectional>;
 
+/// The key that the peer of a connection has proven to have, if it has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Met(pub(super) Option<KeyId>);
+
 /// A connection that requests are sent on.
 pub(super) struct Connection {
     stream: Stream,
+    met: Met,
     /// Whether a proxy reads the requests.
     is_proxy: bool,
 }
 
 impl legacy::connect::Connection for Connection {
     fn connected(&self) -> Connected {
-        Connected::new().proxy(self.is_proxy)
+        Connected::new().proxy(self.is_proxy).extra(self.met)
     }
 }
 

@@ -1,11 +1,12 @@
 //! One remote system as the rest of the program sees it: where it is, and how it is reached.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::ca::Ca;
 use super::limits::Limit;
 use crate::engine::origin::{Route, Trust};
+use crate::engine::system::{KeyId, Via};
 use crate::engine::url::BaseUrl;
 
 /// Which certificates are trusted, and through which proxy: all that connections may be shared by.
@@ -36,9 +37,36 @@ pub struct Endpoint {
     pub namespace: String,
     /// How hard it may be asked.
     pub limit: Arc<Limit>,
+    /// Who has answered.
+    pub answered: Arc<Answered>,
+}
+
+/// The key that the peer has proven to have which answered last with success, if one has.
+#[derive(Debug, Default)]
+pub struct Answered(Mutex<Option<KeyId>>);
+
+impl Answered {
+    pub(super) fn note(&self, key: Option<KeyId>) {
+        if key.is_some() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = key;
+        }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyId> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Endpoint {
+    /// The remote system's URL, and how it is reached.
+    #[must_use]
+    pub fn place(&self) -> (String, Via) {
+        let Transport { proxy, server_name, .. } = &self.transport;
+        (self.base.to_string(), Via::of(&self.base, proxy.as_ref(), server_name.as_deref()))
+    }
+
     /// Where a password goes, and what vouches for the other side there.
     #[must_use]
     pub fn route(&self) -> Route<'_> {

@@ -8,9 +8,9 @@ use hyper::{Method, StatusCode};
 use tracing::Instrument as _;
 
 use super::endpoint::Endpoint;
-use super::limits::{Limit, Pass, Paused};
+use super::limits::{Pass, Paused};
 use super::slots::{Slot, Slots};
-use super::wire::{Content, Request, Wire};
+use super::wire::{Answer, Content, Request, Wire};
 use crate::clock;
 use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 use crate::leader::fence::{Closed, Fence};
@@ -165,19 +165,19 @@ impl Http {
         let answer = Box::pin(holding(&mut place.slot, answer).instrument(span.clone()));
         let answer = self.fence.within(self.fence.before(answer, finishes)).await;
         let answer = answer.flatten().map_err(|Closed| NoAnswer::NotAwaited)?;
-        let answer = answer.unwrap_or(Err(Fault::TimedOut)).and_then(|(status, content)| {
-            match shows(status, &content) {
+        let answer = answer.unwrap_or(Err(Fault::TimedOut)).and_then(|answer| {
+            match shows(answer.status, &answer.content) {
                 // It counts, whatever HTTP says.
                 Some(Shown::Failure(code)) => Err(Fault::Status { code, retry_after: None }),
-                _ => Ok((status, content)),
+                _ => Ok(answer),
             }
         });
-        note(&endpoint.limit, &answer);
+        note(endpoint, &answer);
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
-        let code = answer.as_ref().map_or_else(RemoteError::code, |(status, _)| status.to_string());
+        let code = answer.as_ref().map_or_else(RemoteError::code, |answer| answer.status.to_string());
         traces::answered(&span, &code, answer.is_ok());
         self.metrics.requested(system, operation, label(code), begun.elapsed());
-        Ok(answer?.1)
+        Ok(answer?.content)
     }
 
     /// Makes a place ready for the next exchange. A slot that was lent during the one before is taken again.
@@ -221,9 +221,12 @@ fn label(code: String) -> String {
 }
 
 /// Takes down what an answer means for all that ask the same system.
-fn note(limit: &Limit, answer: &Result<(u16, Content), Fault>) {
+fn note(Endpoint { limit, answered, .. }: &Endpoint, answer: &Result<Answer, Fault>) {
     match answer {
-        Ok(_) => limit.heard(),
+        Ok(answer) => {
+            limit.heard();
+            answered.note(answer.key);
+        }
         Err(Fault::Status { code, retry_after }) if *code == 429 || retry_after.is_some() => {
             limit.pause(*code, retry_after.unwrap_or(SHORT_PAUSE));
         }

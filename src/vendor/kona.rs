@@ -140,12 +140,12 @@ impl<'a> Kona<'a> {
     /// Leave to write, if it can be had without waiting.
     #[must_use]
     pub fn turn(&self) -> Option<Turn> {
-        self.login.remotes.spellings.turn(&self.login.endpoint.base.to_string())
+        self.login.remotes.spellings.turn(&self.login.endpoint.place())
     }
 
     /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
     pub async fn wait_turn(&self) -> Turn {
-        self.login.remotes.spellings.wait_turn(&self.login.endpoint.base.to_string()).await
+        self.login.remotes.spellings.wait_turn(&self.login.endpoint.place()).await
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
@@ -157,13 +157,13 @@ impl<'a> Kona<'a> {
         turn: Turn,
         may_send: MaySend<'_>,
     ) -> Result<(), AccessError> {
-        let (url, spellings) = (self.login.endpoint.base.to_string(), &self.login.remotes.spellings);
-        let (known, plain) = (spellings.plain(&url), spellings.next(&url));
+        let (place, spellings) = (self.login.endpoint.place(), &self.login.remotes.spellings);
+        let (known, plain) = (spellings.plain(&place), spellings.next(&place));
         let path = |plain| if plain { CUSTOMERS_PLAIN } else { CUSTOMERS };
         let found = match self.post_customer(customer, &mut seat, path(plain), may_send).await {
             Err(AccessError::Remote(error)) if error.status() == Some(404) => {
                 // It may not be sent now, because that took too long.
-                spellings.set_next(&url, !plain);
+                spellings.set_next(&place, !plain);
                 self.post_customer(customer, &mut seat, path(!plain), may_send).await.map(|()| !plain)
             }
             done => done.map(|()| plain),
@@ -171,7 +171,7 @@ impl<'a> Kona<'a> {
         if let Ok(plain) = found
             && known != Some(plain)
         {
-            spellings.set_plain(url, plain);
+            spellings.set_plain(place, plain);
         }
         drop(turn);
         found.map(drop)

@@ -8,6 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::clock;
+use crate::crd::Kind;
+use crate::engine::system::{Peer, Via};
 
 /// A pause of this length is waited for; a longer one is reported.
 const WAITED_FOR: Duration = Duration::from_secs(5);
@@ -180,15 +182,41 @@ impl Pass {
     }
 }
 
-/// The limits by effective URL.
+/// What has a limit of its own.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// Of the objects that are a remote system.
+    pub kind: Kind,
+    /// Effective URL.
+    pub url: String,
+    /// How it is reached.
+    pub via: Via,
+    /// Who is there, if that is known. Those share a limit that reach the same peer, else those that come the same way.
+    pub peer: Option<Peer>,
+}
+
+/// The limits of remote systems.
 #[derive(Debug, Default)]
-pub struct Limits(Mutex<HashMap<String, Arc<Limit>>>);
+pub struct Limits(Mutex<HashMap<(Kind, String, Peer), Arc<Limit>>>);
 
 impl Limits {
-    /// The limit of a URL; a new one if its bounds have changed.
-    pub fn of(&self, url: &str, bounds: Bounds) -> Arc<Limit> {
+    /// The limit of a remote system; a new one if its bounds have changed.
+    pub fn of(&self, lane: Lane, bounds: Bounds) -> Arc<Limit> {
+        let Lane { kind, url, via, peer } = lane;
+        let by_way = (kind, url, Peer::Via(via));
         let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match limits.get(url) {
+        let key = match peer {
+            Some(peer) => {
+                let key = (kind, by_way.1.clone(), peer);
+                // Those that were under way before the peer was met count on.
+                if let Some(limit) = limits.get(&by_way).filter(|_| !limits.contains_key(&key)).cloned() {
+                    limits.insert(key.clone(), limit);
+                }
+                key
+            }
+            None => by_way,
+        };
+        match limits.get(&key) {
             Some(limit) if limit.bounds == bounds => Arc::clone(limit),
             known => {
                 // Unused ones go, now and then: looking at all of them at each new one would be quadratic.
@@ -197,7 +225,7 @@ impl Limits {
                     limits.retain(|_, limit| Arc::strong_count(limit) > 1 || limit.paused().is_some());
                 }
                 let limit = Arc::new(Limit::new(bounds, memory));
-                limits.insert(url.to_owned(), Arc::clone(&limit));
+                limits.insert(key, Arc::clone(&limit));
                 limit
             }
         }

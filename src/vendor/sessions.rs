@@ -215,8 +215,10 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::{Bounds, Limits};
+    use super::super::limits::{Bounds, Lane, Limits};
     use super::*;
+    use crate::crd::Kind;
+    use crate::engine::system::Via;
     use crate::engine::url::BaseUrl;
 
     fn key(system: &str, version: u32) -> SessionKey {
@@ -229,7 +231,11 @@ mod tests {
             ca_source: None,
             timeout: Duration::from_secs(10),
             namespace: "a".to_owned(),
-            limit: Limits::default().of(system, Bounds::ONE_AT_A_TIME),
+            limit: Limits::default().of(
+                Lane { kind: Kind::Gateway, url: system.to_owned(), via: Via::Direct, peer: None },
+                Bounds::ONE_AT_A_TIME,
+            ),
+            answered: Arc::default(),
         };
         SessionKey::new(&endpoint, &Identity { account, version })
     }

@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::engine::system::Via;
+
+/// The URL of a server, and how it is reached.
+type Reached = (String, Via);
+
 /// How servers spell the path of customers, as far as a write has shown it.
 #[derive(Debug, Default)]
-pub struct Spellings(Mutex<HashMap<String, Spelling>>);
+pub struct Spellings(Mutex<HashMap<Reached, Spelling>>);
 
 /// How one server spells it.
 #[derive(Debug, Default)]
@@ -20,42 +25,42 @@ struct Spelling {
 
 impl Spellings {
     /// Whether a server wants the path without its trailing slash, if that is known.
-    pub(crate) fn plain(&self, url: &str) -> Option<bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url)?.plain
+    pub(crate) fn plain(&self, place: &Reached) -> Option<bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(place)?.plain
     }
 
     /// Whether the next write spells it without its trailing slash.
-    pub(crate) fn next(&self, url: &str) -> bool {
+    pub(crate) fn next(&self, place: &Reached) -> bool {
         let spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        spellings.get(url).is_some_and(|spelling| spelling.plain.unwrap_or(spelling.next))
+        spellings.get(place).is_some_and(|spelling| spelling.plain.unwrap_or(spelling.next))
     }
 
     /// The server does not have it in the other spelling: the next write tries this one, if it is not known.
-    pub(crate) fn set_next(&self, url: &str, plain: bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(url.to_owned()).or_default().next = plain;
+    pub(crate) fn set_next(&self, place: &Reached, plain: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(place.clone()).or_default().next = plain;
     }
 
-    pub(crate) fn set_plain(&self, url: String, plain: bool) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(url).or_default().plain = Some(plain);
+    pub(crate) fn set_plain(&self, place: Reached, plain: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().plain = Some(plain);
     }
 
-    fn trial(&self, url: &str) -> Arc<tokio::sync::Mutex<()>> {
+    fn trial(&self, place: &Reached) -> Arc<tokio::sync::Mutex<()>> {
         let mut spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&spellings.entry(url.to_owned()).or_default().trial)
+        Arc::clone(&spellings.entry(place.clone()).or_default().trial)
     }
 
     /// Leave to write, if it can be had without waiting.
-    pub(crate) fn turn(&self, url: &str) -> Option<Turn> {
-        match self.plain(url) {
+    pub(crate) fn turn(&self, place: &Reached) -> Option<Turn> {
+        match self.plain(place) {
             Some(_) => Some(Turn { _trial: None }),
-            None => self.trial(url).try_lock_owned().ok().map(|trial| Turn { _trial: Some(trial) }),
+            None => self.trial(place).try_lock_owned().ok().map(|trial| Turn { _trial: Some(trial) }),
         }
     }
 
     /// Waits for leave to write.
-    pub(crate) async fn wait_turn(&self, url: &str) -> Turn {
-        let trial = self.trial(url).lock_owned().await;
-        Turn { _trial: self.plain(url).is_none().then_some(trial) }
+    pub(crate) async fn wait_turn(&self, place: &Reached) -> Turn {
+        let trial = self.trial(place).lock_owned().await;
+        Turn { _trial: self.plain(place).is_none().then_some(trial) }
     }
 }
 

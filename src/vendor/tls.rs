@@ -1,17 +1,23 @@
 //! Which certificates are trusted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use super::ca::Settings;
 use super::endpoint::Transport;
 use crate::engine::remote::{Fault, Tls};
+use crate::engine::system::KeyId;
 
 /// The settings of connections for which no CA is named. Those of a CA are kept with it.
 #[derive(Debug, Default)]
@@ -25,7 +31,9 @@ impl Common {
     pub(super) fn of(&self, transport: &Transport) -> Result<Arc<ClientConfig>, Fault> {
         let unusable = Fault::Tls(Tls::Roots);
         match &transport.ca {
-            _ if transport.insecure_skip_verify => settings(&self.any, |_| Ok(Arc::new(AnyCertificate))),
+            _ if transport.insecure_skip_verify => {
+                settings(&self.any, |provider| Ok(Arc::new(AnyCertificate::new(&provider, Proof::default()))))
+            }
             Some(ca) => settings(ca.settings(), |provider| {
                 let verifier =
                     WebPkiServerVerifier::builder_with_provider(Arc::clone(ca.roots()), provider).build();
@@ -58,9 +66,54 @@ fn settings(
     Ok(Arc::clone(known.get_or_init(|| Arc::new(config))))
 }
 
+/// Whether the peer of a connection has proven to have the key of its certificate.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proof(Arc<AtomicBool>);
+
+impl Proof {
+    /// As it is wherever certificates are verified.
+    pub(super) fn given() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Whether it has.
+    pub(super) fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Settings for one connection that accepts any certificate: the peer may show that of another system, so that it is found
+/// out whether it has the key.
+pub(super) fn lenient(settings: &ClientConfig) -> (Arc<ClientConfig>, Proof) {
+    let (mut settings, proof) = (settings.clone(), Proof::default());
+    let verifier = AnyCertificate::new(settings.crypto_provider(), proof.clone());
+    settings.dangerous().set_certificate_verifier(Arc::new(verifier));
+    (Arc::new(settings), proof)
+}
+
+/// The public key of a certificate: one that is renewed may keep it.
+pub(super) fn key(certificate: &CertificateDer<'_>) -> Option<KeyId> {
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    digest(&SHA256, &certificate.subject_public_key_info()).as_ref().first_chunk().copied()
+}
+
 /// `insecureSkipVerify`: any certificate will do, also one that cannot be read, as those of old appliances.
 #[derive(Debug)]
-struct AnyCertificate;
+struct AnyCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+    proof: Proof,
+}
+
+impl AnyCertificate {
+    fn new(provider: &CryptoProvider, proof: Proof) -> Self {
+        Self { algorithms: provider.signature_verification_algorithms, proof }
+    }
+
+    fn note(&self, found: &Result<HandshakeSignatureValid, Error>) -> HandshakeSignatureValid {
+        self.proof.0.store(found.is_ok(), Ordering::Relaxed);
+        HandshakeSignatureValid::assertion()
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -76,20 +129,20 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        Ok(self.note(&verify_tls12_signature(message, certificate, signed, &self.algorithms)))
     }
 
     fn verify_tls13_signature(
         &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
+        Ok(self.note(&verify_tls13_signature(message, certificate, signed, &self.algorithms)))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

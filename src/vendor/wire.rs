@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::address::DialPolicy;
 use super::diagnosis::{diagnose, diagnose_body};
-use super::dial::{self, Client, ClientKey, Dialling};
+use super::dial::{self, Client, ClientKey, Dialling, Met};
 use super::endpoint::Endpoint;
 use super::names::Names;
 use super::recent::{Owned, Recent};
@@ -24,6 +24,7 @@ use super::shares::{Share, Shares};
 use super::tls::Common;
 use crate::clock;
 use crate::engine::remote::{Fault, Shown};
+use crate::engine::system::KeyId;
 use crate::engine::url::BaseUrl;
 
 /// Longest `Retry-After` that counts.
@@ -45,12 +46,12 @@ const LONG: Fault = Fault::Malformed("the answer is too long");
 
 /// One HTTP exchange with a checked endpoint: below limits, slots, the write gate, the deadline and metrics.
 pub trait Wire: fmt::Debug + Send + Sync {
-    /// Sends a request and reads the answer: status 2xx and content, else a fault.
+    /// Sends a request and reads the answer: one of success, else a fault.
     fn transfer<'a>(
         &'a self,
         endpoint: &'a Endpoint,
         request: Request<'a>,
-    ) -> BoxFuture<'a, Result<(u16, Content), Fault>>;
+    ) -> BoxFuture<'a, Result<Answer, Fault>>;
 
     /// Drops what has not been used for a while; called now and then.
     fn purge(&self) {}
@@ -76,6 +77,17 @@ pub struct Request<'a> {
     pub cap: usize,
     /// Finds out what the content of an answer with some status shows beyond that.
     pub(crate) shows: fn(u16, &[u8]) -> Option<Shown>,
+}
+
+/// An answer of success.
+#[derive(Debug)]
+pub struct Answer {
+    /// 2xx.
+    pub status: u16,
+    /// Its content.
+    pub content: Content,
+    /// The key that the peer has proven to have, if that is known.
+    pub key: Option<KeyId>,
 }
 
 /// A successful answer's content, wiped after use: it may hold a token.
@@ -163,12 +175,13 @@ impl Network {
     }
 
     /// Sends a request and reads the answer: its status and its content.
-    async fn exchange(&self, endpoint: &Endpoint, request: Request<'_>) -> Result<(u16, Content), Fault> {
+    async fn exchange(&self, endpoint: &Endpoint, request: Request<'_>) -> Result<Answer, Fault> {
         self.check_literals(endpoint)?;
         let (cap, shows) = (request.cap, request.shows);
         let message = message(endpoint, request)?;
         let answer = self.client(endpoint)?.request(message).await.map_err(|error| diagnose(&error))?;
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
+        let key = answer.extensions().get().and_then(|Met(key)| *key);
         let is_success = (200..300).contains(&status);
         let cap = if is_success { cap } else { REFUSAL_CAP };
         let content = self.read(answer, cap, &endpoint.namespace).await;
@@ -176,7 +189,7 @@ impl Network {
             let content = content.unwrap_or_else(|_| Vec::new().into());
             return Err(refusal(status, retry_after, shows(status, &content)));
         }
-        Ok((status, content?))
+        Ok(Answer { status, content: content?, key })
     }
 
     /// Reads the content of an answer. A longer one waits until there is room for all of it.
@@ -216,7 +229,7 @@ impl Wire for Network {
         &'a self,
         endpoint: &'a Endpoint,
         request: Request<'a>,
-    ) -> BoxFuture<'a, Result<(u16, Content), Fault>> {
+    ) -> BoxFuture<'a, Result<Answer, Fault>> {
         self.exchange(endpoint, request).boxed()
     }
 
@@ -277,9 +290,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::super::endpoint::Transport;
-    use super::super::limits::{Bounds, Limits};
+    use super::super::limits::{Bounds, Lane, Limits};
     use super::super::recent::KEPT;
     use super::*;
+    use crate::crd::Kind;
+    use crate::engine::system::Via;
 
     #[tokio::test]
     async fn five_thousand_names_to_verify_take_a_few_clients_and_the_roots_of_one() {
@@ -292,7 +307,11 @@ mod tests {
             ca_source: None,
             timeout: Duration::from_secs(10),
             namespace: "a".to_owned(),
-            limit: Limits::default().of(url, Bounds::ONE_AT_A_TIME),
+            limit: Limits::default().of(
+                Lane { kind: Kind::Gateway, url: url.to_owned(), via: Via::Direct, peer: None },
+                Bounds::ONE_AT_A_TIME,
+            ),
+            answered: Arc::default(),
         };
         let settings = network.settings.of(&endpoint.transport).unwrap();
         for number in 0..5_000 {

@@ -1,7 +1,9 @@
 //! One appliance declared twice: one owner, also across namespaces.
 
 use serde_json::json;
+use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::namespace::TestNamespace;
+use tenure_kit::proxy::{Onward, Proxy};
 use tenure_kit::requests::Kind;
 
 use super::fixture::*;
@@ -105,5 +107,47 @@ async fn while_undecided_nobody_writes() {
     assert_eq!((counts.write, counts.get), (1, 1));
     assert_eq!(counts.login, 3, "one try each, and the proof");
     assert_eq!(fleet.appliance(0).requests().peak_in_flight(), 1);
+    f.finish().await;
+}
+
+/// The older one is let in by a stand-in, behind a proxy and under a CA of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_behind_a_proxy_neither_owns_nor_holds_up_the_appliance() {
+    let (fleet, strangers) = (fleet(1), fleet(1));
+    let stand_in = strangers.appliance(0);
+    let target = format!("{}:{}", stand_in.address(), stand_in.port());
+    let own = Proxy::start(Onward::To(target)).await.unwrap();
+    let mut f = Fixture::new("a-squatter").await;
+    let rightful = Fixture::new("rightful").await;
+    f.credentials(&strangers).await;
+    rightful.credentials(&fleet).await;
+    let through = |proxy: &Proxy| json!({"spec": {"proxyUrl": proxy.url(), "requestTimeout": "5m"}});
+    f.apply(&with(gateway("squatter", &fleet.appliance(0)), through(&own))).await;
+    let both = format!("{},{}", f.ns.name(), rightful.ns.name());
+    f.start_with(&["--namespaces", &both, "--allow-cidr", "127.0.0.0/8", "--log-level", "trace"]).await;
+    f.reason("X2Gateway", "squatter", "Unmanaged").await;
+    rightful.apply(&gateway("rightful", &fleet.appliance(0))).await;
+    rightful.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    rightful.reason("X2Gateway", "rightful", "InSync").await;
+    f.reason("X2Gateway", "squatter", "Unmanaged").await;
+
+    // It takes its requests and does not answer.
+    let gate = Gate::new();
+    stand_in.fault(Fault::gate(&gate).on(Kind::Get));
+    f.request("X2Gateway", "squatter", "now").await;
+    stand_in.requests().wait_arrived(Kind::Get, 2).await;
+    let gets = fleet.appliance(0).counts().get;
+    rightful.look("X2Gateway", "rightful", "now").await;
+    assert!(fleet.appliance(0).counts().get > gets);
+    assert_eq!(stand_in.requests().in_flight(), 1, "it still holds its request");
+
+    // By another way to the appliance itself it is declared twice.
+    let honest = Proxy::start(Onward::Asked).await.unwrap();
+    rightful.apply(&with(gateway("twice", &fleet.appliance(0)), through(&honest))).await;
+    rightful.reason("X2Gateway", "twice", "Conflict").await;
+    rightful.reason("X2Gateway", "rightful", "InSync").await;
+    assert_eq!(fleet.appliance(0).requests().written(), [r#"{"timeout_seconds":28800}"#]);
+    gate.open();
+    rightful.finish().await;
     f.finish().await;
 }

@@ -5,9 +5,21 @@ use std::slice::from_ref;
 use jiff::Timestamp;
 use tenure::engine::key::Key;
 use tenure::engine::ownership::{ClaimId, Claimed, Standing, Table, Trial};
+use tenure::engine::system::{KeyId, Via};
 
 fn claimed(host: u8, trial: Trial) -> Claimed {
-    Claimed { object: format!("https://10.20.0.{host}"), suspended: false, trial }
+    Claimed {
+        object: format!("https://10.20.0.{host}"),
+        suspended: false,
+        trial,
+        via: Via::Direct,
+        peer: None,
+    }
+}
+
+/// The same through a proxy.
+fn through(proxy: &str, host: u8, trial: Trial) -> Claimed {
+    Claimed { via: Via::Proxy(proxy.into()), ..claimed(host, trial) }
 }
 
 /// Two claimants of one appliance, the older of which owns it.
@@ -47,4 +59,91 @@ fn an_owner_that_does_not_answer_keeps_the_object_and_one_that_is_refused_does_n
     assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Loser]);
     assert_eq!(claims.record(old, Trial::Refused), from_ref(&new.key));
     assert_eq!(standings(&claims, &both), [Standing::TryNow, Standing::Owner]);
+}
+
+/// A claimant is let in, whichever way it comes.
+fn let_in(claims: &mut Table, id: &ClaimId, key: Option<KeyId>) -> Vec<Key> {
+    let url = "https://10.20.0.11";
+    [Via::Direct, Via::Proxy("http://proxy".into())]
+        .into_iter()
+        .flat_map(|via| claims.let_in(id, (url, &via), key))
+        .collect()
+}
+
+/// An owner that reaches the appliance directly, and a claimant that reaches it through a proxy.
+fn by_two_ways(owner: Trial, other: Trial) -> (Table, [ClaimId; 2]) {
+    let (_, both) = contested();
+    let mut claims = Table::default();
+    claims.set(&both[0], Some(claimed(11, owner)));
+    claims.set(&both[1], Some(through("http://proxy", 11, other)));
+    (claims, both)
+}
+
+#[test]
+fn one_that_was_never_let_in_waits_after_a_restart_until_the_owner_is_met_or_silent() {
+    for is_silent in [false, true] {
+        let (mut claims, both) = by_two_ways(Trial::GotIn, Trial::Untried);
+        let [owner, other] = &both;
+        assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Owner]);
+        assert!(claims.is_awaited(owner) && !claims.is_awaited(other));
+        assert_eq!(let_in(&mut claims, other, Some([1; 16])), from_ref(&owner.key));
+        assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Undecided]);
+        assert!(claims.is_awaited(owner) && !claims.is_awaited(other));
+        let (concerned, expected) = if is_silent {
+            (claims.record(owner, Trial::NoAnswer), [Standing::Owner, Standing::Owner])
+        } else {
+            (let_in(&mut claims, owner, Some([1; 16])), [Standing::Owner, Standing::Loser])
+        };
+        assert_eq!(concerned, from_ref(&other.key));
+        assert_eq!(standings(&claims, &both), expected);
+        assert!(!claims.is_awaited(owner));
+    }
+}
+
+#[test]
+fn a_renewed_certificate_counts_for_all_that_come_the_same_way() {
+    let (mut claims, both) = contested();
+    let [old, new] = &both;
+    let_in(&mut claims, old, Some([1; 16]));
+    let_in(&mut claims, new, Some([2; 16]));
+    assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Loser]);
+    let (mut claims, both) = by_two_ways(Trial::Untried, Trial::Untried);
+    let [old, new] = &both;
+    for (id, key) in [(old, 1), (new, 1), (old, 2), (new, 2)] {
+        let_in(&mut claims, id, Some([key; 16]));
+    }
+    assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Loser]);
+    assert!(let_in(&mut claims, old, None).is_empty(), "nothing is new");
+}
+
+#[test]
+fn one_that_comes_another_way_was_let_in_nowhere() {
+    let (mut claims, both) = by_two_ways(Trial::Untried, Trial::Untried);
+    let [direct, other] = &both;
+    let_in(&mut claims, other, Some([1; 16]));
+    let_in(&mut claims, direct, Some([2; 16]));
+    assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::Owner]);
+    claims.set(other, Some(claimed(11, Trial::GotIn)));
+    assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::TryNow]);
+    // What was under way when it was edited has ended elsewhere.
+    let (proxy, there) = (Via::Proxy("http://proxy".into()), "https://10.20.0.11");
+    assert!(claims.let_in(other, (there, &proxy), Some([1; 16])).is_empty());
+    assert!(claims.let_in(other, ("https://10.20.0.12", &Via::Direct), Some([1; 16])).is_empty());
+    assert_eq!(standings(&claims, &both), [Standing::Owner, Standing::TryNow]);
+}
+
+#[test]
+fn the_limits_of_those_count_that_were_let_in_by_the_same_peer() {
+    let (mut claims, both) = by_two_ways(Trial::Untried, Trial::Untried);
+    let [one, other] = &both;
+    assert_eq!(claims.there(one), (None, vec![one.key.clone()]), "none was let in yet");
+    let_in(&mut claims, one, Some([1; 16]));
+    assert_eq!(claims.there(one).1, from_ref(&one.key));
+    let_in(&mut claims, other, Some([1; 16]));
+    assert_eq!(claims.there(one).1, [one.key.clone(), other.key.clone()]);
+    claims.record(other, Trial::Refused);
+    assert_eq!(claims.there(one).1, from_ref(&one.key));
+    let suspended = Claimed { suspended: true, ..claimed(11, Trial::GotIn) };
+    claims.set(one, Some(suspended));
+    assert_eq!(claims.there(one).1, []);
 }

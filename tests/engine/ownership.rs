@@ -1,5 +1,7 @@
 //! Who owns a remote object that several resources declare.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenure::crd::Kind;
@@ -7,9 +9,11 @@ use tenure::engine::access::AccessError;
 use tenure::engine::login::NotTried;
 use tenure::engine::ownership::{Claimant, Claimed, Standing, Trial, standing};
 use tenure::engine::reason::Reason;
+use tenure::engine::system::{Peer, Via};
+use tenure::engine::url::BaseUrl;
 
 fn claimant(id: u8, suspended: bool, trial: Trial) -> Claimant<u8> {
-    Claimant { id, suspended, trial }
+    Claimant { id, suspended, trial, via: Via::Direct, peer: None, silent: false, waits: false }
 }
 
 #[test]
@@ -218,4 +222,67 @@ proptest! {
             prop_assert_eq!(tries, active.len() > 1 && may_try);
         }
     }
+}
+
+/// Claimants of one URL, oldest first: each with its way there, and the peer that was met by it.
+fn by_ways(claimants: &[(Trial, Via, Option<u8>)]) -> Vec<Standing> {
+    let claimant = |(id, (trial, via, peer)): (u8, &(Trial, Via, Option<u8>))| Claimant {
+        via: via.clone(),
+        peer: peer.map(|key| Peer::Key([key; 16])),
+        ..claimant(id, false, *trial)
+    };
+    let claimants: Vec<_> = (0..).zip(claimants).map(claimant).collect();
+    claimants.iter().map(|c| standing(&claimants, &c.id)).collect()
+}
+
+#[test]
+fn those_at_other_systems_are_no_rivals() {
+    use Standing::{Loser, Owner, TryNow};
+    use Trial::{GotIn, Lost, Untried};
+    let (direct, own) = (|| Via::Direct, || Via::Proxy("http://own".into()));
+    for (claimants, expected) in [
+        (vec![(GotIn, own(), Some(1)), (GotIn, direct(), Some(2))], vec![Owner, Owner]),
+        (vec![(GotIn, own(), Some(1)), (GotIn, direct(), Some(1))], vec![Owner, Loser]),
+        // Not met since a restart: each stays what its status shows.
+        (vec![(GotIn, own(), None), (GotIn, direct(), None)], vec![Owner, Owner]),
+        (vec![(GotIn, own(), None), (GotIn, direct(), Some(1))], vec![Owner, Owner]),
+        (vec![(Lost, own(), None), (GotIn, direct(), None)], vec![Loser, Owner]),
+        // One that has lost is met again once it is known where the others are.
+        (vec![(Lost, own(), None), (GotIn, direct(), Some(1))], vec![Owner, Owner]),
+        (vec![(Untried, own(), None), (GotIn, direct(), Some(1))], vec![Owner, Owner]),
+        (vec![(Untried, direct(), Some(1)), (GotIn, direct(), Some(1))], vec![TryNow, Standing::Undecided]),
+    ] {
+        assert_eq!(by_ways(&claimants), expected, "{claimants:?}");
+    }
+}
+
+#[test]
+fn a_way_is_what_is_dialled() {
+    let via = |url: &str, proxy: Option<&str>, name: Option<&str>| {
+        let parse = |text: &str| BaseUrl::parse(text).unwrap();
+        Via::of(&parse(url), proxy.map(parse).as_ref(), name)
+    };
+    let named = |name: &str| Via::Name(name.into());
+    for (found, expected) in [
+        (via("https://x2.example.net", None, None), Via::Direct),
+        (via("https://x2.example.net", None, Some("X2.example.net")), Via::Direct),
+        (via("https://10.20.0.11", None, Some("X2.example.net")), named("x2.example.net")),
+        // Nothing of it is sent.
+        (via("http://10.20.0.11", None, Some("x2.example.net")), Via::Direct),
+        (
+            via("https://10.20.0.11", Some("http://PROXY.example:3128/"), Some("x2")),
+            Via::Proxy("http://proxy.example:3128".into()),
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn one_that_is_refused_and_not_the_owner_tries_once_an_hour() {
+    let (interval, hour) = (Duration::from_secs(30), Duration::from_hours(1));
+    assert_eq!(Standing::TryNow.pace(Trial::Refused, interval), hour);
+    assert_eq!(Standing::TryNow.pace(Trial::Refused, 2 * hour), 2 * hour);
+    assert_eq!(Standing::TryNow.pace(Trial::GotIn, interval), interval);
+    assert_eq!(Standing::Owner.pace(Trial::Refused, interval), interval);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tenure::clock::{self, Source};
 use tenure::engine::remote::{Broken, Fault};
 use tenure::vendor::endpoint::Endpoint;
-use tenure::vendor::wire::{Content, Request, Wire};
+use tenure::vendor::wire::{Answer, Request, Wire};
 
 use crate::api::{Api, Kind, Verb, Verdict};
 use crate::crash::Crash;
@@ -29,7 +29,7 @@ impl Wire for Panicking {
         &'a self,
         endpoint: &'a Endpoint,
         _: Request<'a>,
-    ) -> BoxFuture<'a, Result<(u16, Content), Fault>> {
+    ) -> BoxFuture<'a, Result<Answer, Fault>> {
         let panics = endpoint.base.to_string() == self.0;
         async move {
             assert!(!panics, "the way to this system panics");

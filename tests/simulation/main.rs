@@ -28,6 +28,7 @@ mod events;
 mod grace;
 mod history;
 mod hooks;
+mod identity;
 mod intent;
 mod judge;
 mod knobs;

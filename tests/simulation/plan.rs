@@ -45,6 +45,21 @@ pub fn server_url(number: usize) -> String {
     format!("https://10.0.1.{}", number + 1)
 }
 
+/// A proxy that leads to the systems themselves.
+pub const PROXY: &str = "http://proxy.example:8080";
+/// A proxy of a tenant, which leads to stand-ins.
+pub const OWN_PROXY: &str = "http://proxy.mine:8080";
+
+/// What is reached at a URL, through a proxy or without one.
+pub fn reached(url: &str, proxy: Option<&str>) -> String {
+    proxy.filter(|proxy| *proxy == OWN_PROXY).map_or(url.to_owned(), |own| format!("{url} behind {own}"))
+}
+
+/// The same for the spec of a gateway or server.
+pub fn reached_by(spec: &Value) -> String {
+    reached(spec["url"].as_str().unwrap_or_default(), spec["proxyUrl"].as_str())
+}
+
 /// A password that is planted, and must turn up nowhere.
 pub fn password(rng: &mut fastrand::Rng) -> String {
     format!("planted-{:08x}", rng.u32(..))

@@ -15,6 +15,7 @@ mod faults;
 mod kona;
 mod lease;
 mod pace;
+mod peers;
 mod permission;
 mod proxy;
 mod sessions;

@@ -99,7 +99,7 @@ async fn a_kona_server_gets_as_many_requests_at_once_as_it_may() {
     let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
     kona.add_customer(ID, "Acme");
     let mut world = World::of_kona(&kona);
-    world.endpoint.limit = Limits::default().of(&kona.url(), Bounds { in_flight: 3, per_second: None });
+    world.endpoint.limit = Limits::default().of(lane(&kona.url()), Bounds { in_flight: 3, per_second: None });
     world.kona().log_in().await.unwrap();
     let gate = Gate::new();
     kona.fault(Fault::gate(&gate).on(Kind::Get));
@@ -115,7 +115,7 @@ async fn a_kona_server_gets_as_many_requests_at_once_as_it_may() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_are_begun_at_the_rate_that_is_declared() {
-    let limit = Limits::default().of("a", Bounds { in_flight: 100, per_second: Some(20) });
+    let limit = Limits::default().of(lane("a"), Bounds { in_flight: 100, per_second: Some(20) });
     let begun = clock::instant();
     let started = join_all((0..41).map(async |_| {
         let _permit = limit.enter(false).await;
@@ -137,12 +137,12 @@ async fn requests_are_begun_at_the_rate_that_is_declared() {
 async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
     let limits = Limits::default();
     let one = Bounds::ONE_AT_A_TIME;
-    let first = limits.of("a", one);
+    let first = limits.of(lane("a"), one);
     let held = first.enter(false).await;
-    let same = limits.of("a", one);
+    let same = limits.of(lane("a"), one);
     assert!(futures::poll!(Box::pin(same.enter(false))).is_pending(), "the same limit");
-    assert!(futures::poll!(Box::pin(limits.of("b", one).enter(false))).is_ready(), "another URL");
-    let wider = limits.of("a", Bounds { in_flight: 2, per_second: None });
+    assert!(futures::poll!(Box::pin(limits.of(lane("b"), one).enter(false))).is_ready(), "another URL");
+    let wider = limits.of(lane("a"), Bounds { in_flight: 2, per_second: None });
     assert!(futures::poll!(Box::pin(wider.enter(false))).is_ready());
     drop(held);
     assert!(futures::poll!(Box::pin(same.enter(false))).is_ready());
@@ -151,7 +151,7 @@ async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
 #[tokio::test]
 async fn the_rest_of_a_change_passes_those_who_only_begin() {
     let limits = Limits::default();
-    let limit = limits.of("a", Bounds::ONE_AT_A_TIME);
+    let limit = limits.of(lane("a"), Bounds::ONE_AT_A_TIME);
     let held = limit.enter(false).await;
     let mut beginners: Vec<_> = (0..5).map(|_| Box::pin(limit.enter(false))).collect();
     for beginner in &mut beginners {
@@ -199,7 +199,7 @@ async fn a_pause_that_a_server_asks_for_counts_for_all_its_objects() {
 #[tokio::test(start_paused = true)]
 async fn a_system_that_limits_requests_without_a_time_is_left_alone_for_a_moment() {
     let limits = Limits::default();
-    let limit = limits.of("a", Bounds::ONE_AT_A_TIME);
+    let limit = limits.of(lane("a"), Bounds::ONE_AT_A_TIME);
     limit.pause(429, Duration::from_secs(5));
     let begun = clock::instant();
     assert!(limit.enter(true).await.is_ok());
@@ -208,7 +208,7 @@ async fn a_system_that_limits_requests_without_a_time_is_left_alone_for_a_moment
     limit.pause(429, Duration::from_secs(5));
     let paused = limit.enter(true).await.unwrap_err();
     assert_eq!((paused.status, paused.left), (503, Duration::from_mins(10)), "the longer one counts");
-    let wider = limits.of("a", Bounds { in_flight: 2, per_second: None });
+    let wider = limits.of(lane("a"), Bounds { in_flight: 2, per_second: None });
     assert!(wider.enter(true).await.is_err(), "with other bounds, too");
     tokio::time::advance(Duration::from_mins(10)).await;
     assert!(wider.enter(true).await.is_ok());

@@ -158,7 +158,7 @@ async fn the_path_of_customers_is_found_out_by_one_write() {
     ids.iter().for_each(|id| drop(kona.add_customer(id, "Acme")));
     let mut world = World::of_kona(&kona);
     let bounds = tenure::vendor::limits::Bounds { in_flight: 8, per_second: None };
-    world.endpoint.limit = tenure::vendor::limits::Limits::default().of(&kona.url(), bounds);
+    world.endpoint.limit = tenure::vendor::limits::Limits::default().of(lane(&kona.url()), bounds);
     world.kona().log_in().await.unwrap();
     let writes = ids.iter().map(async |id| {
         let client = world.kona();

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tenure::crd::Kind;
 use tenure::engine::access::{AccessError, Serial};
 use tenure::engine::customer::RawObject;
 use tenure::engine::remote::RemoteError;
+use tenure::engine::system::Via;
 use tenure::engine::url::BaseUrl;
 use tenure::engine::verdict::Reason;
 use tenure::leader::fence::{Fence, Term};
@@ -19,7 +21,7 @@ use tenure::vendor::credentials::{Account, Credentials, Identity, SecretVersion}
 use tenure::vendor::endpoint::{Endpoint, Transport};
 use tenure::vendor::http::{Http, MaySend, Purpose};
 use tenure::vendor::kona::{Fresh, Kona, Outgoing};
-use tenure::vendor::limits::{Bounds, Limits};
+use tenure::vendor::limits::{Bounds, Lane, Limits};
 use tenure::vendor::remotes::Remotes;
 use tenure::vendor::sessions::Sessions;
 use tenure::vendor::slots::Slots;
@@ -78,8 +80,14 @@ pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
         ca_source: None,
         timeout: Duration::from_secs(20),
         namespace: "a".to_owned(),
-        limit: Limits::default().of(url, Bounds::ONE_AT_A_TIME),
+        limit: Limits::default().of(lane(url), Bounds::ONE_AT_A_TIME),
+        answered: Arc::default(),
     }
+}
+
+/// The lane of an appliance that is reached directly.
+pub(crate) fn lane(url: &str) -> Lane {
+    Lane { kind: Kind::Gateway, url: url.to_owned(), via: Via::Direct, peer: None }
 }
 
 pub(crate) fn credentials(username: &str, password: &str, version: &str) -> Credentials {

@@ -144,8 +144,9 @@ fn validate<'a>(
 
 impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
-        let CustomerController { connections, servers, .. } = self.controller;
-        connections.reach_server(servers, self.server, &self.connection, self.user(), age).await
+        let CustomerController { connections, servers, server_claims, .. } = self.controller;
+        let known = (&**servers, &**server_claims);
+        connections.reach_server(known, self.server, &self.connection, self.user(), age).await
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.
@@ -172,8 +173,9 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         let kona = Kona::new(remotes, endpoint, credentials, refused);
         let fresh = kona.read_customer(&self.customer.spec.customer_id, Purpose::Ask).await?;
         memory.extra.checked = Some(clock::instant());
-        let CustomerController { claims, .. } = self.controller;
-        claims.record(self.customer.meta(), Trial::GotIn);
+        let CustomerController { claims, server_claims, .. } = self.controller;
+        server_claims.let_in(self.server.meta(), endpoint);
+        claims.let_in(self.customer.meta(), endpoint);
         let standing = claims.standing(self.customer.meta());
         memory.acted_on = Some(standing);
         if let Some(verdict) = conflict(standing) {

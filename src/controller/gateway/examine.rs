@@ -91,8 +91,10 @@ pub(super) async fn examine(
 impl Visitor<X2Gateway> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        let (connections, bounds) = (&self.controller.connections, Bounds::ONE_AT_A_TIME);
-        connections.reach(&self.connection, reference, self.user(), bounds, age).await
+        let connections = &self.controller.connections;
+        // Of those that reach the same peer in another way only the owner asks it.
+        let limit = connections.limit(Kind::Gateway, &self.connection, None, Bounds::ONE_AT_A_TIME);
+        connections.reach(&self.connection, reference, self.user(), limit, age).await
     }
 
     fn holder(&self) -> Option<Holder> {
@@ -107,8 +109,7 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
         let remotes = &self.controller.connections.remotes;
         let mut x2 = X2::new(remotes, endpoint, credentials, refused);
         x2.log_in().await?;
-        self.controller.claims.record(self.gateway.meta(), Trial::GotIn);
-        if let Some(verdict) = self.conflict(memory) {
+        if let Some(verdict) = self.let_in(endpoint, memory) {
             return Ok(verdict.into());
         }
         let timeout = x2.read_timeout().await;
@@ -117,6 +118,10 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
             remotes.sessions.forget(&SessionKey::new(endpoint, &credentials.identity)).await;
         }
         let (timeout, token) = (timeout?, x2.fresh_lifetime());
+        // It may be another peer that answers to an earlier login.
+        if let Some(verdict) = self.let_in(endpoint, memory) {
+            return Ok(verdict.into());
+        }
         let seen = Seen { timeout, written: false, read_back: false, token, proofs: 0 };
         self.settle(&mut x2, seen, (endpoint, credentials), memory).await
     }
@@ -132,6 +137,12 @@ impl Examination<'_, '_> {
     /// What Secrets are used for.
     pub(super) fn user(&self) -> User<'_> {
         User { kind: Kind::Gateway, meta: self.gateway.meta() }
+    }
+
+    /// Records that the gateway was let in, and by whom. Returns what to report if the appliance is another resource's.
+    fn let_in(&self, endpoint: &Endpoint, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
+        self.controller.claims.let_in(self.gateway.meta(), endpoint);
+        self.conflict(memory)
     }
 
     /// What to report if the appliance is another resource's, or is not known to be this one's.

@@ -141,6 +141,8 @@ pub struct Given<K: Managed> {
     pub inputs: K::Inputs,
     /// Its standing among the objects that declare the same remote object.
     pub standing: Standing,
+    /// Whether it is to be found out at once which remote system it is let in at.
+    pub is_awaited: bool,
     /// Requests to reconcile now: its own, and those of its parents.
     pub requests: HashSet<Request>,
     /// Why nothing is done for now.
@@ -160,6 +162,12 @@ impl<K: Managed> Given<K> {
     #[must_use]
     pub fn is_asked(&self, memory: &Memory<K>) -> bool {
         !self.requests.is_subset(&memory.handled)
+    }
+
+    /// Time to the next check after a try to log in.
+    #[must_use]
+    pub fn pace(&self, trial: Trial) -> Duration {
+        self.standing.pace(trial, self.interval)
     }
 }
 

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Claimant, Claimed, Standing, Trial, standing};
 use crate::engine::key::Key;
+use crate::engine::system::{KeyId, Peer, Via};
 
 /// A claimant: sorts by age, then by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,15 +47,23 @@ impl Table {
         let object = claimed.as_ref().map(|claimed| &claimed.object);
         let before = self.objects.get(&id.key).filter(|before| object != Some(before)).cloned();
         let mut concerned = before.map(|before| self.remove(&before, &id.key)).unwrap_or_default();
-        let Some(Claimed { object, suspended, trial }) = claimed else { return concerned };
+        let Some(Claimed { object, suspended, mut trial, via, peer }) = claimed else { return concerned };
         self.objects.insert(id.key.clone(), object.clone());
         // One, as a rule: by default there would be room for four.
         let claimants = self.claimants.entry(object).or_insert_with(|| Vec::with_capacity(1));
         let changed = match claimants.iter_mut().find(|c| c.id == *id) {
-            Some(claimant) => std::mem::replace(&mut claimant.suspended, suspended) != suspended,
-            None => {
+            Some(claimant) if claimant.via == via => {
+                std::mem::replace(&mut claimant.suspended, suspended) != suspended
+            }
+            known => {
+                if known.is_some() {
+                    // It was let in elsewhere, if at all.
+                    trial = Trial::Untried;
+                }
                 claimants.retain(|c| c.id.key != id.key);
-                claimants.push(Claimant { id: id.clone(), suspended, trial });
+                let met = || claimants.iter().find(|c| c.via == via).and_then(|c| c.peer.clone());
+                let (peer, id) = (peer.or_else(met), id.clone());
+                claimants.push(Claimant { id, suspended, trial, via, peer, silent: false, waits: false });
                 true
             }
         };
@@ -71,17 +80,74 @@ impl Table {
         claimants.map_or(Standing::Owner, |claimants| standing(claimants, id))
     }
 
+    /// The peer that a resource reaches, if that is known, and those that were let in there and are not suspended. Until one was
+    /// let in, those that may yet be.
+    #[must_use]
+    pub fn there(&self, id: &ClaimId) -> (Option<Peer>, Vec<Key>) {
+        let claimants = self.objects.get(&id.key).and_then(|object| self.claimants.get(object));
+        let claimants = claimants.map_or(&[][..], Vec::as_slice);
+        let Some(mine) = claimants.iter().find(|c| c.id == *id) else { return (None, Vec::new()) };
+        let there = |is: fn(Trial) -> bool| -> Vec<_> {
+            let there = claimants.iter().filter(|c| is(c.trial) && !c.suspended && c.is_at(mine));
+            there.map(|c| c.id.key.clone()).collect()
+        };
+        let mut found = there(|trial| trial == Trial::GotIn);
+        if found.is_empty() {
+            found = there(|trial| trial != Trial::Refused);
+        }
+        (mine.peer.clone(), found)
+    }
+
     /// Records the outcome of a resource's attempt. Returns the rivals, if it affects them.
     pub fn record(&mut self, id: &ClaimId, trial: Trial) -> Vec<Key> {
         let Some(object) = self.objects.get(&id.key) else { return Vec::new() };
         let Some(claimants) = self.claimants.get_mut(object) else { return Vec::new() };
         let Some(claimant) = claimants.iter_mut().find(|c| c.id == *id) else { return Vec::new() };
         // An owner does not lose the object because the remote side is silent for a while.
-        if claimant.trial == trial || (claimant.trial == Trial::GotIn && trial == Trial::NoAnswer) {
+        let keeps = claimant.trial == trial || claimant.trial == Trial::GotIn && trial == Trial::NoAnswer;
+        let is_silent = trial == Trial::NoAnswer;
+        let is_news = std::mem::replace(&mut claimant.silent, is_silent) != is_silent;
+        if !keeps {
+            claimant.trial = trial;
+        } else if !is_news || !claimants.iter().any(|c| c.waits) {
             return Vec::new();
         }
-        claimant.trial = trial;
         others(claimants, &id.key)
+    }
+
+    /// A resource was let in where it has reached a URL, by a peer that has proven to have a key; none if it has proven nothing,
+    /// or nothing was asked this time. Returns the rivals, if it affects them.
+    pub fn let_in(&mut self, id: &ClaimId, (url, via): (&str, &Via), key: Option<KeyId>) -> Vec<Key> {
+        let is_there = |object: &&String| object.split(' ').next() == Some(url);
+        let Some(object) = self.objects.get(&id.key).filter(is_there) else { return Vec::new() };
+        let Some(claimants) = self.claimants.get_mut(object) else { return Vec::new() };
+        // The resource may have been edited meanwhile.
+        let is_mine = |c: &Claimant<ClaimId>| c.id == *id && c.via == *via;
+        let Some(me) = claimants.iter().position(is_mine) else { return Vec::new() };
+        let Some(mine) = claimants.get(me) else { return Vec::new() };
+        let known = || mine.peer.clone().unwrap_or_else(|| Peer::Via(mine.via.clone()));
+        let peer = Some(key.map_or_else(known, Peer::Key));
+        let is_first = mine.trial != Trial::GotIn;
+        if !is_first && mine.peer == peer {
+            return Vec::new();
+        }
+        let waits = is_first && claimants.iter().any(|c| mine.awaits(c));
+        // What one of them has met, all have that reach it in the same way: a certificate that is renewed parts nothing.
+        claimants.iter_mut().filter(|c| c.via == *via).for_each(|c| c.peer.clone_from(&peer));
+        if let Some(mine) = claimants.get_mut(me) {
+            (mine.trial, mine.waits) = (Trial::GotIn, waits || mine.waits);
+        }
+        others(claimants, &id.key)
+    }
+
+    /// Whether a resource is to be met again after a restart, so that it is known whether others are at the same system.
+    #[must_use]
+    pub fn is_awaited(&self, id: &ClaimId) -> bool {
+        let Some(claimants) = self.objects.get(&id.key).and_then(|object| self.claimants.get(object)) else {
+            return false;
+        };
+        let mine = claimants.iter().find(|c| c.id == *id);
+        mine.is_some_and(|mine| claimants.iter().any(|c| !c.suspended && c.awaits(mine)))
     }
 
     /// Returns those that still claim the object.

@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod operator;
 pub mod pki;
 pub mod program;
+pub mod proxy;
 pub mod relay;
 pub mod requests;
 pub mod server;

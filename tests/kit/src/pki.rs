@@ -26,6 +26,8 @@ pub enum Certificate {
     WrongName,
     /// Signed by the simulator's CA, and out of date since 2021.
     Expired,
+    /// Signed by the simulator's CA, for a key that the server does not have: that of another server, say.
+    Copied,
 }
 
 /// Who a certificate is for.
@@ -82,7 +84,8 @@ impl Pki {
             params.not_after = date_time_ymd(2021, 1, 1);
         }
         let issuer = if certificate == Certificate::UnknownCa { &self.stranger } else { &self.authority };
-        let signed = params.signed_by(&self.leaf, issuer).expect("valid parameters");
+        let key = if certificate == Certificate::Copied { self.stranger.key() } else { &self.leaf };
+        let signed = params.signed_by(key, issuer).expect("valid parameters");
         CertifiedKey::new(vec![signed.der().clone()], Arc::clone(&self.leaf_key))
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::sight::Sight;
 use crate::api::{Key, Kind, Stored, Write};
 use crate::intent::{CustomerIntent, Governing, is_out_of_scope, rank};
+use crate::plan::reached_by;
 use crate::replica::process_of;
 use crate::time;
 
@@ -74,7 +75,7 @@ impl Declared {
     pub fn gateways(&self, process: usize, url: &str, at: Duration) -> Vec<Possible<'_>> {
         let versions =
             self.of_kind(Kind::X2Gateway).flat_map(|key| self.known(process, Kind::X2Gateway, key, at));
-        let of_url = versions.flatten().filter(|gateway| gateway["spec"]["url"] == *url);
+        let of_url = versions.flatten().filter(|gateway| reached_by(&gateway["spec"]) == *url);
         of_url.map(|gateway| Possible { gateway, policies: self.policies(process, gateway, at) }).collect()
     }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Violation;
 use crate::api::{Kind, Write};
+use crate::plan::reached_by;
 use crate::remote::{Effect, Entry, What};
 
 /// What has stood at each appliance, and what the operator has changed.
@@ -88,9 +89,11 @@ impl Truth {
         if status["effectiveUrl"] != spec["url"] {
             return Ok(());
         }
-        let url = spec["url"].as_str().unwrap_or_default();
+        let url = reached_by(spec);
         let stood = |value: &Value| {
-            value.as_u64().is_none_or(|value| self.stood.get(url).is_some_and(|stood| stood.contains(&value)))
+            value
+                .as_u64()
+                .is_none_or(|value| self.stood.get(&url).is_some_and(|stood| stood.contains(&value)))
         };
         if !stood(&status["originalTimeoutSeconds"]) && !status["pending"].is_object() {
             return wrong(format!(

@@ -1,8 +1,11 @@
 //! All remote systems, what is under way to them, and the log of what was sent and what has changed.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+use tenure::engine::system::KeyId;
 
 use super::call::{Call, Effect, Reply};
 use super::fields::Fields;
@@ -101,6 +104,8 @@ struct Waiting {
 #[derive(Debug)]
 pub struct State {
     pub systems: BTreeMap<String, System>,
+    /// Whose key a system has, if not one of its own.
+    pub keys: BTreeMap<String, String>,
     pub log: Vec<Entry>,
     pub rng: fastrand::Rng,
     waiting: BTreeMap<(Duration, u64), Waiting>,
@@ -116,6 +121,7 @@ impl Internet {
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             systems: BTreeMap::new(),
+            keys: BTreeMap::new(),
             log: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             waiting: BTreeMap::new(),
@@ -153,6 +159,14 @@ impl State {
             self.waiting.insert((now + fate.before, exchange), waiting);
         }
         (exchange, fate)
+    }
+
+    /// The key that a system proves to have, if it has TLS.
+    pub fn key(&self, url: &str) -> Option<KeyId> {
+        let owner = self.keys.get(url).map_or(url, String::as_str);
+        let hash = |part: u8| BuildHasherDefault::<DefaultHasher>::default().hash_one((owner, part));
+        let key = [hash(0), hash(1)].map(u64::to_be_bytes).concat();
+        key.try_into().ok().filter(|_| url.starts_with("https:"))
     }
 
     /// The answer to an exchange that was carried out.

@@ -7,12 +7,13 @@ use futures::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use tenure::engine::remote::{Broken, Fault};
 use tenure::vendor::endpoint::Endpoint;
-use tenure::vendor::wire::{Content, Request, Wire};
+use tenure::vendor::wire::{Answer, Content, Request, Wire};
 
 use super::call::{Call, Reply};
 use super::internet::Internet;
 use super::mood::{Course, Fate};
 use crate::crash::Crash;
+use crate::plan;
 use crate::time;
 
 /// One replica's network.
@@ -28,11 +29,12 @@ impl Wire for Line {
         &'a self,
         endpoint: &'a Endpoint,
         request: Request<'a>,
-    ) -> BoxFuture<'a, Result<(u16, Content), Fault>> {
+    ) -> BoxFuture<'a, Result<Answer, Fault>> {
         async move {
             self.crash.point().await;
             let (call, cap) = (call(&request), request.cap);
-            let url = endpoint.base.to_string();
+            let proxy = endpoint.transport.proxy.as_ref().map(ToString::to_string);
+            let url = plan::reached(&endpoint.base.to_string(), proxy.as_deref());
             let (exchange, Fate { before, after, course }) =
                 self.internet.at(time::now()).send(self.replica, &url, call, time::now());
             let mut flight = Flight { line: self, exchange, landed: false };
@@ -46,7 +48,9 @@ impl Wire for Line {
             }
             tokio::time::sleep(after).await;
             self.crash.point().await;
-            self.answer(exchange, &course, cap)
+            let answer = self.answer(exchange, &course, cap);
+            let key = self.internet.at(time::now()).key(&url);
+            answer.map(|(status, content)| Answer { status, content, key })
         }
         .boxed()
     }

@@ -1,0 +1,215 @@
+//! What is behind a proxy of a tenant's own is another system than the one that others reach at the same URL.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::Kind;
+use crate::knobs::Knobs;
+use crate::manifest;
+use crate::plan::{OWN_PROXY, PROXY, appliance_url, reached, server_url};
+use crate::remote::Mood;
+use crate::scripted::{reason, servers, set_mood, wait, world};
+use crate::world::World;
+
+/// The URL that all are about.
+fn url() -> String {
+    appliance_url(1)
+}
+
+/// What stands in for the system there.
+fn stand_in() -> String {
+    reached(&url(), Some(OWN_PROXY))
+}
+
+/// A gateway of the URL that is reached through a proxy.
+fn through(proxy: &str, name: &str, group: &str) -> Value {
+    let mut gateway = manifest::gateway(name, &url(), "shared", group);
+    gateway["spec"]["proxyUrl"] = json!(proxy);
+    gateway["spec"]["requestTimeout"] = json!("5m");
+    gateway
+}
+
+/// A policy for the group `b`, which checks every 30 seconds.
+fn govern(world: &mut World) {
+    let spec = json!({"timeoutSeconds": 7_200, "interval": "30s"});
+    world.create(manifest::policy("for-b", "b", &spec));
+}
+
+fn reasons<const N: usize>(world: &World, names: [&str; N]) -> [Value; N] {
+    names.map(|name| reason(world, Kind::X2Gateway, name))
+}
+
+/// Reads of the system itself so far.
+fn reads(world: &World) -> usize {
+    world.history.text().matches(&format!(" GET {}/", url())).count()
+}
+
+#[test]
+fn a_stand_in_owns_nothing_but_itself() {
+    let mut world = world(Knobs::NONE);
+    govern(&mut world);
+    world.add_appliance(&stand_in(), "planted-0");
+    world.create(through(OWN_PROXY, "squatter", "none"));
+    wait(&mut world);
+    world.add_appliance(&url(), "planted-0");
+    world.create(manifest::gateway("victim", &url(), "shared", "b"));
+    wait(&mut world);
+    let both = ["squatter", "victim"];
+    assert_eq!(reasons(&world, both), ["Unmanaged", "InSync"], "{}", world.history.text());
+    // It is not met again after a restart, and keeps no other from the system for long.
+    set_mood(&world, &stand_in(), Mood::Silent);
+    world.crash(0, Duration::from_secs(1));
+    world.api.delete(Kind::X2Gateway, manifest::NAMESPACE, "victim").unwrap();
+    world.create(manifest::gateway("next", &url(), "shared", "b"));
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::X2Gateway, "next"), "InSync", "{}", world.history.text());
+}
+
+#[test]
+fn what_is_at_the_squatters_way_is_the_squatters() {
+    let mut world = world(Knobs::NONE);
+    govern(&mut world);
+    world.add_appliance(&stand_in(), "planted-0");
+    world.create(through(OWN_PROXY, "squatter", "none"));
+    wait(&mut world);
+    world.add_appliance(&url(), "planted-0");
+    world.create(manifest::gateway("victim", &url(), "shared", "b"));
+    wait(&mut world);
+    // It was let in somewhere else, and by a login that is refused here.
+    world.add_secret("wrong", "planted-1");
+    let direct = json!({"spec": {"proxyUrl": null, "credentialsSecretRef": {"name": "wrong"}}});
+    world.api.merge(Kind::X2Gateway, manifest::NAMESPACE, "squatter", direct).unwrap();
+    wait(&mut world);
+    let both = ["squatter", "victim"];
+    assert_eq!(reasons(&world, both), ["AuthenticationFailed", "InSync"], "{}", world.history.text());
+}
+
+#[test]
+fn a_tar_pit_holds_up_nobody_else() {
+    let mut world = world(Knobs::NONE);
+    govern(&mut world);
+    world.add_appliance(&url(), "planted-0");
+    world.create(manifest::gateway("victim", &url(), "shared", "b"));
+    wait(&mut world);
+    world.add_appliance(&stand_in(), "planted-0");
+    set_mood(&world, &stand_in(), Mood::Silent);
+    for name in ["one", "two", "three"] {
+        world.create(through(OWN_PROXY, name, "none"));
+    }
+    wait(&mut world);
+    let before = reads(&world);
+    (0..5).for_each(|_| wait(&mut world));
+    let made = reads(&world) - before;
+    assert!(made >= 19, "{made} checks in ten minutes\n{}", world.history.text());
+}
+
+/// Two gateways of one appliance, each by a way of its own: the older one directly.
+fn two_ways() -> World {
+    let mut world = world(Knobs::NONE);
+    govern(&mut world);
+    world.add_appliance(&url(), "planted-0");
+    world.create(manifest::gateway("old", &url(), "shared", "b"));
+    wait(&mut world);
+    let spec = json!({"timeoutSeconds": 3_600, "interval": "30s"});
+    world.create(manifest::policy("for-c", "c", &spec));
+    world.create(through(PROXY, "young", "c"));
+    wait(&mut world);
+    assert_eq!(reasons(&world, ["old", "young"]), ["InSync", "Conflict"], "{}", world.history.text());
+    world
+}
+
+#[test]
+fn two_ways_to_one_appliance_are_a_conflict() {
+    let mut world = two_ways();
+    world.crash(0, Duration::from_secs(1));
+    wait(&mut world);
+    assert_eq!(reasons(&world, ["old", "young"]), ["InSync", "Conflict"], "{}", world.history.text());
+    world.api.delete(Kind::X2Gateway, manifest::NAMESPACE, "old").unwrap();
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::X2Gateway, "young"), "InSync", "{}", world.history.text());
+}
+
+/// The one that comes while the operator is away is tried first: it waits until the owner is met again.
+#[test]
+fn a_restart_unsettles_no_owner_for_one_that_comes_another_way() {
+    let mut world = two_ways();
+    world.add_secret("own", "planted-0");
+    world.crash(0, Duration::from_secs(5));
+    let mut youngest = through(PROXY, "a-youngest", "c");
+    youngest["spec"]["credentialsSecretRef"] = json!({"name": "own"});
+    world.create(youngest);
+    wait(&mut world);
+    let all = ["old", "young", "a-youngest"];
+    assert_eq!(reasons(&world, all), ["InSync", "Conflict", "Conflict"], "{}", world.history.text());
+    assert!(!world.history.text().contains("Timeout(3600)"), "{}", world.history.text());
+}
+
+#[test]
+fn a_renewed_certificate_parts_no_owner_from_its_appliance() {
+    let mut world = two_ways();
+    world.internet_now().keys.insert(url(), "another".to_owned());
+    (0..3).for_each(|_| wait(&mut world));
+    assert_eq!(reasons(&world, ["old", "young"]), ["InSync", "Conflict"], "{}", world.history.text());
+    assert!(!world.history.text().contains("Timeout(3600)"), "{}", world.history.text());
+}
+
+#[test]
+fn a_fleet_may_share_the_certificate_of_its_factory() {
+    let mut world = world(Knobs::NONE);
+    govern(&mut world);
+    for number in 1..4 {
+        let url = appliance_url(number);
+        world.add_appliance(&url, "planted-0");
+        world.internet_now().keys.insert(url.clone(), "factory".to_owned());
+        let mut gateway = manifest::gateway(&format!("gw-{number}"), &url, "shared", "b");
+        if number == 3 {
+            gateway["spec"]["proxyUrl"] = json!(PROXY);
+        }
+        world.create(gateway);
+    }
+    wait(&mut world);
+    let all = ["gw-1", "gw-2", "gw-3"];
+    assert_eq!(reasons(&world, all), ["InSync"; 3], "{}", world.history.text());
+}
+
+/// Customers that are read within a second once all are to be read.
+fn at_once(world: &mut World, request: &str) -> usize {
+    let before = world.now.as_secs_f64();
+    let server = (manifest::NAMESPACE, "kona");
+    let annotation = "tenure.dev/reconcile-requested-at";
+    world.api.annotate(Kind::KonaServer, server, annotation, Some(request)).unwrap();
+    wait(world);
+    let text = world.history.text();
+    let reads = text.lines().filter(|line| line.contains(" GET ") && line.contains("/api/customer/"));
+    let times = reads.map(|line| line[..11].trim().parse::<f64>().unwrap()).filter(|time| *time > before);
+    let times: Vec<f64> = times.collect();
+    times.iter().filter(|time| **time < times[0] + 0.9).count()
+}
+
+/// A server of the same URL with the smallest limits there are.
+fn slow(name: &str, secret: &str) -> Value {
+    let mut server = manifest::server(name, &server_url(0), secret);
+    server["spec"]["limits"] = json!({"requestsPerSecond": 1, "maxConcurrent": 1});
+    server
+}
+
+#[test]
+fn only_limits_of_servers_that_were_let_in_count() {
+    let mut world = servers(8);
+    world.add_secret("wrong", "planted-1");
+    let mut suspended = slow("suspended", "shared");
+    suspended["spec"]["suspend"] = json!(true);
+    let mut elsewhere = slow("elsewhere", "shared");
+    elsewhere["spec"]["proxyUrl"] = json!(OWN_PROXY);
+    for stranger in [suspended, elsewhere, slow("refused", "wrong"), slow("without", "none")] {
+        world.create(stranger);
+    }
+    wait(&mut world);
+    let customers = world.names(Kind::CustomerTokenTtl).len();
+    assert!(customers > 1);
+    assert_eq!(at_once(&mut world, "first"), customers, "{}", world.history.text());
+    world.create(slow("neighbour", "shared"));
+    wait(&mut world);
+    assert_eq!(at_once(&mut world, "second"), 1, "{}", world.history.text());
+}
