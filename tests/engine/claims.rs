@@ -147,3 +147,34 @@ fn the_limits_of_those_count_that_were_let_in_by_the_same_peer() {
     claims.set(one, Some(suspended));
     assert_eq!(claims.there(one).1, []);
 }
+
+#[test]
+fn many_claimants_of_one_namespace_concern_no_more_than_the_oldest_of_them() {
+    let id = |namespace: &str, number: i64| {
+        let created = Timestamp::from_second(number).unwrap();
+        ClaimId {
+            created,
+            key: Key::new(namespace, format!("x2-{number}")),
+            uid: format!("{namespace}-{number}"),
+        }
+    };
+    let mut claims = Table::default();
+    let many: Vec<ClaimId> = (0..3_000).map(|number| id("berlin", number)).collect();
+    // The youngest come first.
+    for id in many.iter().rev() {
+        assert!(claims.set(id, Some(claimed(11, Trial::Untried))).len() <= 8);
+    }
+    let other = id("bonn", 3_000);
+    assert_eq!(claims.set(&other, Some(claimed(11, Trial::Untried))).len(), 8);
+    let standing = |claims: &Table, number: usize| claims.standing(&many[number]);
+    assert_eq!([standing(&claims, 7), standing(&claims, 8)], [Standing::TryNow, Standing::Loser]);
+    assert_eq!(claims.standing(&other), Standing::TryNow);
+    assert_eq!(claims.record(&other, Trial::GotIn).len(), 8);
+    // When one of them has left, the next is tried.
+    assert!(claims.set(&many[0], None).contains(&many[8].key));
+    assert_eq!([standing(&claims, 8), standing(&claims, 9)], [Standing::TryNow, Standing::Loser]);
+    for id in &many[1..9] {
+        claims.record(id, Trial::Refused);
+    }
+    assert_eq!(claims.standing(&other), Standing::Owner);
+}

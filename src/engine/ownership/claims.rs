@@ -9,6 +9,10 @@ use super::{Claimant, Claimed, Standing, Trial, standing};
 use crate::engine::key::Key;
 use crate::engine::system::{KeyId, Peer, Via};
 
+/// How many claimants of one object, the oldest, are tried in each namespace: if all were, each outcome would concern all, and
+/// one namespace could keep the operator busy.
+const TRIED: usize = 8;
+
 /// A claimant: sorts by age, then by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimId {
@@ -37,7 +41,7 @@ impl ClaimId {
 pub struct Table {
     /// What a resource claims.
     objects: HashMap<Key, String>,
-    /// The claimants of an object.
+    /// The claimants of an object, oldest first.
     claimants: HashMap<String, Vec<Claimant<ClaimId>>>,
 }
 
@@ -63,7 +67,9 @@ impl Table {
                 claimants.retain(|c| c.id.key != id.key);
                 let met = || claimants.iter().find(|c| c.via == via).and_then(|c| c.peer.clone());
                 let (peer, id) = (peer.or_else(met), id.clone());
-                claimants.push(Claimant { id, suspended, trial, via, peer, silent: false, waits: false });
+                let at = claimants.partition_point(|c| c.id < id);
+                let claimant = Claimant { id, suspended, trial, via, peer, silent: false, waits: false };
+                claimants.insert(at, claimant);
                 true
             }
         };
@@ -77,7 +83,16 @@ impl Table {
     #[must_use]
     pub fn standing(&self, id: &ClaimId) -> Standing {
         let claimants = self.objects.get(&id.key).and_then(|object| self.claimants.get(object));
-        claimants.map_or(Standing::Owner, |claimants| standing(claimants, id))
+        let Some(claimants) = claimants else { return Standing::Owner };
+        if claimants.len() <= TRIED {
+            return standing(claimants, id);
+        }
+        let is_left_out = |c: &Claimant<ClaimId>| c.id == *id && !c.suspended;
+        let tried: Vec<_> = tried(claimants).cloned().collect();
+        if claimants.iter().any(is_left_out) && !tried.iter().any(is_left_out) {
+            return Standing::Loser;
+        }
+        standing(&tried, id)
     }
 
     /// The peer that a resource reaches, if that is known, and those that were let in there and are not suspended. Until one was
@@ -156,13 +171,24 @@ impl Table {
         let Some(claimants) = self.claimants.get_mut(object) else { return Vec::new() };
         claimants.retain(|c| c.id.key != *key);
         let rest = others(claimants, key);
-        if rest.is_empty() {
+        if claimants.is_empty() {
             self.claimants.remove(object);
         }
         rest
     }
 }
 
+/// The claimants that are tried.
+fn tried(claimants: &[Claimant<ClaimId>]) -> impl Iterator<Item = &Claimant<ClaimId>> {
+    let mut namespaces: HashMap<&str, usize> = HashMap::new();
+    claimants.iter().filter(move |claimant| {
+        let count = namespaces.entry(&claimant.id.key.namespace).or_default();
+        *count += usize::from(!claimant.suspended);
+        !claimant.suspended && *count <= TRIED
+    })
+}
+
+/// Those whose standing a claimant may affect.
 fn others(claimants: &[Claimant<ClaimId>], key: &Key) -> Vec<Key> {
-    claimants.iter().filter(|c| c.id.key != *key).map(|c| c.id.key.clone()).collect()
+    tried(claimants).filter(|c| c.id.key != *key).map(|c| c.id.key.clone()).collect()
 }
