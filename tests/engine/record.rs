@@ -145,7 +145,7 @@ fn an_original_is_known_since_the_first_change_or_never() {
 fn what_took_effect_without_any_record_of_it_is_recorded_unless_it_would_be_on_record() {
     let spec = |mode: &str, deletion_policy: &str| {
         serde_json::from_value(json!({
-            "serverRef": {"name": "kona"}, "customerId": "", "accessTokenTtlSeconds": 3600,
+            "serverRef": {"name": "kona"}, "customerId": "1d2b7a10-0000-4000-8000-000000000000", "accessTokenTtlSeconds": 3600,
             "refreshTokenTtlSeconds": 86_400, "mode": mode, "deletionPolicy": deletion_policy,
         }))
         .unwrap()

@@ -360,7 +360,7 @@ fn a_customer_is_read_again_if_the_answer_took_long() {
         });
     };
     edit(&world, |customer| customer.remove("version"));
-    set_mood(&world, &server_url(0), Mood::Slow(Duration::from_secs(8)));
+    set_mood(&world, &server_url(0), Mood::Slow(Duration::from_secs(4)));
     let spec = json!({"spec": {"accessTokenTtlSeconds": 600, "refreshTokenTtlSeconds": 6_000}});
     world.api.merge(Kind::CustomerTokenTtl, NAMESPACE, "customer-0", spec).unwrap();
     // What is asked now takes long, and what is asked later does not. Before it is answered, another field changes.
