@@ -233,6 +233,7 @@ fn in_scope_namespaces_nothing_is_cluster_wide() {
         let expected = [
             "Deployment/tenure",
             "Job/tenure-release-finalizers",
+            "NetworkPolicy/tenure",
             "PodDisruptionBudget/tenure",
             "Role/tenure-system:tenure",
             "Role/tenure-system:tenure",
