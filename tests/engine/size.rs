@@ -116,7 +116,7 @@ proptest! {
         let rollout = status.rollout.unwrap();
         prop_assert!(rollout.phase == Phase::Canary && !rollout.canaries.is_empty());
         if canaries * (length + 3) < 5_000 {
-            prop_assert_eq!(rollout.canaries.len(), if named { canaries } else { canaries.min(100) });
+            prop_assert_eq!(rollout.canaries.len(), canaries.min(if named { 500 } else { 100 }));
         }
         prop_assert_eq!(status.failures.len(), failures.min(20));
         if failures == 1 && message < 500 {
