@@ -40,13 +40,8 @@ fn reasons<const N: usize>(world: &World, names: [&str; N]) -> [Value; N] {
     names.map(|name| reason(world, Kind::X2Gateway, name))
 }
 
-/// Reads of the system itself so far.
-fn reads(world: &World) -> usize {
-    world.history.text().matches(&format!(" GET {}/", url())).count()
-}
-
-#[test]
-fn a_stand_in_owns_nothing_but_itself() {
+/// A stand-in behind a proxy of its declarer was there first, then came the system itself.
+fn squatted() -> World {
     let mut world = world(Knobs::NONE);
     govern(&mut world);
     world.add_appliance(&stand_in(), "planted-0");
@@ -55,6 +50,17 @@ fn a_stand_in_owns_nothing_but_itself() {
     world.add_appliance(&url(), "planted-0");
     world.create(manifest::gateway("victim", &url(), "shared", "b"));
     wait(&mut world);
+    world
+}
+
+/// Reads of the system itself so far.
+fn reads(world: &World) -> usize {
+    world.history.text().matches(&format!(" GET {}/", url())).count()
+}
+
+#[test]
+fn a_stand_in_owns_nothing_but_itself() {
+    let mut world = squatted();
     let both = ["squatter", "victim"];
     assert_eq!(reasons(&world, both), ["Unmanaged", "InSync"], "{}", world.history.text());
     // It is not met again after a restart, and keeps no other from the system for long.
@@ -68,14 +74,7 @@ fn a_stand_in_owns_nothing_but_itself() {
 
 #[test]
 fn what_is_at_the_squatters_way_is_the_squatters() {
-    let mut world = world(Knobs::NONE);
-    govern(&mut world);
-    world.add_appliance(&stand_in(), "planted-0");
-    world.create(through(OWN_PROXY, "squatter", "none"));
-    wait(&mut world);
-    world.add_appliance(&url(), "planted-0");
-    world.create(manifest::gateway("victim", &url(), "shared", "b"));
-    wait(&mut world);
+    let mut world = squatted();
     // It was let in somewhere else, and by a login that is refused here.
     world.add_secret("wrong", "planted-1");
     let direct = json!({"spec": {"proxyUrl": null, "credentialsSecretRef": {"name": "wrong"}}});
