@@ -89,7 +89,7 @@ impl Reconciler for PolicyController {
         }
         memory.generation = object.meta().generation;
         let finding_out = clock::instant();
-        self.specs.regimes(namespace).find_out(&self.gateways.namespace(namespace)).await;
+        self.specs.regimes(namespace).find_out(|| self.gateways.namespace(namespace)).await;
         let finding_out = finding_out.elapsed();
         let policy = &self.specs.of(object);
         let gather = || fleet(policy, &self.gateways, &self.specs);

@@ -45,13 +45,13 @@ impl Regimes {
         })
     }
 
-    /// Finds out what is required of gateways, and lets other tasks go on meanwhile.
-    pub async fn find_out(&self, gateways: &[Entry<X2Gateway>]) {
+    /// Finds out what is required of gateways, and lets other tasks go on meanwhile. They are read only if that is kept.
+    pub async fn find_out(&self, gateways: impl FnOnce() -> Vec<Entry<X2Gateway>>) {
         if !self.are_kept() {
             return;
         }
         let mut asked = 0;
-        for gateway in gateways.iter().filter_map(Entry::valid) {
+        for gateway in gateways().iter().filter_map(Entry::valid) {
             if self.known(gateway).is_none() {
                 self.of(gateway);
                 asked += self.policies.len();
@@ -137,10 +137,10 @@ mod tests {
         let regimes = Regimes::new(policies(200));
         let gateways: Vec<_> =
             (0..=100).map(|number| Entry::Valid(gateway(&format!("x2-{number}")))).collect();
-        let mut all = Box::pin(regimes.find_out(&gateways));
+        let mut all = Box::pin(regimes.find_out(|| gateways.clone()));
         assert!(poll!(&mut all).is_pending(), "20,200 questions at once");
         all.await;
         assert_eq!(regimes.gateways().len(), 101);
-        assert!(poll!(Box::pin(regimes.find_out(&gateways))).is_ready(), "everything is known");
+        assert!(poll!(Box::pin(regimes.find_out(|| gateways.clone()))).is_ready(), "everything is known");
     }
 }

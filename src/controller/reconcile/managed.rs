@@ -292,8 +292,9 @@ impl<K: Managed> Findings<K> {
     /// What to report if it cannot be read where the remote system is, or who logs in.
     pub(in crate::controller) fn without_login(verdict: Verdict) -> Self {
         // The Secret may come to list the port.
-        let polls = verdict.reason == Reason::AddressRefused || verdict.reason.awaits_reference();
-        Self { trial: Some(Trial::Refused), polls, ..Self::from(verdict) }
+        let may_be_allowed = verdict.reason == Reason::AddressRefused;
+        let findings = Self::from(verdict);
+        Self { trial: Some(Trial::Refused), polls: findings.polls || may_be_allowed, ..findings }
     }
 }
 
