@@ -5,17 +5,20 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
+use super::references::References;
 use crate::clock;
-use crate::crd::Kind;
+use crate::crd::{CredentialsRef, Kind};
 use crate::engine::access::AccessError;
 use crate::engine::login::{Holder, LogsIn};
+use crate::engine::references::Unread;
 use crate::engine::schedule;
 use crate::runtime::object::{Entry, Reported};
+use crate::runtime::secrets::Age;
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::{Credentials, Identity};
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::remotes::Remotes;
-use crate::vendor::sessions::SessionKey;
+use crate::vendor::sessions::{SessionKey, Sessions};
 
 /// An object as one that logs in.
 #[must_use]
@@ -46,6 +49,21 @@ pub async fn heed(
     }
 }
 
+/// Reads the Secrets again that there are tokens of, and drops the tokens of those that were replaced or are gone. To be called
+/// every few seconds: each Secret is read once a minute, also for those whose next check is a day away.
+pub async fn recheck(sessions: &Sessions, references: &References) {
+    let rechecked = sessions.accounts().into_iter().map(async |account| {
+        let [username_key, password_key] = [&account.keys.0, &account.keys.1].map(Clone::clone);
+        let reference = CredentialsRef { name: account.secret.clone(), username_key, password_key };
+        match references.login(&account.namespace, &reference, Age::InUse).await {
+            Ok(login) => sessions.keep(&account, Some(&login.credentials.identity.version)),
+            Err(Unread::Refused(_)) => sessions.keep(&account, None),
+            Err(Unread::Silence) => {}
+        }
+    });
+    futures::future::join_all(rechecked).await;
+}
+
 /// A refusal that another user may end: until the next check is due, only the Secret is checked.
 #[derive(Clone, Debug)]
 pub struct Barred {
@@ -69,5 +87,34 @@ impl Barred {
     pub fn error_for(&self, credentials: &Credentials) -> Option<AccessError> {
         let applies = self.identity == credentials.identity && clock::instant() < self.until;
         applies.then(|| self.error.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::references::tests::{login, references};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_go_within_a_minute_of_their_secret() {
+        let (references, secret) = references();
+        let sessions = Sessions::default();
+        let minute = async || {
+            for _ in 0..12 {
+                tokio::time::advance(Duration::from_secs(5)).await;
+                recheck(&sessions, &references).await;
+            }
+        };
+        for version in [2, 0] {
+            let identity = references.login("a", &login(), Age::Now).await.unwrap().credentials.identity;
+            sessions.log_in("https://x2.example.net", &identity).await;
+            minute().await;
+            assert_eq!(sessions.count(), 1);
+            secret.version.store(version, Ordering::Relaxed);
+            minute().await;
+            assert_eq!(sessions.count(), 0);
+        }
     }
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::connection::Connections;
 use super::controllers::{AllKinds, Controllers};
+use super::logins;
 use super::references::References;
 use super::uses::Uses;
 use crate::admin::Health;
@@ -50,6 +51,8 @@ const FLUSH: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_secs(30);
 /// Time between two clean-ups of what was read for no longer than needed.
 const CLEAN_UP: Duration = Duration::from_secs(30);
+/// Time between two searches for Secrets that have tokens and were not read for a minute.
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// Connections to the API server.
 #[derive(Clone)]
@@ -189,6 +192,7 @@ impl Operator {
         let Self { controllers, cluster, .. } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(self.write_events);
+        tasks.spawn(recheck_logins(Arc::clone(&self.connections)));
         tasks.spawn(clean_up(Arc::clone(&cluster), self.connections));
         tasks.spawn(recover(Arc::clone(&cluster)));
         tasks.spawn(cluster.workers.clone().keep_time());
@@ -343,6 +347,14 @@ async fn recover(cluster: Arc<Cluster>) {
             fence.opened().await;
             outages.take().into_iter().for_each(|(kind, key)| cluster.wake(kind, key));
         }
+    }
+}
+
+async fn recheck_logins(connections: Arc<Connections>) {
+    let mut every = tokio::time::interval(RECHECK);
+    loop {
+        every.tick().await;
+        logins::recheck(&connections.remotes.sessions, &connections.references).await;
     }
 }
 

@@ -183,7 +183,7 @@ impl Drop for Wiped {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
@@ -214,46 +214,68 @@ lJn5AiB2RxY2q9NurM+p1kBNGzBvJTUefayvV5jb4hV0V+kZzQ==
         assert_eq!(shared.0.lock().unwrap().len(), 0);
     }
 
-    /// Secrets behind an API server that counts how often they are read.
-    fn references() -> (References, Arc<AtomicU32>) {
-        let count = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&count);
-        let serve = move |_: axum::http::Request<kube::client::Body>| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": "login", "namespace": "a", "uid": "u", "resourceVersion": "1"},
-                "data": {"username": "YWRtaW4=", "password": "YWRtaW4="}});
-            let body = kube::client::Body::from(secret.to_string().into_bytes());
-            std::future::ready(Ok::<_, std::convert::Infallible>(axum::http::Response::new(body)))
-        };
-        (References::new(Client::new(tower::service_fn(serve), "a")), count)
+    /// An API server with one Secret.
+    #[derive(Debug, Default)]
+    pub struct OneSecret {
+        /// How often it was read.
+        reads: AtomicU32,
+        /// Its resourceVersion; 0 if it is not there.
+        pub version: AtomicU32,
     }
 
-    fn login() -> CredentialsRef {
+    impl OneSecret {
+        fn answer(&self) -> (u16, serde_json::Value) {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            match self.version.load(Ordering::Relaxed) {
+                0 => (404, serde_json::json!({"kind": "Status", "status": "Failure", "code": 404})),
+                version => (
+                    200,
+                    serde_json::json!({"apiVersion": "v1", "kind": "Secret",
+                    "metadata": {"name": "login", "namespace": "a", "uid": "u", "resourceVersion": version.to_string()},
+                    "data": {"username": "YWRtaW4=", "password": "YWRtaW4="}}),
+                ),
+            }
+        }
+    }
+
+    /// What reads the Secret `login` of namespace `a` in its first version.
+    pub fn references() -> (References, Arc<OneSecret>) {
+        let secret = Arc::new(OneSecret { version: AtomicU32::new(1), ..OneSecret::default() });
+        let served = Arc::clone(&secret);
+        let serve = move |_: axum::http::Request<kube::client::Body>| {
+            let (code, object) = served.answer();
+            let body = kube::client::Body::from(object.to_string().into_bytes());
+            let answer = axum::http::Response::builder().status(code).body(body).unwrap();
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        };
+        (References::new(Client::new(tower::service_fn(serve), "a")), secret)
+    }
+
+    pub fn login() -> CredentialsRef {
         let (username_key, password_key) = ("username".to_owned(), "password".to_owned());
         CredentialsRef { name: "login".to_owned(), username_key, password_key }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_secret_is_read_once_a_minute_in_use_and_twice_while_it_is_polled() {
-        let (references, count) = references();
+        let (references, secret) = references();
         for (age, reads) in [(Age::InUse, 10), (Age::Polled, 20)] {
-            count.store(0, Ordering::Relaxed);
+            secret.reads.store(0, Ordering::Relaxed);
             // A thousand objects that refer to it are checked, spread over ten minutes.
             for _ in 0..1_000 {
                 assert!(references.login("a", &login(), age).await.is_ok());
                 tokio::time::advance(Duration::from_millis(600)).await;
             }
-            let counted = count.load(Ordering::Relaxed);
+            let counted = secret.reads.load(Ordering::Relaxed);
             assert!((reads - 1..=reads + 3).contains(&counted), "{age:?}: {counted}");
         }
         // A herd that is about to log in shares one read.
         tokio::time::advance(IN_USE).await;
-        count.store(0, Ordering::Relaxed);
+        secret.reads.store(0, Ordering::Relaxed);
         let reference = login();
         let herd = (0..100).map(|_| references.login("a", &reference, Age::Now));
         assert!(futures::future::join_all(herd).await.iter().all(Result::is_ok));
-        assert_eq!(count.load(Ordering::Relaxed), 1);
+        assert_eq!(secret.reads.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test(start_paused = true)]

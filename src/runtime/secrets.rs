@@ -20,13 +20,14 @@ use crate::engine::schedule::SECRET_POLL;
 const API_TIMEOUT: Duration = Duration::from_secs(15);
 /// Reads under way at a time: a Secret has up to 1 MiB.
 const READS: usize = 16;
-/// How long a read value is used if there is no reason to read it again.
-pub(crate) const IN_USE: Duration = Duration::from_mins(1);
+/// How long a read value is used if there is no reason to read it again: a little less than a minute, so that one that is
+/// searched for every few seconds is no older.
+pub(crate) const IN_USE: Duration = Duration::from_secs(55);
 
 /// The maximum age of a read value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// In use: a minute.
+    /// In use: about a minute.
     InUse,
     /// A login is refused, or it was missing: 30 seconds.
     Polled,

@@ -108,6 +108,16 @@ struct Owned {
     places: HashMap<Terms, HashMap<String, Place>>,
 }
 
+impl Owned {
+    /// A version of the Secret was seen.
+    fn renew(&mut self, version: &SecretVersion) {
+        if self.current.as_ref().is_none_or(|current| current != version && !version.is_older_than(current)) {
+            self.current = Some(version.clone());
+            self.places.retain(|terms, _| terms.version == *version);
+        }
+    }
+}
+
 /// Which session is acceptable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wanted {
@@ -199,16 +209,25 @@ impl Sessions {
         });
     }
 
+    /// The accounts that there may be tokens of.
+    pub(crate) fn accounts(&self) -> Vec<Account> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// An account's Secret was read: drops the tokens of older versions, or all if there is no login in it anymore.
+    pub(crate) fn keep(&self, account: &Account, version: Option<&SecretVersion>) {
+        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match version {
+            None => drop(accounts.remove(account)),
+            Some(version) => accounts.entry(account.clone()).or_default().renew(version),
+        }
+    }
+
     fn place(&self, key: &SessionKey) -> Place {
         let SessionKey { url, account, terms } = key;
-        let version = &terms.version;
         let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let owned = accounts.entry(account.clone()).or_default();
-        if owned.current.as_ref().is_none_or(|current| current != version && !version.is_older_than(current))
-        {
-            owned.current = Some(version.clone());
-            owned.places.retain(|other, _| other.version == *version);
-        }
+        owned.renew(&terms.version);
         Arc::clone(owned.places.entry(terms.clone()).or_default().entry(url.clone()).or_default())
     }
 }
@@ -221,10 +240,27 @@ mod tests {
     use crate::engine::system::Via;
     use crate::engine::url::BaseUrl;
 
+    impl Sessions {
+        /// Logs in for a day.
+        pub(crate) async fn log_in(&self, system: &str, identity: &Identity) {
+            log_in(self, &key_of(system, identity), 86_400).await;
+        }
+
+        /// How many systems and Secrets there may be a token for.
+        pub(crate) fn count(&self) -> usize {
+            let accounts = self.0.lock().unwrap();
+            accounts.values().flat_map(|owned| owned.places.values()).map(HashMap::len).sum()
+        }
+    }
+
     fn key(system: &str, version: u32) -> SessionKey {
         let keys = ("username".to_owned(), "password".to_owned());
         let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
         let version = SecretVersion { uid: "u".to_owned(), resource_version: version.to_string() };
+        key_of(system, &Identity { account, version })
+    }
+
+    fn key_of(system: &str, identity: &Identity) -> SessionKey {
         let endpoint = Endpoint {
             base: BaseUrl::parse(system).unwrap(),
             transport: Transport::default(),
@@ -237,18 +273,12 @@ mod tests {
             ),
             answered: Arc::default(),
         };
-        SessionKey::new(&endpoint, &Identity { account, version })
+        SessionKey::new(&endpoint, identity)
     }
 
     async fn log_in(sessions: &Sessions, key: &SessionKey, lifetime: u32) {
         let open = async |_| Ok(Session::new(SecretString::from("token"), lifetime, None, clock::instant()));
         sessions.get(key, Wanted::Living, open).await.unwrap();
-    }
-
-    /// How many systems and Secrets there may be a token for.
-    fn count(sessions: &Sessions) -> usize {
-        let accounts = sessions.0.lock().unwrap();
-        accounts.values().flat_map(|owned| owned.places.values()).map(HashMap::len).sum()
     }
 
     #[tokio::test(start_paused = true)]
@@ -263,31 +293,31 @@ mod tests {
             |systems: &[String]| systems.iter().map(|s| BaseUrl::parse(s).unwrap().to_string()).collect();
         let mut in_use = BTreeMap::from([(account.clone(), urls(&systems))]);
         sessions.purge(&in_use);
-        assert_eq!(count(&sessions), 100);
+        assert_eq!(sessions.count(), 100);
         // The Secret is replaced a thousand times: one version's tokens are held.
         for version in 2..1_000 {
             log_in(&sessions, &key(&systems[0], version), 86_400).await;
         }
-        assert_eq!(count(&sessions), 1);
+        assert_eq!(sessions.count(), 1);
         // One who is still busy with an older version brings it back for no longer than until the next purge.
         log_in(&sessions, &key(&systems[1], 5), 86_400).await;
         sessions.purge(&in_use);
-        assert_eq!(count(&sessions), 1);
+        assert_eq!(sessions.count(), 1);
         assert!(sessions.is_living(&key(&systems[0], 999)).await);
         // Tokens that have expired are dropped, and so are those of objects that are gone.
         log_in(&sessions, &key(&systems[2], 999), 600).await;
-        assert_eq!(count(&sessions), 2);
+        assert_eq!(sessions.count(), 2);
         tokio::time::advance(Duration::from_mins(10)).await;
         sessions.purge(&in_use);
-        assert_eq!(count(&sessions), 1);
+        assert_eq!(sessions.count(), 1);
         log_in(&sessions, &key(&systems[3], 999), u32::MAX).await;
-        assert_eq!(count(&sessions), 2);
+        assert_eq!(sessions.count(), 2);
         tokio::time::advance(LONGEST).await;
         sessions.purge(&in_use);
-        assert_eq!(count(&sessions), 0, "what a server states is not believed forever");
+        assert_eq!(sessions.count(), 0, "what a server states is not believed forever");
         log_in(&sessions, &key(&systems[0], 999), 86_400).await;
         in_use.insert(account, urls(&systems[1..]));
         sessions.purge(&in_use);
-        assert_eq!(count(&sessions), 0);
+        assert_eq!(sessions.count(), 0);
     }
 }
