@@ -9,9 +9,12 @@ use super::decision::Decision;
 use super::gateway::{Aim, Gateway};
 use super::guard::{Guard, guard};
 use super::machine::{Seat, Survey, Wish};
-use super::{Member, Plan, Record, Rules, Scene, Standing, plan};
+use super::{Member, Plan, Record, Rules, Scene, Standing, later, plan};
 use crate::crd::{Cause, Phase};
 use crate::engine::lifetime::Target;
+
+/// How much later than the target a gateway may be created and still be waited for, until it was read.
+const JOINING: Duration = Duration::from_mins(1);
 
 /// A policy, its gateways, and the moment.
 #[derive(Clone, Debug)]
@@ -108,7 +111,8 @@ pub fn decide(survey: &Survey, at: &Circumstances<'_>) -> Decision {
     // Once all is done, what fails is the repair of a drift: no failed change of a rollout.
     let under_way = at.record.filter(|record| record.phase != Phase::Complete);
     let started = under_way.map(|record| record.started);
-    let aim = Aim { policy: at.policy, target: survey.target(), started };
+    let latest = later(at.now, JOINING).saturating_sub(survey.since_aim()).unwrap_or(Timestamp::MIN);
+    let aim = Aim { policy: at.policy, target: survey.target(), started, latest };
     let fleet = Fleet::of(survey, at.gateways, &aim);
     let recalled = recall(survey, at.gateways, at.now);
     let plan = match aim.target {

@@ -30,12 +30,15 @@ pub struct Gateway {
     pub relation: Relation,
 }
 
-/// What a gateway is judged by: a policy, its target unless that is invalid, and the start of the rollout under way.
+/// What a gateway is judged by: a policy, its target unless that is invalid, the start of the rollout under way, and since when
+/// the policy has its target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Aim<'a> {
     pub(super) policy: &'a str,
     pub(super) target: Option<Target>,
     pub(super) started: Option<Timestamp>,
+    /// Gateways created later than this are not waited for.
+    pub(super) latest: Timestamp,
 }
 
 impl Gateway {
@@ -45,6 +48,10 @@ impl Gateway {
 
     pub(super) fn uid(&self) -> &str {
         self.object.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    fn created(&self) -> Option<Timestamp> {
+        self.object.metadata.creation_timestamp.as_ref().map(|created| created.0)
     }
 
     pub(super) fn status(&self) -> Option<&X2GatewayStatus> {
@@ -125,6 +132,8 @@ impl Gateway {
             }
             None if status.pending.is_some() && !seat.reconciled => Standing::Unread,
             None if seat.reconciled || self.could_not_be_read(status) => Standing::Unreadable,
+            // Others could keep a rollout from beginning by creating one after the other.
+            None if self.created() > Some(aim.latest) => Standing::Unreadable,
             None => Standing::Unread,
         }
     }

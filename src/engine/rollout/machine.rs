@@ -138,6 +138,8 @@ pub(super) struct Seat {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Machine {
     target: Option<Target>,
+    /// When it was first seen.
+    aimed: Duration,
     /// By UID.
     pub(super) seats: BTreeMap<String, Seat>,
     started: Option<Timestamp>,
@@ -284,7 +286,7 @@ impl Machine {
     /// another target is forgotten first, and so are drifts that are an interval old.
     pub fn survey(&mut self, target: Option<Target>, interval: Duration, now: Duration) -> Survey {
         if self.target != target {
-            self.aim(target);
+            self.aim(target, now);
         }
         for seat in self.seats.values_mut() {
             seat.drifted = seat.drifted.filter(|at| now.saturating_sub(*at) < interval);
@@ -295,8 +297,9 @@ impl Machine {
         Survey { machine: self.clone(), interval, now }
     }
 
-    fn aim(&mut self, target: Option<Target>) {
-        (self.target, self.started, self.halted) = (target, None, false);
+    fn aim(&mut self, target: Option<Target>, now: Duration) {
+        (self.target, self.aimed) = (target, now);
+        (self.started, self.halted) = (None, false);
         for seat in self.seats.values_mut() {
             let fits = |aim: Option<Target>| aim.is_none() || aim == target;
             seat.permit.take_if(|issued| issued.place != Place::Held && !fits(issued.target));
@@ -384,6 +387,11 @@ impl Survey {
     /// The target that everything in here is about.
     pub(super) fn target(&self) -> Option<Target> {
         self.machine.target
+    }
+
+    /// How long it has been the target.
+    pub(super) fn since_aim(&self) -> Duration {
+        self.now.saturating_sub(self.machine.aimed)
     }
 
     pub(super) fn seat(&self, uid: &str) -> Seat {

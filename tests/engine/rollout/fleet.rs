@@ -106,7 +106,8 @@ impl Fleet {
         let name = format!("x2-{:04}", (self.born * 617) % 1009);
         self.born += 1;
         let uid = format!("uid-{}", self.born);
-        self.gateways.insert(name.clone(), Gateway::new(name, uid, value, labelled));
+        let gateway = Gateway { created: self.now, ..Gateway::new(name.clone(), uid, value, labelled) };
+        self.gateways.insert(name, gateway);
     }
 
     fn name(&self, number: usize) -> Option<String> {

@@ -51,6 +51,7 @@ pub(super) struct Gateway {
     pub(super) task: Option<Task>,
     /// When it was last seen in order, at which target: never forgotten.
     pub(super) seen_in_order: Option<(Target, Timestamp)>,
+    pub(super) created: Timestamp,
 }
 
 /// What a reconcile goes by.
@@ -92,6 +93,7 @@ impl Gateway {
             corrected: None,
             task: None,
             seen_in_order: None,
+            created: Timestamp::UNIX_EPOCH,
         }
     }
 
@@ -101,6 +103,7 @@ impl Gateway {
         let mut object = X2Gateway::new(&self.name, spec());
         object.metadata.uid = Some(self.uid.clone());
         object.metadata.generation = Some(1);
+        object.metadata.creation_timestamp = Some(time(self.created));
         let drift = |at| Change {
             change_ref: None,
             time: time(at),

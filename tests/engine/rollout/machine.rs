@@ -237,6 +237,24 @@ fn a_question_put_while_the_fleet_is_surveyed_waits_for_the_next_survey() {
     assert_eq!(later.0, Reply::Later { halted: false }, "it reports that it waits");
 }
 
+/// Others keep creating gateways that do not answer.
+#[test]
+fn what_appears_after_the_target_is_not_waited_for() {
+    let mut gateways = [gateway(0), gateway(1)];
+    let (mut machine, _) = asked(&gateways[..1]);
+    let mut undecided = |created: i64, since: Duration| {
+        gateways[1].created = at(created);
+        let seen = machine.survey(Some(OLD), Duration::from_mins(1), ELAPSED + since);
+        decision(&seen, &gateways, None).plan.undecided
+    };
+    assert!(undecided(-60, Duration::ZERO), "it was there before");
+    assert!(undecided(60, Duration::ZERO), "it was created together with the policy");
+    assert!(!undecided(61, Duration::ZERO));
+    // The policy has its target for ten minutes.
+    assert!(undecided(-540, Duration::from_mins(10)));
+    assert!(!undecided(-539, Duration::from_mins(10)));
+}
+
 #[test]
 fn a_reconcile_came_to_what_it_reports() {
     let at = |second| Timestamp::from_second(second).unwrap();
