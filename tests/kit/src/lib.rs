@@ -15,6 +15,7 @@ pub mod operator;
 pub mod pki;
 pub mod program;
 pub mod proxy;
+pub mod raw;
 pub mod relay;
 pub mod requests;
 pub mod server;

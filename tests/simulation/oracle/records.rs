@@ -45,26 +45,36 @@ impl Records {
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
         // Edits come first: nothing else happens meanwhile.
         writes.iter().for_each(|write| self.spec(write));
-        for entry in entries {
-            match &entry.what {
-                What::CarriedOut { effect: Effect::Customer { id, before, after }, replica, .. } => {
-                    let is_first = !self.held.contains_key(id);
-                    self.saw(id, before, is_first);
-                    self.saw(id, after, false);
-                    self.changed(id, after, (*replica, entry.at));
-                }
-                What::Foreign(Effect::Customer { id, before, after }) => {
-                    let is_first = !self.held.contains_key(id);
-                    self.saw(id, before, is_first);
-                    self.saw(id, after, true);
-                }
-                What::CarriedOut { effect: Effect::LoggedIn { user }, .. } if user_of(user) == user => {
-                    *self.logins.entry(user.clone()).or_default() += 1;
-                }
-                _ => {}
+        let mut entries = entries.iter().peekable();
+        for write in writes {
+            // What was done after a report says nothing of it.
+            while let Some(entry) = entries.next_if(|entry| entry.at <= time::passed(write.time)) {
+                self.done(entry);
             }
+            self.status(write)?;
         }
-        writes.iter().try_for_each(|write| self.status(write))
+        entries.for_each(|entry| self.done(entry));
+        Ok(())
+    }
+
+    fn done(&mut self, entry: &Entry) {
+        match &entry.what {
+            What::CarriedOut { effect: Effect::Customer { id, before, after }, replica, .. } => {
+                let is_first = !self.held.contains_key(id);
+                self.saw(id, before, is_first);
+                self.saw(id, after, false);
+                self.changed(id, after, (*replica, entry.at));
+            }
+            What::Foreign(Effect::Customer { id, before, after }) => {
+                let is_first = !self.held.contains_key(id);
+                self.saw(id, before, is_first);
+                self.saw(id, after, true);
+            }
+            What::CarriedOut { effect: Effect::LoggedIn { user }, .. } if user_of(user) == user => {
+                *self.logins.entry(user.clone()).or_default() += 1;
+            }
+            _ => {}
+        }
     }
 
     fn saw(&mut self, id: &str, customer: &str, of_others: bool) {

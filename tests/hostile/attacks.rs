@@ -1,0 +1,134 @@
+//! The attacks: what a user who may edit one namespace, or a server that they run, can try.
+
+mod logins;
+mod objects;
+mod servers;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::hostile::Hostile;
+use super::world::World;
+
+/// One attack.
+pub struct Attack {
+    /// Part of a namespace's name.
+    pub name: &'static str,
+    /// Whether what it declares is there within seconds.
+    pub has_few_objects: bool,
+    /// What it does, for the table.
+    pub what: &'static str,
+    begin: for<'a> fn(&'a World, &'a Hostile) -> BoxFuture<'a, ()>,
+}
+
+impl Attack {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self {
+            name: "borrowed",
+            has_few_objects: true,
+            what: "names the Secret of others in the honest namespace, with a server, proxy or certificates of its own",
+            begin: |world, hostile| logins::borrowed(world, hostile).boxed(),
+        },
+        Self {
+            name: "wrong-password",
+            has_few_objects: true,
+            what: "declares the 20 honest appliances with a wrong password, and asks for a check of all again and again",
+            begin: |world, hostile| logins::wrong_password(world, hostile).boxed(),
+        },
+        Self {
+            name: "long-logins",
+            has_few_objects: true,
+            what: "35 gateways whose user and password are 1 MiB long",
+            begin: |_, hostile| logins::long(hostile).boxed(),
+        },
+        Self {
+            name: "long-tokens",
+            has_few_objects: false,
+            what: "a server whose tokens are 30 kB long and valid for 136 years, under 900 URLs",
+            begin: |_, hostile| logins::long_tokens(hostile).boxed(),
+        },
+        Self {
+            name: "limits",
+            has_few_objects: true,
+            what: "declares the honest Kona server with the lowest limits",
+            begin: |world, hostile| servers::limits(world, hostile).boxed(),
+        },
+        Self {
+            name: "tar-pit",
+            has_few_objects: true,
+            what: "declares the honest systems three times each, behind a proxy that never answers",
+            begin: |world, hostile| servers::tar_pit(world, hostile).boxed(),
+        },
+        Self {
+            name: "stand-in",
+            has_few_objects: true,
+            what: "declares the honest appliances behind a proxy that leads to stand-ins, and sets these",
+            begin: |world, hostile| servers::stand_in(world, hostile).boxed(),
+        },
+        Self {
+            name: "half-answers",
+            has_few_objects: false,
+            what: "500 appliances and 100 customers whose answers have heads of 400 kB or bodies of 1 MiB and never end",
+            begin: |_, hostile| servers::half_answers(hostile).boxed(),
+        },
+        Self {
+            name: "many-fields",
+            has_few_objects: true,
+            what: "50 customers with 100,000 fields each",
+            begin: |_, hostile| servers::many_fields(hostile).boxed(),
+        },
+        Self {
+            name: "half-requests",
+            has_few_objects: true,
+            what: "400 connections from 40 addresses to the metrics, each with half a head, opened again when they are closed",
+            begin: |world, hostile| async { servers::half_requests(world, hostile) }.boxed(),
+        },
+        Self {
+            name: "long-annotation",
+            has_few_objects: false,
+            what: "an annotation of 250 kB at a policy with 1,000 gateways",
+            begin: |_, hostile| objects::long_annotation(hostile).boxed(),
+        },
+        Self {
+            name: "long-ca",
+            has_few_objects: false,
+            what: "300 gateways with a bundle of 200 KiB, and 20 with 900 kB of text around a certificate",
+            begin: |_, hostile| objects::long_ca(hostile).boxed(),
+        },
+        Self {
+            name: "many-transports",
+            has_few_objects: false,
+            what: "1,000 changes of one gateway's server name",
+            begin: |_, hostile| objects::many_transports(hostile).boxed(),
+        },
+        Self {
+            name: "one-url",
+            has_few_objects: false,
+            what: "3,000 gateways of one URL, one of which is suspended and resumed all the time",
+            begin: |_, hostile| objects::one_url(hostile).boxed(),
+        },
+        Self {
+            name: "many-policies",
+            has_few_objects: false,
+            what: "200 policies that select 200 gateways, and labels that change all the time",
+            begin: |_, hostile| objects::many_policies(hostile).boxed(),
+        },
+        Self {
+            name: "many-windows",
+            has_few_objects: false,
+            what: "1,001 policies, each with windows of its own",
+            begin: |_, hostile| objects::many_windows(hostile).boxed(),
+        },
+        Self {
+            name: "flapping",
+            has_few_objects: false,
+            what: "300 gateways that change all the time between two errors, each an event and a status",
+            begin: |_, hostile| objects::flapping(hostile).boxed(),
+        },
+    ];
+
+    pub async fn begin(&self, world: &World, hostile: &Hostile) {
+        (self.begin)(world, hostile).await;
+    }
+}
