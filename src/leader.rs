@@ -129,7 +129,7 @@ impl Election {
             };
             match self.replace(observed.released(clock::now().0)).await {
                 Ok(_) => return true,
-                Err(Failure::Overtaken) if self.look().await.is_ok() => {}
+                Err(Failure::Overtaken) if self.refresh().await.is_ok() => {}
                 Err(_) => return false,
             }
         }
@@ -138,7 +138,7 @@ impl Election {
 
     /// One attempt to take the lease. False if another replica has it.
     async fn attempt(&mut self) -> Result<bool, Failure> {
-        self.look().await?;
+        self.refresh().await?;
         let identity = &self.candidacy.identity;
         match &self.observed {
             Some(one) if !one.is_free(clock::uptime()) && !one.is_held_by(identity) => Ok(false),
@@ -153,7 +153,7 @@ impl Election {
             other => return other.map(|()| true),
         }
         // It has changed since our last renewal: by one of ours whose answer was lost, or by others.
-        self.look().await?;
+        self.refresh().await?;
         match &self.observed {
             Some(one) if !one.is_held_by(&self.candidacy.identity) => Ok(false),
             _ => match self.take().await {
@@ -189,7 +189,7 @@ impl Election {
     }
 
     /// Reads the lease.
-    async fn look(&mut self) -> Result<(), Failure> {
+    async fn refresh(&mut self) -> Result<(), Failure> {
         match bounded(self.api.get_opt(&self.candidacy.name)).await? {
             Some(lease) => self.observe(lease),
             // It was deleted; its holder may work on until it would have expired.

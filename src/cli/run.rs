@@ -39,7 +39,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
     );
     let runtime = tokio::runtime::Runtime::new()?;
     let ended = runtime.block_on(operate(options));
-    // A resolver that hangs holds nobody up.
+    // A resolver that hangs delays nothing else.
     runtime.shutdown_background();
     traces.into_iter().for_each(Traces::flush);
     ended

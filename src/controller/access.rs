@@ -2,7 +2,7 @@
 //! more if a token has become stale.
 
 use super::connection::Connections;
-use super::logins::{Barred, heed};
+use super::logins::{Barred, take_requests};
 use super::reconcile::{Findings, Given, Managed, Memory, Stop};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
@@ -74,7 +74,7 @@ pub(super) async fn visit<K: Managed>(
             endpoint.timeout = endpoint.timeout.min(LONGEST_TRY);
         }
         if let Some(holder) = visitor.holder() {
-            heed(&connections.remotes, &holder, asked, &endpoint, &credentials).await;
+            take_requests(&connections.remotes, &holder, asked, &endpoint, &credentials).await;
         }
         let access = Access { endpoint: &endpoint, credentials: &credentials, refused, age };
         match visitor.visit(access, memory).await {

@@ -34,7 +34,7 @@ pub fn observe<K: LogsIn + Reported>(admission: &Admission, meta: &ObjectMeta, o
 }
 
 /// Handles requests for a new login: from a user, or to decide whether other systems may try the password.
-pub async fn heed(
+pub async fn take_requests(
     remotes: &Remotes,
     holder: &Holder,
     asked: bool,

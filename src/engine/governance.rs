@@ -85,7 +85,7 @@ impl Policy {
         self.object.spec.deletion_policy == DeletionPolicy::Restore
     }
 
-    /// What tells whether it still governs as it did: its UID and generation, and whether it is being deleted and waits for us.
+    /// What shows whether it still governs as it did: its UID and generation, and whether it is being deleted and waits for its finalizer.
     fn rules(&self) -> (Option<&str>, Option<i64>, bool, bool) {
         let meta = &self.object.metadata;
         (meta.uid.as_deref(), meta.generation, self.is_deleted(), is_released(meta))

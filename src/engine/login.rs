@@ -180,7 +180,7 @@ impl Outcome {
     }
 }
 
-/// Decisions on those who waited.
+/// Decisions on logins that waited.
 pub type Settled = Vec<(u64, Decision)>;
 
 /// A refused login, as a status shows it.
@@ -257,7 +257,7 @@ impl Entry {
 }
 
 impl Ledger {
-    /// `forget_after` is for those who want a refused password tried again with time; by default it never is.
+    /// After `forget_after` a refused password is tried again; none: never.
     #[must_use]
     pub fn new(forget_after: Option<Duration>) -> Self {
         Self { forget_after, ..Self::default() }
@@ -310,7 +310,7 @@ impl Ledger {
         row.want(id, system, &view)
     }
 
-    /// Decides on those who wait, as far as that is possible now.
+    /// Decides on logins that wait, as far as that is possible now.
     pub fn decide(&mut self, account: &Account, now: Moment, random: &mut dyn FnMut() -> f64) -> Settled {
         let forget_after = self.forget_after;
         let Some(entry) = self.accounts.get_mut(account) else { return Settled::new() };

@@ -160,7 +160,7 @@ mod tests {
     fn deleting_it_does_not_cut_its_holder_short() {
         assert!(held().deleted("b", SEEN + Duration::from_secs(14)).is_some());
         assert!(held().deleted("b", SEEN + Duration::from_secs(15)).is_none());
-        assert!(held().deleted("a", SEEN).is_none(), "its holder makes it anew at once");
+        assert!(held().deleted("a", SEEN).is_none(), "its holder creates it again at once");
     }
 
     #[test]

@@ -243,7 +243,7 @@ mod tests {
             .collect();
         for login in logins {
             let (outcome, took) = login.await.unwrap();
-            // One of three places is left for those who answer.
+            // One of three places is left for systems that answer.
             assert!(outcome == Outcome::Unknown || took < Duration::from_secs(4), "{took:?}");
         }
     }

@@ -27,7 +27,7 @@ const SHORT_PAUSE: Duration = Duration::from_secs(5);
 /// Asked last, right before the bytes of a write are sent: whether it is still permitted.
 pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// What an exchange is for: who passes whom, and until when it is made.
+/// What an exchange is for: which ones go first, and until when it is made.
 #[derive(Clone, Copy)]
 pub enum Purpose<'a> {
     /// A question. It waits its turn, and is given up when the operator is shutting down.

@@ -98,7 +98,7 @@ struct Tokens {
 }
 
 impl<'a> Kona<'a> {
-    /// A server and whom to log in as. `refused` is the session that was found refused earlier in this look.
+    /// A server and the user to log in as. `refused` is the session that was refused earlier in this check.
     #[must_use]
     pub fn new(
         remotes: &'a Remotes,
@@ -214,7 +214,7 @@ impl<'a> Kona<'a> {
     }
 
     /// Makes a request with a token. A refused token is renewed once; if that does not help, it is handed back as stale,
-    /// and the look begins again with the one fresh login.
+    /// and the check begins again with the one fresh login.
     async fn authorized<'r>(
         &self,
         request: &(dyn Fn() -> Request<'r> + Sync),
@@ -257,7 +257,7 @@ impl<'a> Kona<'a> {
         Ok(Seat { place, session, room: None, used: clock::uptime() })
     }
 
-    /// Renews a refused session by its refresh token, unless somebody else has done so meanwhile.
+    /// Renews a refused session by its refresh token, unless another check has done so meanwhile.
     async fn renewed(&self, refused: &Session, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let renew = async |_| self.refreshed(refused, purpose).await;
         self.login.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await

@@ -299,7 +299,7 @@ mod tests {
             log_in(&sessions, &key(&systems[0], version), 86_400).await;
         }
         assert_eq!(sessions.count(), 1);
-        // One who is still busy with an older version brings it back for no longer than until the next purge.
+        // A check that still uses an older version brings it back until the next purge.
         log_in(&sessions, &key(&systems[1], 5), 86_400).await;
         sessions.purge(&in_use);
         assert_eq!(sessions.count(), 1);

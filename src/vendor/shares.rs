@@ -21,7 +21,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Gives back all but some of it.
+    /// Releases all but some of it.
     pub(super) fn keep(&mut self, units: usize) {
         for permits in [&mut self.all, &mut self.namespace] {
             drop(permits.split(permits.num_permits().saturating_sub(units)));

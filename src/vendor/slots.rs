@@ -70,7 +70,7 @@ impl Slots {
         waiting.await.unwrap_or(Slot(None))
     }
 
-    /// Passes a slot on to whoever's turn it is.
+    /// Passes a slot on to the exchange that is next.
     fn give_back(&self) {
         let mut state = self.state();
         while let Some(namespace) = state.turns.pop_front() {

@@ -27,7 +27,7 @@ const CAP: usize = 64 * 1024;
 /// Longest setting that can make sense, in seconds.
 const LARGEST: i64 = i32::MAX as i64;
 
-/// One appliance, during one look at it.
+/// One appliance, during one check.
 pub struct X2<'a> {
     login: Login<'a>,
     key: SessionKey,
@@ -44,7 +44,7 @@ struct LoginAnswer {
 }
 
 impl<'a> X2<'a> {
-    /// An appliance and whom to log in as. `refused` is the session that was found refused earlier in this look.
+    /// An appliance and the user to log in as. `refused` is the session that was refused earlier in this check.
     #[must_use]
     pub fn new(
         remotes: &'a Remotes,
@@ -56,7 +56,7 @@ impl<'a> X2<'a> {
         Self { login, key: login.key(), refused, fresh: None, sent: false }
     }
 
-    /// Lifetime of the token last issued during this look, in seconds.
+    /// Lifetime of the token last issued during this check, in seconds.
     #[must_use]
     pub fn fresh_lifetime(&self) -> Option<u32> {
         self.fresh
@@ -106,7 +106,7 @@ impl<'a> X2<'a> {
         if self.sent { Purpose::Follow } else { Purpose::Ask }
     }
 
-    /// Makes a request with a token. The first refused token of a look is handed back as stale.
+    /// Makes a request with a token. The first refused token of a check is returned as stale.
     async fn authorized(
         &mut self,
         request: Request<'_>,

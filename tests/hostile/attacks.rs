@@ -6,7 +6,10 @@ mod servers;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tenure_kit::server::Reception;
+use tenure_kit::x2::X2Fleet;
 
+use super::fixture::fleet;
 use super::hostile::Hostile;
 use super::world::World;
 
@@ -131,4 +134,11 @@ impl Attack {
     pub async fn begin(&self, world: &World, hostile: &Hostile) {
         (self.begin)(world, hostile).await;
     }
+}
+
+/// Appliances that take connections and never answer.
+fn silent(appliances: usize) -> X2Fleet {
+    let fleet = fleet(appliances);
+    fleet.appliances().for_each(|appliance| appliance.set_reception(Reception::Silent));
+    fleet
 }

@@ -139,7 +139,7 @@ impl Examination<'_, '_> {
         User { kind: Kind::Gateway, meta: self.gateway.meta() }
     }
 
-    /// Records that the gateway was let in, and by whom. Returns what to report if the appliance is another resource's.
+    /// Records that the gateway was let in, and by which peer. Returns what to report if the appliance is another resource's.
     fn let_in(&self, endpoint: &Endpoint, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         self.controller.claims.let_in(self.gateway.meta(), endpoint);
         self.conflict(memory)

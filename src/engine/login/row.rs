@@ -157,7 +157,7 @@ impl Row {
         }
     }
 
-    /// Decides on those who wait, as far as that is possible now.
+    /// Decides on logins that wait, as far as that is possible now.
     pub(super) fn decide(&mut self, view: &View<'_>, random: &mut dyn FnMut() -> f64) -> Settled {
         let mut settled = Settled::new();
         while !self.waiting.is_empty() && !self.is_full(view) {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use tenure_kit::raw::{RawServer, long_token, whole};
-use tenure_kit::server::Reception;
 
-use super::super::fixture::{fleet, gateway, gateway_at, policy, with};
+use super::super::fixture::{gateway, gateway_at, policy, with};
 use super::super::hostile::Hostile;
 use super::super::world::World;
+use super::silent;
 
 pub async fn borrowed(world: &World, _hostile: &Hostile) {
     let canary = world.canary.url();
@@ -44,8 +44,7 @@ fn asked(number: u64) -> Value {
 }
 
 pub async fn long(hostile: &Hostile) {
-    let silent = fleet(35);
-    silent.appliances().for_each(|appliance| appliance.set_reception(Reception::Silent));
+    let silent = silent(35);
     hostile.credentials(&silent).await;
     // Of three bytes 0x01 each, which take six bytes in JSON.
     let login = json!({"x": "AQEB".repeat(333_000)});

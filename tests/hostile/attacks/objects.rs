@@ -1,18 +1,10 @@
 //! Attacks by objects: many, long, or changed all the time.
 
 use serde_json::{Value, json};
-use tenure_kit::server::Reception;
-use tenure_kit::x2::X2Fleet;
 
 use super::super::fixture::{fleet, gateway, gateway_at, policy, with};
 use super::super::hostile::Hostile;
-
-/// Appliances that take connections and never answer.
-fn silent(appliances: usize) -> X2Fleet {
-    let fleet = fleet(appliances);
-    fleet.appliances().for_each(|appliance| appliance.set_reception(Reception::Silent));
-    fleet
-}
+use super::silent;
 
 pub async fn long_annotation(hostile: &Hostile) {
     let silent = silent(1000);

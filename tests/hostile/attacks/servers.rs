@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenure_kit::proxy::{Onward, Proxy};
 use tenure_kit::raw::{RawServer, TOKEN, customer as raw_customer, half_body, half_head, whole};
-use tenure_kit::server::Reception;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::super::fixture::{customer, fleet, gateway, gateway_at, kona_server, policy, with};
 use super::super::hostile::Hostile;
 use super::super::world::{World, customer_id};
+use super::silent;
 
 pub async fn limits(world: &World, hostile: &Hostile) {
     let lowest = json!({"limits": {"requestsPerSecond": 1, "maxConcurrent": 1}});
@@ -25,9 +25,8 @@ pub async fn limits(world: &World, hostile: &Hostile) {
 }
 
 pub async fn tar_pit(world: &World, hostile: &Hostile) {
-    let silent = fleet(1);
+    let silent = silent(1);
     let proxy = silent.appliance(0);
-    proxy.set_reception(Reception::Silent);
     let through = json!({"spec": {"proxyUrl": format!("http://{}:{}", proxy.address(), proxy.port()), "requestTimeout": "5m"}});
     hostile.credentials(&world.fleet).await;
     hostile.config_map("kona-ca", &world.kona.ca_pem().unwrap()).await;
