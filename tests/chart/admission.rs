@@ -1,6 +1,7 @@
 //! The chart's admission policies: what the API server then accepts and what it rejects, from tenants and from the operator.
 
 use std::path::Path;
+use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -12,6 +13,9 @@ use tenure_kit::namespace::TestNamespace;
 
 use super::cluster::*;
 use super::helm::*;
+
+/// Time between two tries. Nothing shows when the API server begins to ask a policy.
+const AGAIN: Duration = Duration::from_millis(50);
 
 fn object(kind: &str, spec: Value) -> Value {
     json!({"apiVersion": "tenure.dev/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": spec})
@@ -66,7 +70,7 @@ async fn refusal(client: &Client, namespace: &TestNamespace, object: &Value) -> 
 async fn until_rejected(client: &Client, namespace: &TestNamespace, object: &Value, word: &str) {
     let rejected = async {
         while !refusal(client, namespace, object).await.is_some_and(|refusal| refusal.contains(word)) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(AGAIN).await;
         }
     };
     tokio::time::timeout(SOON, rejected).await.unwrap_or_else(|_| panic!("{word}: {object}"));
@@ -175,7 +179,11 @@ async fn the_operator_may_write_its_finalizer_and_the_status_only() {
     };
     // Also once the first of these edits was accepted, and only the second one is not.
     let edit = async |suspend: bool| patch(json!({"spec": {"suspend": suspend}})).await.unwrap_or_default();
-    let denied = async { while !(edit(true).await + &edit(false).await).contains("operatorWrites") {} };
+    let denied = async {
+        while !(edit(true).await + &edit(false).await).contains("operatorWrites") {
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
     tokio::time::timeout(SOON, denied).await.unwrap();
     for change in [
         json!({"metadata": {"labels": {"site": "berlin"}}}),

@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::helm::{Helm, path, program, root, temporary, text};
 
 /// Longest wait for anything that takes no time by design. Long enough for a machine that compiles something beside it.
-pub const SOON: Duration = Duration::from_mins(2);
+pub const SOON: Duration = Duration::from_mins(5);
 pub const KINDS: [&str; 4] = ["X2Gateway", "TokenPolicy", "KonaServer", "CustomerTokenTtl"];
 pub const FINALIZER: &str = "tenure.dev/restore";
 
