@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 
@@ -15,10 +16,13 @@ use crate::engine::schedule;
 use crate::runtime::object::{Entry, Reported};
 use crate::runtime::secrets::Age;
 use crate::vendor::admission::Admission;
-use crate::vendor::credentials::{Credentials, Identity};
+use crate::vendor::credentials::{Account, Credentials, Identity};
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::remotes::Remotes;
 use crate::vendor::sessions::{SessionKey, Sessions};
+
+/// Secrets that are read again at a time: most of the reads that there may be at once are left for checks.
+const AT_ONCE: usize = 4;
 
 /// An object as one that logs in.
 #[must_use]
@@ -52,16 +56,16 @@ pub async fn take_requests(
 /// Reads the Secrets again that there are tokens of, and drops the tokens of those that were replaced or are gone. To be called
 /// every few seconds: each Secret is read once a minute, also for those whose next check is a day away.
 pub async fn recheck(sessions: &Sessions, references: &References) {
-    let rechecked = sessions.accounts().into_iter().map(async |account| {
-        let [username_key, password_key] = [&account.keys.0, &account.keys.1].map(Clone::clone);
+    let recheck = async |account: Account| {
+        let (username_key, password_key) = account.keys.clone();
         let reference = CredentialsRef { name: account.secret.clone(), username_key, password_key };
         match references.login(&account.namespace, &reference, Age::InUse).await {
             Ok(login) => sessions.keep(&account, Some(&login.credentials.identity.version)),
             Err(Unread::Refused(_)) => sessions.keep(&account, None),
             Err(Unread::Silence) => {}
         }
-    });
-    futures::future::join_all(rechecked).await;
+    };
+    stream::iter(sessions.accounts()).for_each_concurrent(AT_ONCE, recheck).await;
 }
 
 /// A refusal that another user may end: until the next check is due, only the Secret is checked.

@@ -34,6 +34,8 @@ const CHECKS: u64 = 3;
 /// A password that is refused everywhere is tried three times, and three times more after a request for a check, at most every
 /// ten minutes.
 const REFUSALS: usize = 6;
+/// What an attack may take, with its objects, in MiB.
+const ROOM: u64 = 64;
 /// How often the operator's memory is read.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -53,7 +55,7 @@ pub struct World {
 pub struct Endured {
     attackers: Vec<Hostile>,
     /// By how much the operator's memory has grown at its height, in MiB.
-    pub grown: u64,
+    grown: u64,
     /// Longest time between two checks of an honest object.
     longest: Duration,
     /// Logins that the honest systems have refused.
@@ -87,6 +89,7 @@ impl Endured {
         assert_eq!(log.matches("\"at work\"").count(), 1, "{log}");
         assert_eq!(world.lease().await, world.lease);
         assert_eq!(operator.get("/readyz").await.unwrap().0, 200);
+        assert!(self.grown <= ROOM, "{} MiB more", self.grown);
         assert!(self.longest <= 2 * INTERVAL, "a check came after {:?}", self.longest);
         assert!(self.refused <= REFUSALS, "{} logins were refused", self.refused);
         assert_eq!(self.stray, 0);
