@@ -97,7 +97,7 @@ impl Held {
 
 /// All tokens.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<HashMap<Account, Owned>>);
+pub struct Sessions(Mutex<BTreeMap<Account, Owned>>);
 
 /// The tokens of one account.
 #[derive(Debug, Default)]
@@ -209,7 +209,7 @@ impl Sessions {
         });
     }
 
-    /// The accounts that there may be tokens of.
+    /// The accounts that there may be tokens of, in their order.
     pub(crate) fn accounts(&self) -> Vec<Account> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
