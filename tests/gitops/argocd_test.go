@@ -316,8 +316,8 @@ func writeScripts(t *testing.T) {
 		"metadata": map[string]any{"name": "argocd-cm", "namespace": "argocd"},
 	})
 	must(t, err)
-	head := "# Health and actions of tenure's resources, for Argo CD. Made of resource_customizations; do not edit.\n" +
-		"# Adds to the argocd-cm that is there: kubectl apply --server-side --field-manager=tenure -f argocd-cm.yaml\n"
+	head := "# Health checks and actions of tenure's resources for Argo CD. Generated from resource_customizations; do not edit.\n" +
+		"# To add them to an existing argocd-cm: kubectl apply --server-side --field-manager=tenure -f argocd-cm.yaml\n"
 	must(t, os.WriteFile(configMap, append([]byte(head), manifest...), 0o644))
 }
 

@@ -1,4 +1,4 @@
--- The resource reports as kstatus wants it: observedGeneration, and the conditions Ready, Reconciling and Stalled.
+-- The resource follows kstatus: observedGeneration, and the conditions Ready, Reconciling and Stalled.
 -- https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
 -- The same file serves X2Gateway, TokenPolicy, KonaServer and CustomerTokenTtl.
 local waiting = {status = "Progressing", message = "Waiting for tenure to reconcile this spec."}

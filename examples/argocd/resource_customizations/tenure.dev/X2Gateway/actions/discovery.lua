@@ -1,4 +1,4 @@
--- While it is suspended there is nothing to ask for but that it goes on.
+-- A suspended resource only offers the action resume.
 local suspended = obj.spec.suspend == true
 return {
   ["reconcile"] = {["disabled"] = suspended},
