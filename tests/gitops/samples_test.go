@@ -87,9 +87,9 @@ func TestTheFluxSamplesAreOfKindsThatFluxHas(t *testing.T) {
 		"GitRepository/flux-system/network":         source.GroupVersion.String(),
 		"Kustomization/flux-system/tenure":          kustomize.GroupVersion.String(),
 		"Kustomization/flux-system/token-lifetimes": kustomize.GroupVersion.String(),
-		"OCIRepository/tenure/tenure":               source.GroupVersion.String(),
-		"HelmRelease/tenure/tenure":                 helm.GroupVersion.String(),
-		"Namespace//tenure":                         "v1",
+		"OCIRepository/tenure-system/tenure":        source.GroupVersion.String(),
+		"HelmRelease/tenure-system/tenure":          helm.GroupVersion.String(),
+		"Namespace//tenure-system":                  "v1",
 		"Namespace//token-lifetimes":                "v1",
 	}
 	found := map[string]string{}
@@ -134,7 +134,7 @@ func TestTheFluxKustomizationsFollowEachOther(t *testing.T) {
 
 func TestTheFluxReleaseIsOfTheChart(t *testing.T) {
 	all := fluxObjects(t)
-	chart := strict[source.OCIRepository](t, all["OCIRepository/tenure/tenure"])
+	chart := strict[source.OCIRepository](t, all["OCIRepository/tenure-system/tenure"])
 	if !strings.HasPrefix(chart.Spec.URL, source.OCIRepositoryPrefix) || chart.Spec.Interval.Duration == 0 {
 		t.Errorf("%+v", chart.Spec)
 	}
@@ -143,7 +143,7 @@ func TestTheFluxReleaseIsOfTheChart(t *testing.T) {
 	if layer := chart.Spec.LayerSelector; layer.MediaType != archive || layer.Operation != source.OCILayerCopy {
 		t.Errorf("%+v", layer)
 	}
-	release := strict[helm.HelmRelease](t, all["HelmRelease/tenure/tenure"])
+	release := strict[helm.HelmRelease](t, all["HelmRelease/tenure-system/tenure"])
 	if from := release.Spec.ChartRef; from.Kind != source.OCIRepositoryKind || from.Name != chart.Name {
 		t.Errorf("the release is of %+v", from)
 	}
