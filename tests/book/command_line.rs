@@ -11,7 +11,7 @@ const PAGE: &str = "docs/reference/command-line.md";
 /// Above it a person writes, below it the program.
 const MARK: &str = "<!-- below: made of what `--help` prints -->\n";
 
-fn help(arguments: &[&str]) -> String {
+pub fn help(arguments: &[&str]) -> String {
     let mut command = Command::new(program());
     // It shows the environment's values beside the variables.
     let output = command.args(arguments).arg("--help").env_clear().output().unwrap();

@@ -15,6 +15,7 @@
 
 mod command_line;
 mod links;
+mod lists;
 mod reasons;
 mod reference;
 mod threats;

