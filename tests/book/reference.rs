@@ -57,7 +57,8 @@ fn page(crd: &Value) -> String {
 }
 
 fn table(page: &mut String, part: &str, fields: &[Field]) {
-    writeln!(page, "## {part}\n\n| field | type | default | description |\n| --- | --- | --- | --- |").unwrap();
+    writeln!(page, "## {part}\n\n| field | type | default | description |\n| --- | --- | --- | --- |")
+        .unwrap();
     for Field { path, kind, default, description, .. } in fields {
         writeln!(page, "| `{path}` | {kind} | {default} | {description} |").unwrap();
     }

@@ -72,7 +72,10 @@ async fn our_kinds_in_extra_objects_need_the_crds_first() {
         release.apply("upgrade", &chart(), &["--install"], &json!({})).await.unwrap();
         for values in [values, json!({"extraObjects": [policy.to_string()]})] {
             let notes = release.apply("upgrade", &chart(), &[], &values).await.unwrap();
-            assert!(notes.contains("WARNING: extraObjects contains the TokenPolicy mine"), "{helm:?}: {notes}");
+            assert!(
+                notes.contains("WARNING: extraObjects contains the TokenPolicy mine"),
+                "{helm:?}: {notes}"
+            );
         }
         home.get("TokenPolicy", "mine").await.unwrap();
         release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
