@@ -38,8 +38,9 @@ fn page(crd: &Value) -> String {
     writeln!(page, "# {kind}\n\n{}\n", schema["description"].as_str().unwrap()).unwrap();
     writeln!(
         page,
-        "`tenure.dev/v1alpha1`, short name `{short}`, in the category `tenure`, namespaced. A field with a default may be left\n\
-         out; so may one where the column says nothing. `kubectl explain {short}.spec` tells the same.\n"
+        "- API version: `tenure.dev/v1alpha1`\n\
+         - Short name: `{short}`; category: `tenure`; scope: namespaced\n\n\
+         Fields that are not marked as required are optional. `kubectl explain {short}.spec` shows the same descriptions.\n"
     )
     .unwrap();
     for part in ["spec", "status"] {
@@ -56,7 +57,8 @@ fn page(crd: &Value) -> String {
 }
 
 fn table(page: &mut String, part: &str, fields: &[Field]) {
-    writeln!(page, "## {part}\n\n| field | type | default | |\n| --- | --- | --- | --- |").unwrap();
+    writeln!(page, "## {part}\n\n| field | type | default | description |\n| --- | --- | --- | --- |")
+        .unwrap();
     for Field { path, kind, default, description, .. } in fields {
         writeln!(page, "| `{path}` | {kind} | {default} | {description} |").unwrap();
     }
@@ -73,7 +75,7 @@ fn list_rules<'a>(page: &mut String, part: &str, owners: impl Iterator<Item = (&
     if !lines.is_empty() {
         writeln!(
             page,
-            "The API server refuses a {part} that breaks one of these rules, with these words:\n\n{lines}"
+            "The API server rejects a {part} that violates one of these rules, with this message:\n\n{lines}"
         )
         .unwrap();
     }
@@ -128,7 +130,7 @@ fn type_of(field: &Value) -> String {
         "array" => {
             let items = &field["items"];
             let of = items["type"].as_str().unwrap();
-            let most = number("maxItems").map_or(String::new(), |most| format!(", {most} at most"));
+            let most = number("maxItems").map_or(String::new(), |most| format!(", at most {most}"));
             format!("list of {of}s{most}")
         }
         "integer" => match (number("minimum"), number("maximum")) {

@@ -82,7 +82,7 @@ fn the_readme_has_the_table_of_values() {
         format!("| `{path}` | `{default}` | {} |\n", description.replace('|', "\\|"))
     };
     let rows: String = documented().into_iter().map(row).collect();
-    let table = format!("| value | default | |\n| --- | --- | --- |\n{rows}");
+    let table = format!("| value | default | description |\n| --- | --- | --- |\n{rows}");
     let file = chart().join("README.md");
     let readme = fs::read_to_string(&file).unwrap();
     let (before, rest) = readme.split_once(BEGIN).expect("the beginning is marked");

@@ -22,7 +22,7 @@ async fn two_releases_work_side_by_side_each_in_its_own_namespaces() {
     let refusal = second.apply("install", &chart(), &[], &values(madrid.name(), true)).await.unwrap_err();
     assert!(refusal.contains("invalid ownership metadata"), "{refusal}");
     let notes = second.apply("install", &chart(), &[], &values(madrid.name(), false)).await.unwrap();
-    assert!(notes.contains("leaves the CRDs to another one"), "{notes}");
+    assert!(notes.contains("does not install or upgrade the CRDs"), "{notes}");
 
     let (berlins, madrids) = (fleet(), fleet());
     equip(&berlin, &berlins, json!({"timeoutSeconds": 28800})).await;
@@ -72,7 +72,10 @@ async fn our_kinds_in_extra_objects_need_the_crds_first() {
         release.apply("upgrade", &chart(), &["--install"], &json!({})).await.unwrap();
         for values in [values, json!({"extraObjects": [policy.to_string()]})] {
             let notes = release.apply("upgrade", &chart(), &[], &values).await.unwrap();
-            assert!(notes.contains("WARNING: extraObjects has the TokenPolicy mine"), "{helm:?}: {notes}");
+            assert!(
+                notes.contains("WARNING: extraObjects contains the TokenPolicy mine"),
+                "{helm:?}: {notes}"
+            );
         }
         home.get("TokenPolicy", "mine").await.unwrap();
         release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();

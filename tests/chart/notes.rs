@@ -22,31 +22,31 @@ async fn the_notes_say_what_to_do_next() {
         (json!({"image": {}}), vec!["WARNING: image.repository is `tenure`"], vec![]),
         (
             json!({"rbac": {"scope": "namespaces", "namespaces": ["a", "b"]}}),
-            vec!["manages a, b only", "kubectl --namespace a apply"],
+            vec!["manages the namespaces a, b only", "kubectl --namespace a apply"],
             vec!["WARNING"],
         ),
         (
             json!({"operator": {"selector": "site=berlin, team == net"}}),
             vec!["only manages resources that match `site=berlin, team == net`"],
-            vec!["WARNING", "Give both the labels"],
+            vec!["WARNING", "Add labels that match"],
         ),
         (
             json!({"operator": {"selector": "site in (berlin, madrid)"}}),
-            vec!["Give both the labels that match `site in (berlin, madrid)`"],
+            vec!["Add labels that match `site in (berlin, madrid)`"],
             vec!["WARNING", "labels:"],
         ),
         (json!({"operator": {"denyCidr": ["10.96.0.0/12"]}}), vec![], vec!["operator.denyCidr"]),
-        (json!({}), vec!["list the address ranges of your cluster\nin operator.denyCidr"], vec!["optIn"]),
+        (json!({}), vec!["list the address\nranges of your cluster in operator.denyCidr"], vec!["optIn"]),
         (
             json!({"rbac": {"secrets": "optIn"}}),
             vec!["create rolebinding tenure-secrets --clusterrole=", ":tenure:secrets --serviceaccount="],
             vec!["WARNING"],
         ),
-        (json!({"crds": {"enabled": false}}), vec!["leaves the CRDs to another one"], vec!["WARNING"]),
+        (json!({"crds": {"enabled": false}}), vec!["does not install or upgrade the CRDs"], vec!["WARNING"]),
         (json!({"crds": {"keep": false}}), vec!["WARNING: crds.keep is false"], vec![]),
         (
             json!({"releaseFinalizers": {"enabled": false}}),
-            vec!["WARNING: no Job will release finalizers"],
+            vec!["WARNING: `helm uninstall` will not remove finalizers"],
             vec![],
         ),
         (json!({"rbac": {"create": false}}), vec!["WARNING: rbac.create is false"], vec![]),
@@ -74,7 +74,7 @@ fn script(notes: &str) -> &str {
         let rest = &notes[status + 1..];
         rest.find("\nkubectl ").map(|next| status + 1 + next + 1)
     });
-    let end = notes.find("\nThe policy only reports").unwrap();
+    let end = notes.find("\nIn mode Observe the policy").unwrap();
     &notes[begin.unwrap()..end]
 }
 

@@ -88,7 +88,7 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
         assert!(url.ends_with(&format!("/{PAGES}/{name}.md")), "{url}");
         let page = std::fs::read_to_string(root().join(PAGES).join(format!("{name}.md"))).expect(name);
         assert!(page.starts_with(&format!("# {name}\n")), "{name}");
-        for head in ["## What it means", "## Who is affected", "## What to look at", "## What to do"] {
+        for head in ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"] {
             assert_eq!(page.matches(&format!("\n{head}\n")).count(), 1, "{name}: {head}");
         }
     }
