@@ -72,9 +72,9 @@ async fn explain(stage: &Stage, screen: &Screen) {
     }
     screen.title("Or here, a letter and Enter:");
     screen.blank();
-    screen.line(format!("  d   somebody sets {DRIFT} s on an appliance, behind the operator's back"));
-    screen.line("  r   all appliances are reset to factory settings, 86400 s");
-    screen.line("  q   quit, as Ctrl-C does; nothing is left behind");
+    screen.line(format!("  d   drift: set {DRIFT} s on an appliance itself"));
+    screen.line("  r   reset all appliances to factory settings, 86400 s");
+    screen.line("  q   quit, as Ctrl-C does; everything is removed");
     screen.blank();
 }
 

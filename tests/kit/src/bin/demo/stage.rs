@@ -68,7 +68,7 @@ impl Stage {
         let (appliances, customers) = (world.gateways.len(), world.customers.len());
         screen.item(
             "systems",
-            &format!("{appliances} simulated Profitap X2 as from the factory: tokens live 86400 s"),
+            &format!("{appliances} simulated Profitap X2 with factory settings: tokens live 86400 s"),
         );
         screen.item("", &format!("({} of them for the rollout, later)", rollout.gateways()));
         screen.item("", &format!("1 simulated TEKTELIC Kona server with {customers} customers"));
@@ -81,7 +81,7 @@ impl Stage {
         cleanup.files.push(access.clone());
         let arguments = ["--namespaces", namespace.name(), "--allow-cidr", "127.0.0.0/8"];
         let operator = Operator::start_in_session(&binary, &access, &arguments).await?;
-        screen.item("operator", "at work, as a ServiceAccount with no more rights than it needs");
+        screen.item("operator", "running, as a ServiceAccount with only the rights that it needs");
         screen.item("", &format!("its metrics are at http://{}/metrics", operator.address()?));
         let kubectl = kubectl(&plane, namespace.name())?;
         Ok(Self { operator, world, namespace, examples, rollout, kubectl, plane })

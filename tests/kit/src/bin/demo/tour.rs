@@ -45,7 +45,7 @@ pub(crate) async fn run(stage: &Stage, screen: &Screen) -> Result<()> {
     if done.is_err() {
         let log = stage.operator.log();
         let lines: Vec<&str> = log.lines().collect();
-        screen.title("The operator's last words");
+        screen.title("The end of the operator's log");
         lines.iter().skip(lines.len().saturating_sub(LINES_OF_LOG)).for_each(|line| screen.line(line));
     }
     done
@@ -53,21 +53,24 @@ pub(crate) async fn run(stage: &Stage, screen: &Screen) -> Result<()> {
 
 impl Tour<'_> {
     async fn go(&mut self) -> Result<()> {
-        self.step("Convergence", "examples/ is applied; what it declares becomes so.", Self::converge)
+        self.step(
+            "Convergence",
+            "Apply examples/: every appliance and customer gets the declared lifetime.",
+            Self::converge,
+        )
+        .await?;
+        self.step("Drift", "An appliance is reset to factory settings: tenure corrects it.", Self::drift)
             .await?;
-        self.step("Drift", "An appliance is reset to factory settings; it is put back.", Self::drift).await?;
         self.step(
             "Change",
-            "A policy changes; its gateways follow, the others are left alone.",
+            "A policy changes: its gateways follow, and no other gateway is asked.",
             Self::change,
         )
         .await?;
-        let story =
-            "The Secret gets a wrong password; it is not tried over and over, and corrected it counts again.";
+        let story = "The Secret has a wrong password: it is not tried again until it is corrected.";
         self.step("Password", story, Self::password).await?;
-        self.step("Quiet", "Nothing changes; a check costs one GET and nothing else.", Self::quiet).await?;
-        let story =
-            "The first gateway of a new policy fails: the others are not touched until it is repaired.";
+        self.step("Quiet", "Nothing changes: a check is one GET and nothing else.", Self::quiet).await?;
+        let story = "The canary of a new policy fails: no other gateway is changed until it is repaired.";
         self.step("Rollout", story, Self::roll_out).await?;
         let others: u64 = self.figures.iter().map(|Figures { counts, .. }| others(counts)).sum();
         check("requests that are neither logins nor GETs nor writes", &0, &others)?;
@@ -103,11 +106,11 @@ impl Tour<'_> {
         let handled = |board: &Board<'_>| {
             objects.iter().all(|(kind, name)| board.has(*kind, name, |object| has_handled(object, &value)))
         };
-        self.board.until("every look to end", SOON, handled).await
+        self.board.until("every check to end", SOON, handled).await
     }
 
     fn sum_up(&self) {
-        self.screen.title("All as expected");
+        self.screen.title("All steps passed");
         self.screen.blank();
         let head =
             format!("  {:<4}{:<16}{:>9}{:>10}{:>8}{:>10}", "", "STEP", "TIME", "LOGINS", "GETS", "WRITES");

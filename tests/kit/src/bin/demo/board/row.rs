@@ -174,7 +174,7 @@ fn time(since: Duration) -> String {
 
 /// The names of the columns.
 pub(crate) fn head() -> String {
-    format!("  {:<12}{:<22}{:<18}{:<18}{:<7}REASON", "", "OBJECT", "IS", "WANTED", "READY")
+    format!("  {:<12}{:<22}{:<18}{:<18}{:<7}REASON", "", "OBJECT", "CURRENT", "DESIRED", "READY")
 }
 
 /// A line that is no row.

@@ -25,7 +25,7 @@ impl Tour<'_> {
         self.stage.world.gateway(canary)?.fault(Fault::status(500, "{}").on(Request::Write));
         self.screen.item("fault", &format!("The appliance of {canary} answers every PUT with 500."));
         self.stage.apply(&self.stage.rollout, None, self.screen).await?;
-        self.screen.item("canary", "It is watched for 5 s here, not for 10 min.");
+        self.screen.item("canary", "It is observed for 5 s here, not for 10 min.");
         self.screen.blank();
         self.board.head();
         let halted = |policy: &DynamicObject| reason(policy) == "RolloutHalted";
@@ -47,11 +47,11 @@ impl Tour<'_> {
             check(&format!("writes to {name}"), &0, &writes)?;
         }
         self.screen.blank();
-        self.screen.ok("halted after three tries at one gateway; the other two were read and not touched");
+        self.screen.ok("halted after three tries at one gateway; the other two were read and not changed");
         self.screen.blank();
 
         self.stage.world.gateway(canary)?.clear_faults();
-        self.screen.item("repair", &format!("The appliance of {canary} works again. To go on:"));
+        self.screen.item("repair", &format!("The appliance of {canary} works again. To resume:"));
         self.command(&format!(
             "annotate tp {POLICY} tenure.dev/reconcile-requested-at=\"$(date)\" --overwrite"
         ));
@@ -68,8 +68,7 @@ impl Tour<'_> {
             .await?;
         self.screen.blank();
         self.standing([WANTED; 3])?;
-        self.screen
-            .ok("the canary first, the others after it had been watched, one at a time: all at 28800 s");
+        self.screen.ok("the canary first, then the others, one at a time: all at 28800 s");
         Ok(())
     }
 

@@ -47,7 +47,7 @@ impl Tour<'_> {
             let proven = number(self.board.get(Kind::Gateway, name)?, "provenTimeoutSeconds");
             check(&format!("how long {name}'s fresh token lives"), &Some(seconds), &proven)?;
         }
-        self.screen.ok("4 appliances: were at 86400 s, are as their policies want, proven by fresh tokens");
+        self.screen.ok("4 appliances: from 86400 s to what their policies require, proven by new tokens");
         for (name, access, refresh) in CUSTOMERS {
             let tenant = self.tenant(name)?;
             let ttls = tenant.customer.token_ttls();
@@ -56,7 +56,7 @@ impl Tour<'_> {
             let missing: Vec<&&str> = tenant.foreign.iter().filter(|part| !info.contains(**part)).collect();
             check(&format!("what {name} has lost of its additionalInfo {info}"), &Vec::new(), &missing)?;
         }
-        self.screen.ok("3 customers: as declared; all else in additionalInfo is byte for byte as it was");
+        self.screen.ok("3 customers: as declared; every other byte of additionalInfo is unchanged");
         let tenant = self.tenant("harbour-water")?;
         let info = tenant.customer.field("additionalInfo").unwrap_or_default();
         let (before, added) = info.split_at(info.find("\"accessToken").unwrap_or_default());
@@ -73,10 +73,10 @@ impl Tour<'_> {
         appliance.factory_reset();
         self.screen.item(
             "reset",
-            &format!("{name}: {before} s -> {} s, behind the operator's back", appliance.timeout()),
+            &format!("{name}: {before} s -> {} s, on the appliance itself", appliance.timeout()),
         );
         check("what the appliance has after its reset", &FACTORY, &appliance.timeout())?;
-        self.screen.item("look", "The policy's interval of 10 min would find it. To see it now:");
+        self.screen.item("check", "The next check, within 10 min, finds it. To request one now:");
         self.command("annotate x2 munich-edge tenure.dev/reconcile-requested-at=\"$(date)\" --overwrite");
         self.look(&[(Kind::Gateway, name)]).await?;
         self.board
@@ -94,7 +94,7 @@ impl Tour<'_> {
         self.appliances(&DECLARED)?;
         let cost = Counts { get: 1, write: 1, login: 1, ..Counts::default() };
         check("what it cost", &cost, &(appliance.counts() - counts))?;
-        self.screen.ok("put back by one GET, one PUT and one login that proves it; noted in its history");
+        self.screen.ok("corrected by one GET, one PUT and one login that proves it; recorded in its history");
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Tour<'_> {
             .collect();
         let munich = counts.iter().skip(2).map(Counts::total).sum::<u64>();
         check("requests to the appliances of the other policy", &0, &munich)?;
-        self.screen.ok("the 2 appliances of munich-sessions were not asked anything");
+        self.screen.ok("the 2 appliances of munich-sessions got no request");
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Tour<'_> {
         self.screen.blank();
         let tried = cost.login;
         self.screen.ok(&format!(
-            "4 gateways AuthenticationFailed after {tried} logins: it is tried no more, so that no account is locked"
+            "4 gateways AuthenticationFailed after {tried} logins; no more are tried, so no account is locked"
         ));
         self.screen.blank();
 
@@ -160,7 +160,7 @@ impl Tour<'_> {
         let (_, _, password) = self.stage.world.login("x2-admin")?;
         let since = self.board.elapsed();
         self.set_password(password).await?;
-        self.screen.item("wait", "The operator reads the Secret every 30 s while a refusal stands.");
+        self.screen.item("wait", "The operator reads the Secret every 30 s while its password is refused.");
         self.screen.blank();
         self.ready_all("all gateways to be ready again", SECRET_TIMEOUT).await?;
         let took = self.board.elapsed().saturating_sub(since).as_secs_f64();
@@ -170,7 +170,7 @@ impl Tour<'_> {
         self.appliances(&CHANGED)?;
         self.screen.blank();
         self.screen
-            .ok(&format!("all ready again after {took:.0} s, by one login each; no lifetime was touched"));
+            .ok(&format!("all ready again after {took:.0} s, by one login each; no lifetime was changed"));
         Ok(())
     }
 
