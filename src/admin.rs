@@ -1,6 +1,6 @@
 //! `/metrics`, `/healthz` and `/readyz`. Any Pod of the cluster may reach them: what one client does costs the others nothing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::server::conn::http1;
@@ -22,10 +22,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::leader::fence::Fence;
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 use crate::runtime::watch::View;
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Longest wait for the head of a request.
 const HEAD: Duration = Duration::from_secs(5);
@@ -68,7 +66,7 @@ pub(crate) async fn serve(listener: TcpListener, health: Health) -> Infallible {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(Admin { health, text: Mutex::default() }));
+        .with_state(Arc::new(Admin { health, texts: Mutex::default() }));
     let mut connections = Connections::default();
     loop {
         match listener.accept().await {
@@ -122,23 +120,23 @@ impl Connections {
 #[derive(Debug)]
 struct Admin {
     health: Health,
-    /// The text of the metrics, and until when it serves.
-    text: Mutex<Option<(Bytes, Instant)>>,
+    /// The text of the metrics in each format, and until when it serves.
+    texts: Mutex<BTreeMap<Format, (Bytes, Instant)>>,
 }
 
 impl Admin {
     /// The text of the metrics. It is written at most a tenth of the time, however often it is asked for.
-    fn text(&self) -> Bytes {
-        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+    fn text(&self, format: Format) -> Bytes {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = clock::instant();
-        if let Some((text, _)) = text.as_ref().filter(|(_, until)| begun < *until) {
+        if let Some((text, _)) = texts.get(&format).filter(|(_, until)| begun < *until) {
             return text.clone();
         }
         let Health { metrics, started, fence, .. } = &self.health;
         metrics.leads(started.load(Ordering::Acquire) && fence.is_open());
-        let written = Bytes::from(metrics.text());
-        *text = Some((written.clone(), clock::instant() + 9 * begun.elapsed()));
-        written
+        let text = Bytes::from(metrics.text_in(format));
+        texts.insert(format, (text.clone(), clock::instant() + 9 * begun.elapsed()));
+        text
     }
 }
 
@@ -149,8 +147,10 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], admin.text())
+async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    ([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")], admin.text(format))
 }
 
 #[cfg(test)]
@@ -189,8 +189,13 @@ mod tests {
     }
 
     async fn get(server: SocketAddr, path: &str) -> String {
+        get_as(server, path, "*/*").await
+    }
+
+    async fn get_as(server: SocketAddr, path: &str, accept: &str) -> String {
         let mut stream = connect(server, [127, 0, 0, 1]).await;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -262,9 +267,25 @@ mod tests {
     #[tokio::test]
     async fn the_text_is_not_written_anew_for_each_request() {
         let (text, until) = (Bytes::from("kept"), clock::instant() + Duration::from_secs(60));
-        let admin = Admin { health: health(), text: Mutex::new(Some((text.clone(), until))) };
-        assert_eq!(admin.text(), text);
-        *admin.text.lock().unwrap() = Some((text.clone(), clock::instant()));
-        assert_ne!(admin.text(), text);
+        let kept = BTreeMap::from([(Format::OpenMetrics, (text.clone(), until))]);
+        let admin = Admin { health: health(), texts: Mutex::new(kept) };
+        assert_eq!(admin.text(Format::OpenMetrics), text);
+        assert_ne!(admin.text(Format::Prometheus), text);
+        admin.texts.lock().unwrap().insert(Format::OpenMetrics, (text.clone(), clock::instant()));
+        assert_ne!(admin.text(Format::OpenMetrics), text);
+    }
+
+    #[tokio::test]
+    async fn metrics_come_in_the_format_that_the_client_accepts() {
+        let server = server().await;
+        let plain = get(server, "/metrics").await;
+        assert!(plain.contains("content-type: text/plain; version=0.0.4"), "{plain}");
+        assert!(
+            plain.contains("# TYPE tenure_panics_total counter\n") && !plain.contains("# EOF"),
+            "{plain}"
+        );
+        let open = get_as(server, "/metrics", "application/openmetrics-text; version=1.0.0, */*;q=0.1").await;
+        assert!(open.contains("content-type: application/openmetrics-text; version=1.0.0"), "{open}");
+        assert!(open.contains("# TYPE tenure_panics counter\n") && open.ends_with("# EOF\n"), "{open}");
     }
 }

@@ -1,8 +1,9 @@
 //! The operator's metrics.
 
-use std::collections::HashMap;
+mod format;
+mod objects;
+
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,6 +14,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub(crate) use self::format::Format;
+use self::objects::Objects;
+pub(crate) use self::objects::Shown;
 use crate::crd::Kind;
 
 type Labels<const N: usize> = [(&'static str, String); N];
@@ -39,15 +43,32 @@ pub struct Metrics {
     drift_corrections: Family<Labels<1>, Counter>,
     gateways: Family<Labels<3>, Gauge>,
     customers: Family<Labels<3>, Gauge>,
-    resources: Family<Labels<3>, Gauge>,
-    /// What `resources` shows: a count and the series of it change together.
-    standings: Mutex<HashMap<Labels<3>, i64>>,
+    objects: Objects,
+    in_backoff: Family<Labels<1>, Gauge>,
+    slots_in_use: Gauge,
     secrets_without_origins: Family<Labels<1>, Gauge>,
     last_success: Option<Timestamps>,
     watches: Family<Labels<2>, Gauge<f64, AtomicU64>>,
     leader: Gauge,
     panics: Counter,
     events_dropped: Counter,
+}
+
+/// Something that a gauge counts, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The result of a reconcile, as counted by `reconciles_total`.
@@ -67,6 +88,12 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     const ALL: [Self; 5] = [Self::Success, Self::Waiting, Self::Failure, Self::Nothing, Self::Panic];
+
+    /// Whether the reconcile is repeated with backoff.
+    #[must_use]
+    pub(crate) fn is_repeated(self) -> bool {
+        matches!(self, Self::Failure | Self::Nothing | Self::Panic)
+    }
 
     /// The word used in metrics and traces.
     #[must_use]
@@ -112,8 +139,9 @@ impl Metrics {
             drift_corrections: Family::default(),
             gateways: Family::default(),
             customers: Family::default(),
-            resources: Family::default(),
-            standings: Mutex::default(),
+            objects: Objects::default(),
+            in_backoff: Family::default(),
+            slots_in_use: Gauge::default(),
             secrets_without_origins: Family::default(),
             last_success: per_object.then(Family::default),
             watches: Family::default(),
@@ -152,11 +180,11 @@ impl Metrics {
         );
         registry.register("gateways", "Gateways of a policy, by state", self.gateways.clone());
         registry.register("customers", "Customers of a server, by state", self.customers.clone());
-        registry.register(
-            "resources",
-            "Resources, by the reason of their Ready condition",
-            self.resources.clone(),
-        );
+        self.objects.register(registry);
+        let help = "Resources whose last reconcile failed, and that are tried again more and more slowly";
+        registry.register("objects_in_backoff", help, self.in_backoff.clone());
+        let help = "Exchanges with remote systems that are under way, of those that --concurrency allows";
+        registry.register("slots_in_use", help, self.slots_in_use.clone());
         registry.register(
             "secrets_without_origins",
             "Secrets in use that do not list where they may be sent",
@@ -181,6 +209,9 @@ impl Metrics {
                 let labels = [("kind", kind.as_str().to_owned()), ("result", outcome.as_str().to_owned())];
                 let _ = self.reconciles.get_or_create(&labels);
             }
+        }
+        for kind in Kind::ALL {
+            let _ = self.in_backoff.get_or_create(&[("kind", kind.as_str().to_owned())]);
         }
         for kind in [Kind::Gateway, Kind::Customer] {
             let _ = self.drift_corrections.get_or_create(&[("kind", kind.as_str().to_owned())]);
@@ -245,31 +276,19 @@ impl Metrics {
         }
     }
 
-    /// Tracks the reason of one resource: before and now; `None` if it did not exist, or no longer does.
-    pub(crate) fn count_reason(
-        &self,
-        kind: &'static str,
-        namespace: &str,
-        before: Option<&'static str>,
-        now: Option<&'static str>,
-    ) {
-        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-        for (reason, change) in [(before, -1), (now, 1)] {
-            let Some(reason) = reason.filter(|_| before != now) else { continue };
-            let labels = [
-                ("kind", kind.to_owned()),
-                ("namespace", namespace.to_owned()),
-                ("reason", reason.to_owned()),
-            ];
-            let count = standings.entry(labels.clone()).or_default();
-            *count += change;
-            if *count == 0 {
-                standings.remove(&labels);
-                self.resources.remove(&labels);
-            } else {
-                self.resources.get_or_create(&labels).set(*count);
-            }
-        }
+    /// Tracks what one resource shows: before and now; `None` if it did not exist, or no longer does.
+    pub(crate) fn observe(&self, kind: Kind, namespace: &str, before: Option<Shown>, now: Option<Shown>) {
+        self.objects.observe(kind, namespace, before, now);
+    }
+
+    /// Counts an object as one that is tried again after a failure, until the result is dropped.
+    pub(crate) fn in_backoff(&self, kind: Kind) -> Counted {
+        Counted::new(self.in_backoff.get_or_create(&[("kind", kind.as_str().to_owned())]).clone())
+    }
+
+    /// The number of exchanges under way.
+    pub(crate) fn slots_in_use(&self) -> Gauge {
+        self.slots_in_use.clone()
     }
 
     /// Counts Secrets in use without a list of origins up or down. One caller at a time.
@@ -308,7 +327,16 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// Everything in the text format of Prometheus (`OpenMetrics`).
+    /// Everything in a text format of Prometheus.
+    #[must_use]
+    pub(crate) fn text_in(&self, format: Format) -> String {
+        match format {
+            Format::OpenMetrics => self.text(),
+            Format::Prometheus => format::prometheus(&self.text()),
+        }
+    }
+
+    /// Everything as `OpenMetrics`.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -141,7 +141,7 @@ impl Operator {
             Arc::clone(&metrics),
         );
         let election = clients.lease.map(|client| Election::new(client, identity.candidacy(), term));
-        let slots = Slots::new(settings.concurrency.into());
+        let slots = Slots::new(settings.concurrency.into(), &metrics);
         let http = Http::new(wire, slots, Arc::clone(&metrics), fence.clone());
         let connections =
             Arc::new(connections(http, clients.writes.clone(), &settings, Arc::clone(&metrics)));

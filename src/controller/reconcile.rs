@@ -49,6 +49,10 @@ pub async fn reconcile<C: Controller>(
         return outcome;
     }
     let outcome = begun.check(memory).await;
+    if let Reconcile::Done { outcome, .. } = &outcome {
+        let metrics = &controller.store().cluster().metrics;
+        memory.in_backoff = outcome.is_repeated().then(|| metrics.in_backoff(C::Object::KIND));
+    }
     in_time(object.meta(), outcome)
 }
 

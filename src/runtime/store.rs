@@ -15,6 +15,7 @@ use super::out_of_scope::OutOfScope;
 use crate::engine::conditions;
 use crate::engine::reason::{ConditionType, Reason};
 use crate::engine::restoration::has_finalizer;
+use crate::metrics::Shown;
 
 /// What is done when an object has appeared, changed or gone: it is called with the object before and after that.
 type Changed<K> = Box<dyn Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync>;
@@ -117,12 +118,11 @@ impl<K: Reported> Store<K> {
         self.cluster.wake(K::KIND, Key::of(meta));
     }
 
-    /// Counts an object by the reason that it shows now, and not anymore by the one before.
+    /// Counts what an object shows now, and not anymore what it showed before.
     fn count(&self, before: Option<&Entry<K>>, after: Option<&Entry<K>>) {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let namespace = meta.namespace.as_deref().unwrap_or_default();
-        let (before, after) = (before.map(shown_reason), after.map(shown_reason));
-        self.cluster.metrics.count_reason(K::KIND.as_str(), namespace, before, after);
+        self.cluster.metrics.observe(K::KIND, namespace, before.map(shown), after.map(shown));
     }
 }
 
@@ -212,6 +212,15 @@ pub(crate) enum Source {
     List(u64),
     /// The answer to a write of ours: by now the object may have been deleted, and must not come back.
     OwnWrite,
+}
+
+/// What metrics count of an object.
+fn shown<K: Reported>(entry: &Entry<K>) -> Shown {
+    let reason = shown_reason(entry);
+    let status = entry.valid().and_then(|object| object.status());
+    let (proof, lifetime) = status.map(K::proof_and_lifetime).unwrap_or_default();
+    let proof = proof.filter(|_| reason != ConditionType::Suspended.as_str());
+    Shown { reason, proven: proof.map(|time| time.0.as_second()), lifetime }
 }
 
 /// The reason of the condition Ready, as metrics count it: a paused object keeps the one from before.

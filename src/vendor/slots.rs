@@ -3,7 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
+
+use crate::metrics::Metrics;
 
 /// The operator's slots. Each namespace queues for itself; a slot that becomes free goes to the namespaces in turn.
 #[derive(Clone, Debug)]
@@ -12,6 +15,8 @@ pub struct Slots(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     free: usize,
+    /// How many are not free.
+    in_use: Gauge,
     queues: HashMap<String, Queue>,
     turns: VecDeque<String>,
 }
@@ -39,11 +44,12 @@ impl Queue {
 pub(crate) struct Slot(Option<Slots>);
 
 impl Slots {
-    /// As many slots as `--concurrency` says.
+    /// As many slots as `--concurrency` says. `metrics` shows how many are taken.
     #[must_use]
-    pub fn new(count: usize) -> Self {
+    pub fn new(count: usize, metrics: &Metrics) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: count.max(1),
+            in_use: metrics.slots_in_use(),
             queues: HashMap::new(),
             turns: VecDeque::new(),
         })))
@@ -55,6 +61,7 @@ impl Slots {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
+                state.in_use.inc();
                 return Slot(Some(self.clone()));
             }
             let (sender, receiver) = oneshot::channel();
@@ -89,6 +96,7 @@ impl Slots {
             }
         }
         state.free += 1;
+        state.in_use.dec();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn namespaces_take_turns() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, &Metrics::new(false));
         let first = slots.acquire("a", false).await;
         let mut waiting: Vec<_> = ["a", "a", "a", "b", "c"]
             .map(|ns| (ns, Box::pin(slots.acquire(ns, false))))
@@ -139,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_urgent_exchange_passes_its_own_namespace_only() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, &Metrics::new(false));
         let first = slots.acquire("a", false).await;
         let mut waiting: Vec<_> =
             [("a", false), ("a", false), ("b", false), ("a", true), ("b", true), ("a", true)]
@@ -166,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_stops_waiting_takes_no_slot() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, &Metrics::new(false));
         let first = slots.acquire("a", false).await;
         let mut gives_up = Box::pin(slots.acquire("a", false));
         assert!(poll!(&mut gives_up).is_pending());

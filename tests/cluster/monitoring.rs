@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tenure_kit::faults::Fault;
 use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::requests::Kind;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -104,6 +105,16 @@ async fn scrape(f: &Fixture, folder: &Path) {
     std::fs::write(folder.join(format!("{}.txt", now.as_millis())), text).unwrap();
 }
 
+/// What promtool finds in the metrics, in the format that it reads.
+async fn lint(f: &Fixture) -> String {
+    let (_, text) = f.operator().get_as("/metrics", "text/plain").await.unwrap();
+    let mut promtool = Command::new(tools().await.join("promtool"));
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = promtool.spawn().unwrap();
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
+    said(&promtool.wait_with_output().await.unwrap())
+}
+
 /// A site at which everything happens that is to be seen: gateways in order, drift that is put back and drift that is only
 /// observed, a wrong password, a rollout that halts, and customers.
 async fn eventful(f: &mut Fixture, folder: &Path) {
@@ -150,6 +161,8 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_runs_on_real_metrics() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(f.ns.name());
     std::fs::create_dir_all(&folder).unwrap();
     eventful(&mut f, &folder).await;
+    let lint = lint(&f).await;
+    assert!(lint.is_empty(), "{lint}");
     let (dashboard, rules) = (root().join("charts/tenure/files/dashboard.json"), alerts());
     let files = [&dashboard, &rules, &folder].map(PathBuf::as_path);
     let output = run("monitoring", &[&[Path::new("check")][..], &files[..]].concat()).await;

@@ -44,6 +44,10 @@ async fn shows_its_metrics_and_its_health() {
         ),
         &format!(r#"tenure_customers{{server="kona",namespace="{namespace}",state="inSync"}} 1"#),
         &format!(r#"tenure_resources{{kind="X2Gateway",namespace="{namespace}",reason="InSync"}} 1"#),
+        &format!(r#"tenure_longest_timeout_seconds{{namespace="{namespace}"}} 86400"#),
+        &format!(r#"tenure_oldest_proof_timestamp_seconds{{namespace="{namespace}"}} "#),
+        r#"tenure_objects_in_backoff{kind="X2Gateway"} 0"#,
+        "tenure_slots_in_use 0",
         "tenure_leader 1",
         "tenure_events_dropped_total 0",
         "tenure_panics_total 0",
@@ -56,6 +60,8 @@ async fn shows_its_metrics_and_its_health() {
     f.reason("X2Gateway", "x2-1", "Unmanaged").await;
     let metrics = f.operator().metrics().await.unwrap();
     assert!(!metrics.contains("tenure_gateways{"), "{metrics}");
+    let unmanaged = format!(r#"tenure_unmanaged_gateways{{namespace="{namespace}"}} 1"#);
+    assert!(metrics.contains(&unmanaged), "{metrics}");
     for (kind, name) in [("X2Gateway", "x2-1"), ("CustomerTokenTtl", "acme"), ("KonaServer", "kona")] {
         f.ns.delete_object(kind, name).await.unwrap();
     }

@@ -22,7 +22,8 @@ async fn what_was_decided_before_the_lease_was_lost_is_not_sent_when_there_is_on
     let (term, terms) = watch::channel(Term::Endless);
     let fence = Fence::new(world.ending.subscribe(), terms);
     let wire = Arc::new(Network::new(loopback()));
-    world.remotes.http = Http::new(wire, Slots::new(64), Arc::new(Metrics::new(false)), fence);
+    let metrics = Arc::new(Metrics::new(false));
+    world.remotes.http = Http::new(wire, Slots::new(64, &metrics), metrics, fence);
     world.x2().read_timeout().await.unwrap();
     let before = fleet.appliance(0).counts();
 

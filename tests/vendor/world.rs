@@ -58,8 +58,8 @@ pub(crate) fn remotes(dial: DialPolicy, slots: usize) -> (Remotes, watch::Sender
     // There is no other replica.
     let (_, term) = watch::channel(Term::Endless);
     let fence = Fence::new(receiver, term);
-    let http =
-        Http::new(Arc::new(Network::new(dial)), Slots::new(slots), Arc::new(Metrics::new(false)), fence);
+    let metrics = Arc::new(Metrics::new(false));
+    let http = Http::new(Arc::new(Network::new(dial)), Slots::new(slots, &metrics), metrics, fence);
     let remotes = Remotes {
         http,
         sessions: Sessions::default(),

@@ -20,6 +20,7 @@ use crate::engine::login::News;
 use crate::engine::owed::Owed;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
+use crate::metrics::Counted;
 use crate::runtime::object::Reported;
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::secrets::Age;
@@ -202,6 +203,8 @@ pub struct Memory<K: Managed> {
     pub warned: Option<Reason>,
     /// The standing that the last reconcile has acted on.
     pub acted_on: Option<Standing>,
+    /// Counts the object while its last reconcile has failed.
+    pub(super) in_backoff: Option<Counted>,
     /// Our finalizer was removed from the deleted object; the watch has not shown it yet.
     pub has_gone: bool,
     /// What else the kind keeps.
@@ -225,6 +228,7 @@ impl<K: Managed> Default for Memory<K> {
             barred: None,
             warned: None,
             acted_on: None,
+            in_backoff: None,
             has_gone: false,
             extra: K::Extra::default(),
         }

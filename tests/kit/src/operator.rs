@@ -136,8 +136,17 @@ impl Operator {
     /// # Errors
     /// When it does not answer.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.get_as(path, "application/openmetrics-text").await
+    }
+
+    /// The same, for a client that accepts this media type.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn get_as(&self, path: &str, accept: &str) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect(self.address()?).await.context("connecting to the operator")?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: operator\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
