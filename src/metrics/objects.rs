@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn extremes_follow_the_objects_of_their_namespace() {
         let objects = Objects::default();
-        let [a, Some(b), c] =
+        let [a, b, c] =
             [shown("InSync", 100, 3600), shown("InSync", 200, 7200), shown("Unmanaged", None, 86_400)];
         objects.observe(Kind::Gateway, "berlin", None, Some(a));
         objects.observe(Kind::Customer, "berlin", None, Some(b));
