@@ -2,17 +2,16 @@
 
 use crate::crd::{
     Condition, CustomerTokenTtl, CustomerTokenTtlStatus, Kind, KonaServer, KonaServerStatus, Time,
-    TokenPolicy, TokenPolicyStatus, X2Gateway, X2GatewayStatus,
+    TokenPolicy, TokenPolicyStatus, TtlSeconds, X2Gateway, X2GatewayStatus,
 };
 use crate::runtime::object::Reported;
 
+/// What a status shows of a proof and of a lifetime.
+type Shown<'a> = (Option<&'a Time>, Option<u32>);
+
 /// Implements [`Reported`] for a kind whose status has the fields that all kinds have, and these times.
 macro_rules! reported {
-    (
-        $kind:ident: $object:ty, $status:ty,
-        times($times_of:ident) = $times:expr,
-        proof_and_lifetime($shown_of:ident) = $shown:expr
-    ) => {
+    ($kind:ident: $object:ty, $status:ty, times($times_of:ident) = $times:expr, $proof_and_lifetime:expr) => {
         impl Reported for $object {
             const KIND: Kind = Kind::$kind;
             type Status = $status;
@@ -25,8 +24,8 @@ macro_rules! reported {
                 $times
             }
 
-            fn proof_and_lifetime($shown_of: &$status) -> (Option<&Time>, Option<u32>) {
-                $shown
+            fn proof_and_lifetime(&self) -> Shown<'_> {
+                self.status.as_ref().map(|status| $proof_and_lifetime(self, status)).unwrap_or_default()
             }
 
             fn head(status: &mut $status) -> (&mut Option<i64>, &mut Vec<Condition>) {
@@ -52,21 +51,30 @@ macro_rules! reported {
     };
 }
 
-reported!(Gateway: X2Gateway, X2GatewayStatus,
-times(status) = [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)],
-proof_and_lifetime(status) = {
-    let required = status.policy.is_some();
-    (status.last_proven_time.as_ref().filter(|_| required), status.timeout_seconds)
-});
-reported!(Policy: TokenPolicy, TokenPolicyStatus,
-    times(_status) = [None, None],
-    proof_and_lifetime(_status) = (None, None));
-reported!(Server: KonaServer, KonaServerStatus,
-    times(status) = [Some(&mut status.last_checked_time), None],
-    proof_and_lifetime(_status) = (None, None));
-reported!(Customer: CustomerTokenTtl, CustomerTokenTtlStatus,
-times(status) = [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)],
-proof_and_lifetime(status) = {
-    let longest = status.access_token_ttl_seconds.max(status.refresh_token_ttl_seconds);
-    (status.last_proven_time.as_ref(), longest)
-});
+reported!(Gateway: X2Gateway, X2GatewayStatus, times(status) =
+    [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)], of_gateway);
+reported!(Policy: TokenPolicy, TokenPolicyStatus, times(_status) = [None, None], of_neither);
+reported!(Server: KonaServer, KonaServerStatus, times(status) =
+    [Some(&mut status.last_checked_time), None], of_neither);
+reported!(Customer: CustomerTokenTtl, CustomerTokenTtlStatus, times(status) =
+    [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)], of_customer);
+
+/// Of a gateway that no policy governs, no lifetime is required.
+fn of_gateway<'a>(_: &X2Gateway, status: &'a X2GatewayStatus) -> Shown<'a> {
+    (status.last_proven_time.as_ref().filter(|_| status.policy.is_some()), status.timeout_seconds)
+}
+
+/// Without a user of the customer, reading its lifetimes is the proof.
+fn of_customer<'a>(customer: &CustomerTokenTtl, status: &'a CustomerTokenTtlStatus) -> Shown<'a> {
+    let read = TtlSeconds {
+        access_token_ttl_seconds: status.access_token_ttl_seconds,
+        refresh_token_ttl_seconds: status.refresh_token_ttl_seconds,
+    };
+    let by_reading = customer.spec.verify_credentials_secret_ref.is_none() && status.proven == Some(read);
+    let proof = if by_reading { &status.last_checked_time } else { &status.last_proven_time };
+    (proof.as_ref(), read.access_token_ttl_seconds.max(read.refresh_token_ttl_seconds))
+}
+
+fn of_neither<K, S>(_: &K, _: &S) -> Shown<'static> {
+    (None, None)
+}

@@ -217,8 +217,7 @@ pub(crate) enum Source {
 /// What metrics count of an object.
 fn shown<K: Reported>(entry: &Entry<K>) -> Shown {
     let reason = shown_reason(entry);
-    let status = entry.valid().and_then(|object| object.status());
-    let (proof, lifetime) = status.map(K::proof_and_lifetime).unwrap_or_default();
+    let (proof, lifetime) = entry.valid().map(|object| object.proof_and_lifetime()).unwrap_or_default();
     let proof = proof.filter(|_| reason != ConditionType::Suspended.as_str());
     Shown { reason, proven: proof.map(|time| time.0.as_second()), lifetime }
 }

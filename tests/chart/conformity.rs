@@ -78,7 +78,11 @@ pub fn monitoring() -> Value {
             "annotations": {"a": "b"}, "relabelings": [{"action": "labeldrop", "regex": "pod"}],
             "metricRelabelings": [{"action": "drop", "sourceLabels": ["__name__"], "regex": "x"}],
         },
-        "prometheusRule": {"enabled": true, "additionalLabels": {"a": "b"}},
+        "prometheusRule": {
+            "enabled": true, "additionalLabels": {"a": "b"}, "runbookBaseUrl": "https://wiki.example.net",
+            "namespace": "monitoring", "job": "tenure", "labels": {"a": "b"},
+            "rules": {"TenureNoLeader": {"enabled": false}, "TenureProofOld": {"threshold": 3600, "for": "1h"}},
+        },
         "dashboards": {"enabled": true, "annotations": {"folder": "network"}},
     })
 }

@@ -56,7 +56,12 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
             json!({"podDisruptionBudget": {"maxUnavailable": null}}),
             "podDisruptionBudget.maxUnavailable or podDisruptionBudget.minAvailable must be set",
         ),
-        (json!({"prometheusRule": {"runbookBaseUrl": ""}}), "at '/prometheusRule/runbookBaseUrl'"),
+        (json!({"prometheusRule": {"runbookBaseUrl": "wiki"}}), "at '/prometheusRule/runbookBaseUrl'"),
+        (json!({"prometheusRule": {"rules": {"TenureDown": {}}}}), "at '/prometheusRule/rules'"),
+        (
+            json!({"prometheusRule": {"rules": {"TenureNoLeader": {"threshold": 1}}}}),
+            "at '/prometheusRule/rules/TenureNoLeader'",
+        ),
         (json!({"leaderElection": {"enabled": false}}), "replicaCount must be 1"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name must name an account"),
     ];
@@ -150,46 +155,75 @@ fn long_names_stay_names() {
     }
 }
 
+/// The alerts that a chart with these values has.
+fn rendered_rules(helm: Helm, mut values: Value) -> Vec<Value> {
+    values["enabled"] = json!(true);
+    let rendered = helm.render(&json!({"prometheusRule": values}));
+    let groups = find(&rendered, RULE.0, RULE.1).unwrap()["spec"]["groups"].as_array().unwrap().clone();
+    groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
+
+fn rules_of_the_file() -> Vec<Value> {
+    let text = std::fs::read_to_string(chart().join("files/alerts.yaml")).unwrap();
+    assert!(text.contains("{{ $labels"), "without templates this shows nothing");
+    let file: Value = serde_saphyr::from_str(&text).unwrap();
+    file["groups"][0]["rules"].as_array().unwrap().clone()
+}
+
 /// Prometheus' own templates come through ours.
 #[test]
 fn alerts_and_dashboard_come_through_untouched() {
-    let values = json!({"prometheusRule": {"enabled": true}, "dashboards": {"enabled": true}});
-    let read = |name: &str| std::fs::read_to_string(chart().join("files").join(name)).unwrap();
-    let alerts: Value = serde_saphyr::from_str(&read("alerts.yaml")).unwrap();
-    assert!(alerts.to_string().contains("{{ $labels"), "without templates this shows nothing");
-    let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
+    let mut alerts = rules_of_the_file();
+    assert_eq!(alerts[0]["expr"], "absent(tenure_build_info)\n");
+    alerts[0]["expr"] = json!(down("tenure"));
+    let dashboard = std::fs::read_to_string(chart().join("files/dashboard.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     for helm in Helm::BOTH {
-        let rendered = helm.render(&values);
-        let (kind, name) = RULE;
-        assert_eq!(find(&rendered, kind, name).unwrap()["spec"], alerts);
+        let pages = json!({"runbookBaseUrl": "https://tenure.dev/docs/runbooks"});
+        assert_eq!(rendered_rules(helm, pages), alerts);
+        let rendered = helm.render(&json!({"dashboards": {"enabled": true}}));
         let (kind, name) = DASHBOARD;
         let text = text(&find(&rendered, kind, name).unwrap()["data"]["tenure.json"]).to_owned();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), dashboard);
     }
 }
 
-/// A link may lead to where a user has put the pages.
+/// A link leads to where a user has put the pages; nothing is published elsewhere.
 #[test]
-fn every_alert_links_to_its_page_at_the_base_url() {
-    let bases = [
-        ("https://tenure.dev/docs/runbooks", json!({})),
-        ("https://wiki.example.net/t#a", json!({"runbookBaseUrl": "https://wiki.example.net/t#a"})),
-        ("http://wiki/runbooks", json!({"runbookBaseUrl": "http://wiki/runbooks/"})),
-    ];
-    for (base, mut values) in bases {
-        values["enabled"] = json!(true);
-        for helm in Helm::BOTH {
-            let rendered = helm.render(&json!({"prometheusRule": values}));
-            let (kind, name) = RULE;
-            let groups = find(&rendered, kind, name).unwrap()["spec"]["groups"].as_array().unwrap().clone();
-            let rules: Vec<&Value> =
-                groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+fn every_alert_links_to_its_page_if_there_is_one() {
+    for helm in Helm::BOTH {
+        for base in ["https://wiki.example.net/t#a", "http://wiki/runbooks/"] {
+            let rules = rendered_rules(helm, json!({"runbookBaseUrl": base}));
             assert!(rules.len() >= 7, "{}", rules.len());
             for rule in rules {
-                let link = format!("{base}/{}.md", text(&rule["alert"]));
+                let link = format!("{}/{}.md", base.trim_end_matches('/'), text(&rule["alert"]));
                 assert_eq!(rule["annotations"]["runbook_url"], link, "{helm:?}");
             }
         }
+        let rules = rendered_rules(helm, json!({}));
+        assert!(rules.iter().all(|rule| rule["annotations"].get("runbook_url").is_none()), "{rules:?}");
+    }
+}
+
+#[test]
+fn users_change_single_alerts() {
+    let values = json!({
+        "labels": {"team": "net", "severity": "page"},
+        "rules": {
+            "TenureNoLeader": {"enabled": false},
+            "TenureLifetimeTooLong": {"threshold": 43_200, "for": "1h", "severity": "critical", "labels": {"team": "audit"}},
+        },
+    });
+    for helm in Helm::BOTH {
+        let rules = rendered_rules(helm, values.clone());
+        assert_eq!(rules.len(), rules_of_the_file().len() - 1);
+        let rule = |name: &str| rules.iter().find(|rule| rule["alert"] == name);
+        assert!(rule("TenureNoLeader").is_none());
+        let changed = rule("TenureLifetimeTooLong").unwrap();
+        assert_eq!(changed["labels"], json!({"team": "audit", "severity": "critical"}));
+        assert_eq!(changed["for"], "1h");
+        assert!(text(&changed["expr"]).ends_with("> 43200\n"), "{changed}");
+        assert_eq!(rule("TenureWatchStale").unwrap()["labels"], json!({"team": "net", "severity": "page"}));
     }
 }
 

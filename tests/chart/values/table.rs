@@ -313,12 +313,18 @@ fn monitor() -> Vec<Case> {
     ]
 }
 
+/// What TenureOperatorDown asks for.
+pub fn down(job: &str) -> String {
+    format!("absent(tenure_build_info{{namespace=\"{NAMESPACE}\",job=\"{job}\"}})\n")
+}
+
 fn alerts() -> Vec<Case> {
     let on = |section: &str| json!({section: {"enabled": true}});
     let label = || json!({"release": "prometheus"});
     let labelled =
         |path, object| makes(path, label(), object, "/metadata/labels/release", json!("prometheus"));
     let sidecars = "/metadata/labels/grafana_dashboard";
+    let rule = |field: &str| format!("/spec/groups/0/rules/0/{field}");
     vec![
         makes("prometheusRule.enabled", json!(true), RULE, "/metadata/namespace", json!(NAMESPACE)),
         labelled("prometheusRule.additionalLabels", RULE).beside(on("prometheusRule")),
@@ -328,8 +334,22 @@ fn alerts() -> Vec<Case> {
             "prometheusRule.runbookBaseUrl",
             json!("https://wiki.example.net/t"),
             RULE,
-            "/spec/groups/0/rules/0/annotations/runbook_url",
+            &rule("annotations/runbook_url"),
             json!("https://wiki.example.net/t/TenureOperatorDown.md"),
+        )
+        .beside(on("prometheusRule")),
+        goes("prometheusRule.namespace", json!("monitoring"), RULE, "/metadata/namespace")
+            .beside(on("prometheusRule")),
+        makes("prometheusRule.job", json!("a"), RULE, &rule("expr"), json!(down("a")))
+            .beside(on("prometheusRule")),
+        makes("prometheusRule.labels", json!({"team": "net"}), RULE, &rule("labels/team"), json!("net"))
+            .beside(on("prometheusRule")),
+        makes(
+            "prometheusRule.rules",
+            json!({"TenureOperatorDown": {"for": "1h"}}),
+            RULE,
+            &rule("for"),
+            json!("1h"),
         )
         .beside(on("prometheusRule")),
         makes("dashboards.enabled", json!(true), DASHBOARD, sidecars, json!("1")),
