@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::documents::documented;
 use super::helm::*;
-use table::{DASHBOARD, DEPLOYMENT, RULE, cases};
+use table::{DASHBOARD, DEPLOYMENT, RULE, cases, down};
 
 #[test]
 fn each_value_does_what_it_says() {
