@@ -25,7 +25,7 @@ macro_rules! reported {
             }
 
             fn proof_and_lifetime(&self) -> Shown<'_> {
-                self.status.as_ref().map(|status| $proof_and_lifetime(self, status)).unwrap_or_default()
+                self.status.as_ref().map($proof_and_lifetime).unwrap_or_default()
             }
 
             fn head(status: &mut $status) -> (&mut Option<i64>, &mut Vec<Condition>) {
@@ -60,21 +60,20 @@ reported!(Customer: CustomerTokenTtl, CustomerTokenTtlStatus, times(status) =
     [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)], of_customer);
 
 /// Of a gateway that no policy governs, no lifetime is required.
-fn of_gateway<'a>(_: &X2Gateway, status: &'a X2GatewayStatus) -> Shown<'a> {
+fn of_gateway(status: &X2GatewayStatus) -> Shown<'_> {
     (status.last_proven_time.as_ref().filter(|_| status.policy.is_some()), status.timeout_seconds)
 }
 
-/// Without a user of the customer, reading its lifetimes is the proof.
-fn of_customer<'a>(customer: &CustomerTokenTtl, status: &'a CustomerTokenTtlStatus) -> Shown<'a> {
+/// Reading the lifetimes that were verified confirms them. While they differ, nothing is proven.
+fn of_customer(status: &CustomerTokenTtlStatus) -> Shown<'_> {
     let read = TtlSeconds {
         access_token_ttl_seconds: status.access_token_ttl_seconds,
         refresh_token_ttl_seconds: status.refresh_token_ttl_seconds,
     };
-    let by_reading = customer.spec.verify_credentials_secret_ref.is_none() && status.proven == Some(read);
-    let proof = if by_reading { &status.last_checked_time } else { &status.last_proven_time };
-    (proof.as_ref(), read.access_token_ttl_seconds.max(read.refresh_token_ttl_seconds))
+    let proof = status.last_checked_time.as_ref().filter(|_| status.proven == Some(read));
+    (proof, read.access_token_ttl_seconds.max(read.refresh_token_ttl_seconds))
 }
 
-fn of_neither<K, S>(_: &K, _: &S) -> Shown<'static> {
+fn of_neither<S>(_: &S) -> Shown<'_> {
     (None, None)
 }

@@ -75,9 +75,37 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
 
 #[test]
 fn a_chart_that_depends_on_this_one_may_pass_global_values() {
+    let secrets = json!(["pull", {"name": "own"}, {"name": "other"}]);
+    let values = json!({
+        "global": {"imageRegistry": "r.example.net", "imagePullSecrets": secrets, "else": 1},
+        "imagePullSecrets": [{"name": "own"}],
+        "image": {"repository": "net/tenure", "tag": "1"},
+    });
     for helm in Helm::BOTH {
-        assert!(!helm.render(&json!({"global": {"imageRegistry": "r.example.net"}})).is_empty());
+        let rendered = helm.render(&values);
+        for (kind, name) in [("Deployment", "tenure"), ("Job", "tenure-release-finalizers")] {
+            let pod = &find(&rendered, kind, name).unwrap()["spec"]["template"]["spec"];
+            assert_eq!(pod["containers"][0]["image"], "r.example.net/net/tenure:1", "{helm:?}");
+            let names = json!([{"name": "own"}, {"name": "pull"}, {"name": "other"}]);
+            assert_eq!(pod["imagePullSecrets"], names, "{helm:?}");
+        }
     }
+}
+
+/// What the pages show as values of the chart are some.
+#[test]
+fn the_values_of_the_pages_are_values() {
+    let mut blocks = 0;
+    for page in tenure_kit::book::pages(root()).unwrap() {
+        for block in page.blocks().iter().filter(|block| block.info == ["yaml", "values"]) {
+            let values: Value = serde_saphyr::from_str(&block.text).unwrap();
+            for helm in Helm::BOTH {
+                assert!(!helm.render(&values).is_empty(), "{}", page.path.display());
+            }
+            blocks += 1;
+        }
+    }
+    assert!(blocks >= 4, "{blocks}");
 }
 
 /// The samples for Flux and Argo CD install the chart with values that it takes.

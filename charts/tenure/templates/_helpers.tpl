@@ -55,13 +55,27 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- end }}
 
+{{/* A parent chart may name the registry for all images. */}}
 {{- define "tenure.image" -}}
+{{- $registry := (.Values.global | default dict).imageRegistry }}
 {{- with .Values.image }}
+{{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (not (empty $registry)) }}
 {{- if .digest }}
-{{- printf "%s@%s" .repository .digest }}
+{{- printf "%s@%s" $repository .digest }}
 {{- else }}
-{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- printf "%s:%s" $repository (default $.Chart.AppVersion .tag) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The chart's own and those of all charts, which may be names alone. */}}
+{{- define "tenure.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets | default list }}
+{{- range (.Values.global | default dict).imagePullSecrets }}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
+{{- end }}
+{{- with $secrets | uniq }}
+{{- toYaml . }}
 {{- end }}
 {{- end }}
 
