@@ -16,7 +16,7 @@ fn parent(helm: Helm) -> PathBuf {
     });
     let values = json!({
         "global": {"imageRegistry": "r.example.net"},
-        "tenure": {"enabled": true, "image": {"repository": "r.example.net/tenure"}, "podLabels": {"team": "net"}},
+        "tenure": {"enabled": true, "image": {"repository": "net/tenure"}, "podLabels": {"team": "net"}},
     });
     fs::write(folder.join("Chart.yaml"), manifest.to_string()).unwrap();
     fs::write(folder.join("values.yaml"), values.to_string()).unwrap();
@@ -39,7 +39,7 @@ fn another_chart_may_depend_on_this_one_under_a_condition() {
         assert_eq!(deployment["spec"]["replicas"], 3, "{helm:?}");
         let template = &deployment["spec"]["template"];
         assert_eq!(template["metadata"]["labels"]["team"], "net");
-        assert!(text(&template["spec"]["containers"][0]["image"]).starts_with("r.example.net/tenure:"));
+        assert!(text(&template["spec"]["containers"][0]["image"]).starts_with("r.example.net/net/tenure:"));
         assert_eq!(render(json!({"tenure": {"enabled": false}})), Ok(vec![]), "{helm:?}");
 
         let refusal = render(json!({"tenure": {"replicas": 3}})).unwrap_err();
