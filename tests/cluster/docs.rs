@@ -141,19 +141,23 @@ fn tabled(page: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_the_metrics_lists_what_an_operator_at_work_shows() {
     const ID: &str = "1d2b7a10-0f2c-11ee-be56-0242ac120002";
-    let fleet = fleet(1);
+    let fleet = fleet(2);
     let kona = tenure_kit::kona::KonaServer::start(KonaOptions::default()).unwrap();
     kona.add_customer(ID, "Acme");
     let mut f = Fixture::new("measured").await;
     f.credentials(&fleet).await;
     f.kona(&kona).await;
     f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
-    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    let elsewhere = json!({"metadata": {"labels": {"site": "rome"}}});
+    f.apply(&with(gateway("x2-2", &fleet.appliance(1)), elsewhere)).await;
+    let selector = json!({"matchLabels": {"site": "berlin"}});
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "gatewaySelector": selector}))).await;
     f.apply(&customer("acme", ID, 3600, 86_400)).await;
     let namespace = f.ns.name().to_owned();
     f.start_with(&["--metrics-per-object", "--namespaces", &namespace, "--allow-cidr", "127.0.0.0/8"]).await;
     f.reason("TokenPolicy", "short", "InSync").await;
     f.reason("KonaServer", "kona", "InSync").await;
+    f.reason("X2Gateway", "x2-2", "Unmanaged").await;
     fleet.appliance(0).factory_reset();
     f.look("X2Gateway", "x2-1", "drifted").await;
     f.event("x2-1", "DriftCorrected").await;

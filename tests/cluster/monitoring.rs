@@ -119,7 +119,7 @@ async fn lint(f: &Fixture) -> String {
 /// A site at which everything happens that is to be seen: gateways in order, drift that is put back and drift that is only
 /// observed, a wrong password, a rollout that halts, and customers.
 async fn eventful(f: &mut Fixture, folder: &Path) {
-    let fleet = fleet(5);
+    let fleet = fleet(6);
     let kona = KonaServer::start(KonaOptions::default()).unwrap();
     let id = "1d2b7a10-5c1e-4f2a-9b3d-000000000001";
     kona.add_customer(id, "Acme");
@@ -131,7 +131,7 @@ async fn eventful(f: &mut Fixture, folder: &Path) {
     let selects = |site: &str, spec: Value| {
         with(policy(site, spec), json!({"spec": {"gatewaySelector": {"matchLabels": {"site": site}}}}))
     };
-    for (index, site) in ["berlin", "berlin", "london", "london", "paris"].into_iter().enumerate() {
+    for (index, site) in ["berlin", "berlin", "london", "london", "paris", "rome"].into_iter().enumerate() {
         f.apply(&with(gateway(&format!("x2-{index}"), &fleet.appliance(index)), label(site))).await;
     }
     f.apply(&selects("berlin", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
@@ -139,7 +139,7 @@ async fn eventful(f: &mut Fixture, folder: &Path) {
     f.apply(&customer("acme", id, 3600, 86400)).await;
     f.reason("TokenPolicy", "berlin", "InSync").await;
     f.reason("TokenPolicy", "paris", "Observed").await;
-    f.reason("X2Gateway", "x2-2", "Unmanaged").await;
+    f.reason("X2Gateway", "x2-5", "Unmanaged").await;
     f.reason("CustomerTokenTtl", "acme", "InSync").await;
     scrape(f, folder).await;
     fleet.appliance(0).factory_reset();
