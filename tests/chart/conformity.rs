@@ -77,13 +77,14 @@ pub fn monitoring() -> Value {
             "enabled": true, "interval": "30s", "scrapeTimeout": "10s", "additionalLabels": {"a": "b"},
             "annotations": {"a": "b"}, "relabelings": [{"action": "labeldrop", "regex": "pod"}],
             "metricRelabelings": [{"action": "drop", "sourceLabels": ["__name__"], "regex": "x"}],
+            "namespace": "monitoring", "honorLabels": false, "jobLabel": "a", "targetLabels": ["a"], "sampleLimit": 5,
         },
         "prometheusRule": {
             "enabled": true, "additionalLabels": {"a": "b"}, "runbookBaseUrl": "https://wiki.example.net",
             "namespace": "monitoring", "job": "tenure", "labels": {"a": "b"},
             "rules": {"TenureNoLeader": {"enabled": false}, "TenureProofOld": {"threshold": 3600, "for": "1h"}},
         },
-        "dashboards": {"enabled": true, "annotations": {"folder": "network"}},
+        "dashboards": {"enabled": true, "namespace": "monitoring", "annotations": {"folder": "network"}},
     })
 }
 
@@ -118,7 +119,15 @@ fn pods() -> Value {
         "extraArgs": ["--x"], "extraVolumes": [{"name": "v", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}],
         "podDisruptionBudget": {"minAvailable": "50%"},
-        "serviceAccount": {"annotations": {"a": "b"}}, "service": {"annotations": {"a": "b"}, "port": 80},
+        "serviceAccount": {"annotations": {"a": "b"}},
+        "service": {
+            "annotations": {"a": "b"}, "labels": {"a": "b"}, "port": 80, "type": "NodePort",
+            "ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"],
+        },
+        "dnsPolicy": "Default", "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["x2"]}], "hostNetwork": true,
+        "runtimeClassName": "gvisor", "schedulerName": "other", "strategy": {"type": "Recreate"},
+        "revisionHistoryLimit": 3, "deploymentAnnotations": {"a": "b"}, "livenessProbe": {"periodSeconds": 7},
+        "readinessProbe": {"failureThreshold": 7}, "startupProbe": {"failureThreshold": 7},
     })
 }
 

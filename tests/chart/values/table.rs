@@ -141,6 +141,10 @@ fn release() -> Vec<Case> {
         makes("commonLabels", json!({"team": "net"}), ACCOUNT, "/metadata/labels/team", json!("net")),
         goes("service.port", json!(80), SERVICE, "/spec/ports/0/port"),
         goes("service.annotations", json!({"a": "b"}), SERVICE, "/metadata/annotations"),
+        makes("service.labels", json!({"team": "net"}), SERVICE, "/metadata/labels/team", json!("net")),
+        goes("service.type", json!("NodePort"), SERVICE, "/spec/type"),
+        goes("service.ipFamilyPolicy", json!("PreferDualStack"), SERVICE, "/spec/ipFamilyPolicy"),
+        goes("service.ipFamilies", json!(["IPv6"]), SERVICE, "/spec/ipFamilies"),
         makes("extraObjects", json!([map]), ("ConfigMap", "tenure-x"), "/kind", json!("ConfigMap")),
         makes(
             "extraObjects",
@@ -225,6 +229,16 @@ fn pods() -> Vec<Case> {
         makes("podLabels", label(), DEPLOYMENT, &format!("{in_pod}/labels/team"), json!("net")),
         makes("podAnnotations", label(), DEPLOYMENT, &format!("{in_pod}/annotations/team"), json!("net")),
         makes("podLabels", label(), JOB, &format!("{in_pod}/labels/team"), json!("net")),
+        goes("deploymentAnnotations", label(), DEPLOYMENT, "/metadata/annotations"),
+        probe("livenessProbe", "/healthz"),
+        probe("readinessProbe", "/readyz"),
+        makes(
+            "startupProbe",
+            json!({"failureThreshold": 3}),
+            DEPLOYMENT,
+            "CONTAINER/startupProbe",
+            json!({"failureThreshold": 3, "httpGet": {"path": "/healthz", "port": "http"}}),
+        ),
         goes("terminationGracePeriodSeconds", json!(60), DEPLOYMENT, "POD/terminationGracePeriodSeconds"),
         makes(
             "podSecurityContext",
@@ -260,6 +274,13 @@ fn pods() -> Vec<Case> {
     ]
 }
 
+/// Settings of a probe go beside what it asks, and beside the defaults.
+fn probe(path: &'static str, page: &str) -> Case {
+    let expected =
+        json!({"periodSeconds": 7, "timeoutSeconds": 5, "httpGet": {"path": page, "port": "http"}});
+    makes(path, json!({"periodSeconds": 7}), DEPLOYMENT, &format!("CONTAINER/{path}"), expected)
+}
+
 fn scheduling() -> Vec<Case> {
     let constraint = json!({"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"});
     let mut own = constraint.clone();
@@ -278,6 +299,19 @@ fn scheduling() -> Vec<Case> {
         goes("affinity", json!({"nodeAffinity": {}}), DEPLOYMENT, "POD/affinity"),
         goes("dnsConfig", json!({"options": [{"name": "ndots", "value": "2"}]}), DEPLOYMENT, "POD/dnsConfig"),
         goes("priorityClassName", json!("high"), DEPLOYMENT, "POD/priorityClassName"),
+        goes("dnsPolicy", json!("Default"), DEPLOYMENT, "POD/dnsPolicy"),
+        goes("hostAliases", json!([{"ip": "10.0.0.1", "hostnames": ["x2"]}]), DEPLOYMENT, "POD/hostAliases"),
+        goes("hostNetwork", json!(true), DEPLOYMENT, "POD/hostNetwork"),
+        goes("runtimeClassName", json!("gvisor"), DEPLOYMENT, "POD/runtimeClassName"),
+        goes("schedulerName", json!("other"), DEPLOYMENT, "POD/schedulerName"),
+        makes(
+            "strategy",
+            json!({"type": "Recreate"}),
+            DEPLOYMENT,
+            "/spec/strategy",
+            json!({"type": "Recreate"}),
+        ),
+        goes("revisionHistoryLimit", json!(0), DEPLOYMENT, "/spec/revisionHistoryLimit"),
         makes(spread, json!([constraint]), DEPLOYMENT, "POD/topologySpreadConstraints/0/maxSkew", json!(2)),
         makes(spread, json!([own]), DEPLOYMENT, selector, json!({})),
         makes(spread, json!([constraint]), DEPLOYMENT, selector, json!({"matchLabels": labels}))
@@ -306,6 +340,19 @@ fn monitor() -> Vec<Case> {
         )
         .beside(on()),
         goes("serviceMonitor.annotations", label(), MONITOR, "/metadata/annotations").beside(on()),
+        goes("serviceMonitor.namespace", json!("monitoring"), MONITOR, "/metadata/namespace").beside(on()),
+        makes(
+            "serviceMonitor.namespace",
+            json!("monitoring"),
+            MONITOR,
+            "/spec/namespaceSelector/matchNames",
+            json!([NAMESPACE]),
+        )
+        .beside(on()),
+        goes("serviceMonitor.honorLabels", json!(false), MONITOR, &at("honorLabels")).beside(on()),
+        goes("serviceMonitor.jobLabel", json!("team"), MONITOR, "/spec/jobLabel").beside(on()),
+        goes("serviceMonitor.targetLabels", json!(["team"]), MONITOR, "/spec/targetLabels").beside(on()),
+        goes("serviceMonitor.sampleLimit", json!(50_000), MONITOR, "/spec/sampleLimit").beside(on()),
         goes("serviceMonitor.interval", json!("30s"), MONITOR, &at("interval")).beside(on()),
         goes("serviceMonitor.scrapeTimeout", json!("10s"), MONITOR, &at("scrapeTimeout")).beside(on()),
         goes("serviceMonitor.relabelings", rules(), MONITOR, &at("relabelings")).beside(on()),
@@ -355,6 +402,8 @@ fn alerts() -> Vec<Case> {
         makes("dashboards.enabled", json!(true), DASHBOARD, sidecars, json!("1")),
         labelled("dashboards.labels", DASHBOARD).beside(on("dashboards")),
         goes("dashboards.annotations", label(), DASHBOARD, "/metadata/annotations").beside(on("dashboards")),
+        goes("dashboards.namespace", json!("grafana"), DASHBOARD, "/metadata/namespace")
+            .beside(on("dashboards")),
     ]
 }
 
