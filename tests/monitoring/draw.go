@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"html"
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,7 +22,9 @@ const (
 
 var (
 	palette = []string{"#2f7ed8", "#e08b27", "#3f9c4b", "#b84fc0", "#c8453c", "#12908e", "#8a6d3b", "#5c6bc0"}
-	colours = map[string]string{"green": "#2e8b3d", "orange": "#d9822b", "red": "#c23b33"}
+	colours = map[string]string{
+		"green": "#2e8b3d", "blue": "#2f7ed8", "orange": "#d9822b", "red": "#c23b33", "purple": "#8e5bb5", "#8a8f98": "#8a8f98",
+	}
 	legends = regexp.MustCompile(`\{\{(\w+)\}\}`)
 )
 
@@ -77,7 +81,7 @@ func drawPanel(out *strings.Builder, s *store, p panel, at area) error {
 			name := legends.ReplaceAllStringFunc(target.Legend, func(part string) string {
 				return one.labels.Get(part[2 : len(part)-2])
 			})
-			lines = append(lines, line{name, palette[len(lines)%len(palette)], one.points})
+			lines = append(lines, line{name, seriesColour(p, name, palette[len(lines)%len(palette)]), one.points})
 		}
 	}
 	if len(lines) == 0 {
@@ -89,8 +93,26 @@ func drawPanel(out *strings.Builder, s *store, p panel, at area) error {
 		text(out, at.x+at.w/2, at.y+at.h/2+24, style, words(last, p.FieldConfig.Defaults.Unit))
 		return nil
 	}
+	if p.Type == "table" {
+		drawTable(out, s, p, lines, at)
+		return nil
+	}
 	drawLines(out, s, p, lines, at)
 	return nil
+}
+
+// Draws the rows that there are at the end, the greatest value first.
+func drawTable(out *strings.Builder, s *store, p panel, lines []line, at area) {
+	last := func(one line) point { return one.points[len(one.points)-1] }
+	lines = slices.DeleteFunc(lines, func(one line) bool { return s.end.Sub(last(one).at) > time.Second })
+	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(last(b).value, last(a).value) })
+	down := at.y + 48
+	for _, one := range lines {
+		for i, cell := range append(strings.Split(one.name, "  "), words(last(one).value, p.FieldConfig.Defaults.Unit)) {
+			text(out, at.x+margin+float64(i)*(at.w-2*margin)/4, down, `font-size="12"`, cell)
+		}
+		down += 20
+	}
 }
 
 func drawLines(out *strings.Builder, s *store, p panel, lines []line, at area) {
@@ -183,6 +205,16 @@ func niceStep(least float64) float64 {
 	return 10 * power
 }
 
+// The colour that a panel gives a series by its name, or else this one.
+func seriesColour(p panel, name, otherwise string) string {
+	for _, override := range p.FieldConfig.Overrides {
+		if override.Matcher.Options == name && len(override.Properties) > 0 {
+			return colours[override.Properties[0].Value.Color]
+		}
+	}
+	return otherwise
+}
+
 func colour(p panel, value float64) string {
 	found := "#444"
 	for _, step := range p.FieldConfig.Defaults.Thresholds.Steps {
@@ -199,6 +231,8 @@ func words(v float64, unit string) string {
 	switch {
 	case unit == "percentunit":
 		return number(100*v) + " %"
+	case unit == "s" && v >= 3600:
+		return number(v/3600) + " h"
 	case unit == "s" && v < 1:
 		return number(1000*v) + " ms"
 	case unit == "s":

@@ -48,6 +48,16 @@ type panel struct {
 				} `json:"stacking"`
 			} `json:"custom"`
 		} `json:"defaults"`
+		Overrides []struct {
+			Matcher struct {
+				Options string `json:"options"`
+			} `json:"matcher"`
+			Properties []struct {
+				Value struct {
+					Color string `json:"fixedColor"`
+				} `json:"value"`
+			} `json:"properties"`
+		} `json:"overrides"`
 	} `json:"fieldConfig"`
 }
 

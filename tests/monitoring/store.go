@@ -161,7 +161,7 @@ func parse(text []byte, take func(labels.Labels, float64) error) error {
 
 // Puts values in place of Grafana's variables.
 func filled(expr, rate string) string {
-	return strings.NewReplacer("$namespace", ".*", "$__rate_interval", rate).Replace(expr)
+	return strings.NewReplacer("$namespace", ".*", "$job", ".*", "$__rate_interval", rate).Replace(expr)
 }
 
 // Names the selectors of a query that find nothing, at no time.
