@@ -161,15 +161,15 @@ pub struct TtlSeconds {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TtlPending {
-    /// The lifetimes that it replaces; an absent one was not set.
+    /// The lifetimes that the change replaces; an absent one was not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<TtlSeconds>,
-    /// The lifetimes to set; an absent one is removed.
+    /// The lifetimes that the change sets; an absent one is removed.
     pub to: TtlSeconds,
     /// Why it is made, as in history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<super::Cause>,
-    /// When it began.
+    /// When the change began.
     pub since: Time,
     /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -186,9 +186,9 @@ pub struct TtlPending {
 pub struct TtlChange {
     /// When the change was recorded.
     pub time: Time,
-    /// Lifetimes before.
+    /// Lifetimes before the change.
     pub from: TtlSeconds,
-    /// Lifetimes after.
+    /// Lifetimes after the change.
     pub to: TtlSeconds,
     /// Policy: the desired values had changed. Drift: something else had changed the remote values. Restore: this
     /// resource was deleted.

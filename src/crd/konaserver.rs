@@ -102,17 +102,17 @@ pub struct KonaServerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerCounts {
-    /// All that refer to this server.
+    /// All customers that refer to this server.
     pub managed: i64,
-    /// Verified to have the desired lifetimes.
+    /// Customers verified to have the desired lifetimes.
     pub in_sync: i64,
-    /// Not yet changed or verified.
+    /// Customers not yet changed or verified.
     pub pending: i64,
-    /// Observed with other lifetimes than desired.
+    /// Customers observed with other lifetimes than desired.
     pub drifted: i64,
-    /// Could not be read or changed.
+    /// Customers that could not be read or changed.
     pub failed: i64,
-    /// Those that are suspended.
+    /// Suspended customers.
     pub suspended: i64,
     /// Number in sync out of the total, such as "3/3".
     pub summary: String,

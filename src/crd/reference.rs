@@ -116,7 +116,7 @@ pub struct RefusedLogin {
     pub secret_resource_version: String,
     /// When the login was refused.
     pub time: super::Time,
-    /// How many logins with this version had failed in a row, anywhere, this one included.
+    /// How many logins with this version of the Secret had failed in a row, on any system, this one included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub in_a_row: Option<u32>,

@@ -190,19 +190,19 @@ pub struct TokenPolicyStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayCounts {
-    /// All that the selector matches.
+    /// All gateways that the selector matches.
     pub matched: i64,
-    /// Verified to have the lifetime required by this policy.
+    /// Gateways verified to have the lifetime required by this policy.
     pub in_sync: i64,
-    /// Not yet changed or verified.
+    /// Gateways not yet changed or verified.
     pub pending: i64,
-    /// Observed with another lifetime than required.
+    /// Gateways observed with another lifetime than required.
     pub drifted: i64,
-    /// Could not be read or changed.
+    /// Gateways that could not be read or changed.
     pub failed: i64,
-    /// Governed by another policy.
+    /// Gateways that another policy governs.
     pub overridden: i64,
-    /// Suspended themselves.
+    /// Suspended gateways.
     pub suspended: i64,
     /// Number in sync out of those not overridden, such as "38/40".
     pub summary: String,
@@ -214,8 +214,8 @@ pub struct GatewayCounts {
 pub struct Failure {
     /// Name of the `X2Gateway`.
     pub gateway: String,
-    /// Reason of its Ready condition.
+    /// Reason of the gateway's Ready condition.
     pub reason: String,
-    /// Message of its Ready condition.
+    /// Message of the gateway's Ready condition.
     pub message: String,
 }

@@ -14,7 +14,7 @@ pub struct Window {
     /// month and day of week are restricted, either opens it.
     #[schemars(length(max = 128), extend("x-kubernetes-validations" = rules::cron()))]
     pub schedule: String,
-    /// How long it stays open, 1m to 168h (seven days), such as 4h. Overlapping windows are joined.
+    /// How long the window stays open, 1m to 168h (seven days), such as 4h. Overlapping windows are joined.
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("1m", "168h", "4h or 1h30m")))]
     pub duration: String,
     /// The time zone of the schedule, such as Europe/Berlin: a name from the IANA database. An opening skipped by daylight

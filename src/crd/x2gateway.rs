@@ -100,17 +100,17 @@ pub struct X2GatewayStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pending {
-    /// The value that it replaces, in seconds.
+    /// The value that the change replaces, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub from: Option<u32>,
-    /// The value to set, in seconds.
+    /// The value that the change sets, in seconds.
     #[schemars(with = "i64")]
     pub to: u32,
     /// Why it is made, as in history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<super::Cause>,
-    /// When it began.
+    /// When the change began.
     pub since: Time,
     /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,14 +127,14 @@ pub struct Pending {
 pub struct Change {
     /// When the change was recorded.
     pub time: Time,
-    /// Value before, in seconds; absent if it was never read.
+    /// Value before the change, in seconds; absent if it was never read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub from: Option<u32>,
-    /// Value after, in seconds.
+    /// Value after the change, in seconds.
     #[schemars(with = "i64")]
     pub to: u32,
-    /// The policy that required it.
+    /// The policy that required the change.
     pub policy: String,
     /// Policy: the required value had changed. Drift: something else had changed the remote value. Restore: the policy
     /// was deleted, or no longer selects the gateway.
