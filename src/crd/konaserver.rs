@@ -35,7 +35,7 @@ pub struct KonaServerSpec {
     #[serde(flatten)]
     pub connection: Connection,
     /// Rate limits, shared by all customers of the server. If several `KonaServers` have the same URL, the lowest limits of those
-    /// that were let in apply.
+    /// that could log in apply.
     #[serde(default)]
     #[schemars(extend("default" = {}))]
     pub limits: Limits,
