@@ -178,8 +178,12 @@ async fn reconcile<R: Reconciler>(
     match result {
         Ok(Reconcile::NotDue(next)) => next,
         Ok(Reconcile::Done { next, outcome }) => {
-            metrics.reconciled(kind, outcome, begun.elapsed());
+            let took = begun.elapsed();
+            metrics.reconciled(kind, outcome, took);
             traces::reconciled(&span, outcome);
+            let (generation, result) = (object.meta().generation, outcome.as_str());
+            let next_in = next.saturating_duration_since(clock::instant());
+            tracing::debug!(kind, namespace, name, generation, result, ?took, ?next_in, "reconciled");
             if outcome == Outcome::Success {
                 metrics.succeeded(kind, &namespace, &name, Some(clock::now().0.as_second()));
             }

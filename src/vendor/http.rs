@@ -176,7 +176,9 @@ impl Http {
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |answer| answer.status.to_string());
         traces::answered(&span, &code, answer.is_ok());
-        self.metrics.requested(system, operation, label(code), begun.elapsed());
+        let (took, url, namespace) = (begun.elapsed(), &endpoint.base, &endpoint.namespace);
+        tracing::trace!(namespace, %url, system, operation, method, path, code, ?took, "request");
+        self.metrics.requested(system, operation, label(code), took);
         Ok(answer?.content)
     }
 

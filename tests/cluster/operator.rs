@@ -76,6 +76,21 @@ async fn shows_its_metrics_and_its_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn its_log_follows_each_reconcile_and_each_request() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("followed").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
+    f.start().await;
+    f.reason("TokenPolicy", "short", "InSync").await;
+    for line in [r#""message":"reconciled","kind":"X2Gateway""#, r#""message":"request","namespace":"#] {
+        f.operator().wait_for_log(line, SOON).await.unwrap();
+    }
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn finishes_a_write_under_way_when_it_is_told_to_end() {
     let fleet = fleet(2);
     let mut f = Fixture::new("ending").await;
