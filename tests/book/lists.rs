@@ -112,7 +112,7 @@ fn variables(help: &str) -> BTreeMap<&str, (&str, &str)> {
 #[test]
 fn the_page_of_variables_lists_those_of_every_flag() {
     let text = page("docs/reference/environment.md").text;
-    let rows = rows(part(&text, "## Of the operator"));
+    let rows = rows(part(&text, "## Variables of the operator"));
     let listed = rows.iter().map(|(word, cells)| {
         let cell = |at: usize| cells[at].trim_matches('`');
         (*word, (cell(0), cell(1)))
