@@ -85,7 +85,9 @@ func drawPanel(out *strings.Builder, s *store, p panel, at area) error {
 		}
 	}
 	if len(lines) == 0 {
-		return fmt.Errorf("no data")
+		// As Grafana does: nothing may be not ready.
+		text(out, at.x+at.w/2, at.y+at.h/2+6, `text-anchor="middle" fill="#777"`, "No data")
+		return nil
 	}
 	if p.Type == "stat" {
 		last := lines[0].points[len(lines[0].points)-1].value

@@ -224,9 +224,14 @@ func scrape(url, folder, seconds string) error {
 	}
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Accept", "application/openmetrics-text")
 	for range count {
 		<-every.C
-		answer, err := http.Get(url)
+		answer, err := http.DefaultClient.Do(request)
 		if err != nil {
 			return nil
 		}
