@@ -225,6 +225,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_runs_on_real_metrics() {
         "TenureDriftReturns",
         "TenureRolloutStuck",
         "TenureApprovalRequired",
+        "Awaiting approval",
         "TenureProofOld",
         "TenureLifetimeTooLong",
     ];
