@@ -122,7 +122,7 @@ fn pods() -> Value {
         "serviceAccount": {"annotations": {"a": "b"}},
         "service": {
             "annotations": {"a": "b"}, "labels": {"a": "b"}, "port": 80, "type": "NodePort",
-            "ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"],
+            "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"],
         },
         "dnsPolicy": "Default", "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["x2"]}], "hostNetwork": true,
         "runtimeClassName": "gvisor", "schedulerName": "other", "strategy": {"type": "Recreate"},
