@@ -100,15 +100,20 @@ async fn answer(stream: TcpStream, router: Router) {
 struct Connections(VecDeque<(IpAddr, AbortHandle)>);
 
 impl Connections {
-    /// Adds one. If there are too many, of its address or in all, the oldest of them ends: a probe always gets its answer.
+    /// Adds one. If there are too many, of its address or in all, the oldest of that address or of the one with most of them ends:
+    /// a probe always gets its answer.
     fn admit(&mut self, address: IpAddr, connection: AbortHandle) {
         self.0.retain(|(_, connection)| !connection.is_finished());
-        let of_address = |(other, _): &(IpAddr, AbortHandle)| *other == address;
-        let oldest = if self.0.iter().filter(|one| of_address(one)).count() >= PER_ADDRESS {
-            self.0.iter().position(of_address)
+        let count = |of: IpAddr| self.0.iter().filter(|(other, _)| *other == of).count();
+        let crowded = if count(address) >= PER_ADDRESS {
+            Some(address)
+        } else if self.0.len() >= CONNECTIONS {
+            // From the newest on, because the last of several that have as many counts.
+            self.0.iter().rev().map(|(address, _)| *address).max_by_key(|address| count(*address))
         } else {
-            (self.0.len() >= CONNECTIONS).then_some(0)
+            None
         };
+        let oldest = crowded.and_then(|crowded| self.0.iter().position(|(address, _)| *address == crowded));
         if let Some((_, oldest)) = oldest.and_then(|oldest| self.0.remove(oldest)) {
             oldest.abort();
         }
@@ -246,21 +251,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_address_displaces_itself_and_many_the_oldest() {
+    async fn the_address_with_most_connections_makes_room() {
         let mut connections = Connections::default();
         let mut begun = |address: u8| {
             let task = tokio::spawn(std::future::pending::<()>());
             connections.admit(IpAddr::from([10, 0, 0, address]), task.abort_handle());
             task
         };
-        let first = begun(1);
+        let probe = begun(1);
         let mut of_one: Vec<_> = (0..=PER_ADDRESS).map(|_| begun(2)).collect();
         assert!(of_one.remove(0).await.unwrap_err().is_cancelled());
-        assert!(!first.is_finished() && of_one.iter().all(|task| !task.is_finished()));
-        let others: Vec<_> = (0..CONNECTIONS).map(|n| begun(u8::try_from(n % 40).unwrap() + 100)).collect();
-        for displaced in std::iter::once(first).chain(of_one) {
-            assert!(displaced.await.unwrap_err().is_cancelled());
+        tokio::task::yield_now().await;
+        assert!(!probe.is_finished() && of_one.iter().all(|task| !task.is_finished()));
+        // Forty addresses with many each displace one another.
+        for n in 0..10 * CONNECTIONS {
+            drop(begun(u8::try_from(n % 40).unwrap() + 100));
         }
+        tokio::task::yield_now().await;
+        assert!(!probe.is_finished());
+        // Of as many addresses as there are places, the oldest makes room.
+        let others: Vec<_> = (0..CONNECTIONS).map(|n| begun(u8::try_from(n).unwrap() + 150)).collect();
+        assert!(probe.await.unwrap_err().is_cancelled());
         assert!(others.iter().all(|task| !task.is_finished()));
     }
 
