@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tenure::engine::reason::Reason;
@@ -99,9 +99,24 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
     assert_eq!(pages.collect::<BTreeSet<_>>(), rules.keys().map(|name| format!("{name}.md")).collect());
 }
 
-/// Keeps what the operator shows at this moment.
-async fn scrape(f: &Fixture, folder: &Path) {
-    let text = f.operator().metrics().await.unwrap();
+/// Keeps what the operator shows once it counts objects with these reasons. It counts what its own watches bring, and they
+/// may be slower than the test's.
+async fn scrape(f: &Fixture, folder: &Path, shown: &[(&str, &str)]) {
+    let namespace = f.ns.name();
+    let counted = shown.iter().map(|(kind, reason)| {
+        format!(r#"tenure_resources{{kind="{kind}",namespace="{namespace}",reason="{reason}"}} "#)
+    });
+    let counted: Vec<String> = counted.collect();
+    let scraped = async {
+        loop {
+            let text = f.operator().metrics().await.unwrap();
+            if counted.iter().all(|series| text.contains(series)) {
+                break text;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let text = tokio::time::timeout(SOON, scraped).await.unwrap_or_else(|_| panic!("{counted:?}"));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     std::fs::write(folder.join(format!("{}.txt", now.as_millis())), text).unwrap();
 }
@@ -126,7 +141,7 @@ async fn eventful(f: &mut Fixture, folder: &Path) {
     f.credentials(&fleet).await;
     f.kona(&kona).await;
     f.start().await;
-    scrape(f, folder).await;
+    scrape(f, folder, &[]).await;
     let label = |site: &str| json!({"metadata": {"labels": {"site": site}}});
     let selects = |site: &str, spec: Value| {
         with(policy(site, spec), json!({"spec": {"gatewaySelector": {"matchLabels": {"site": site}}}}))
@@ -141,7 +156,8 @@ async fn eventful(f: &mut Fixture, folder: &Path) {
     f.reason("TokenPolicy", "paris", "Observed").await;
     f.reason("X2Gateway", "x2-5", "Unmanaged").await;
     f.reason("CustomerTokenTtl", "acme", "InSync").await;
-    scrape(f, folder).await;
+    let shown = [("TokenPolicy", "InSync"), ("TokenPolicy", "Observed"), ("X2Gateway", "Unmanaged")];
+    scrape(f, folder, &shown).await;
     fleet.appliance(0).factory_reset();
     f.look("X2Gateway", "x2-0", "drift").await;
     fleet.appliance(2).fault(Fault::status(400, "{}").on(Kind::Write));
@@ -149,12 +165,12 @@ async fn eventful(f: &mut Fixture, folder: &Path) {
         json!({"timeoutSeconds": 7200, "interval": "24h", "rollout": {"maxConcurrent": 1, "maxFailures": 0}});
     f.apply(&selects("london", rollout)).await;
     f.reason("TokenPolicy", "london", "RolloutHalted").await;
-    scrape(f, folder).await;
+    scrape(f, folder, &[("TokenPolicy", "RolloutHalted")]).await;
     f.ns.secret("wrong", &[("username", "admin"), ("password", "planted-wrong-password")]).await.unwrap();
     f.patch("X2Gateway", "x2-1", json!({"spec": {"credentialsSecretRef": {"name": "wrong"}}})).await;
     f.reason("X2Gateway", "x2-1", "AuthenticationFailed").await;
     f.reason("TokenPolicy", "berlin", "AuthenticationFailed").await;
-    scrape(f, folder).await;
+    scrape(f, folder, &[("TokenPolicy", "RolloutHalted"), ("TokenPolicy", "AuthenticationFailed")]).await;
 }
 
 /// The words of the label `reason` in a query.
