@@ -209,14 +209,42 @@ fn alerts_and_dashboard_come_through_untouched() {
     for helm in Helm::BOTH {
         let pages = json!({"runbookBaseUrl": "https://tenure.dev/docs/runbooks"});
         assert_eq!(rendered_rules(helm, pages), alerts);
-        let rendered = helm.render(&json!({"dashboards": {"enabled": true}}));
-        let (kind, name) = DASHBOARD;
-        let data = &find(&rendered, kind, name).unwrap()["data"];
-        let mut rendered: Value = serde_json::from_str(text(&data["tenure-system-tenure.json"])).unwrap();
+        let mut rendered = rendered_dashboard(helm, "https://tenure.dev/docs/runbooks");
         let uid = rendered["uid"].take();
         assert!(text(&uid).starts_with("tenure-") && text(&uid).len() <= 40, "Grafana refuses {uid}");
         rendered["uid"] = json!("tenure");
         assert_eq!(rendered, dashboard);
+    }
+}
+
+/// The dashboard where the runbooks are at this URL.
+fn rendered_dashboard(helm: Helm, runbooks: &str) -> Value {
+    let values =
+        json!({"dashboards": {"enabled": true}, "prometheusRule": {"runbookBaseUrl": runbooks}});
+    let (kind, name) = DASHBOARD;
+    let rendered = helm.render(&values);
+    let data = &find(&rendered, kind, name).unwrap()["data"];
+    serde_json::from_str(text(&data["tenure-system-tenure.json"])).unwrap()
+}
+
+/// The links of all panels of the dashboard.
+fn links(dashboard: &Value) -> Vec<&str> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let links = panels.filter_map(|panel| panel.get("links")?.as_array()).flatten();
+    links.map(|link| text(&link["url"])).collect()
+}
+
+#[test]
+fn panels_link_to_runbooks_if_there_are_some() {
+    for helm in Helm::BOTH {
+        let there = rendered_dashboard(helm, "https://wiki.example.net/t#a/");
+        let there = links(&there);
+        assert!(there.len() >= 10, "{there:?}");
+        for url in there {
+            let alert = url.strip_prefix("https://wiki.example.net/t#a/").unwrap();
+            assert!(root().join("docs/runbooks").join(alert).is_file(), "{url}");
+        }
+        assert_eq!(links(&rendered_dashboard(helm, "")), [""; 0]);
     }
 }
 
