@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::documents::documented;
 use super::helm::*;
-use table::{DASHBOARD, DEPLOYMENT, RULE, cases, down};
+use table::monitoring::{DASHBOARD, RULE, down};
+use table::{DEPLOYMENT, cases};
 
 #[test]
 fn each_value_does_what_it_says() {
@@ -219,8 +220,7 @@ fn alerts_and_dashboard_come_through_untouched() {
 
 /// The dashboard where the runbooks are at this URL.
 fn rendered_dashboard(helm: Helm, runbooks: &str) -> Value {
-    let values =
-        json!({"dashboards": {"enabled": true}, "prometheusRule": {"runbookBaseUrl": runbooks}});
+    let values = json!({"dashboards": {"enabled": true}, "prometheusRule": {"runbookBaseUrl": runbooks}});
     let (kind, name) = DASHBOARD;
     let rendered = helm.render(&values);
     let data = &find(&rendered, kind, name).unwrap()["data"];

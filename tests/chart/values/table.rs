@@ -4,13 +4,12 @@ use serde_json::{Value, json};
 
 use super::super::helm::*;
 
+pub mod monitoring;
+
 type Object = (&'static str, &'static str);
 
 pub const DEPLOYMENT: Object = ("Deployment", "tenure");
-pub const RULE: Object = ("PrometheusRule", "tenure");
-pub const DASHBOARD: Object = ("ConfigMap", "tenure-dashboard");
 const JOB: Object = ("Job", "tenure-release-finalizers");
-const MONITOR: Object = ("ServiceMonitor", "tenure");
 const NETWORK: Object = ("NetworkPolicy", "tenure");
 const BUDGET: Object = ("PodDisruptionBudget", "tenure");
 const ACCOUNT: Object = ("ServiceAccount", "tenure");
@@ -114,8 +113,17 @@ fn drops(path: &'static str, value: Value, argument: &str) -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    let all =
-        [release(), rights(), operator(), leader(), pods(), scheduling(), monitor(), alerts(), network()];
+    let all = [
+        release(),
+        rights(),
+        operator(),
+        leader(),
+        pods(),
+        scheduling(),
+        monitoring::monitor(),
+        monitoring::alerts(),
+        network(),
+    ];
     all.into_iter().chain([admission()]).flatten().collect()
 }
 
@@ -302,6 +310,7 @@ fn scheduling() -> Vec<Case> {
         goes("dnsPolicy", json!("Default"), DEPLOYMENT, "POD/dnsPolicy"),
         goes("hostAliases", json!([{"ip": "10.0.0.1", "hostnames": ["x2"]}]), DEPLOYMENT, "POD/hostAliases"),
         goes("hostNetwork", json!(true), DEPLOYMENT, "POD/hostNetwork"),
+        goes("hostUsers", json!(false), DEPLOYMENT, "POD/hostUsers"),
         goes("runtimeClassName", json!("gvisor"), DEPLOYMENT, "POD/runtimeClassName"),
         goes("schedulerName", json!("other"), DEPLOYMENT, "POD/schedulerName"),
         makes(
@@ -320,90 +329,6 @@ fn scheduling() -> Vec<Case> {
         goes(most, json!("50%"), BUDGET, "/spec/maxUnavailable"),
         goes(fewest, json!(0), BUDGET, "/spec/minAvailable"),
         Case::new(fewest, json!(1), BUDGET, "/spec/maxUnavailable", Absent),
-    ]
-}
-
-fn monitor() -> Vec<Case> {
-    let on = || json!({"serviceMonitor": {"enabled": true}});
-    let label = || json!({"release": "prometheus"});
-    let rules = || json!([{"action": "labeldrop", "regex": "pod"}]);
-    let end = "/spec/endpoints/0";
-    let at = |field: &str| format!("{end}/{field}");
-    vec![
-        makes("serviceMonitor.enabled", json!(true), MONITOR, &at("honorLabels"), json!(true)),
-        makes(
-            "serviceMonitor.additionalLabels",
-            label(),
-            MONITOR,
-            "/metadata/labels/release",
-            json!("prometheus"),
-        )
-        .beside(on()),
-        goes("serviceMonitor.annotations", label(), MONITOR, "/metadata/annotations").beside(on()),
-        goes("serviceMonitor.namespace", json!("monitoring"), MONITOR, "/metadata/namespace").beside(on()),
-        makes(
-            "serviceMonitor.namespace",
-            json!("monitoring"),
-            MONITOR,
-            "/spec/namespaceSelector/matchNames",
-            json!([NAMESPACE]),
-        )
-        .beside(on()),
-        goes("serviceMonitor.honorLabels", json!(false), MONITOR, &at("honorLabels")).beside(on()),
-        goes("serviceMonitor.jobLabel", json!("team"), MONITOR, "/spec/jobLabel").beside(on()),
-        goes("serviceMonitor.targetLabels", json!(["team"]), MONITOR, "/spec/targetLabels").beside(on()),
-        goes("serviceMonitor.sampleLimit", json!(50_000), MONITOR, "/spec/sampleLimit").beside(on()),
-        goes("serviceMonitor.interval", json!("30s"), MONITOR, &at("interval")).beside(on()),
-        goes("serviceMonitor.scrapeTimeout", json!("10s"), MONITOR, &at("scrapeTimeout")).beside(on()),
-        goes("serviceMonitor.relabelings", rules(), MONITOR, &at("relabelings")).beside(on()),
-        goes("serviceMonitor.metricRelabelings", rules(), MONITOR, &at("metricRelabelings")).beside(on()),
-    ]
-}
-
-/// What TenureOperatorDown asks for.
-pub fn down(job: &str) -> String {
-    format!("absent(tenure_build_info{{namespace=\"{NAMESPACE}\",job=\"{job}\"}})\n")
-}
-
-fn alerts() -> Vec<Case> {
-    let on = |section: &str| json!({section: {"enabled": true}});
-    let label = || json!({"release": "prometheus"});
-    let labelled =
-        |path, object| makes(path, label(), object, "/metadata/labels/release", json!("prometheus"));
-    let sidecars = "/metadata/labels/grafana_dashboard";
-    let rule = |field: &str| format!("/spec/groups/0/rules/0/{field}");
-    vec![
-        makes("prometheusRule.enabled", json!(true), RULE, "/metadata/namespace", json!(NAMESPACE)),
-        labelled("prometheusRule.additionalLabels", RULE).beside(on("prometheusRule")),
-        goes("prometheusRule.annotations", label(), RULE, "/metadata/annotations")
-            .beside(on("prometheusRule")),
-        makes(
-            "prometheusRule.runbookBaseUrl",
-            json!("https://wiki.example.net/t"),
-            RULE,
-            &rule("annotations/runbook_url"),
-            json!("https://wiki.example.net/t/TenureOperatorDown.md"),
-        )
-        .beside(on("prometheusRule")),
-        goes("prometheusRule.namespace", json!("monitoring"), RULE, "/metadata/namespace")
-            .beside(on("prometheusRule")),
-        makes("prometheusRule.job", json!("a"), RULE, &rule("expr"), json!(down("a")))
-            .beside(on("prometheusRule")),
-        makes("prometheusRule.labels", json!({"team": "net"}), RULE, &rule("labels/team"), json!("net"))
-            .beside(on("prometheusRule")),
-        makes(
-            "prometheusRule.rules",
-            json!({"TenureOperatorDown": {"for": "1h"}}),
-            RULE,
-            &rule("for"),
-            json!("1h"),
-        )
-        .beside(on("prometheusRule")),
-        makes("dashboards.enabled", json!(true), DASHBOARD, sidecars, json!("1")),
-        labelled("dashboards.labels", DASHBOARD).beside(on("dashboards")),
-        goes("dashboards.annotations", label(), DASHBOARD, "/metadata/annotations").beside(on("dashboards")),
-        goes("dashboards.namespace", json!("grafana"), DASHBOARD, "/metadata/namespace")
-            .beside(on("dashboards")),
     ]
 }
 
