@@ -6,6 +6,7 @@ use std::io;
 use hyper_util::client::legacy;
 
 use super::dial::DialError;
+use super::tls;
 use crate::engine::remote::{Broken, Fault, Tls};
 
 /// Finds out what an error of the HTTP library comes from. Its own text is not used: it may quote what it choked on.
@@ -65,6 +66,7 @@ fn tls_fault(error: &rustls::Error) -> Tls {
         // A CA of the same name that has other keys is another CA.
         Bad::UnknownIssuer | Bad::BadSignature => Tls::UnknownCa,
         Bad::Revoked => Tls::Revoked,
+        _ if tls::is_self_signed(error) => Tls::SelfSigned,
         _ => Tls::Unverifiable,
     }
 }
