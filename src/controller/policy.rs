@@ -7,10 +7,10 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use super::counts::count;
+use super::planning::Planning;
 use super::requests::Handled;
 use super::rollout::{Rollout, Rollouts};
 use super::specs::Specs;
-use super::turns::Turns;
 use crate::clock;
 use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::conditions::since_ready;
@@ -64,7 +64,7 @@ pub struct PolicyController {
     pub(super) gateways: Arc<Store<X2Gateway>>,
     pub(super) specs: Arc<Specs>,
     pub(super) rollouts: Arc<Rollouts>,
-    pub(super) turns: Turns,
+    pub(super) planning: Planning,
     /// Which requests were carried out.
     pub(super) handled: Arc<Handled>,
 }
@@ -111,7 +111,7 @@ impl Reconciler for PolicyController {
         if hold == Hold::Forbidden {
             decision.iter_mut().for_each(Decision::withhold);
         }
-        self.turns.took(namespace, finding_out, begun.elapsed(), clock::instant());
+        self.planning.took(namespace, finding_out, begun.elapsed(), clock::instant());
         memory.plan_after = Some(clock::instant() + PLANNING);
         let report = Report { policy, parts: &parts, decision: decision.as_ref(), hold, now: clock::now().0 };
         let verdict = report.verdict();
@@ -171,7 +171,7 @@ impl PolicyController {
     /// When it is this policy's turn to be planned, if it is not now.
     fn turn(&self, namespace: &str, memory: &mut Memory) -> Option<Instant> {
         let now = clock::instant();
-        let turn = memory.turn.unwrap_or_else(|| self.turns.next(namespace, now));
+        let turn = memory.turn.unwrap_or_else(|| self.planning.next(namespace, now));
         memory.turn = Some(turn).filter(|turn| *turn > now);
         memory.turn
     }
