@@ -91,7 +91,7 @@ impl Election {
             }
         }
         let Candidacy { name, namespace, identity } = &self.candidacy;
-        tracing::info!(lease = %format_args!("{namespace}/{name}"), identity, "leading");
+        tracing::info!(kind = "Lease", namespace, name, identity, "leading");
     }
 
     /// Renews the lease, which is ours, until another has it.
@@ -244,22 +244,39 @@ impl Election {
         if std::mem::replace(&mut self.failing, true) {
             return;
         }
-        let Candidacy { name, namespace, .. } = &self.candidacy;
-        let lease = format!("{namespace}/{name}");
+        let (kind, Candidacy { name, namespace, .. }) = ("Lease", &self.candidacy);
         match failure {
             Failure::Refused(code @ (401 | 403)) => tracing::error!(
-                lease,
+                kind,
+                namespace,
+                name,
                 code,
                 "the operator is not allowed to get, create, update and watch its lease: check its RBAC rules"
             ),
             Failure::Refused(404) => {
-                tracing::error!(lease, "the lease's namespace does not exist: check --lease-namespace");
+                tracing::error!(
+                    kind,
+                    namespace,
+                    name,
+                    "the lease's namespace does not exist: check --lease-namespace"
+                );
             }
             Failure::Refused(code) => {
-                tracing::error!(lease, code, "the API server refuses the lease: check --lease-name");
+                tracing::error!(
+                    kind,
+                    namespace,
+                    name,
+                    code,
+                    "the API server refuses the lease: check --lease-name"
+                );
             }
             Failure::Overtaken | Failure::Silence => {
-                tracing::warn!(lease, "the API server does not answer: the lease cannot be taken or renewed");
+                tracing::warn!(
+                    kind,
+                    namespace,
+                    name,
+                    "the API server does not answer: the lease cannot be taken or renewed"
+                );
             }
         }
     }

@@ -51,7 +51,7 @@ pub async fn reconcile<C: Controller>(
     let outcome = begun.check(memory).await;
     if let Reconcile::Done { outcome, .. } = &outcome {
         let metrics = &controller.store().cluster().metrics;
-        memory.in_backoff = outcome.is_repeated().then(|| metrics.in_backoff(C::Object::KIND));
+        memory.in_backoff = outcome.is_failure().then(|| metrics.in_backoff(C::Object::KIND));
     }
     in_time(object.meta(), outcome)
 }

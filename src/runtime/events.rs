@@ -223,23 +223,25 @@ struct Writer {
 impl Writer {
     async fn write(&self, happening: Happening) {
         self.fence.opened().await;
-        let namespace = happening.object.namespace.clone().unwrap_or_default();
+        let ObjectReference { kind, namespace, name, .. } = happening.object.clone();
         let event = event(&self.instance, happening);
-        let (api, params) =
-            (Api::<Event>::namespaced(self.client.clone(), &namespace), PostParams::default());
+        let api = Api::<Event>::namespaced(self.client.clone(), namespace.as_deref().unwrap_or_default());
+        let params = PostParams::default();
         let creating = tokio::time::timeout(API_TIMEOUT, api.create(&params, &event));
         // Nothing depends on events; the status has been written.
         match self.fence.within(creating).await {
             Ok(Ok(Ok(_))) => {}
             Ok(Ok(Err(kube::Error::Api(status)))) => {
                 tracing::debug!(
+                    kind,
                     namespace,
+                    name,
                     code = status.code,
                     "the API server refused an event: {}",
                     status.message
                 );
             }
-            _ => tracing::debug!(namespace, "the API server did not accept an event"),
+            _ => tracing::debug!(kind, namespace, name, "the API server did not accept an event"),
         }
     }
 }

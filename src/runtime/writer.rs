@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::object::{Entry, Key, Reported};
+use crate::crd::Kind;
 use crate::leader::fence::Fence;
 
 /// Longest wait for the API server.
@@ -89,12 +90,13 @@ impl Writer {
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Ok(None),
                 Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
-                    return Err(part.refused(key, status.code));
+                    return Err(part.refused(K::KIND, key, status.code));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await,
             }
         }
-        tracing::warn!(object = %key, "the API server did not accept {}", part.as_str());
+        let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
+        tracing::warn!(kind, namespace, name, "the API server did not accept {}", part.as_str());
         Err(Written::Failed)
     }
 
@@ -128,12 +130,13 @@ impl Part {
 
     /// What a refusal means. 422: a test failed, or the object does not fit its schema anymore. Of a status only the UID
     /// is tested; finalizers are others' to change, too.
-    fn refused(self, key: &Key, code: u16) -> Written {
+    fn refused(self, kind: Kind, Key { namespace, name }: &Key, code: u16) -> Written {
+        let kind = kind.as_str();
         if self == Self::Finalizers && code == 422 {
-            tracing::debug!(object = %key, "the finalizers have changed in the meantime");
+            tracing::debug!(kind, namespace, name, "the finalizers have changed in the meantime");
             return Written::Failed;
         }
-        tracing::warn!(object = %key, code, "the API server refused {}", self.as_str());
+        tracing::warn!(kind, namespace, name, code, "the API server refused {}", self.as_str());
         match code {
             403 if self == Self::Finalizers => Written::Forbidden,
             422 => Written::Gone,

@@ -160,7 +160,8 @@ impl Http {
         // Nothing misses the answer to a mere question.
         let finishes = purpose.follows() || request.method != Method::GET;
         let begun = clock::instant();
-        let span = traces::request(system, operation, method, path);
+        let (_, host, port) = endpoint.base.origin();
+        let span = traces::request(system, operation, method, path, (host, port));
         let answer = tokio::time::timeout(endpoint.timeout, self.wire.transfer(endpoint, request));
         let answer = Box::pin(holding(&mut place.slot, answer).instrument(span.clone()));
         let answer = self.fence.within(self.fence.before(answer, finishes)).await;
@@ -175,10 +176,13 @@ impl Http {
         note(endpoint, &answer);
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |answer| answer.status.to_string());
-        traces::answered(&span, &code, answer.is_ok());
         let (took, url, namespace) = (begun.elapsed(), &endpoint.base, &endpoint.namespace);
         tracing::trace!(namespace, %url, system, operation, method, path, code, ?took, "request");
-        self.metrics.requested(system, operation, label(code), took);
+        let code = label(code);
+        if answer.is_err() {
+            traces::failed(&span, &code);
+        }
+        self.metrics.requested(system, operation, code, took);
         Ok(answer?.content)
     }
 
@@ -212,8 +216,8 @@ fn not_made(fault: Fault) -> NoAnswer {
     NoAnswer::Failed(RemoteError { method: "", path: "", fault })
 }
 
-/// The code as a label of metrics. A server may make up statuses, each of which would be a series of its own: they count as
-/// their class, such as `2xx`.
+/// The code as a label of metrics, and as the error of a span. A server may make up statuses, each of which would be a series of
+/// its own: they count as their class, such as `2xx`.
 fn label(code: String) -> String {
     let made_up = |code: &String| {
         let status = StatusCode::from_bytes(code.as_bytes()).ok()?;

@@ -26,6 +26,7 @@ use crate::clock;
 use crate::engine::remote::{Fault, Shown};
 use crate::engine::system::KeyId;
 use crate::engine::url::BaseUrl;
+use crate::telemetry::traces;
 
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
@@ -181,6 +182,7 @@ impl Network {
         let message = message(endpoint, request)?;
         let answer = self.client(endpoint)?.request(message).await.map_err(|error| diagnose(&error))?;
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
+        traces::responded(status);
         let key = answer.extensions().get().and_then(|Met(key)| *key);
         let is_success = (200..300).contains(&status);
         let cap = if is_success { cap } else { REFUSAL_CAP };
