@@ -73,6 +73,19 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
     }
 }
 
+/// Nothing is published that a default could name. A registry alone is no image, either.
+#[test]
+fn without_an_image_nothing_is_rendered() {
+    let chart = chart();
+    for values in [json!({}), json!({"global": {"imageRegistry": "r.example.net"}, "image": {"tag": "1"}})] {
+        for helm in Helm::BOTH {
+            let arguments = ["template", "tenure", path(&chart), "--values", "-"];
+            let refusal = helm.run(&arguments, &values).unwrap_err();
+            assert!(refusal.contains("image.repository must name an image"), "{helm:?} {values}: {refusal}");
+        }
+    }
+}
+
 #[test]
 fn a_chart_that_depends_on_this_one_may_pass_global_values() {
     let secrets = json!(["pull", {"name": "own"}, {"name": "other"}]);
@@ -126,9 +139,11 @@ fn the_samples_values_are_values() {
 #[test]
 fn an_older_kubernetes_is_refused() {
     for helm in Helm::BOTH {
-        let chart = chart();
+        let (chart, image) = (chart(), image());
         let render = |version| {
-            helm.run(&["template", "tenure", path(&chart), "--kube-version", version], &Value::Null).map(drop)
+            let arguments =
+                ["template", "tenure", path(&chart), "--values", path(&image), "--kube-version", version];
+            helm.run(&arguments, &Value::Null).map(drop)
         };
         let refusal = render("1.32.9").unwrap_err();
         assert!(refusal.contains("requires kubeVersion: >=1.33.0"), "{helm:?}: {refusal}");
@@ -150,11 +165,9 @@ fn lint_finds_nothing() {
 /// Two releases in a cluster, even in one namespace, share no name, and above all no Lease.
 #[test]
 fn releases_do_not_meet() {
-    let chart = chart();
     let render = |release: &str, namespace: &str| {
-        let arguments =
-            ["template", release, path(&chart), "--namespace", namespace, "--set", "crds.enabled=false"];
-        objects(&Helm::Four.run(&arguments, &Value::Null).unwrap())
+        let values = json!({"crds": {"enabled": false}});
+        objects(&Helm::Four.template_as(release, namespace, &values).unwrap())
     };
     let releases = [render("berlin", "a"), render("madrid", "a"), render("berlin", "b")];
     let place = |object: &Value| {
@@ -172,9 +185,8 @@ fn releases_do_not_meet() {
 
 #[test]
 fn long_names_stay_names() {
-    let chart = chart();
     let release = "a-release-whose-name-has-fifty-three-characters-in-it";
-    let printed = Helm::Four.run(&["template", release, path(&chart)], &Value::Null).unwrap();
+    let printed = Helm::Four.template_as(release, NAMESPACE, &Value::Null).unwrap();
     for object in objects(&printed) {
         let name = text(&object["metadata"]["name"]);
         let roles = text(&object["kind"]).contains("Role");

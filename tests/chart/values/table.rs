@@ -121,7 +121,7 @@ pub fn cases() -> Vec<Case> {
 
 fn release() -> Vec<Case> {
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
-    let by_digest = json!(format!("tenure@{digest}"));
+    let by_digest = json!(format!("registry.example/tenure@{digest}"));
     let tag = || json!({"image": {"tag": "1"}});
     let keep = "/metadata/annotations/helm.sh~1resource-policy";
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}});
@@ -130,7 +130,7 @@ fn release() -> Vec<Case> {
         goes("replicaCount", json!(3), DEPLOYMENT, "/spec/replicas"),
         makes("image.repository", json!("r.example.net/t"), DEPLOYMENT, image, json!("r.example.net/t:1"))
             .beside(tag()),
-        makes("image.tag", json!("1.2"), DEPLOYMENT, image, json!("tenure:1.2")),
+        makes("image.tag", json!("1.2"), DEPLOYMENT, image, json!("registry.example/tenure:1.2")),
         makes("image.digest", json!(digest), DEPLOYMENT, image, by_digest).beside(tag()),
         goes("image.pullPolicy", json!("Always"), DEPLOYMENT, "CONTAINER/imagePullPolicy"),
         goes("imagePullSecrets", json!([{"name": "pull"}]), DEPLOYMENT, "POD/imagePullSecrets"),
