@@ -85,7 +85,7 @@ impl Cluster {
         install_crds(&self.plane, &root().join("crds")).await.unwrap();
         let theirs = tokio::task::spawn_blocking(tools::prometheus_operator_crds).await.unwrap().unwrap();
         let folder = temporary("prometheus-operator");
-        for kind in ["servicemonitors", "prometheusrules"] {
+        for kind in ["servicemonitors", "podmonitors", "prometheusrules"] {
             let name = format!("monitoring.coreos.com_{kind}.yaml");
             std::fs::write(folder.join(&name), std::fs::read(theirs.join(&name)).unwrap()).unwrap();
         }

@@ -56,6 +56,10 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
             json!({"podDisruptionBudget": {"maxUnavailable": null}}),
             "podDisruptionBudget.maxUnavailable or podDisruptionBudget.minAvailable must be set",
         ),
+        (
+            json!({"serviceMonitor": {"enabled": true}, "podMonitor": {"enabled": true}}),
+            "serviceMonitor.enabled and podMonitor.enabled must not both be true",
+        ),
         (json!({"prometheusRule": {"runbookBaseUrl": "wiki"}}), "at '/prometheusRule/runbookBaseUrl'"),
         (json!({"prometheusRule": {"rules": {"TenureDown": {}}}}), "at '/prometheusRule/rules'"),
         (
@@ -258,6 +262,29 @@ fn users_change_single_alerts() {
             "TenureLifetimeTooLong": {"threshold": 43_200, "for": "1h", "severity": "critical", "labels": {"team": "audit"}},
         },
     });
+/// The Prometheus operator derives it from what selects the targets: from a Service, or from a PodMonitor.
+#[test]
+fn the_alert_asks_for_the_job_that_the_metrics_have() {
+    let on = |more: Value| {
+        let mut values = json!({"prometheusRule": {"enabled": true}, "podMonitor": {"enabled": true}});
+        json_patch::merge(&mut values, &more);
+        values
+    };
+    let cases = [
+        (json!({"prometheusRule": {"enabled": true}}), "tenure"),
+        (on(json!({})), "tenure-system/tenure"),
+        (on(json!({"podMonitor": {"namespace": "monitoring"}})), "monitoring/tenure"),
+        (on(json!({"prometheusRule": {"job": "a"}})), "a"),
+    ];
+    for (values, job) in cases {
+        for helm in Helm::BOTH {
+            let rendered = helm.render(&values);
+            let groups = &find(&rendered, RULE.0, RULE.1).unwrap()["spec"]["groups"];
+            assert_eq!(groups[0]["rules"][0]["expr"], json!(down(job)), "{helm:?} {values}");
+        }
+    }
+}
+
     for helm in Helm::BOTH {
         let rules = rendered_rules(helm, values.clone());
         assert_eq!(rules.len(), rules_of_the_file().len() - 1);

@@ -11,6 +11,7 @@ pub const RULE: Object = ("PrometheusRule", "tenure");
 pub const DASHBOARD: Object = ("ConfigMap", "tenure-dashboard");
 const JOB: Object = ("Job", "tenure-release-finalizers");
 const MONITOR: Object = ("ServiceMonitor", "tenure");
+const POD_MONITOR: Object = ("PodMonitor", "tenure");
 const NETWORK: Object = ("NetworkPolicy", "tenure");
 const BUDGET: Object = ("PodDisruptionBudget", "tenure");
 const ACCOUNT: Object = ("ServiceAccount", "tenure");
@@ -114,9 +115,20 @@ fn drops(path: &'static str, value: Value, argument: &str) -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    let all =
-        [release(), rights(), operator(), leader(), pods(), scheduling(), monitor(), alerts(), network()];
-    all.into_iter().chain([admission()]).flatten().collect()
+    let parts = [
+        release,
+        rights,
+        operator,
+        leader,
+        pods,
+        scheduling,
+        monitor,
+        pod_monitor,
+        alerts,
+        network,
+        admission,
+    ];
+    parts.into_iter().flat_map(|part| part()).collect()
 }
 
 fn release() -> Vec<Case> {
@@ -363,6 +375,32 @@ fn monitor() -> Vec<Case> {
 /// What TenureOperatorDown asks for.
 pub fn down(job: &str) -> String {
     format!("absent(tenure_build_info{{namespace=\"{NAMESPACE}\",job=\"{job}\"}})\n")
+fn pod_monitor() -> Vec<Case> {
+    let label = || json!({"release": "prometheus"});
+    let rules = || json!([{"action": "labeldrop", "regex": "pod"}]);
+    let at = |field: &str| format!("/spec/podMetricsEndpoints/0/{field}");
+    let on = |path, value: Value, pointer: &str, expected: Value| {
+        makes(path, value, POD_MONITOR, pointer, expected).beside(json!({"podMonitor": {"enabled": true}}))
+    };
+    let shown = |path, value: Value, pointer: &str| on(path, value.clone(), pointer, value);
+    let within = "/spec/namespaceSelector/matchNames";
+    vec![
+        makes("podMonitor.enabled", json!(true), POD_MONITOR, &at("honorLabels"), json!(true)),
+        on("podMonitor.additionalLabels", label(), "/metadata/labels/release", json!("prometheus")),
+        shown("podMonitor.annotations", label(), "/metadata/annotations"),
+        shown("podMonitor.namespace", json!("monitoring"), "/metadata/namespace"),
+        on("podMonitor.namespace", json!("monitoring"), within, json!([NAMESPACE])),
+        shown("podMonitor.honorLabels", json!(false), &at("honorLabels")),
+        shown("podMonitor.jobLabel", json!("team"), "/spec/jobLabel"),
+        shown("podMonitor.podTargetLabels", json!(["team"]), "/spec/podTargetLabels"),
+        shown("podMonitor.sampleLimit", json!(50_000), "/spec/sampleLimit"),
+        shown("podMonitor.interval", json!("30s"), &at("interval")),
+        shown("podMonitor.scrapeTimeout", json!("10s"), &at("scrapeTimeout")),
+        shown("podMonitor.relabelings", rules(), &at("relabelings")),
+        shown("podMonitor.metricRelabelings", rules(), &at("metricRelabelings")),
+    ]
+}
+
 }
 
 fn alerts() -> Vec<Case> {
