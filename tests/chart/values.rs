@@ -67,6 +67,15 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
             "at '/prometheusRule/rules/TenureNoLeader'",
         ),
         (json!({"leaderElection": {"enabled": false}}), "replicaCount must be 1"),
+        (
+            json!({"leaderElection": {"leaseDurationSeconds": 14}}),
+            "leaderElection.leaseDurationSeconds must be at least 5 more",
+        ),
+        (
+            json!({"leaderElection": {"retryPeriodSeconds": 10}}),
+            "leaderElection.renewDeadlineSeconds must be greater",
+        ),
+        (json!({"leaderElection": {"retryPeriodSeconds": 0}}), "at '/leaderElection/retryPeriodSeconds'"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name must name an account"),
     ];
     for (values, words) in cases {
@@ -253,15 +262,6 @@ fn every_alert_links_to_its_page_if_there_is_one() {
     }
 }
 
-#[test]
-fn users_change_single_alerts() {
-    let values = json!({
-        "labels": {"team": "net", "severity": "page"},
-        "rules": {
-            "TenureNoLeader": {"enabled": false},
-            "TenureLifetimeTooLong": {"threshold": 43_200, "for": "1h", "severity": "critical", "labels": {"team": "audit"}},
-        },
-    });
 /// The Prometheus operator derives it from what selects the targets: from a Service, or from a PodMonitor.
 #[test]
 fn the_alert_asks_for_the_job_that_the_metrics_have() {
@@ -285,6 +285,15 @@ fn the_alert_asks_for_the_job_that_the_metrics_have() {
     }
 }
 
+#[test]
+fn users_change_single_alerts() {
+    let values = json!({
+        "labels": {"team": "net", "severity": "page"},
+        "rules": {
+            "TenureNoLeader": {"enabled": false},
+            "TenureLifetimeTooLong": {"threshold": 43_200, "for": "1h", "severity": "critical", "labels": {"team": "audit"}},
+        },
+    });
     for helm in Helm::BOTH {
         let rules = rendered_rules(helm, values.clone());
         assert_eq!(rules.len(), rules_of_the_file().len() - 1);

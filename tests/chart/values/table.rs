@@ -229,6 +229,9 @@ fn leader() -> Vec<Case> {
         makes("leaderElection.leaseName", json!("ours"), LEASE, "/rules/1/resourceNames", json!(["ours"])),
         argument("leaderElection.leaseNamespace", json!("leases"), "--lease-namespace=leases"),
         goes("leaderElection.leaseNamespace", json!("leases"), LEASE, "/metadata/namespace"),
+        argument("leaderElection.leaseDurationSeconds", json!(60), "--lease-duration=60s"),
+        argument("leaderElection.renewDeadlineSeconds", json!(9), "--lease-renew-deadline=9s"),
+        argument("leaderElection.retryPeriodSeconds", json!(5), "--lease-retry-period=5s"),
     ]
 }
 
@@ -372,9 +375,6 @@ fn monitor() -> Vec<Case> {
     ]
 }
 
-/// What TenureOperatorDown asks for.
-pub fn down(job: &str) -> String {
-    format!("absent(tenure_build_info{{namespace=\"{NAMESPACE}\",job=\"{job}\"}})\n")
 fn pod_monitor() -> Vec<Case> {
     let label = || json!({"release": "prometheus"});
     let rules = || json!([{"action": "labeldrop", "regex": "pod"}]);
@@ -401,6 +401,9 @@ fn pod_monitor() -> Vec<Case> {
     ]
 }
 
+/// What TenureOperatorDown asks for.
+pub fn down(job: &str) -> String {
+    format!("absent(tenure_build_info{{namespace=\"{NAMESPACE}\",job=\"{job}\"}})\n")
 }
 
 fn alerts() -> Vec<Case> {
