@@ -20,6 +20,7 @@ mod documents;
 mod environment;
 mod finalizers;
 mod helm;
+mod install;
 mod life;
 mod names;
 mod neighbours;
