@@ -20,6 +20,7 @@ mod documents;
 mod environment;
 mod finalizers;
 mod helm;
+mod hub;
 mod install;
 mod life;
 mod names;
