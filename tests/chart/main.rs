@@ -20,6 +20,8 @@ mod documents;
 mod environment;
 mod finalizers;
 mod helm;
+mod hub;
+mod install;
 mod life;
 mod names;
 mod neighbours;

@@ -113,23 +113,25 @@ fn drops(path: &'static str, value: Value, argument: &str) -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    let all = [
-        release(),
-        rights(),
-        operator(),
-        leader(),
-        pods(),
-        scheduling(),
-        monitoring::monitor(),
-        monitoring::alerts(),
-        network(),
+    let parts = [
+        release,
+        rights,
+        operator,
+        leader,
+        pods,
+        scheduling,
+        monitoring::monitor,
+        monitoring::pod_monitor,
+        monitoring::alerts,
+        network,
+        admission,
     ];
-    all.into_iter().chain([admission()]).flatten().collect()
+    parts.into_iter().flat_map(|part| part()).collect()
 }
 
 fn release() -> Vec<Case> {
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
-    let by_digest = json!(format!("tenure@{digest}"));
+    let by_digest = json!(format!("registry.example/tenure@{digest}"));
     let tag = || json!({"image": {"tag": "1"}});
     let keep = "/metadata/annotations/helm.sh~1resource-policy";
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}});
@@ -138,7 +140,7 @@ fn release() -> Vec<Case> {
         goes("replicaCount", json!(3), DEPLOYMENT, "/spec/replicas"),
         makes("image.repository", json!("r.example.net/t"), DEPLOYMENT, image, json!("r.example.net/t:1"))
             .beside(tag()),
-        makes("image.tag", json!("1.2"), DEPLOYMENT, image, json!("tenure:1.2")),
+        makes("image.tag", json!("1.2"), DEPLOYMENT, image, json!("registry.example/tenure:1.2")),
         makes("image.digest", json!(digest), DEPLOYMENT, image, by_digest).beside(tag()),
         goes("image.pullPolicy", json!("Always"), DEPLOYMENT, "CONTAINER/imagePullPolicy"),
         goes("imagePullSecrets", json!([{"name": "pull"}]), DEPLOYMENT, "POD/imagePullSecrets"),
@@ -225,6 +227,9 @@ fn leader() -> Vec<Case> {
         makes("leaderElection.leaseName", json!("ours"), LEASE, "/rules/1/resourceNames", json!(["ours"])),
         argument("leaderElection.leaseNamespace", json!("leases"), "--lease-namespace=leases"),
         goes("leaderElection.leaseNamespace", json!("leases"), LEASE, "/metadata/namespace"),
+        argument("leaderElection.leaseDurationSeconds", json!(60), "--lease-duration=60s"),
+        argument("leaderElection.renewDeadlineSeconds", json!(9), "--lease-renew-deadline=9s"),
+        argument("leaderElection.retryPeriodSeconds", json!(5), "--lease-retry-period=5s"),
     ]
 }
 

@@ -1,12 +1,13 @@
 //! Values that are about monitoring.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
 pub const RULE: Object = ("PrometheusRule", "tenure");
 pub const DASHBOARD: Object = ("ConfigMap", "tenure-dashboard");
 const MONITOR: Object = ("ServiceMonitor", "tenure");
+const POD_MONITOR: Object = ("PodMonitor", "tenure");
 
 pub(super) fn monitor() -> Vec<Case> {
     let on = || json!({"serviceMonitor": {"enabled": true}});
@@ -42,6 +43,32 @@ pub(super) fn monitor() -> Vec<Case> {
         goes("serviceMonitor.scrapeTimeout", json!("10s"), MONITOR, &at("scrapeTimeout")).beside(on()),
         goes("serviceMonitor.relabelings", rules(), MONITOR, &at("relabelings")).beside(on()),
         goes("serviceMonitor.metricRelabelings", rules(), MONITOR, &at("metricRelabelings")).beside(on()),
+    ]
+}
+
+pub(super) fn pod_monitor() -> Vec<Case> {
+    let label = || json!({"release": "prometheus"});
+    let rules = || json!([{"action": "labeldrop", "regex": "pod"}]);
+    let at = |field: &str| format!("/spec/podMetricsEndpoints/0/{field}");
+    let on = |path, value: Value, pointer: &str, expected: Value| {
+        makes(path, value, POD_MONITOR, pointer, expected).beside(json!({"podMonitor": {"enabled": true}}))
+    };
+    let shown = |path, value: Value, pointer: &str| on(path, value.clone(), pointer, value);
+    let within = "/spec/namespaceSelector/matchNames";
+    vec![
+        makes("podMonitor.enabled", json!(true), POD_MONITOR, &at("honorLabels"), json!(true)),
+        on("podMonitor.additionalLabels", label(), "/metadata/labels/release", json!("prometheus")),
+        shown("podMonitor.annotations", label(), "/metadata/annotations"),
+        shown("podMonitor.namespace", json!("monitoring"), "/metadata/namespace"),
+        on("podMonitor.namespace", json!("monitoring"), within, json!([NAMESPACE])),
+        shown("podMonitor.honorLabels", json!(false), &at("honorLabels")),
+        shown("podMonitor.jobLabel", json!("team"), "/spec/jobLabel"),
+        shown("podMonitor.podTargetLabels", json!(["team"]), "/spec/podTargetLabels"),
+        shown("podMonitor.sampleLimit", json!(50_000), "/spec/sampleLimit"),
+        shown("podMonitor.interval", json!("30s"), &at("interval")),
+        shown("podMonitor.scrapeTimeout", json!("10s"), &at("scrapeTimeout")),
+        shown("podMonitor.relabelings", rules(), &at("relabelings")),
+        shown("podMonitor.metricRelabelings", rules(), &at("metricRelabelings")),
     ]
 }
 
