@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tenure::clock;
 use tenure::engine::remote::Fault as Seen;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::limits::{Bounds, Limits};
+use tenure::vendor::limits::{Bounds, Lane, Limits};
 use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
@@ -146,6 +146,24 @@ async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
     assert!(futures::poll!(Box::pin(wider.enter(false))).is_ready());
     drop(held);
     assert!(futures::poll!(Box::pin(same.enter(false))).is_ready());
+}
+
+#[tokio::test]
+async fn an_appliance_and_a_server_of_one_url_have_a_lane_each() {
+    let limits = Limits::default();
+    let appliance = || limits.of(lane("a"), Bounds::ONE_AT_A_TIME);
+    let server = || {
+        let lane = Lane { kind: tenure::crd::Kind::Server, ..lane("a") };
+        limits.of(lane, Bounds { in_flight: 2, per_second: None })
+    };
+    let _held = appliance().enter(false).await;
+    let wide = server();
+    let both = join_all([wide.enter(false), wide.enter(false)]);
+    assert!(futures::poll!(Box::pin(both)).is_ready());
+    assert!(
+        futures::poll!(Box::pin(appliance().enter(false))).is_pending(),
+        "the bounds are not the server's"
+    );
 }
 
 #[tokio::test]
