@@ -2,6 +2,7 @@
 #![allow(
     missing_docs,
     unreachable_pub,
+    clippy::disallowed_methods,
     clippy::doc_markdown,
     clippy::missing_panics_doc,
     clippy::needless_pass_by_value,
