@@ -144,8 +144,8 @@ impl<'a> Kona<'a> {
     }
 
     /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
-    pub async fn wait_turn(&self) -> Turn {
-        self.login.remotes.spellings.wait_turn(&self.login.endpoint.place()).await
+    pub async fn wait_turn(&self, purpose: Purpose<'_>) -> Result<Turn, AccessError> {
+        self.login.wait_turn(purpose).await
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the

@@ -3,9 +3,9 @@
 use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::http::Http;
+use super::http::{Http, Purpose};
 use super::sessions::{SessionKey, Sessions};
-use super::spelling::Spellings;
+use super::spelling::{Spellings, Turn};
 use super::wire::Content;
 use crate::engine::access::AccessError;
 use crate::engine::login::{LONGEST, Outcome};
@@ -36,6 +36,13 @@ impl<'a> Login<'a> {
     /// What its tokens are kept under.
     pub(crate) fn key(&self) -> SessionKey {
         SessionKey::new(self.endpoint, &self.credentials.identity)
+    }
+
+    /// Waits for leave to write customers, no longer than for a place.
+    pub(super) async fn wait_turn(&self, purpose: Purpose<'_>) -> Result<Turn, AccessError> {
+        let place = self.endpoint.place();
+        let turn = Box::pin(self.remotes.spellings.wait_turn(&place));
+        Ok(self.remotes.http.in_turn(turn, purpose).await?)
     }
 
     /// Makes one login, if it may be tried. Whether it was accepted is for the caller to note on the ticket: an answer that
