@@ -70,3 +70,8 @@ impl<'a> Login<'a> {
         }
     }
 }
+
+/// The error of an answer of success that makes no sense.
+pub(super) fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
+    RemoteError { method, path, fault: Fault::Malformed(why) }
+}
