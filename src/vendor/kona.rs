@@ -308,10 +308,11 @@ fn refined(error: RemoteError) -> AccessError {
 
 async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
-    let body = Some(("text/plain", login::body(login.credentials)));
-    let request = Request { operation: "login", body, cap: TOKEN_CAP, ..post(LOGIN) };
-    let send = login.remotes.http.exchange(login.endpoint, request, purpose);
-    let (answer, ticket) = login.attempt(LOGIN, send).await?;
+    let request = || {
+        let body = Some(("text/plain", login::body(login.credentials)));
+        Request { operation: "login", body, cap: TOKEN_CAP, ..post(LOGIN) }
+    };
+    let (answer, ticket) = login.attempt(request, purpose).await?;
     let session = session_of(&answer, LOGIN, asked)?;
     ticket.ended(Outcome::Accepted);
     if session.refresh.is_none() || login::is_first_step(&answer) {

@@ -146,10 +146,11 @@ impl<'a> X2<'a> {
 
 async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
-    let body = login::body(login.credentials);
-    let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
-    let send = login.remotes.http.exchange(login.endpoint, request, purpose);
-    let (answer, ticket) = login.attempt(TOKENS, send).await?;
+    let request = || {
+        let body = login::body(login.credentials);
+        Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) }
+    };
+    let (answer, ticket) = login.attempt(request, purpose).await?;
     let bad = |why| malformed("POST", TOKENS, why);
     let LoginAnswer { token, role } = serde_json::from_slice(&answer)
         .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
