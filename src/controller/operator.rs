@@ -373,6 +373,7 @@ async fn clean_up(cluster: Arc<Cluster>, connections: Arc<Connections>) {
         remotes.admission.purge();
         let in_use = remotes.admission.systems();
         remotes.sessions.purge(&in_use);
+        remotes.spellings.purge(&in_use);
         uses.purge(&in_use);
     }
 }

@@ -14,6 +14,8 @@ use crate::leader::fence::Fence;
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for other writes.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Writes under way at once: more buys latency, not throughput.
 const IN_FLIGHT: usize = 16;
 /// Tries before a reconcile gives up on a write; the next one comes to the same.
@@ -75,7 +77,12 @@ impl Writer {
         let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
         for attempt in 0..TRIES {
-            let permit = self.in_flight.acquire().await;
+            let turn = tokio::time::timeout(LONGEST_WAIT, self.in_flight.acquire());
+            let Ok(turn) = self.fence.within(turn).await else { return Err(Written::Failed) };
+            let Ok(permit) = turn else {
+                tracing::warn!(object = %key, "{} waited a minute for other writes: the API server is slow", part.as_str());
+                return Err(Written::Failed);
+            };
             let sending = async {
                 match part {
                     Part::Status => api.patch_status(&key.name, &params, &patch).await,
@@ -142,5 +149,31 @@ impl Part {
             422 => Written::Gone,
             _ => Written::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::crd::X2Gateway;
+    use crate::leader::fence::Term;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_does_not_wait_for_others_without_end() {
+        let never =
+            |_: hyper::Request<Body>| std::future::pending::<Result<hyper::Response<Body>, Infallible>>();
+        let ((_end, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
+        let writer = Writer::new(Client::new(tower::service_fn(never), "a"), Fence::new(ending, term));
+        let _others = writer.in_flight.acquire_many(u32::try_from(IN_FLIGHT).unwrap()).await.unwrap();
+        let key = Key::new("a", "gateway");
+        let write = writer.patch::<X2Gateway>(&key, Part::Status, json!([]));
+        let written = tokio::time::timeout(Duration::from_mins(5), write).await.expect("the wait is bounded");
+        assert_eq!(written.err(), Some(Written::Failed));
     }
 }

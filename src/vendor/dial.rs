@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -30,12 +29,11 @@ use url::Host;
 use super::address::DialPolicy;
 use super::endpoint::{Endpoint, Transport};
 use super::names::Names;
+use super::recent::UNUSED;
 use super::tls::{Proof, key, lenient};
 use crate::engine::remote::{Broken, Fault, Tls};
 use crate::engine::system::KeyId;
 
-/// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_secs(90);
 /// Longest head of an answer, in bytes.
 const LONGEST_HEAD: usize = 32 * 1024;
 
@@ -88,7 +86,7 @@ pub(super) fn build(
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
+        .pool_idle_timeout(UNUSED)
         .pool_max_idle_per_host(1)
         .http1_max_buf_size(LONGEST_HEAD)
         .build(connector))

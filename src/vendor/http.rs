@@ -132,7 +132,7 @@ impl Http {
     }
 
     /// Waits for something that other exchanges have, as long as this one may still be made.
-    async fn in_turn<T>(
+    pub(super) async fn in_turn<T>(
         &self,
         turn: impl Future<Output = T> + Unpin,
         purpose: Purpose<'_>,

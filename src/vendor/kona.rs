@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
-use super::remotes::{Login, Remotes};
+use super::remotes::{Login, Remotes, malformed};
 use super::sessions::{Session, SessionKey, Wanted};
 use super::spelling::Turn;
 use super::wire::{Content, Request, Room};
@@ -144,8 +144,8 @@ impl<'a> Kona<'a> {
     }
 
     /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
-    pub async fn wait_turn(&self) -> Turn {
-        self.login.remotes.spellings.wait_turn(&self.login.endpoint.place()).await
+    pub async fn wait_turn(&self, purpose: Purpose<'_>) -> Result<Turn, AccessError> {
+        self.login.wait_turn(purpose).await
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
@@ -308,10 +308,11 @@ fn refined(error: RemoteError) -> AccessError {
 
 async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
-    let body = Some(("text/plain", login::body(login.credentials)));
-    let request = Request { operation: "login", body, cap: TOKEN_CAP, ..post(LOGIN) };
-    let send = login.remotes.http.exchange(login.endpoint, request, purpose);
-    let (answer, ticket) = login.attempt(LOGIN, send).await?;
+    let request = || {
+        let body = Some(("text/plain", login::body(login.credentials)));
+        Request { operation: "login", body, cap: TOKEN_CAP, ..post(LOGIN) }
+    };
+    let (answer, ticket) = login.attempt(request, purpose).await?;
     let session = session_of(&answer, LOGIN, asked)?;
     ticket.ended(Outcome::Accepted);
     if session.refresh.is_none() || login::is_first_step(&answer) {
@@ -342,10 +343,11 @@ fn session_of(
     let bad = |why| malformed("POST", path, why);
     let Tokens { token, refresh_token } = serde_json::from_slice(answer)
         .map_err(|_| bad("it contains no token; check that the URL is a Kona server's"))?;
-    let token = login::secret(token);
+    let (token, refresh) = (login::secret(token), refresh_token.map(login::secret).transpose());
+    let (token, refresh) = (token.map_err(bad)?, refresh.map_err(bad)?);
     let lifetime = lifetime(token.expose_secret(), Since::IssuedAt)
         .ok_or_else(|| bad("its token has no exp and iat claims"))?;
-    Ok(Session::new(token, lifetime, refresh_token.map(login::secret), asked))
+    Ok(Session::new(token, lifetime, refresh, asked))
 }
 
 fn post(path: &'static str) -> Request<'static> {
@@ -384,10 +386,6 @@ fn field_in(message: &str) -> Option<&'static str> {
         message.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w.eq_ignore_ascii_case(field))
     };
     FIELDS.into_iter().find(named)
-}
-
-fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
-    RemoteError { method, path, fault: Fault::Malformed(why) }
 }
 
 /// Whether the token is to blame: 401, or a redirect to a login page.

@@ -234,10 +234,7 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::{Bounds, Lane, Limits};
     use super::*;
-    use crate::crd::Kind;
-    use crate::engine::system::Via;
     use crate::engine::url::BaseUrl;
 
     impl Sessions {
@@ -261,19 +258,7 @@ mod tests {
     }
 
     fn key_of(system: &str, identity: &Identity) -> SessionKey {
-        let endpoint = Endpoint {
-            base: BaseUrl::parse(system).unwrap(),
-            transport: Transport::default(),
-            ca_source: None,
-            timeout: Duration::from_secs(10),
-            namespace: "a".to_owned(),
-            limit: Limits::default().of(
-                Lane { kind: Kind::Gateway, url: system.to_owned(), via: Via::Direct, peer: None },
-                Bounds::ONE_AT_A_TIME,
-            ),
-            answered: Arc::default(),
-        };
-        SessionKey::new(&endpoint, identity)
+        SessionKey::new(&Endpoint::of(system), identity)
     }
 
     async fn log_in(sessions: &Sessions, key: &SessionKey, lifetime: u32) {

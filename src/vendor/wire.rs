@@ -291,30 +291,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::endpoint::Transport;
-    use super::super::limits::{Bounds, Lane, Limits};
     use super::super::recent::KEPT;
     use super::*;
-    use crate::crd::Kind;
-    use crate::engine::system::Via;
 
     #[tokio::test]
     async fn five_thousand_names_to_verify_take_a_few_clients_and_the_roots_of_one() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let network = Network::new(DialPolicy::default());
-        let url = "https://x2.example.net";
-        let mut endpoint = Endpoint {
-            base: BaseUrl::parse(url).unwrap(),
-            transport: Transport::default(),
-            ca_source: None,
-            timeout: Duration::from_secs(10),
-            namespace: "a".to_owned(),
-            limit: Limits::default().of(
-                Lane { kind: Kind::Gateway, url: url.to_owned(), via: Via::Direct, peer: None },
-                Bounds::ONE_AT_A_TIME,
-            ),
-            answered: Arc::default(),
-        };
+        let mut endpoint = Endpoint::of("https://x2.example.net");
         let settings = network.settings.of(&endpoint.transport).unwrap();
         for number in 0..5_000 {
             endpoint.transport.server_name = Some(format!("n{number}.example.net"));

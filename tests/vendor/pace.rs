@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tenure::clock;
+use tenure::engine::access::AccessError;
 use tenure::engine::remote::Fault as Seen;
 use tenure::engine::verdict::Reason;
+use tenure::vendor::http::Purpose;
 use tenure::vendor::limits::{Bounds, Lane, Limits};
 use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
@@ -244,4 +246,20 @@ async fn a_turn_that_never_comes_is_reported() {
     assert_eq!(fleet.counts().get, 0, "nothing was sent");
     drop(pass);
     assert_eq!(world.x2().read_timeout().await, Ok(86_400));
+}
+
+#[tokio::test]
+async fn a_turn_to_write_that_never_comes_is_reported() {
+    let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
+    let world = World::of_kona(&kona);
+    let turn = world.kona().turn().expect("nothing else writes");
+    tokio::time::pause();
+    let kona = world.kona();
+    let waited = tokio::time::timeout(Duration::from_mins(10), kona.wait_turn(Purpose::Ask)).await;
+    let error = remote(waited.expect("the wait is bounded").unwrap_err());
+    assert_eq!((&error.fault, error.reason()), (&Seen::NoTurn, Reason::TimedOut));
+    world.ending.send_replace(true);
+    assert_eq!(kona.wait_turn(Purpose::Ask).await.unwrap_err(), AccessError::NotSent);
+    drop(turn);
+    assert!(kona.wait_turn(Purpose::Follow).await.is_ok());
 }

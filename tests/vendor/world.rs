@@ -146,7 +146,7 @@ impl World {
     /// Reads a customer and writes it back as it is.
     pub(crate) async fn rewrite(&self, id: &str, may_send: MaySend<'_>) -> Result<(), AccessError> {
         let kona = self.kona();
-        drop(kona.wait_turn().await);
+        drop(kona.wait_turn(Purpose::Ask).await?);
         let Fresh { customer, seat, .. } = kona.read_customer(id, Purpose::Ask).await?;
         let turn = kona.turn().expect("nothing else writes");
         kona.write_customer(&Outgoing { id, object: &customer }, seat, turn, may_send).await
