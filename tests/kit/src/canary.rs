@@ -24,7 +24,7 @@ impl Canary {
     /// Starts a canary that speaks plain HTTP.
     pub fn start() -> io::Result<Self> {
         let door = Door::new(Ipv4Addr::LOCALHOST, "canary.example.net".to_owned());
-        let site = Arc::new(Cage { premises: Premises::new(false), door });
+        let site = Arc::new(Cage { premises: Premises::new(None), door });
         let listener = Arc::new(Listener::start(Ipv4Addr::LOCALHOST, Arc::clone(&site))?);
         Ok(Self { site, listener })
     }

@@ -57,6 +57,10 @@ pub enum WritePath {
 pub struct KonaOptions {
     /// HTTPS or plain HTTP.
     pub tls: bool,
+    /// The DNS domain of the name in its certificate, `kona.DOMAIN`.
+    pub domain: String,
+    /// As of the [appliances](crate::x2::FleetOptions::known_ca).
+    pub known_ca: Option<String>,
     /// The users it starts with.
     pub users: Vec<KonaUser>,
     /// Token lifetimes of the tenant's administrators.
@@ -80,6 +84,8 @@ impl Default for KonaOptions {
     fn default() -> Self {
         Self {
             tls: true,
+            domain: "example.net".to_owned(),
+            known_ca: None,
             users: vec![KonaUser::tenant_admin("tenant@example.net", "kona-admin-password")],
             admin_ttls: DEFAULT_TTLS,
             login_content_type: LoginContentType::default(),
@@ -114,8 +120,8 @@ impl KonaServer {
             login_latency: options.login_latency,
         };
         let site = Arc::new(Hall {
-            premises: Premises::new(options.tls),
-            door: Door::new(Ipv4Addr::LOCALHOST, "kona.example.net".to_owned()),
+            premises: Premises::new(options.tls.then(|| Pki::new(options.known_ca.as_deref()))),
+            door: Door::new(Ipv4Addr::LOCALHOST, format!("kona.{}", options.domain)),
             faults: Faults::default(),
             rules: Mutex::new(rules),
             accounts: Mutex::new(accounts),

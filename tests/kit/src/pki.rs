@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
     date_time_ymd,
 };
+use ring::digest::{SHA256, digest};
 use rustls::{
     ServerConfig,
     crypto::ring::{default_provider, sign::any_ecdsa_type},
@@ -59,13 +60,17 @@ pub(crate) struct Pki {
 }
 
 impl Pki {
-    pub(crate) fn new() -> Self {
-        let leaf = KeyPair::generate().expect("ring makes P-256 keys");
+    /// With a CA of its own, or with one that is [known](known_key) by its name.
+    pub(crate) fn new(known_ca: Option<&str>) -> Self {
+        let leaf = new_key();
         let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf.serialize_der()));
         let leaf_key = any_ecdsa_type(&der).expect("a P-256 key that was just made");
-        let authority = authority("tenure kit CA");
+        let name = known_ca.unwrap_or("tenure kit CA");
+        let authority = self_signed(name, known_ca.map_or_else(new_key, known_key));
+        // Same name as the real one, so that only the signature tells them apart.
+        let stranger = self_signed(name, new_key());
         let base = base_config(&authority, &leaf_key);
-        Self { authority, stranger: authority_of_strangers(), leaf, leaf_key, base }
+        Self { authority, stranger, leaf, leaf_key, base }
     }
 
     /// The CA's certificate, for `ca.crt` in a Secret or `ConfigMap`.
@@ -123,16 +128,23 @@ fn base_config(
     config
 }
 
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+fn self_signed(name: &str, key: KeyPair) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate().expect("ring makes P-256 keys");
     CertifiedIssuer::self_signed(params, key).expect("valid parameters")
 }
 
-/// Same name as the real one, so that only the signature tells them apart.
-fn authority_of_strangers() -> CertifiedIssuer<'static, KeyPair> {
-    authority("tenure kit CA")
+fn new_key() -> KeyPair {
+    KeyPair::generate().expect("ring makes P-256 keys")
+}
+
+/// The key of a CA whose certificate has to be known before it is made: an Ed25519 key that is the digest of the CA's name.
+/// Anyone can sign with it.
+fn known_key(name: &str) -> KeyPair {
+    // PKCS #8 (RFC 8410, section 7), up to the key itself.
+    const HEAD: &[u8] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    let der = [HEAD, digest(&SHA256, name.as_bytes()).as_ref()].concat();
+    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der)).expect("32 bytes are an Ed25519 key")
 }

@@ -67,13 +67,8 @@ pub(crate) struct Premises {
 }
 
 impl Premises {
-    pub(crate) fn new(tls: bool) -> Self {
-        Self {
-            log: RequestLog::new(),
-            pki: tls.then(Pki::new),
-            hang_ups: watch::Sender::new(()),
-            closed: AtomicBool::new(false),
-        }
+    pub(crate) fn new(pki: Option<Pki>) -> Self {
+        Self { log: RequestLog::new(), pki, hang_ups: watch::Sender::new(()), closed: AtomicBool::new(false) }
     }
 
     pub(crate) fn url(&self, address: Ipv4Addr, port: u16) -> String {
@@ -138,6 +133,11 @@ impl Door {
 
     pub(crate) fn dns_name(&self) -> &str {
         &self.subject.dns_name
+    }
+
+    /// The DNS name without its domain.
+    fn name(&self) -> &str {
+        self.dns_name().split('.').next().unwrap_or_default()
     }
 
     /// Takes effect for new connections.

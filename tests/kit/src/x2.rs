@@ -17,6 +17,7 @@ pub use self::{
 use crate::{
     faults::{Drawn, Fault, Faults},
     jwt,
+    pki::Pki,
     requests::{Counts, Requests},
     server::{Call, Door, Listener, Premises, Reply, Site, Topic},
 };
@@ -29,8 +30,15 @@ pub const FACTORY_TIMEOUT: u64 = 86_400;
 pub struct FleetOptions {
     /// Number of appliances.
     pub appliances: usize,
+    /// Names of the first appliances; the others are called `x2-0007`.
+    pub names: Vec<String>,
+    /// The DNS domain of the names in their certificates.
+    pub domain: String,
     /// HTTPS with a certificate per appliance, or plain HTTP.
     pub tls: bool,
+    /// The name of a CA that signs the certificates and that anyone can sign with: its own certificate is always the same.
+    /// Without it, the fleet makes a CA.
+    pub known_ca: Option<String>,
     /// The users every appliance starts with.
     pub users: Vec<X2User>,
     /// The token timeout every appliance starts with, in seconds.
@@ -47,7 +55,10 @@ impl Default for FleetOptions {
     fn default() -> Self {
         Self {
             appliances: 1,
+            names: Vec::new(),
+            domain: "example.net".to_owned(),
             tls: true,
+            known_ca: None,
             users: vec![
                 X2User::new("admin", "x2-admin-password", Role::Admin),
                 X2User::new("viewer", "x2-viewer-password", Role::Viewer),
@@ -71,8 +82,9 @@ impl X2Fleet {
     pub fn start(options: FleetOptions) -> io::Result<Self> {
         let seed = jwt::random_secret();
         let FleetOptions { appliances, tls, latency, .. } = options;
+        let pki = tls.then(|| Pki::new(options.known_ca.as_deref()));
         let devices = (0..appliances).map(move |index| Device::new(index, &seed, &options)).collect();
-        let (premises, faults) = (Premises::new(tls), Faults::default());
+        let (premises, faults) = (Premises::new(pki), Faults::default());
         let site = Arc::new(Fleet { premises, devices, faults, latency });
         let listener = Arc::new(Listener::start(Ipv4Addr::UNSPECIFIED, Arc::clone(&site))?);
         Ok(Self { site, listener })
@@ -108,7 +120,7 @@ impl X2Fleet {
     /// The certificate of the CA that signed every appliance's; `None` without TLS.
     #[must_use]
     pub fn ca_pem(&self) -> Option<String> {
-        self.site.premises.pki.as_ref().map(crate::pki::Pki::ca_pem)
+        self.site.premises.pki.as_ref().map(Pki::ca_pem)
     }
 
     /// Requests to all appliances.

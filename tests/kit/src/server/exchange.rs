@@ -146,7 +146,11 @@ async fn handle<S: Site>(
     };
     pass(&after).await;
     let response = finish(reply, outcome);
-    ticket.served(response.as_ref().ok().map(|response| response.status().as_u16()));
+    let status = response.as_ref().ok().map(|response| response.status().as_u16());
+    if let Some(status) = status {
+        tracing::info!("{}: {} {}: {status}", line.door.name(), call.method, call.path);
+    }
+    ticket.served(status);
     response
 }
 

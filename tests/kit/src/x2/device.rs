@@ -77,7 +77,7 @@ pub enum TokenShape {
 
 /// One appliance.
 pub(crate) struct Device {
-    /// `x2-0007`, as the log names it.
+    /// Such as `x2-0007`, as the log names it.
     pub(crate) name: Arc<str>,
     pub(crate) door: Door,
     pub(crate) faults: Faults,
@@ -87,10 +87,10 @@ pub(crate) struct Device {
 
 impl Device {
     pub(super) fn new(index: usize, seed: &[u8], options: &FleetOptions) -> Self {
-        let name = format!("x2-{index:04}");
+        let name = options.names.get(index).cloned().unwrap_or_else(|| format!("x2-{index:04}"));
         let secret = [seed, name.as_bytes()].concat();
         Self {
-            door: Door::new(address_of(index), format!("{name}.example.net")),
+            door: Door::new(address_of(index), format!("{name}.{}", options.domain)),
             name: name.into(),
             faults: Faults::default(),
             signer: Signer::hs256(&secret),
