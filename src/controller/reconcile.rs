@@ -242,7 +242,7 @@ impl<C: Controller> Begun<'_, C> {
         let written = status::write(self.controller.store(), &**self.object, status).await;
         memory.backoff.reset();
         let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
-        Reconcile::Done { next: clock::instant() + wait, outcome: Outcome::Success }
+        Reconcile::Done { next: clock::instant() + wait, outcome: Outcome::Waiting }
     }
 
     /// Examines the remote system and reports what that came to, for as long as a deletion waits for it.
