@@ -76,7 +76,7 @@ impl Drop for Counted {
 pub(crate) enum Outcome {
     /// Ready.
     Success,
-    /// A change waits for its window or for the rollout.
+    /// A change waits for its window or for the rollout, or the object is suspended.
     Waiting,
     /// Not ready.
     Failure,

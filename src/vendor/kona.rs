@@ -62,16 +62,11 @@ pub struct Seat {
     session: Arc<Session>,
     /// What the customer that was read there takes.
     room: Option<Room>,
-    /// When it was taken, or a customer was read there, by the machine's uptime.
-    used: Duration,
-}
-
-impl Seat {
-    /// Until when, by the machine's uptime, a write may build on what was read here. The limit of requests per second may hold
-    /// it up, by another urgent request, too; otherwise it is sent at once.
-    pub(crate) fn read_counts_until(&self) -> Duration {
-        self.used + 2 * self.place.spacing() + HELD_UP
-    }
+    /// When it was taken, by the machine's uptime.
+    taken: Duration,
+    /// Until when, by the same, a write may build on what was read there. The limit of requests per second may hold it up, by
+    /// another urgent request, too, and a connection may take as long as the read; otherwise it is sent at once.
+    pub(crate) until: Duration,
 }
 
 /// A customer that is about to be written.
@@ -130,11 +125,12 @@ impl<'a> Kona<'a> {
         let request =
             || Request { operation: "get_customer", method: Method::GET, path: &path, ..post(CUSTOMER) };
         let (answer, mut seat) = self.authorized(&request, purpose).await?;
-        let asked = std::mem::replace(&mut seat.used, clock::uptime());
-        let is_late = seat.used > asked + HELD_UP;
+        let read = clock::uptime();
+        let took = read.saturating_sub(seat.taken);
+        seat.until = read + took + 2 * seat.place.spacing() + HELD_UP;
         let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
         seat.room = answer.into_room();
-        Ok(Fresh { customer, is_late, seat })
+        Ok(Fresh { customer, is_late: took > HELD_UP, seat })
     }
 
     /// Leave to write, if it can be had without waiting.
@@ -249,12 +245,12 @@ impl<'a> Kona<'a> {
         let place = http.enter(self.login.endpoint, purpose).await?;
         let session = sessions.latest(&self.key).unwrap_or(session);
         if session.is_living() || self.refused == Some(session.serial) {
-            return Ok(Seat { place, session, room: None, used: clock::uptime() });
+            return Ok(Seat { place, session, room: None, taken: clock::uptime(), until: Duration::ZERO });
         }
         drop(place);
         let session = self.session(self.living(), purpose.before()).await?;
         let place = http.enter(self.login.endpoint, purpose.at_the_front()).await?;
-        Ok(Seat { place, session, room: None, used: clock::uptime() })
+        Ok(Seat { place, session, room: None, taken: clock::uptime(), until: Duration::ZERO })
     }
 
     /// Renews a refused session by its refresh token, unless another check has done so meanwhile.

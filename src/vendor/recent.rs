@@ -13,8 +13,9 @@ use crate::clock;
 /// How many are kept: systems with an idle connection each, which takes some 37 kB. More of them than exchanges that move at
 /// once save a handshake only to a fleet that is checked more often than every 30 seconds.
 pub(super) const KEPT: usize = 64;
-/// How long what is not used is kept. It is dropped twice a minute, so all of it is gone a minute after its last use.
-pub(super) const UNUSED: Duration = Duration::from_secs(30);
+/// How long what is not used is kept, and its idle connection with it. It is dropped twice a minute, so all of it is gone a
+/// minute after its last use.
+const UNUSED: Duration = Duration::from_secs(30);
 
 /// The values used most recently, and when.
 pub(super) struct Recent<K, V>(Mutex<HashMap<K, (V, Instant)>>);

@@ -92,7 +92,7 @@ mod tests {
 
     use super::super::credentials::{Account, Identity, SecretVersion};
     use super::super::slots::Slots;
-    use super::super::wire::{Answer, Wire};
+    use super::super::wire::{Answer, MaySend, Wire};
     use super::*;
     use crate::leader::fence::{Fence, Term};
     use crate::metrics::Metrics;
@@ -102,8 +102,14 @@ mod tests {
     struct Accepting;
 
     impl Wire for Accepting {
-        fn transfer<'a>(&'a self, _: &'a Endpoint, _: Request<'a>) -> BoxFuture<'a, Result<Answer, Fault>> {
-            future::ready(Ok(Answer { status: 200, content: Vec::new().into(), key: None })).boxed()
+        fn transfer<'a>(
+            &'a self,
+            _: &'a Endpoint,
+            _: Request<'a>,
+            may_send: MaySend<'a>,
+        ) -> BoxFuture<'a, Result<Option<Answer>, Fault>> {
+            let answer = Answer { status: 200, content: Vec::new().into(), key: None };
+            future::ready(Ok(may_send().then_some(answer))).boxed()
         }
     }
 

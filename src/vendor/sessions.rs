@@ -156,17 +156,20 @@ impl Sessions {
             return Err(failed.1.clone());
         }
         let old = held.session.clone();
-        // Should this fail or be dropped half-way, an expired or refused session is not tried again.
+        // Should this be dropped half-way, an expired or refused session is not tried again.
         if !matches!(wanted, Wanted::Fresh) {
             held.session = None;
         }
-        match open(old).await {
+        match open(old.clone()).await {
             Ok(session) => {
                 let session = Arc::new(session);
                 *held = Held { session: Some(Arc::clone(&session)), failed: None };
                 Ok(session)
             }
             Err(error) => {
+                // A system that does not answer has not refused the refresh token of an expired session.
+                let is_away = matches!(&error, AccessError::Remote(failed) if failed.fault.is_silence());
+                held.session = held.session.take().or(old.filter(|old| is_away && !old.is_living()));
                 held.failed = Some(Box::new((clock::instant(), error.clone())));
                 Err(error)
             }

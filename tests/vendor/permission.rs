@@ -1,5 +1,7 @@
 //! A write's last permission is asked when nothing but its bytes is left to be sent.
 
+mod connection;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 

@@ -218,7 +218,7 @@ impl Examination<'_, '_> {
             ..Line::new(Operation::SetCustomer, &self.url, Kind::Customer, &self.customer.metadata)
         };
         let mut write = Write::from(line.changing(&lifetimes(seen), &lifetimes(info.ttl()), change.cause));
-        let until = seat.read_counts_until();
+        let until = seat.until;
         let is_held_up = || clock::uptime() > until;
         let (outgoing, may_send) = (Outgoing { id, object: &object }, || !is_held_up() && self.permitted());
         let answer =
