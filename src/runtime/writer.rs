@@ -80,7 +80,14 @@ impl Writer {
             let turn = tokio::time::timeout(LONGEST_WAIT, self.in_flight.acquire());
             let Ok(turn) = self.fence.within(turn).await else { return Err(Written::Failed) };
             let Ok(permit) = turn else {
-                tracing::warn!(object = %key, "{} waited a minute for other writes: the API server is slow", part.as_str());
+                let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
+                let part = part.as_str();
+                tracing::warn!(
+                    kind,
+                    namespace,
+                    name,
+                    "{part} waited a minute for other writes: the API server is slow"
+                );
                 return Err(Written::Failed);
             };
             let sending = async {
