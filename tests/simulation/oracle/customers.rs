@@ -6,37 +6,34 @@ use std::time::Duration;
 use super::Violation;
 use crate::remote::{Effect, Entry, Fields, What};
 
-/// Longest time between reading a customer and writing it in which an edit of others may be lost: one round trip.
-const ROUND_TRIP: Duration = Duration::from_millis(500);
+/// Longest time from the answer to a read until the write in which an edit of others may be lost.
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// When customers were last read and edited.
 #[derive(Debug, Default)]
 pub struct Customers {
-    /// Requests for customers that are under way: the customer, and when it was sent.
+    /// When each request was sent.
     sent: BTreeMap<u64, Duration>,
-    /// When a process has last read a customer, as the server saw it.
+    /// When the answer to the last read of a customer came to a process.
     read: BTreeMap<(usize, String), Duration>,
-    paths: BTreeMap<u64, String>,
+    /// Reads under way: the path, and the time from the read to the answer.
+    reads: BTreeMap<u64, (String, Duration)>,
 }
 
 impl Customers {
     pub fn check(&mut self, entries: &[Entry]) -> Result<(), Violation> {
         for entry in entries {
             match &entry.what {
-                What::Sent { exchange, path, method, .. } => {
+                What::Sent { exchange, path, method, fate, .. } => {
                     self.sent.insert(*exchange, entry.at);
                     if *method == "GET" {
-                        self.paths.insert(*exchange, path.clone());
+                        self.reads.insert(*exchange, (path.clone(), fate.after));
                     }
                 }
                 What::CarriedOut { exchange, replica, effect: Effect::None, status: 200 } => {
-                    if let Some(id) = self
-                        .paths
-                        .remove(exchange)
-                        .as_deref()
-                        .and_then(|path| path.strip_prefix("/api/customer/"))
-                    {
-                        self.read.insert((*replica, id.to_owned()), entry.at);
+                    let (path, after) = self.reads.remove(exchange).unwrap_or_default();
+                    if let Some(id) = path.strip_prefix("/api/customer/") {
+                        self.read.insert((*replica, id.to_owned()), entry.at + after);
                     }
                 }
                 What::CarriedOut {
@@ -55,15 +52,17 @@ impl Customers {
         Ok(())
     }
 
-    /// What others write between the read and the write may be lost, where nothing shows that they did; but that time must
-    /// be short.
+    /// What others write between the read and the write may be lost, where nothing shows that they did; but the operator
+    /// must add little to that time.
     fn tolerated(&self, exchange: u64, replica: usize, id: &str, lost: &str) -> Result<(), Violation> {
         let sent = self.sent.get(&exchange).copied().unwrap_or_default();
         let read = self.read.get(&(replica, id.to_owned())).copied().unwrap_or_default();
-        if sent.saturating_sub(read) < ROUND_TRIP {
+        if sent.saturating_sub(read) < LONGEST {
             return Ok(());
         }
-        let what = format!("#{exchange} to customer {id}, sent at {sent:?} after a read at {read:?}: {lost}");
+        let what = format!(
+            "#{exchange} to customer {id}, sent at {sent:?} after a read that was answered at {read:?}: {lost}"
+        );
         Err(Violation::new("what belongs to others survives", what))
     }
 }

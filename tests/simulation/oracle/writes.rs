@@ -62,7 +62,12 @@ impl Writes {
     fn bounded(&mut self, entry: &Entry) -> Result<(), Violation> {
         let What::Sent { replica, fate, .. } = &entry.what else { return Ok(()) };
         let known = self.declared.gateways(*replica, &entry.url, entry.at);
-        let mut policies = known.into_iter().flat_map(|possible| possible.policies);
+        // A gateway that is being deleted gets its original value back at once.
+        let governing = |possible: Possible| {
+            let deleting = is_deleting(possible.gateway);
+            possible.policies.into_iter().map(move |policy| policy.filter(|_| !deleting))
+        };
+        let mut policies = known.into_iter().flat_map(governing);
         let bounds =
             |policy: Option<Governing>| policy.and_then(|policy| Some((policy.name, policy.at_once?)));
         // Only if it is certain which bounds hold.
