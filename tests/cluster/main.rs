@@ -33,6 +33,7 @@ mod logins;
 mod monitoring;
 mod operator;
 mod outages;
+mod playground;
 mod policies;
 mod requests;
 mod restore;

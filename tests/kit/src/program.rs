@@ -1,4 +1,4 @@
-//! The operator's program, for tests and the demo that start it as a process.
+//! The operator's program and the playground's, for tests and the demo that start them as processes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,22 +28,33 @@ pub fn root() -> &'static Path {
 /// If it does not compile.
 #[must_use]
 pub fn program() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built().expect("the operator builds"));
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built("tenure").expect("the operator builds"));
     &PROGRAM
 }
 
-fn built() -> Result<PathBuf> {
+/// The playground's program, built the same way.
+///
+/// # Panics
+/// If it does not compile.
+#[must_use]
+pub fn playground() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> =
+        LazyLock::new(|| built("tenure-playground").expect("the playground builds"));
+    &PROGRAM
+}
+
+fn built(name: &str) -> Result<PathBuf> {
     let cargo = path_setting("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = building(&cargo).stderr(Stdio::inherit()).output().context("starting Cargo")?;
-    ensure!(output.status.success(), "the operator does not build");
+    let output = building(&cargo, name).stderr(Stdio::inherit()).output().context("starting Cargo")?;
+    ensure!(output.status.success(), "{name} does not build");
     executable(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// The command that builds the program, and reports as JSON where it is.
+/// The command that builds a program, and reports as JSON where it is.
 #[must_use]
-pub fn building(cargo: &Path) -> Command {
+pub fn building(cargo: &Path, name: &str) -> Command {
     let mut build = Command::new(cargo);
-    build.args(["build", "--bin", "tenure", "--message-format", "json-render-diagnostics"]);
+    build.args(["build", "--bin", name, "--message-format", "json-render-diagnostics"]);
     build.current_dir(root()).stdin(Stdio::null());
     // Cargo describes the package of a program that it starts. Some build scripts listen to that, and would run, with all
     // that depends on them, in every other build.
@@ -63,5 +74,5 @@ pub fn building(cargo: &Path) -> Command {
 pub fn executable(messages: &str) -> Result<PathBuf> {
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let program = messages.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
-    program.ok_or_else(|| anyhow!("Cargo does not say where the operator's program is"))
+    program.ok_or_else(|| anyhow!("Cargo does not say where the program is"))
 }

@@ -20,7 +20,7 @@ const LINES_OF_AN_ERROR: usize = 40;
 /// # Errors
 /// When it does not compile; the message has what Cargo says.
 pub(crate) async fn operator(cargo: &Path, screen: &Screen) -> Result<PathBuf> {
-    let mut build = Command::from(building(cargo));
+    let mut build = Command::from(building(cargo, "tenure"));
     build.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut build = build.spawn().with_context(|| format!("starting {}", cargo.display()))?;
     let mut messages = build.stdout.take().ok_or_else(|| anyhow!("Cargo without standard output"))?;
