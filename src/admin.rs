@@ -220,6 +220,7 @@ mod tests {
     #[tokio::test]
     async fn half_sent_heads_keep_nobody_from_an_answer() {
         let server = server().await;
+        let begun = clock::instant();
         let mut halves = Vec::new();
         for index in 0..600_u16 {
             let [high, low] = (index / 20).to_be_bytes();
@@ -234,6 +235,8 @@ mod tests {
             let _ = stream.read_to_end(&mut answer).await;
             assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
         }
+        // Not only when the connection has lasted too long.
+        assert!(begun.elapsed() < LONGEST / 2, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

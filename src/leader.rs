@@ -10,6 +10,7 @@
 
 pub mod fence;
 mod record;
+pub mod timings;
 
 use std::time::Duration;
 
@@ -22,13 +23,8 @@ use tokio::sync::watch;
 use crate::clock;
 use fence::Term;
 use record::Observed;
+use timings::Timings;
 
-/// How long a lease stays with a holder that does not renew it.
-const LEASE: Duration = Duration::from_secs(15);
-/// How long after its last renewal a holder works. The rest of the lease is for what is on its way to a remote system.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Time between two renewals, and between two tries.
-const RETRY: Duration = Duration::from_secs(2);
 /// Wait after another replica was faster.
 const OVERTAKEN: Duration = Duration::from_millis(200);
 /// Longest wait for the API server.
@@ -43,6 +39,8 @@ pub(crate) struct Candidacy {
     pub(crate) namespace: String,
     /// Our identity: no other replica, and no earlier process, has this name.
     pub(crate) identity: String,
+    /// How long the lease lasts, and how often it is renewed.
+    pub(crate) timings: Timings,
 }
 
 /// Takes, keeps and hands over a lease.
@@ -86,18 +84,18 @@ impl Election {
                 Err(Failure::Overtaken) => tokio::time::sleep(jittered(OVERTAKEN)).await,
                 Err(failure) => {
                     self.complain(&failure);
-                    tokio::time::sleep(jittered(RETRY)).await;
+                    self.pause().await;
                 }
             }
         }
-        let Candidacy { name, namespace, identity } = &self.candidacy;
-        tracing::info!(lease = %format_args!("{namespace}/{name}"), identity, "leading");
+        let Candidacy { name, namespace, identity, .. } = &self.candidacy;
+        tracing::info!(kind = "Lease", namespace, name, identity, "leading");
     }
 
     /// Renews the lease, which is ours, until another has it.
     pub(crate) async fn keep(&mut self) -> Superseded {
         loop {
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(self.candidacy.timings.retry_period).await;
             match self.renew().await {
                 Ok(true) => {}
                 Ok(false) => {
@@ -167,17 +165,18 @@ impl Election {
     /// Writes the lease in our name, over the one that was observed and over no other.
     async fn take(&mut self) -> Result<(), Failure> {
         let begun = clock::uptime();
-        let (identity, now) = (&self.candidacy.identity, clock::precisely());
+        let Candidacy { name, identity, timings, .. } = &self.candidacy;
+        let (duration, deadline, now) = (timings.lease_duration, timings.renew_deadline, clock::precisely());
         let lease = match &self.observed {
-            Some(observed) => self.replace(observed.taken_by(identity, LEASE, now)).await?,
+            Some(observed) => self.replace(observed.taken_by(identity, duration, now)).await?,
             None => {
-                let lease = record::new(&self.candidacy.name, identity, LEASE, now);
+                let lease = record::new(name, identity, duration, now);
                 bounded(self.api.create(&PostParams::default(), &lease)).await?
             }
         };
         self.observe(lease);
         // Counted from before the request: others may have seen it at any moment since.
-        self.term.send_replace(Term::Until(begun + RENEW_DEADLINE));
+        self.term.send_replace(Term::Until(begun + deadline));
         if std::mem::take(&mut self.failing) {
             tracing::info!("the lease is renewed again");
         }
@@ -215,7 +214,7 @@ impl Election {
         let stream = bounded(self.api.watch(&params, &observed.version())).await;
         let Ok(stream) = stream else {
             // Without a watch it is read now and then.
-            return tokio::time::sleep(jittered(RETRY)).await;
+            return self.pause().await;
         };
         let mut events = Box::pin(stream);
         loop {
@@ -230,7 +229,7 @@ impl Election {
                 Some(Ok(WatchEvent::Added(lease) | WatchEvent::Modified(lease))) => self.observe(lease),
                 Some(Ok(WatchEvent::Bookmark(_) | WatchEvent::Deleted(_))) => {}
                 Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => {
-                    return tokio::time::sleep(jittered(RETRY)).await;
+                    return self.pause().await;
                 }
             }
             if self.observed.as_ref().is_none_or(|one| one.is_free(clock::uptime())) {
@@ -239,27 +238,49 @@ impl Election {
         }
     }
 
+    /// Waits for the next try.
+    async fn pause(&self) {
+        tokio::time::sleep(jittered(self.candidacy.timings.retry_period)).await;
+    }
+
     /// Logs once what keeps the lease from being taken or renewed.
     fn complain(&mut self, failure: &Failure) {
         if std::mem::replace(&mut self.failing, true) {
             return;
         }
-        let Candidacy { name, namespace, .. } = &self.candidacy;
-        let lease = format!("{namespace}/{name}");
+        let (kind, Candidacy { name, namespace, .. }) = ("Lease", &self.candidacy);
         match failure {
             Failure::Refused(code @ (401 | 403)) => tracing::error!(
-                lease,
+                kind,
+                namespace,
+                name,
                 code,
                 "the operator is not allowed to get, create, update and watch its lease: check its RBAC rules"
             ),
             Failure::Refused(404) => {
-                tracing::error!(lease, "the lease's namespace does not exist: check --lease-namespace");
+                tracing::error!(
+                    kind,
+                    namespace,
+                    name,
+                    "the lease's namespace does not exist: check --lease-namespace"
+                );
             }
             Failure::Refused(code) => {
-                tracing::error!(lease, code, "the API server refuses the lease: check --lease-name");
+                tracing::error!(
+                    kind,
+                    namespace,
+                    name,
+                    code,
+                    "the API server refuses the lease: check --lease-name"
+                );
             }
             Failure::Overtaken | Failure::Silence => {
-                tracing::warn!(lease, "the API server does not answer: the lease cannot be taken or renewed");
+                tracing::warn!(
+                    kind,
+                    namespace,
+                    name,
+                    "the API server does not answer: the lease cannot be taken or renewed"
+                );
             }
         }
     }
@@ -283,4 +304,72 @@ async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T,
 /// Up to a fifth more, so that several standbys do not ask at the same moment.
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(1.0 + 0.2 * clock::random())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Body;
+    use axum::http::{Method, Request, Response};
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::clock::Source;
+
+    /// When each write of the lease arrived, and what it was.
+    type Writes = Arc<Mutex<Vec<(Duration, Value)>>>;
+
+    /// An API server without a lease at first, that answers this many writes and no more.
+    fn client(writes: Writes, answers: usize) -> Client {
+        let answer = move |request: Request<kube::client::Body>| {
+            let writes = Arc::clone(&writes);
+            async move {
+                if request.method() == Method::GET {
+                    let status =
+                        json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
+                    return Response::builder().status(404).body(Body::from(status.to_string()));
+                }
+                let sent = request.into_body().collect_bytes().await.unwrap();
+                let mut lease: Value = serde_json::from_slice(&sent).unwrap();
+                let count = {
+                    let mut writes = writes.lock().unwrap();
+                    writes.push((clock::uptime(), lease.clone()));
+                    writes.len()
+                };
+                if count > answers {
+                    std::future::pending::<()>().await;
+                }
+                lease["metadata"]["resourceVersion"] = json!(count.to_string());
+                Response::builder().status(200).body(Body::from(lease.to_string()))
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_goes_by_its_timings() {
+        let source = Source { wall: Timestamp::UNIX_EPOCH, uptime: Duration::from_secs(1000), seed: 1 };
+        let _installed = clock::install(source);
+        let [lease, deadline, retry] = [40, 20, 5].map(Duration::from_secs);
+        let candidacy = Candidacy {
+            name: "tenure".to_owned(),
+            namespace: "default".to_owned(),
+            identity: "a".to_owned(),
+            timings: Timings::new(lease, deadline, retry).unwrap(),
+        };
+        let (writes, (sender, term)) = (Writes::default(), watch::channel(Term::OVER));
+        let mut election = Election::new(client(Arc::clone(&writes), 3), candidacy, sender);
+        let holding = async {
+            election.win().await;
+            election.keep().await
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(60), holding).await.is_err(), "no other replica");
+        let writes = writes.lock().unwrap().clone();
+        let times: Vec<u64> = writes.iter().map(|(time, _)| time.as_secs()).take(4).collect();
+        assert_eq!(times, [1000, 1005, 1010, 1015]);
+        assert!(writes.iter().all(|(_, lease)| lease["spec"]["leaseDurationSeconds"] == 40), "{writes:?}");
+        assert_eq!(*term.borrow(), Term::Until(writes[2].0 + deadline), "counted from the last renewal");
+    }
 }

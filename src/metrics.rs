@@ -76,7 +76,7 @@ impl Drop for Counted {
 pub(crate) enum Outcome {
     /// Ready.
     Success,
-    /// A change waits for its window or for the rollout.
+    /// A change waits for its window or for the rollout, or the object is suspended.
     Waiting,
     /// Not ready.
     Failure,
@@ -89,9 +89,9 @@ pub(crate) enum Outcome {
 impl Outcome {
     const ALL: [Self; 5] = [Self::Success, Self::Waiting, Self::Failure, Self::Nothing, Self::Panic];
 
-    /// Whether the reconcile is repeated with backoff.
+    /// Whether the reconcile failed, so that it is repeated soon.
     #[must_use]
-    pub(crate) fn is_repeated(self) -> bool {
+    pub(crate) fn is_failure(self) -> bool {
         matches!(self, Self::Failure | Self::Nothing | Self::Panic)
     }
 

@@ -5,9 +5,13 @@ pub mod traces;
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
-use tracing::Metadata;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{self, DefaultFields, FormatEvent, FormatFields, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
@@ -63,9 +67,10 @@ pub(crate) fn start(format: Option<Format>, level: Level, traces: Option<&Traces
         lines.set_ansi(false);
     }
     let lines = if text {
-        lines.boxed()
+        lines.fmt_fields(WithTrace(DefaultFields::new())).boxed()
     } else {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        lines.map_event_format(WithTrace).boxed()
     };
     let traces = traces.map(Traces::layer);
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
@@ -74,6 +79,37 @@ pub(crate) fn start(format: Option<Format>, level: Level, traces: Option<&Traces
 /// Spans are for traces; in log lines they would only repeat the line's own fields.
 fn is_event(metadata: &Metadata<'_>) -> bool {
     metadata.is_event()
+}
+
+/// Adds `trace_id` to the lines of a reconcile whose trace is sent to a collector.
+struct WithTrace<F>(F);
+
+/// As JSON, where the library calls no [`FormatFields`].
+impl<S, N> FormatEvent<S, N> for WithTrace<format::Format<format::Json>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let Some(trace) = traces::current() else { return self.0.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        let fields = line.trim_end().strip_suffix('}').ok_or(std::fmt::Error)?;
+        writeln!(writer, "{fields},\"trace_id\":\"{trace}\"}}")
+    }
+}
+
+/// As text.
+impl<'writer> FormatFields<'writer> for WithTrace<DefaultFields> {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> std::fmt::Result {
+        self.0.format_fields(writer.by_ref(), fields)?;
+        traces::current().map_or(Ok(()), |trace| write!(writer, " trace_id={trace}"))
+    }
 }
 
 /// Logs only where a panic happened: its message may quote a secret.

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod admission;
 pub mod ca;
+mod client;
 pub mod credentials;
 mod diagnosis;
 mod dial;

@@ -352,6 +352,50 @@ fn functions_take_few_parameters() {
     }
 }
 
+/// The names of the fields of each log line.
+fn log_lines(code: &str) -> Vec<Vec<String>> {
+    let calls = code.split("tracing::").filter_map(|text| {
+        let (level, arguments) = text.split_once("!(")?;
+        ["error", "warn", "info", "debug", "trace"].contains(&level).then_some(arguments)
+    });
+    let fields = |arguments: &str| {
+        let (mut depth, mut fields) = (0, vec![String::new()]);
+        for c in arguments.chars() {
+            match c {
+                '(' => depth += 1,
+                ')' if depth == 0 => break,
+                ')' => depth -= 1,
+                ',' if depth == 0 => fields.push(String::new()),
+                _ => {}
+            }
+            fields.last_mut().unwrap().push(c);
+        }
+        let name = |field: &String| {
+            let name = field.split('=').next().unwrap();
+            name.trim_matches(|c: char| !c.is_alphanumeric()).to_owned()
+        };
+        fields.iter().map(name).collect()
+    };
+    calls.map(fields).collect()
+}
+
+/// Every line can be found by the same fields.
+#[test]
+fn log_lines_name_an_object_by_kind_namespace_and_name() {
+    let example = log_lines("tracing::warn!(kind, %url, name = of(a, b), \"\"); tracing::info_span!(object)");
+    assert_eq!(example, [["kind", "url", "name", ""]]);
+    let mut found = 0;
+    for (module, path) in modules() {
+        for fields in log_lines(&code(&path)) {
+            let has = |name: &str| fields.iter().any(|field| field == name);
+            assert!(!has("object") && !has("lease"), "{module}: {fields:?}");
+            assert!(!has("name") || has("kind") && has("namespace"), "{module}: {fields:?}");
+            found += usize::from(has("name"));
+        }
+    }
+    assert!(found >= 15, "the search finds them: {found}");
+}
+
 /// The contract's table: which reasons stand for what in the eyes of kstatus.
 const CURRENT: &str = "InSync Unmanaged Overridden Observed";
 const IN_PROGRESS: &str = "Drifted Progressing AwaitingWindow AwaitingRollout AwaitingApproval NoGatewaysMatch \

@@ -16,6 +16,7 @@ use crate::controller::operator::{Clients, Identity, Operator, OperatorSettings}
 use crate::engine::connection::Restrictions;
 use crate::engine::lifetime::Bounds;
 use crate::leader::Superseded;
+use crate::leader::timings::Timings;
 use crate::telemetry;
 use crate::telemetry::traces::Traces;
 use crate::vendor::address::DialPolicy;
@@ -37,8 +38,9 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
         options.min_timeout <= options.max_timeout,
         "--min-timeout must not be greater than --max-timeout"
     );
+    let timings = options.lease_timings().map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let ended = runtime.block_on(operate(options));
+    let ended = runtime.block_on(operate(options, timings));
     // A resolver that hangs delays nothing else.
     runtime.shutdown_background();
     traces.into_iter().for_each(Traces::flush);
@@ -57,7 +59,7 @@ fn keep_out_of_core_files() {
     }
 }
 
-async fn operate(options: Options) -> anyhow::Result<()> {
+async fn operate(options: Options, timings: Timings) -> anyhow::Result<()> {
     let (mut config, in_cluster) = super::cluster().await?;
     // The library's own tries can take a quarter of an hour; ours are bounded.
     config.default_retry = false;
@@ -74,7 +76,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let dial = DialPolicy { allow: options.allow_cidr.clone(), deny: options.deny_cidr.clone() };
     let wire = Arc::new(Network::new(dial));
-    let operator = Operator::assemble(clients, wire, settings(&options), identity(options, &config));
+    let operator = Operator::assemble(clients, wire, settings(&options), identity(options, timings, &config));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listening, "tenure is starting");
     let serving = tokio::spawn(admin::serve(listener, operator.health()));
     let (end, ending) = oneshot::channel();
@@ -118,11 +120,12 @@ fn settings(options: &Options) -> OperatorSettings {
     }
 }
 
-fn identity(options: Options, config: &Config) -> Identity {
+fn identity(options: Options, lease_timings: Timings, config: &Config) -> Identity {
     Identity {
         instance: instance(),
         lease_name: options.lease_name,
         lease_namespace: options.lease_namespace.unwrap_or_else(|| config.default_namespace.clone()),
+        lease_timings,
     }
 }
 

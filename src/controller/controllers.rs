@@ -6,12 +6,12 @@ use super::claims::Claims;
 use super::connection::Connections;
 use super::customer::CustomerController;
 use super::gateway::GatewayController;
+use super::planning::Planning;
 use super::policy::PolicyController;
 use super::requests::{Alarms, Handled};
 use super::rollout::Rollouts;
 use super::server::ServerController;
 use super::specs::Specs;
-use super::turns::Turns;
 use crate::crd::Kind;
 use crate::engine::lifetime::Bounds;
 use crate::runtime::cluster::Cluster;
@@ -52,7 +52,7 @@ impl Controllers {
                 gateways: Arc::clone(&gateways),
                 specs: Arc::clone(&specs),
                 rollouts: Arc::clone(&rollouts),
-                turns: Turns::default(),
+                planning: Planning::default(),
                 handled: Arc::clone(&handled),
             }),
             gateways: Arc::new(GatewayController {

@@ -34,7 +34,6 @@ use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
-use crate::runtime::status::AGAIN;
 use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
@@ -192,18 +191,20 @@ impl Controller for CustomerController {
         customer: &Arc<CustomerTokenTtl>,
         given: &Given<CustomerTokenTtl>,
         memory: &mut Memory<CustomerTokenTtl>,
-    ) -> Option<Reconcile> {
+    ) -> Result<Option<Reconcile>, Inconclusive> {
         let wish = Wish::of(&customer.spec);
         if !std::mem::replace(&mut memory.extra.has_recalled, true) {
             memory.change = customer.status.as_ref().and_then(|status| remembered(status, wish));
         }
         let meta = customer.meta();
         if meta.deletion_timestamp.is_none() {
-            return hold(&self.customers, customer, memory).await;
+            hold(&self.customers, customer, memory).await?;
+            return Ok(None);
         }
         if !finalizers::has_finalizer(meta) || memory.has_gone {
             // Others keep it. A request on the server does not wait for that.
-            return Some(Reconcile::Done { next: clock::instant() + UNDISTURBED, outcome: Outcome::Success });
+            let next = clock::instant() + UNDISTURBED;
+            return Ok(Some(Reconcile::Done { next, outcome: Outcome::Success }));
         }
         let decided = memory.extra.parting.take().filter(|parting| !matches!(parting, Parting::Restore(_)));
         let mut parting = decided.unwrap_or_else(|| required(customer, given, memory));
@@ -213,11 +214,12 @@ impl Controller for CustomerController {
             parting = Parting::Skipped(why.as_str());
         }
         memory.extra.parting = Some(parting.clone());
-        match parting {
-            Parting::Restore(_) => None,
-            Parting::AsItIs => Some(release(&self.customers, customer, memory, None).await),
-            Parting::Skipped(why) => Some(release(&self.customers, customer, memory, Some(why)).await),
-        }
+        let skipped = match parting {
+            Parting::Restore(_) => return Ok(None),
+            Parting::AsItIs => None,
+            Parting::Skipped(why) => Some(why),
+        };
+        Ok(Some(release(&self.customers, customer, memory, skipped).await))
     }
 
     async fn examine(
@@ -261,13 +263,13 @@ impl Controller for CustomerController {
     }
 }
 
-/// Holds a customer that is to be restored once something was written, and no other. Some if the API server did not accept
-/// that.
+/// Holds a customer that is to be restored once something was written, and no other. An error means that the API server did not
+/// accept that.
 async fn hold(
     customers: &Arc<Store<CustomerTokenTtl>>,
     customer: &CustomerTokenTtl,
     memory: &Memory<CustomerTokenTtl>,
-) -> Option<Reconcile> {
+) -> Result<(), Inconclusive> {
     let meta = customer.meta();
     let set = written(customer.status.as_ref(), memory.change.as_ref(), &memory.owed);
     let done = match customer.spec.deletion_policy {
@@ -275,7 +277,7 @@ async fn hold(
         DeletionPolicy::Restore if !set.is_empty() => finalizers::hold(customers, meta).await,
         DeletionPolicy::Restore => Written::Unchanged,
     };
-    (done == Written::Failed).then(|| Reconcile::NotDue(clock::instant() + AGAIN))
+    if done == Written::Failed { Err(Inconclusive::NotAccepted) } else { Ok(()) }
 }
 
 /// What a deleted resource requires.

@@ -206,10 +206,10 @@ impl Controller for GatewayController {
         gateway: &Arc<X2Gateway>,
         given: &Given<X2Gateway>,
         memory: &mut Memory<X2Gateway>,
-    ) -> Option<Reconcile> {
-        finalizer::keep((&self.gateways, &self.policies), gateway, &given.parents.governance, memory)
-            .await
-            .map(Reconcile::NotDue)
+    ) -> Result<Option<Reconcile>, Inconclusive> {
+        let stores = (&self.gateways, &*self.policies);
+        let next = finalizer::keep(stores, gateway, &given.parents.governance, memory).await?;
+        Ok(next.map(Reconcile::NotDue))
     }
 
     fn is_called(

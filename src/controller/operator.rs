@@ -22,6 +22,7 @@ use crate::clock;
 use crate::engine::connection::Restrictions;
 use crate::engine::lifetime::Bounds;
 use crate::leader::fence::{Fence, Term};
+use crate::leader::timings::Timings;
 use crate::leader::{Candidacy, Election, Superseded};
 use crate::metrics::Metrics;
 use crate::runtime::cluster::Cluster;
@@ -98,13 +99,16 @@ pub struct Identity {
     pub lease_name: String,
     /// Its namespace.
     pub lease_namespace: String,
+    /// How long it lasts, and how often it is renewed.
+    pub lease_timings: Timings,
 }
 
 impl Identity {
     fn candidacy(self) -> Candidacy {
         // A process that comes after this one in the same Pod is another candidate.
         let identity = format!("{}_{:x}", self.instance, clock::random().to_bits());
-        Candidacy { name: self.lease_name, namespace: self.lease_namespace, identity }
+        let timings = self.lease_timings;
+        Candidacy { name: self.lease_name, namespace: self.lease_namespace, identity, timings }
     }
 }
 
@@ -369,6 +373,7 @@ async fn clean_up(cluster: Arc<Cluster>, connections: Arc<Connections>) {
         remotes.admission.purge();
         let in_use = remotes.admission.systems();
         remotes.sessions.purge(&in_use);
+        remotes.spellings.purge(&in_use);
         uses.purge(&in_use);
     }
 }

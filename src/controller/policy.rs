@@ -1,24 +1,24 @@
 //! The controller of `TokenPolicy`: it asks no remote system; it permits changes, and sums up.
 
+mod finalizer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
+use self::finalizer::Tries;
 use super::counts::count;
+use super::planning::Planning;
 use super::requests::Handled;
 use super::rollout::{Rollout, Rollouts};
 use super::specs::Specs;
-use super::turns::Turns;
 use crate::clock;
 use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::conditions::since_ready;
 use crate::engine::governance::Policy;
-use crate::engine::policy::{
-    Event, Finalizer, Fleet, Hold, Report, events, finalizer, is_alike, must_be_durable, next_moment,
-    not_restored,
-};
+use crate::engine::policy::{Event, Fleet, Hold, Report, events, is_alike, must_be_durable, next_moment};
 use crate::engine::reason::EventReason;
 use crate::engine::rollout::Decision;
 use crate::engine::tally::{Tally, covered};
@@ -38,8 +38,6 @@ use crate::runtime::{finalizers, restore};
 const SPACING: Duration = Duration::from_secs(1);
 /// While gateways change, a rollout is planned at most once in this time.
 const PLANNING: Duration = Duration::from_millis(100);
-/// Wait after our finalizer could not be changed: something else was faster, as a rule.
-const AGAIN_SOON: Duration = Duration::from_secs(1);
 
 /// What is kept in memory of a policy between reconciles.
 #[derive(Debug, Default)]
@@ -50,8 +48,7 @@ pub struct Memory {
     /// When it is planned, if others of the namespace come first.
     turn: Option<Instant>,
     summed_up: Option<Instant>,
-    /// Our finalizer is removed for good; no watch has reported it yet.
-    has_gone: bool,
+    finalizer: Tries,
     /// The last reason that was a warning since the policy was ready.
     warned: Option<Reason>,
     /// The request that a halted rollout was resumed for.
@@ -64,7 +61,7 @@ pub struct PolicyController {
     pub(super) gateways: Arc<Store<X2Gateway>>,
     pub(super) specs: Arc<Specs>,
     pub(super) rollouts: Arc<Rollouts>,
-    pub(super) turns: Turns,
+    pub(super) planning: Planning,
     /// Which requests were carried out.
     pub(super) handled: Arc<Handled>,
 }
@@ -93,7 +90,7 @@ impl Reconciler for PolicyController {
         let finding_out = finding_out.elapsed();
         let policy = &self.specs.of(object);
         let gather = || fleet(policy, &self.gateways, &self.specs);
-        let hold = match keep_finalizer(&self.policies, policy, gather, memory).await {
+        let hold = match memory.finalizer.keep(&self.policies, policy, gather).await {
             Ok(hold) => hold,
             Err(next) => return Reconcile::NotDue(next),
         };
@@ -108,10 +105,10 @@ impl Reconciler for PolicyController {
         count(metrics, Whole::Policy, &key, Some(&Tally::of(&parts)));
         let decide = |survey| fleet.decide(&survey, memory.resumed.as_deref(), clock::precisely());
         let mut decision = survey.map(decide);
-        if hold == Hold::Forbidden {
+        if hold != Hold::InPlace {
             decision.iter_mut().for_each(Decision::withhold);
         }
-        self.turns.took(namespace, finding_out, begun.elapsed(), clock::instant());
+        self.planning.took(namespace, finding_out, begun.elapsed(), clock::instant());
         memory.plan_after = Some(clock::instant() + PLANNING);
         let report = Report { policy, parts: &parts, decision: decision.as_ref(), hold, now: clock::now().0 };
         let verdict = report.verdict();
@@ -128,7 +125,7 @@ impl Reconciler for PolicyController {
                 return Reconcile::Done { next: clock::instant() + AGAIN, outcome };
             }
         }
-        let mut next = spaced.unwrap_or_else(|| clock::instant() + UNDISTURBED);
+        let mut next = spaced.or(memory.finalizer.due()).unwrap_or_else(|| clock::instant() + UNDISTURBED);
         if let Some((decision, rollout)) = decision.zip(rollout) {
             let moment = self.carry_out(policy, &decision, &rollout, memory);
             next = moment.map_or(next, |moment| next.min(moment));
@@ -171,7 +168,7 @@ impl PolicyController {
     /// When it is this policy's turn to be planned, if it is not now.
     fn turn(&self, namespace: &str, memory: &mut Memory) -> Option<Instant> {
         let now = clock::instant();
-        let turn = memory.turn.unwrap_or_else(|| self.turns.next(namespace, now));
+        let turn = memory.turn.unwrap_or_else(|| self.planning.next(namespace, now));
         memory.turn = Some(turn).filter(|turn| *turn > now);
         memory.turn
     }
@@ -229,46 +226,6 @@ fn fleet<'a>(policy: &'a Policy, gateways: &Store<X2Gateway>, specs: &Specs) -> 
     let (entries, regimes) = (gateways.namespace(&namespace), specs.regimes(&namespace));
     let gateways = entries.iter().map(|entry| (entry.meta(), entry.valid()));
     Fleet::of(policy, gateways, |gateway| regimes.of(gateway))
-}
-
-/// Adds our finalizer if a deletion has to wait for gateways, and releases it if not. An error is the time of the next
-/// reconcile if there is nothing else to do until then.
-async fn keep_finalizer<'a>(
-    policies: &Arc<Store<TokenPolicy>>,
-    policy: &Policy,
-    gather: impl Fn() -> Fleet<'a>,
-    memory: &mut Memory,
-) -> Result<Hold, Instant> {
-    let meta = policy.object.meta();
-    if memory.has_gone {
-        return Err(clock::instant() + UNDISTURBED);
-    }
-    let skipped = match finalizer(policy, || gather().awaiting_restoration()) {
-        Finalizer::Gone => return Err(clock::instant() + UNDISTURBED),
-        Finalizer::Add => return held(finalizers::hold(policies, meta).await, Hold::Forbidden),
-        Finalizer::Remove => return held(finalizers::release(policies, meta).await, Hold::InPlace),
-        Finalizer::Release => None,
-        Finalizer::Wait(gateways) => match restore::skip_reason(policies.cluster(), meta).await {
-            Some(why) => Some(not_restored(why, &gateways)),
-            None => return Ok(Hold::InPlace),
-        },
-    };
-    match restore::release(policies, meta, skipped.as_deref()).await {
-        Written::Failed => Err(clock::instant() + AGAIN_SOON),
-        Written::Forbidden => Err(restore::next_check(meta)),
-        Written::Unchanged | Written::Done | Written::Gone => {
-            memory.has_gone = true;
-            Err(clock::instant() + UNDISTURBED)
-        }
-    }
-}
-
-fn held(written: Written, forbidden: Hold) -> Result<Hold, Instant> {
-    match written {
-        Written::Failed | Written::Gone => Err(clock::instant() + AGAIN_SOON),
-        Written::Forbidden => Ok(forbidden),
-        Written::Unchanged | Written::Done => Ok(Hold::InPlace),
-    }
 }
 
 /// Whether a policy still is what a decision was made for.

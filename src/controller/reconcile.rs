@@ -42,16 +42,19 @@ pub async fn reconcile<C: Controller>(
 ) -> Reconcile {
     let given = controller.gather(object);
     let begun = Begun { controller, object, given: &given };
-    if let Some(outcome) = controller.finalize(object, &given, memory).await {
-        if matches!(outcome, Reconcile::Done { .. }) {
-            begun.carried_out(memory);
+    let outcome = match begun.finalize(memory).await {
+        Ok(None) => begun.check(memory).await,
+        Ok(Some(outcome)) => {
+            if matches!(outcome, Reconcile::Done { .. }) {
+                begun.carried_out(memory);
+            }
+            return outcome;
         }
-        return outcome;
-    }
-    let outcome = begun.check(memory).await;
+        Err(outcome) => outcome,
+    };
     if let Reconcile::Done { outcome, .. } = &outcome {
         let metrics = &controller.store().cluster().metrics;
-        memory.in_backoff = outcome.is_repeated().then(|| metrics.in_backoff(C::Object::KIND));
+        memory.in_backoff = outcome.is_failure().then(|| metrics.in_backoff(C::Object::KIND));
     }
     in_time(object.meta(), outcome)
 }
@@ -64,6 +67,29 @@ struct Begun<'a, C: Controller> {
 }
 
 impl<C: Controller> Begun<'_, C> {
+    /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do. An error is what the
+    /// reconcile comes to if the API server does not accept the finalizer: that is tried again as rarely as any other write.
+    async fn finalize(&self, memory: &mut C::Memory) -> Result<Option<Reconcile>, Reconcile> {
+        let is_alive = self.object.meta().deletion_timestamp.is_none();
+        if is_alive
+            && memory.inconclusive.is_some()
+            && let Some(next) = self.not_due(memory)
+        {
+            return Err(Reconcile::NotDue(self.idle(memory, next).await));
+        }
+        match self.controller.finalize(self.object, self.given, memory).await {
+            Ok(done) => Ok(done),
+            Err(why) => {
+                if memory.inputs.is_none() {
+                    // What the status shows of an earlier process counts.
+                    self.not_due(memory);
+                }
+                let next = self.inconclusive(memory, why).await;
+                Err(Reconcile::Done { next, outcome: Outcome::Nothing })
+            }
+        }
+    }
+
     async fn check(&self, memory: &mut C::Memory) -> Reconcile {
         let given = self.given;
         if let Some(next) = self.not_due(memory) {
@@ -216,7 +242,7 @@ impl<C: Controller> Begun<'_, C> {
         let written = status::write(self.controller.store(), &**self.object, status).await;
         memory.backoff.reset();
         let wait = if written == Written::Failed { AGAIN } else { UNDISTURBED };
-        Reconcile::Done { next: clock::instant() + wait, outcome: Outcome::Success }
+        Reconcile::Done { next: clock::instant() + wait, outcome: Outcome::Waiting }
     }
 
     /// Examines the remote system and reports what that came to, for as long as a deletion waits for it.

@@ -6,8 +6,8 @@ use crate::crd::{
 };
 use crate::runtime::object::Reported;
 
-/// What a status shows of a proof and of a lifetime.
-type Shown<'a> = (Option<&'a Time>, Option<u32>);
+/// When a lifetime was last verified, and the longest lifetime that was read.
+type ProofAndLifetime<'a> = (Option<&'a Time>, Option<u32>);
 
 /// Implements [`Reported`] for a kind whose status has the fields that all kinds have, and these times.
 macro_rules! reported {
@@ -24,7 +24,7 @@ macro_rules! reported {
                 $times
             }
 
-            fn proof_and_lifetime(&self) -> Shown<'_> {
+            fn proof_and_lifetime(&self) -> ProofAndLifetime<'_> {
                 self.status.as_ref().map($proof_and_lifetime).unwrap_or_default()
             }
 
@@ -60,12 +60,12 @@ reported!(Customer: CustomerTokenTtl, CustomerTokenTtlStatus, times(status) =
     [Some(&mut status.last_checked_time), Some(&mut status.last_proven_time)], of_customer);
 
 /// Of a gateway that no policy governs, no lifetime is required.
-fn of_gateway(status: &X2GatewayStatus) -> Shown<'_> {
+fn of_gateway(status: &X2GatewayStatus) -> ProofAndLifetime<'_> {
     (status.last_proven_time.as_ref().filter(|_| status.policy.is_some()), status.timeout_seconds)
 }
 
 /// Reading the lifetimes that were verified confirms them. While they differ, nothing is proven.
-fn of_customer(status: &CustomerTokenTtlStatus) -> Shown<'_> {
+fn of_customer(status: &CustomerTokenTtlStatus) -> ProofAndLifetime<'_> {
     let read = TtlSeconds {
         access_token_ttl_seconds: status.access_token_ttl_seconds,
         refresh_token_ttl_seconds: status.refresh_token_ttl_seconds,
@@ -74,6 +74,6 @@ fn of_customer(status: &CustomerTokenTtlStatus) -> Shown<'_> {
     (proof, read.access_token_ttl_seconds.max(read.refresh_token_ttl_seconds))
 }
 
-fn of_neither<S>(_: &S) -> Shown<'_> {
+fn of_neither<S>(_: &S) -> ProofAndLifetime<'_> {
     (None, None)
 }

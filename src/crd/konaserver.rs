@@ -31,7 +31,7 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KonaServerSpec {
-    /// How to reach the server and as whom. The user must be allowed to read and write the customers.
+    /// URL, TLS settings and credentials of the server. The user must be allowed to read and write the customers.
     #[serde(flatten)]
     pub connection: Connection,
     /// Rate limits, shared by all customers of the server. If several `KonaServers` have the same URL, the lowest limits of those

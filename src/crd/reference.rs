@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{parse, rules};
 
-/// How to reach one remote system and as whom.
+/// URL, TLS settings and credentials of a remote system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {

@@ -35,7 +35,7 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct X2GatewaySpec {
-    /// How to reach the appliance and as whom. The user needs the role admin.
+    /// URL, TLS settings and credentials of the appliance. The user needs the role admin.
     #[serde(flatten)]
     pub connection: Connection,
 }

@@ -100,7 +100,11 @@ impl AccessError {
     /// Whether user name and password were refused, now or before.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused | Self::NotTried(NotTried::Here | NotTried::InARow | NotTried::Reserved))
+        match self {
+            Self::Refused => true,
+            Self::NotTried(why) => *why != NotTried::Unanswered,
+            _ => false,
+        }
     }
 
     /// Whether another user, or another password, may help.

@@ -11,8 +11,14 @@
 //!    that let the user in before first. Shortly after an acceptance there is no such limit.
 //! 5. A password that was never accepted, and whose tries remain unanswered, is tried ever more slowly.
 //!
+//! For all versions of all Secrets of a namespace together:
+//!
+//! 6. At most ten passwords of a user may be refused by a system within an hour, and three if only users of other namespaces
+//!    have been let in there.
+//!
 //! All of it is state and time in, decisions out: who waits, and for how long, is up to the caller.
 
+mod guesses;
 mod row;
 mod state;
 mod words;
@@ -23,6 +29,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use self::guesses::{Guesses, User};
 use self::row::{Row, View};
 pub use self::state::{LogsIn, Shown, account, login_state};
 pub use self::words::{Failure, News, record, verdict};
@@ -118,6 +125,8 @@ pub enum NotTried {
     Reserved,
     /// It was never accepted, and nothing is known of the latest tries.
     Unanswered,
+    /// Too many other passwords of the user were refused there in the last hour.
+    TooMany,
 }
 
 /// Permission to try a password once.
@@ -374,6 +383,13 @@ impl Ledger {
             let systems: BTreeSet<&String> = entry.logins.values().map(|(system, _)| system).collect();
             entry.rows.values_mut().for_each(|row| row.retain(|system| systems.contains(system)));
         }
+    }
+
+    /// Whether only users of other namespaces have been let in at a system.
+    #[must_use]
+    pub fn is_guest(&self, namespace: &str, system: &str) -> bool {
+        let hosts = || self.accounts.iter().filter(|(_, entry)| entry.witnesses.contains_key(system));
+        hosts().next().is_some() && hosts().all(|(account, _)| account.namespace != namespace)
     }
 
     /// The systems that objects log in to, by account.

@@ -1,6 +1,7 @@
 //! The annotation that ties a Secret's password to where it may be sent, and to what vouches for the other side there.
 
 use std::fmt;
+use std::iter;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -134,17 +135,20 @@ impl AllowedOrigins {
 
     /// Checks that a password may be sent along a route.
     fn check(&self, secret: &str, route: Route<'_>) -> Result<(), Verdict> {
-        let lists = |origins: &[Origin], url: &BaseUrl| origins.iter().any(|origin| origin.matches(url));
         if self.is_too_long {
             return Err(refused(format!(
                 "The annotation tenure.dev/allowed-origins of Secret {secret} is longer than 16 KiB. Shorten it."
             )));
         }
-        if !lists(&self.targets, route.target) || !route.proxy.is_none_or(|proxy| lists(&self.proxies, proxy))
-        {
-            return Err(refused(format!(
-                "The annotation tenure.dev/allowed-origins of Secret {secret} does not list this URL or its proxy. Add the missing origin, or use another Secret."
-            )));
+        let lists = |origins: &[Origin], url: &BaseUrl| origins.iter().any(|origin| origin.matches(url));
+        let proxy = route.proxy.map(|proxy| ("proxy=", &self.proxies, proxy));
+        for (key, listed, url) in iter::once(("", &self.targets, route.target)).chain(proxy) {
+            if !lists(listed, url) {
+                let origin = url.url().origin().ascii_serialization();
+                return Err(refused(format!(
+                    "The annotation tenure.dev/allowed-origins of Secret {secret} does not list {key}{origin}. Add this entry, or use another Secret."
+                )));
+            }
         }
         self.missing(route).map_or(Ok(()), |missing| {
             Err(refused(format!(

@@ -106,6 +106,10 @@ pub enum Tls {
     OtherName,
     #[error("the server's certificate is signed by an unknown CA: set tls.caSecretRef or tls.caConfigMapRef")]
     UnknownCa,
+    #[error(
+        "the server's certificate is self-signed: to trust it, use it as the CA, in tls.caSecretRef or tls.caConfigMapRef"
+    )]
+    SelfSigned,
     #[error("the server's certificate is revoked")]
     Revoked,
     #[error(

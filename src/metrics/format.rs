@@ -1,5 +1,7 @@
 //! The two text formats of Prometheus. The library writes `OpenMetrics`; readers of the older format do not understand it.
 
+use std::collections::HashMap;
+
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Format {
@@ -41,7 +43,8 @@ fn weight(accept: &str, media_type: &str) -> f32 {
 /// Rewrites `OpenMetrics` as text of version 0.0.4: there, counters and infos are described under the full names of their
 /// samples, an info is a gauge, and there is no end mark.
 pub(super) fn prometheus(text: &str) -> String {
-    let types = || text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let types: HashMap<&str, &str> = types.collect();
     let mut rewritten = String::with_capacity(text.len());
     for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
         let described =
@@ -49,8 +52,7 @@ pub(super) fn prometheus(text: &str) -> String {
         if let Some((mark, (name, rest))) =
             described.and_then(|(mark, rest)| Some((mark, rest.split_once(' ')?)))
         {
-            let kind = types().find(|(of, _)| *of == name).map_or("", |(_, kind)| kind);
-            let (suffix, rest) = match (kind, mark, rest) {
+            let (suffix, rest) = match (types.get(name).copied().unwrap_or_default(), mark, rest) {
                 ("counter", _, rest) => ("_total", rest),
                 ("info", "# TYPE ", _) => ("_info", "gauge"),
                 ("info", _, rest) => ("_info", rest),

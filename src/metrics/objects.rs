@@ -16,7 +16,8 @@ use crate::crd::Kind;
 pub(crate) struct Shown {
     /// The reason of its condition Ready, or that it is suspended.
     pub(crate) reason: &'static str,
-    /// When a login last proved its lifetime, in seconds since the epoch. None while no lifetime is required of it.
+    /// When its lifetime was last verified, in seconds since the epoch: of a gateway, by a login; of a customer, by a check
+    /// that finds the verified values. None while no lifetime is required of it.
     pub(crate) proven: Option<i64>,
     /// The lifetime that was read last, in seconds.
     pub(crate) lifetime: Option<u32>,
@@ -62,18 +63,20 @@ impl Objects {
         }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.count_reasons(&mut counts.reasons, kind, namespace, [before, now].map(|s| s.map(|s| s.reason)));
-        let label = [("namespace", namespace.to_owned())];
-        counts.proofs.replace(namespace, before.and_then(|s| s.proven), now.and_then(|s| s.proven));
-        match counts.proofs.smallest(namespace) {
-            #[allow(clippy::cast_precision_loss, reason = "exact for the next 285 million years")]
-            Some(oldest) => drop(self.oldest_proof.get_or_create(&label).set(oldest as f64)),
-            None => drop(self.oldest_proof.remove(&label)),
+        let label = || [("namespace", namespace.to_owned())];
+        if counts.proofs.replace(namespace, before.and_then(|s| s.proven), now.and_then(|s| s.proven)) {
+            match counts.proofs.smallest(namespace) {
+                #[allow(clippy::cast_precision_loss, reason = "exact for the next 285 million years")]
+                Some(oldest) => drop(self.oldest_proof.get_or_create(&label()).set(oldest as f64)),
+                None => drop(self.oldest_proof.remove(&label())),
+            }
         }
         let lifetime = |shown: Option<Shown>| shown.and_then(|s| s.lifetime).map(i64::from);
-        counts.lifetimes.replace(namespace, lifetime(before), lifetime(now));
-        match counts.lifetimes.largest(namespace) {
-            Some(longest) => drop(self.longest_timeout.get_or_create(&label).set(longest)),
-            None => drop(self.longest_timeout.remove(&label)),
+        if counts.lifetimes.replace(namespace, lifetime(before), lifetime(now)) {
+            match counts.lifetimes.largest(namespace) {
+                Some(longest) => drop(self.longest_timeout.get_or_create(&label()).set(longest)),
+                None => drop(self.longest_timeout.remove(&label())),
+            }
         }
     }
 
@@ -122,9 +125,10 @@ fn set<const N: usize>(family: &Family<Labels<N>, Gauge>, labels: &Labels<N>, co
 struct Values(BTreeMap<String, BTreeMap<i64, usize>>);
 
 impl Values {
-    fn replace(&mut self, namespace: &str, before: Option<i64>, now: Option<i64>) {
+    /// Replaces one number by another. False if that changes nothing.
+    fn replace(&mut self, namespace: &str, before: Option<i64>, now: Option<i64>) -> bool {
         if before == now {
-            return;
+            return false;
         }
         if let Some(now) = now {
             *self.0.entry(namespace.to_owned()).or_default().entry(now).or_default() += 1;
@@ -143,6 +147,7 @@ impl Values {
                 self.0.remove(namespace);
             }
         }
+        true
     }
 
     fn smallest(&self, namespace: &str) -> Option<i64> {

@@ -1,7 +1,7 @@
 //! Events: on transitions only, after the status, at most fifty per second.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 
 /// Events per second.
 const RATE: u32 = 50;
-/// Events that wait to be taken up.
+/// Events of a namespace that wait to be taken up.
 const WAITING: usize = 4096;
 /// Events of a namespace beyond the rate that are kept, one for each object and reason.
 const SURPLUS: usize = 512;
@@ -46,11 +46,47 @@ pub(crate) struct Happening {
     pub(crate) policy: Option<ObjectReference>,
 }
 
+impl Happening {
+    fn namespace(&self) -> String {
+        self.object.namespace.clone().unwrap_or_default()
+    }
+}
+
 /// Takes events; never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::UnboundedSender<Message>,
+    waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
+}
+
+/// How many events of each namespace wait to be taken up: those of one do not take the room of others.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<BTreeMap<String, usize>>);
+
+impl Waiting {
+    /// Counts one more, if there is room for it.
+    fn add(&self, namespace: String) -> bool {
+        let mut counts = self.counts();
+        let count = counts.entry(namespace).or_default();
+        let has_room = *count < WAITING;
+        *count += usize::from(has_room);
+        has_room
+    }
+
+    /// One was taken up.
+    fn remove(&self, namespace: &String) {
+        let mut counts = self.counts();
+        if let Some(count) = counts.get_mut(namespace).filter(|count| **count > 1) {
+            *count -= 1;
+        } else {
+            counts.remove(namespace);
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
@@ -68,14 +104,17 @@ impl Events {
         fence: Fence,
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()> + Send) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let surplus = Surplus::new(Arc::clone(&metrics));
-        (Self { queue: sender, metrics }, write_all(Writer { client, instance, fence }, receiver, surplus))
+        let (queue, receiver) = mpsc::unbounded_channel();
+        let (waiting, surplus) = (Arc::<Waiting>::default(), Surplus::new(Arc::clone(&metrics)));
+        let writer = Writer { client, instance, fence };
+        let write_events = write_all(writer, receiver, Arc::clone(&waiting), surplus);
+        (Self { queue, waiting, metrics }, write_events)
     }
 
     /// Hands an event over.
     pub(crate) fn publish(&self, happening: Happening) {
-        if self.queue.try_send(Message::Happened(Box::new(happening))).is_err() {
+        let has_room = self.waiting.add(happening.namespace());
+        if !has_room || self.queue.send(Message::Happened(Box::new(happening))).is_err() {
             self.metrics.event_dropped();
         }
     }
@@ -83,7 +122,7 @@ impl Events {
     /// Waits until all events that were handed over so far are written, whatever their number.
     pub(crate) async fn flush(&self) {
         let (written, done) = oneshot::channel();
-        if self.queue.send(Message::Flush(written)).await.is_ok() {
+        if self.queue.send(Message::Flush(written)).is_ok() {
             // Fails only if the writer is gone.
             let _ = done.await;
         }
@@ -115,7 +154,12 @@ pub(crate) fn reference_to<K: Resource<DynamicType = ()>>(key: &Key, uid: Option
     reference_of::<K>(&ObjectMeta { namespace, name, uid, ..ObjectMeta::default() })
 }
 
-async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>, mut surplus: Surplus) {
+async fn write_all(
+    writer: Writer,
+    mut queue: mpsc::UnboundedReceiver<Message>,
+    waiting: Arc<Waiting>,
+    mut surplus: Surplus,
+) {
     let mut left = RATE;
     // When all of the rate is left again; none while it is, so that nothing wakes an idle operator.
     let mut refill: Option<Instant> = None;
@@ -146,11 +190,15 @@ async fn write_all(writer: Writer, mut queue: mpsc::Receiver<Message>, mut surpl
                     let _ = written.send(());
                 }
                 Some(Message::Happened(happening)) if left > 0 => {
+                    waiting.remove(&happening.namespace());
                     left -= 1;
                     refill.get_or_insert_with(in_a_second);
                     writer.write(*happening).await;
                 }
-                Some(Message::Happened(happening)) => surplus.add(*happening),
+                Some(Message::Happened(happening)) => {
+                    waiting.remove(&happening.namespace());
+                    surplus.add(*happening);
+                }
             }
         }
     }
@@ -223,23 +271,25 @@ struct Writer {
 impl Writer {
     async fn write(&self, happening: Happening) {
         self.fence.opened().await;
-        let namespace = happening.object.namespace.clone().unwrap_or_default();
+        let ObjectReference { kind, namespace, name, .. } = happening.object.clone();
         let event = event(&self.instance, happening);
-        let (api, params) =
-            (Api::<Event>::namespaced(self.client.clone(), &namespace), PostParams::default());
+        let api = Api::<Event>::namespaced(self.client.clone(), namespace.as_deref().unwrap_or_default());
+        let params = PostParams::default();
         let creating = tokio::time::timeout(API_TIMEOUT, api.create(&params, &event));
         // Nothing depends on events; the status has been written.
         match self.fence.within(creating).await {
             Ok(Ok(Ok(_))) => {}
             Ok(Ok(Err(kube::Error::Api(status)))) => {
                 tracing::debug!(
+                    kind,
                     namespace,
+                    name,
                     code = status.code,
                     "the API server refused an event: {}",
                     status.message
                 );
             }
-            _ => tracing::debug!(namespace, "the API server did not accept an event"),
+            _ => tracing::debug!(kind, namespace, name, "the API server did not accept an event"),
         }
     }
 }
@@ -273,7 +323,13 @@ fn event(instance: &str, happening: Happening) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use kube::client::Body;
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::leader::fence::Term;
 
     fn happening(kind: &str, namespace: &str, name: &str) -> Happening {
         let object = ObjectReference {
@@ -321,5 +377,31 @@ mod tests {
         assert_eq!(names(&mut surplus).len(), SURPLUS + 1);
         let text = surplus.metrics.text();
         assert!(text.contains(&format!("tenure_events_dropped_total {SURPLUS}\n")), "{text}");
+    }
+
+    #[tokio::test]
+    async fn events_of_one_namespace_do_not_take_the_room_of_others() {
+        let refused = |_: hyper::Request<Body>| {
+            std::future::ready(Err::<hyper::Response<Body>, _>(io::Error::other("")))
+        };
+        let client = Client::new(tower::service_fn(refused), "a");
+        let ((_end, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
+        let metrics = Arc::new(Metrics::new(false));
+        let (events, write_events) =
+            Events::new(client, String::new(), Fence::new(ending, term), Arc::clone(&metrics));
+        let publish = |namespace, name: usize| {
+            events.publish(happening("X2Gateway", namespace, &name.to_string()));
+        };
+        (0..WAITING + 7).for_each(|name| publish("berlin", name));
+        let dropped =
+            |count: usize| metrics.text().contains(&format!("tenure_events_dropped_total {count}\n"));
+        assert!(dropped(7));
+        publish("hamburg", 0);
+        assert!(dropped(7), "{}", metrics.text());
+        // What was taken up takes no room anymore.
+        let writing = tokio::spawn(write_events);
+        events.flush().await;
+        assert!(events.waiting.counts().is_empty());
+        writing.abort();
     }
 }

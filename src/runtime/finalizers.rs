@@ -145,7 +145,8 @@ async fn try_to_release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> boo
     };
     match release(store, &now).await {
         Written::Done => {
-            tracing::info!(kind = K::KIND.as_str(), object = %key, "removed the finalizer: the object is out of scope");
+            let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
+            tracing::info!(kind, namespace, name, "removed the finalizer: the object is out of scope");
             true
         }
         Written::Unchanged | Written::Gone => true,

@@ -30,7 +30,8 @@ pub trait Reported:
     fn status(&self) -> Option<&Self::Status>;
     /// Times that alone are no reason to write: of the last check and of the last proof.
     fn times(status: &mut Self::Status) -> [Option<&mut Option<Time>>; 2];
-    /// When a login last proved the lifetime that is required of it, and the longest lifetime that was read, in seconds.
+    /// When the lifetime that is required of it was last verified, by a login or by a check that finds the verified values,
+    /// and the longest lifetime that was read, in seconds.
     fn proof_and_lifetime(&self) -> (Option<&Time>, Option<u32>);
     /// Generation and conditions that every report sets.
     fn head(status: &mut Self::Status) -> (&mut Option<i64>, &mut Vec<Condition>);

@@ -175,6 +175,7 @@ async fn reconcile<R: Reconciler>(
     let span = traces::reconcile(kind, &namespace, &name);
     let reconcile = Box::pin(reconciler.reconcile(object, memory)).instrument(span.clone());
     let result = AssertUnwindSafe(reconcile).catch_unwind().await;
+    let _entered = span.enter();
     match result {
         Ok(Reconcile::NotDue(next)) => next,
         Ok(Reconcile::Done { next, outcome }) => {
@@ -191,7 +192,7 @@ async fn reconcile<R: Reconciler>(
         }
         Err(_) => {
             // Its message may quote a secret, so it is not repeated.
-            tracing::error!(kind, object = %Key::of(object.meta()), "a reconcile panicked: this is a bug, please report it");
+            tracing::error!(kind, namespace, name, "a reconcile panicked: this is a bug, please report it");
             metrics.reconciled(kind, Outcome::Panic, begun.elapsed());
             traces::reconciled(&span, Outcome::Panic);
             *memory = R::Memory::default();

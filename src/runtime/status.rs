@@ -101,7 +101,8 @@ async fn send<K: Reported>(
             Some(_) => break,
         }
     }
-    tracing::debug!(object = %key, "the status has changed in the meantime");
+    let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
+    tracing::debug!(kind, namespace, name, "the status has changed in the meantime");
     Err(Written::Failed)
 }
 

@@ -64,8 +64,13 @@ async fn set_condition<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory:
         outages.wait(K::KIND, Key::of(meta));
         memory.refused = memory.refused.saturating_add(1);
         if memory.refused == LOGGED {
-            let (kind, object) = (K::KIND.as_str(), Key::of(meta));
-            tracing::warn!(kind, %object, "the status could not be updated to report that the object does not match the schema: correct or delete the object");
+            let (kind, Key { namespace, name }) = (K::KIND.as_str(), Key::of(meta));
+            tracing::warn!(
+                kind,
+                namespace,
+                name,
+                "the status could not be updated to report that the object does not match the schema: correct or delete the object"
+            );
         }
         schedule::backoff(memory.refused, clock::random())
     };

@@ -9,10 +9,13 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::object::{Entry, Key, Reported};
+use crate::crd::Kind;
 use crate::leader::fence::Fence;
 
 /// Longest wait for the API server.
 const API_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for other writes.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Writes under way at once: more buys latency, not throughput.
 const IN_FLIGHT: usize = 16;
 /// Tries before a reconcile gives up on a write; the next one comes to the same.
@@ -74,7 +77,19 @@ impl Writer {
         let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
         for attempt in 0..TRIES {
-            let permit = self.in_flight.acquire().await;
+            let turn = tokio::time::timeout(LONGEST_WAIT, self.in_flight.acquire());
+            let Ok(turn) = self.fence.within(turn).await else { return Err(Written::Failed) };
+            let Ok(permit) = turn else {
+                let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
+                let part = part.as_str();
+                tracing::warn!(
+                    kind,
+                    namespace,
+                    name,
+                    "{part} waited a minute for other writes: the API server is slow"
+                );
+                return Err(Written::Failed);
+            };
             let sending = async {
                 match part {
                     Part::Status => api.patch_status(&key.name, &params, &patch).await,
@@ -89,12 +104,13 @@ impl Writer {
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Ok(None),
                 Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
-                    return Err(part.refused(key, status.code));
+                    return Err(part.refused(K::KIND, key, status.code));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await,
             }
         }
-        tracing::warn!(object = %key, "the API server did not accept {}", part.as_str());
+        let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
+        tracing::warn!(kind, namespace, name, "the API server did not accept {}", part.as_str());
         Err(Written::Failed)
     }
 
@@ -128,16 +144,43 @@ impl Part {
 
     /// What a refusal means. 422: a test failed, or the object does not fit its schema anymore. Of a status only the UID
     /// is tested; finalizers are others' to change, too.
-    fn refused(self, key: &Key, code: u16) -> Written {
+    fn refused(self, kind: Kind, Key { namespace, name }: &Key, code: u16) -> Written {
+        let kind = kind.as_str();
         if self == Self::Finalizers && code == 422 {
-            tracing::debug!(object = %key, "the finalizers have changed in the meantime");
+            tracing::debug!(kind, namespace, name, "the finalizers have changed in the meantime");
             return Written::Failed;
         }
-        tracing::warn!(object = %key, code, "the API server refused {}", self.as_str());
+        tracing::warn!(kind, namespace, name, code, "the API server refused {}", self.as_str());
         match code {
             403 if self == Self::Finalizers => Written::Forbidden,
             422 => Written::Gone,
             _ => Written::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::crd::X2Gateway;
+    use crate::leader::fence::Term;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_does_not_wait_for_others_without_end() {
+        let never =
+            |_: hyper::Request<Body>| std::future::pending::<Result<hyper::Response<Body>, Infallible>>();
+        let ((_end, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
+        let writer = Writer::new(Client::new(tower::service_fn(never), "a"), Fence::new(ending, term));
+        let _others = writer.in_flight.acquire_many(u32::try_from(IN_FLIGHT).unwrap()).await.unwrap();
+        let key = Key::new("a", "gateway");
+        let write = writer.patch::<X2Gateway>(&key, Part::Status, json!([]));
+        let written = tokio::time::timeout(Duration::from_mins(5), write).await.expect("the wait is bounded");
+        assert_eq!(written.err(), Some(Written::Failed));
     }
 }

@@ -1,14 +1,15 @@
 //! Traces: the requests of a reconcile to remote systems, sent to an OpenTelemetry collector if one is configured.
 //!
-//! A span holds what a metric's labels hold, the object's name, and the path with placeholders; never a URL, a header or a
-//! body. Nothing waits for the collector: what it does not accept in time is dropped.
+//! Requests have the attributes of OpenTelemetry's semantic conventions for HTTP clients, except `url.full`. A span holds what a
+//! metric's labels hold, the object's name, host and port of the system, and the path with placeholders; never a query, a
+//! header, a body or a user name. Nothing waits for the collector: what it does not accept in time is dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{Key, KeyValue};
+use opentelemetry::trace::{SpanKind, TraceContextExt as _, TraceId, TracerProvider as _};
+use opentelemetry::{Context, Key, KeyValue};
 use opentelemetry_otlp::{Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -29,42 +30,74 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 #[must_use]
 pub(crate) fn reconcile(kind: &'static str, namespace: &str, name: &str) -> Span {
     let none = field::Empty;
-    tracing::info_span!(parent: None, "reconcile", kind, namespace, name, result = none, asked = none)
+    tracing::info_span!(
+        parent: None,
+        "reconcile",
+        otel.name = %format_args!("reconcile {kind}"),
+        otel.status_code = none,
+        k8s.namespace.name = namespace,
+        tenure.kind = kind,
+        tenure.name = name,
+        tenure.result = none,
+        tenure.has_requests = none,
+    )
 }
 
 /// The result of a reconcile. One at which nothing was due has no result, and is not sent.
 pub(crate) fn reconciled(span: &Span, outcome: Outcome) {
-    span.record("result", outcome.as_str());
+    span.record("tenure.result", outcome.as_str());
+    if outcome.is_failure() {
+        span.record("otel.status_code", "ERROR");
+    }
 }
 
-/// A request to a remote system, as part of a reconcile.
+/// A request to a system at a host and port, as part of a reconcile.
 #[must_use]
 pub(crate) fn request(
     system: &'static str,
     operation: &'static str,
     method: &'static str,
-    path: &'static str,
+    template: &'static str,
+    (host, port): (&str, u16),
 ) -> Span {
-    Span::current().record("asked", true);
+    Span::current().record("tenure.has_requests", true);
     let none = field::Empty;
     tracing::info_span!(
         "request",
+        otel.name = %format_args!("{method} {template}"),
         otel.kind = "client",
-        system,
-        operation,
-        method,
-        path,
-        status = none,
-        otel.status_code = none
+        otel.status_code = none,
+        http.request.method = method,
+        url.template = template,
+        // Of an IPv6 address, a URL has brackets around it.
+        server.address = host.trim_matches(['[', ']']),
+        server.port = i64::from(port),
+        http.response.status_code = none,
+        "error.type" = none,
+        tenure.system = system,
+        tenure.operation = operation,
     )
 }
 
-/// How a request was answered: the HTTP status, or a word in its place.
-pub(crate) fn answered(span: &Span, status: &str, good: bool) {
-    span.record("status", status);
-    if !good {
-        span.record("otel.status_code", "ERROR");
-    }
+/// The status of a response has arrived, in the span of its request.
+pub(crate) fn responded(status: u16) {
+    Span::current().record("http.response.status_code", i64::from(status));
+}
+
+/// A request has failed: `error` is the HTTP status, or a word in its place.
+pub(crate) fn failed(span: &Span, error: &str) {
+    span.record("error.type", error);
+    span.record("otel.status_code", "ERROR");
+}
+
+/// The trace that the current span belongs to, if it is sent to a collector.
+#[must_use]
+pub(super) fn current() -> Option<TraceId> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        (span.is_valid() && span.is_sampled()).then(|| span.trace_id())
+    })
 }
 
 /// Sends spans to a collector, in the background.
@@ -156,5 +189,5 @@ impl SpanExporter for Delivery {
 
 fn says_something(span: &SpanData) -> bool {
     let has = |key: &str| span.attributes.iter().any(|attribute| attribute.key.as_str() == key);
-    span.name != "reconcile" || has("result") || has("asked")
+    span.span_kind == SpanKind::Client || has("tenure.result") || has("tenure.has_requests")
 }

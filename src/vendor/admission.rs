@@ -1,15 +1,18 @@
 //! Permission to log in: the waiting around the rules of [`crate::engine::login`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use tokio::sync::oneshot;
 
 use super::credentials::Credentials;
 use crate::clock;
 use crate::engine::login::{
-    Account, Answer, Decision, Holder, Identity, Ledger, LoginState, Moment, NotTried, Outcome, Pass, Refusal,
+    Account, Answer, Decision, Guesses, Holder, Identity, Ledger, LoginState, Moment, NotTried, Outcome,
+    Pass, Refusal, SecretVersion, User,
 };
 
 /// How long to wait for logins that are requested at about the same time, before one of them is picked.
@@ -25,6 +28,9 @@ pub struct Admission(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     ledger: Ledger,
+    guesses: Guesses,
+    /// The key of the hashes that stand for users.
+    users: RandomState,
     waiting: HashMap<u64, oneshot::Sender<Decision>>,
     /// Objects that are to log in again for the sake of others, and whether they have been notified.
     called: BTreeSet<Holder>,
@@ -38,6 +44,18 @@ impl State {
             // The waiting task is gone: dropping it reports that.
             let _ = self.waiting.remove(&id).map(|waiter| waiter.send(decision));
         }
+    }
+
+    /// A user at a system. Names that differ in case may be the same account.
+    fn user(&self, Credentials { identity, username, .. }: &Credentials, system: &str) -> User {
+        let name = self.users.hash_one(username.expose_secret().trim().to_ascii_lowercase());
+        User { namespace: identity.account.namespace.clone(), system: system.to_owned(), name }
+    }
+
+    fn may_try(&mut self, user: &User, version: &SecretVersion) -> bool {
+        let Self { ledger, guesses, .. } = self;
+        let is_guest = || ledger.is_guest(&user.namespace, &user.system);
+        guesses.may_try(user, version, is_guest, clock::uptime())
     }
 
     /// Has a system asked that let the user in before, if the next try is left to one.
@@ -57,7 +75,8 @@ fn moment() -> Moment {
 #[derive(Debug)]
 pub(crate) struct Ticket<'a> {
     admission: &'a Admission,
-    account: Account,
+    who: Identity,
+    user: User,
     id: u64,
     /// What is noted if it is dropped.
     outcome: Outcome,
@@ -66,6 +85,15 @@ pub(crate) struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
+    /// It is this password's turn, unless too many others of the user were refused.
+    fn admitted(mut self, pass: Pass) -> Result<Self, NotTried> {
+        if !self.admission.state().may_try(&self.user, &self.who.version) {
+            return Err(NotTried::TooMany);
+        }
+        (self.awaited, self.outcome) = (pass.awaited, Outcome::Unknown);
+        Ok(self)
+    }
+
     /// Records the outcome of the login.
     pub(crate) fn ended(mut self, outcome: Outcome) {
         self.outcome = outcome;
@@ -76,8 +104,10 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.admission.state();
         state.waiting.remove(&self.id);
-        state.ledger.ended(&self.account, self.id, self.outcome, moment());
-        state.decide(&self.account);
+        let (who, now) = (&self.who, moment());
+        state.guesses.ended(&self.user, &who.version, self.outcome, now.uptime);
+        state.ledger.ended(&who.account, self.id, self.outcome, now);
+        state.decide(&who.account);
     }
 }
 
@@ -95,16 +125,28 @@ impl Admission {
         system: &str,
     ) -> Result<Ticket<'_>, NotTried> {
         let who = &credentials.identity;
-        let (mut ticket, decided) = {
+        let (ticket, decided) = {
             let mut state = self.state();
+            let user = state.user(credentials, system);
+            let ticket = |id| Ticket {
+                admission: self,
+                who: who.clone(),
+                user,
+                id,
+                outcome: Outcome::Unsent,
+                awaited: true,
+            };
             let id = match state.ledger.want(who, credentials.fingerprint, system, moment()) {
                 Answer::Now(Err(why)) => return Err(refused(&mut state, who, why)),
-                Answer::Now(Ok(pass)) => return Ok(self.ticket(who, pass, Outcome::Unknown)),
+                Answer::Now(Ok(pass)) => {
+                    drop(state);
+                    return ticket(pass.id).admitted(pass);
+                }
                 Answer::Later(id) => id,
             };
             let (decide, decided) = oneshot::channel();
             state.waiting.insert(id, decide);
-            (self.ticket(who, Pass { id, awaited: true }, Outcome::Unsent), decided)
+            (ticket(id), decided)
         };
         let mut decided = std::pin::pin!(decided);
         let decision = tokio::select! {
@@ -117,19 +159,11 @@ impl Admission {
             }
         };
         match decision {
-            Ok(Ok(pass)) => {
-                (ticket.awaited, ticket.outcome) = (pass.awaited, Outcome::Unknown);
-                Ok(ticket)
-            }
+            Ok(Ok(pass)) => ticket.admitted(pass),
             Ok(Err(why)) => Err(refused(&mut self.state(), who, why)),
             // Cannot happen: a waiting login is in the list until it is decided.
             Err(_) => Err(NotTried::Unanswered),
         }
-    }
-
-    fn ticket(&self, who: &Identity, pass: Pass, outcome: Outcome) -> Ticket<'_> {
-        let Pass { id, awaited } = pass;
-        Ticket { admission: self, account: who.account.clone(), id, outcome, awaited }
     }
 
     /// Takes over what an object and its status show of logins, each time that they change.
@@ -186,7 +220,9 @@ impl Admission {
 
     /// Drops what no object uses anymore; to be called now and then.
     pub(crate) fn purge(&self) {
-        self.state().ledger.purge();
+        let mut state = self.state();
+        state.ledger.purge();
+        state.guesses.purge(clock::uptime());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -3,20 +3,13 @@
 use std::error::Error as StdError;
 use std::io;
 
-use hyper_util::client::legacy;
-
 use super::dial::DialError;
+use super::tls;
 use crate::engine::remote::{Broken, Fault, Tls};
 
 /// Finds out what an error of the HTTP library comes from. Its own text is not used: it may quote what it choked on.
-pub(super) fn diagnose(error: &legacy::Error) -> Fault {
-    let otherwise = if error.is_connect() { Broken::NotMade } else { Broken::Lost };
+pub(super) fn diagnose(error: &(dyn StdError + 'static), otherwise: Broken) -> Fault {
     cause(error).unwrap_or(Fault::Unreachable(otherwise))
-}
-
-/// The same for an error in the middle of an answer's content.
-pub(super) fn diagnose_body(error: &hyper::Error) -> Fault {
-    cause(error).unwrap_or(Fault::Unreachable(Broken::Lost))
 }
 
 fn cause(error: &(dyn StdError + 'static)) -> Option<Fault> {
@@ -65,6 +58,7 @@ fn tls_fault(error: &rustls::Error) -> Tls {
         // A CA of the same name that has other keys is another CA.
         Bad::UnknownIssuer | Bad::BadSignature => Tls::UnknownCa,
         Bad::Revoked => Tls::Revoked,
+        _ if tls::is_self_signed(error) => Tls::SelfSigned,
         _ => Tls::Unverifiable,
     }
 }

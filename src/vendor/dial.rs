@@ -2,27 +2,21 @@
 //! dialled.
 
 use std::error::Error as StdError;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http_body_util::Full;
 use hyper::Uri;
-use hyper::body::Bytes;
 use hyper::http::uri::Scheme;
-use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connected, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tower::{Service, service_fn};
 use url::Host;
@@ -34,15 +28,7 @@ use super::tls::{Proof, key, lenient};
 use crate::engine::remote::{Broken, Fault, Tls};
 use crate::engine::system::KeyId;
 
-/// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_secs(90);
-/// Longest head of an answer, in bytes.
-const LONGEST_HEAD: usize = 32 * 1024;
-
 type BoxError = Box<dyn StdError + Send + Sync>;
-
-/// Makes exchanges, and keeps a connection for the next one.
-pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// Exchanges with the same key share connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,12 +57,12 @@ pub(super) struct Dialling {
     pub(super) names: Names,
 }
 
-/// A client that keeps to the rules for addresses.
-pub(super) fn build(
+/// What makes connections, and keeps to the rules for addresses.
+pub(super) fn connector(
     key: &ClientKey,
     tls: Arc<ClientConfig>,
     dialling: &Arc<Dialling>,
-) -> Result<Client, Fault> {
+) -> Result<Connector, Fault> {
     let Transport { server_name, proxy, insecure_skip_verify, .. } = &key.transport;
     let resolver = Resolver { dialling: Arc::clone(dialling), namespace: key.namespace.as_str().into() };
     let mut tcp = HttpConnector::new_with_resolver(resolver);
@@ -84,14 +70,7 @@ pub(super) fn build(
     tcp.set_nodelay(true);
     let proxy = proxy.as_ref().map(|proxy| uri(proxy.url())).transpose()?;
     let name = server_name.as_deref().map(host_name).transpose()?;
-    let connector = Connector { tcp, tls, accepts_any: *insecure_skip_verify, proxy, name };
-    Ok(legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(1)
-        .http1_max_buf_size(LONGEST_HEAD)
-        .build(connector))
+    Ok(Connector { tcp, tls, accepts_any: *insecure_skip_verify, proxy, name })
 }
 
 /// A URL as the HTTP library takes it.
@@ -118,48 +97,35 @@ pub(super) struct Connector {
     name: Option<ServerName<'static>>,
 }
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Connection>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        self.clone().connect(target).boxed()
-    }
-}
-
 impl Connector {
-    async fn connect(self, target: Uri) -> Result<TokioIo<Connection>, BoxError> {
+    /// Makes a connection to the system that a URL leads to.
+    pub(super) async fn connect(&self, target: &Uri) -> Result<Connection, BoxError> {
         let Some(proxy) = self.proxy.clone() else {
             let (stream, met) = self.open_as(target, self.name.as_ref()).await?;
-            return Ok(TokioIo::new(Connection { stream, met, is_proxy: false }));
+            return Ok(Connection { stream, met, is_proxy: false });
         };
-        if !is_secure(&target) {
-            let (stream, _) = self.open_as(proxy, None).await?;
-            return Ok(TokioIo::new(Connection { stream, met: Met(None), is_proxy: true }));
+        if !is_secure(target) {
+            let (stream, _) = self.open_as(&proxy, None).await?;
+            return Ok(Connection { stream, met: None, is_proxy: true });
         }
         let outer = self.clone();
-        let to_proxy = service_fn(move |proxy| {
+        let to_proxy = service_fn(move |proxy: Uri| {
             let outer = outer.clone();
-            async move { outer.open_as(proxy, None).await.map(|(stream, _)| TokioIo::new(stream)) }
+            async move { outer.open_as(&proxy, None).await.map(|(stream, _)| TokioIo::new(stream)) }
         });
         let stream = Tunnel::new(proxy, to_proxy).call(target.clone()).await?.into_inner();
-        let (stream, met) = self.secure(stream, &target, self.name.as_ref()).await?;
-        Ok(TokioIo::new(Connection { stream, met, is_proxy: false }))
+        let (stream, met) = self.secure(stream, target, self.name.as_ref()).await?;
+        Ok(Connection { stream, met, is_proxy: false })
     }
 
     /// Connects to a host, and verifies it if its URL has TLS: by a name, or else by that of the host.
     async fn open_as(
         &self,
-        host: Uri,
+        host: &Uri,
         name: Option<&ServerName<'static>>,
-    ) -> Result<(Stream, Met), BoxError> {
+    ) -> Result<(Stream, Option<KeyId>), BoxError> {
         let stream: Stream = Box::new(self.tcp.clone().call(host.clone()).await?.into_inner());
-        if is_secure(&host) { self.secure(stream, &host, name).await } else { Ok((stream, Met(None))) }
+        if is_secure(host) { self.secure(stream, host, name).await } else { Ok((stream, None)) }
     }
 
     async fn secure(
@@ -167,7 +133,7 @@ impl Connector {
         stream: Stream,
         host: &Uri,
         name: Option<&ServerName<'static>>,
-    ) -> Result<(Stream, Met), BoxError> {
+    ) -> Result<(Stream, Option<KeyId>), BoxError> {
         let name = match name {
             Some(name) => name.clone(),
             None => ServerName::try_from(bare(host.host().unwrap_or_default()).to_owned())?,
@@ -176,7 +142,7 @@ impl Connector {
             if self.accepts_any { lenient(&self.tls) } else { (Arc::clone(&self.tls), Proof::given()) };
         let stream = TlsConnector::from(config).connect(name, stream).await?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
-        let met = Met(certificate.filter(|_| proof.is_given()).and_then(key));
+        let met = certificate.filter(|_| proof.is_given()).and_then(key);
         Ok((Box::new(stream), met))
     }
 }
@@ -191,56 +157,19 @@ fn bare(host: &str) -> &str {
 }
 
 /// Bytes in both directions.
-trait Bidirectional: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Bidirectional: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bidirectional for T {}
 
 type Stream = Box<dyn Bidirectional>;
 
-/// The key that the peer of a connection has proven to have, if it has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Met(pub(super) Option<KeyId>);
-
-/// A connection that requests are sent on.
+/// A connection that requests can be sent on.
 pub(super) struct Connection {
-    stream: Stream,
-    met: Met,
+    pub(super) stream: Stream,
+    /// The key that the peer has proven to have, if it has.
+    pub(super) met: Option<KeyId>,
     /// Whether a proxy reads the requests.
-    is_proxy: bool,
-}
-
-impl legacy::connect::Connection for Connection {
-    fn connected(&self) -> Connected {
-        Connected::new().proxy(self.is_proxy).extra(self.met)
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+    pub(super) is_proxy: bool,
 }
 
 /// Resolves names and lets only those addresses through that may be dialled.

@@ -82,3 +82,26 @@ impl Endpoint {
         Route { target: &self.base, proxy: proxy.as_ref(), trust, server_name: server_name.as_deref() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::{Bounds, Lane, Limits};
+    use super::*;
+    use crate::crd::Kind;
+
+    impl Endpoint {
+        /// An appliance of namespace `a` that is reached directly.
+        pub(crate) fn of(url: &str) -> Self {
+            let lane = Lane { kind: Kind::Gateway, url: url.to_owned(), via: Via::Direct, peer: None };
+            Self {
+                base: BaseUrl::parse(url).unwrap(),
+                transport: Transport::default(),
+                ca_source: None,
+                timeout: Duration::from_secs(10),
+                namespace: "a".to_owned(),
+                limit: Limits::default().of(lane, Bounds::ONE_AT_A_TIME),
+                answered: Arc::default(),
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! must not, and counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -10,6 +11,7 @@ use tracing::Instrument as _;
 use super::endpoint::Endpoint;
 use super::limits::{Pass, Paused};
 use super::slots::{Slot, Slots};
+pub use super::wire::MaySend;
 use super::wire::{Answer, Content, Request, Wire};
 use crate::clock;
 use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
@@ -23,9 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// How long a system is left alone that limits requests without naming a time.
 const SHORT_PAUSE: Duration = Duration::from_secs(5);
-
-/// Asked last, right before the bytes of a write are sent: whether it is still permitted.
-pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// What an exchange is for: which ones go first, and until when it is made.
 #[derive(Clone, Copy)]
@@ -132,7 +131,7 @@ impl Http {
     }
 
     /// Waits for something that other exchanges have, as long as this one may still be made.
-    async fn in_turn<T>(
+    pub(super) async fn in_turn<T>(
         &self,
         turn: impl Future<Output = T> + Unpin,
         purpose: Purpose<'_>,
@@ -152,20 +151,30 @@ impl Http {
     ) -> Result<Content, NoAnswer> {
         let (method, path) = (method_name(&request.method), request.template);
         self.prepare(place, endpoint, purpose).await?;
-        // From here to the first byte nothing is awaited.
-        if !self.fence.permits(purpose.follows()) || !purpose.may_send() {
+        let permits = || self.fence.permits(purpose.follows()) && purpose.may_send();
+        if !permits() {
             return Err(NoAnswer::NotSent);
         }
+        let is_sent = AtomicBool::new(false);
+        // Asked again once there is a connection, which may have taken long.
+        let may_send = || {
+            let permitted = permits();
+            is_sent.fetch_or(permitted, Relaxed);
+            permitted
+        };
         let Request { system, operation, shows, .. } = request;
         // Nothing misses the answer to a mere question.
         let finishes = purpose.follows() || request.method != Method::GET;
         let begun = clock::instant();
-        let span = traces::request(system, operation, method, path);
-        let answer = tokio::time::timeout(endpoint.timeout, self.wire.transfer(endpoint, request));
+        let (_, host, port) = endpoint.base.origin();
+        let span = traces::request(system, operation, method, path, (host, port));
+        let answer = self.wire.transfer(endpoint, request, &may_send);
+        let answer = tokio::time::timeout(endpoint.timeout, answer);
         let answer = Box::pin(holding(&mut place.slot, answer).instrument(span.clone()));
         let answer = self.fence.within(self.fence.before(answer, finishes)).await;
-        let answer = answer.flatten().map_err(|Closed| NoAnswer::NotAwaited)?;
-        let answer = answer.unwrap_or(Err(Fault::TimedOut)).and_then(|answer| {
+        let dropped = |Closed| if is_sent.load(Relaxed) { NoAnswer::NotAwaited } else { NoAnswer::NotSent };
+        let answer = answer.flatten().map_err(dropped)?.unwrap_or(Err(Fault::TimedOut));
+        let answer = answer.transpose().ok_or(NoAnswer::NotSent)?.and_then(|answer| {
             match shows(answer.status, &answer.content) {
                 // It counts, whatever HTTP says.
                 Some(Shown::Failure(code)) => Err(Fault::Status { code, retry_after: None }),
@@ -175,10 +184,13 @@ impl Http {
         note(endpoint, &answer);
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |answer| answer.status.to_string());
-        traces::answered(&span, &code, answer.is_ok());
         let (took, url, namespace) = (begun.elapsed(), &endpoint.base, &endpoint.namespace);
         tracing::trace!(namespace, %url, system, operation, method, path, code, ?took, "request");
-        self.metrics.requested(system, operation, label(code), took);
+        let code = label(code);
+        if answer.is_err() {
+            traces::failed(&span, &code);
+        }
+        self.metrics.requested(system, operation, code, took);
         Ok(answer?.content)
     }
 
@@ -212,8 +224,8 @@ fn not_made(fault: Fault) -> NoAnswer {
     NoAnswer::Failed(RemoteError { method: "", path: "", fault })
 }
 
-/// The code as a label of metrics. A server may make up statuses, each of which would be a series of its own: they count as
-/// their class, such as `2xx`.
+/// The code as a label of metrics, and as the error of a span. A server may make up statuses, each of which would be a series of
+/// its own: they count as their class, such as `2xx`.
 fn label(code: String) -> String {
     let made_up = |code: &String| {
         let status = StatusCode::from_bytes(code.as_bytes()).ok()?;

@@ -14,7 +14,7 @@ use super::endpoint::Endpoint;
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
-use super::remotes::{Login, Remotes};
+use super::remotes::{Login, Remotes, malformed};
 use super::sessions::{Session, SessionKey, Wanted};
 use super::spelling::Turn;
 use super::wire::{Content, Request, Room};
@@ -62,16 +62,11 @@ pub struct Seat {
     session: Arc<Session>,
     /// What the customer that was read there takes.
     room: Option<Room>,
-    /// When it was taken, or a customer was read there, by the machine's uptime.
-    used: Duration,
-}
-
-impl Seat {
-    /// Until when, by the machine's uptime, a write may build on what was read here. The limit of requests per second may hold
-    /// it up, by another urgent request, too; otherwise it is sent at once.
-    pub(crate) fn read_counts_until(&self) -> Duration {
-        self.used + 2 * self.place.spacing() + HELD_UP
-    }
+    /// When it was taken, by the machine's uptime.
+    taken: Duration,
+    /// Until when, by the same, a write may build on what was read there. The limit of requests per second may hold it up, by
+    /// another urgent request, too, and a connection may take as long as the read; otherwise it is sent at once.
+    pub(crate) until: Duration,
 }
 
 /// A customer that is about to be written.
@@ -130,11 +125,12 @@ impl<'a> Kona<'a> {
         let request =
             || Request { operation: "get_customer", method: Method::GET, path: &path, ..post(CUSTOMER) };
         let (answer, mut seat) = self.authorized(&request, purpose).await?;
-        let asked = std::mem::replace(&mut seat.used, clock::uptime());
-        let is_late = seat.used > asked + HELD_UP;
+        let read = clock::uptime();
+        let took = read.saturating_sub(seat.taken);
+        seat.until = read + took + 2 * seat.place.spacing() + HELD_UP;
         let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
         seat.room = answer.into_room();
-        Ok(Fresh { customer, is_late, seat })
+        Ok(Fresh { customer, is_late: took > HELD_UP, seat })
     }
 
     /// Leave to write, if it can be had without waiting.
@@ -144,8 +140,8 @@ impl<'a> Kona<'a> {
     }
 
     /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
-    pub async fn wait_turn(&self) -> Turn {
-        self.login.remotes.spellings.wait_turn(&self.login.endpoint.place()).await
+    pub async fn wait_turn(&self, purpose: Purpose<'_>) -> Result<Turn, AccessError> {
+        self.login.wait_turn(purpose).await
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
@@ -249,12 +245,12 @@ impl<'a> Kona<'a> {
         let place = http.enter(self.login.endpoint, purpose).await?;
         let session = sessions.latest(&self.key).unwrap_or(session);
         if session.is_living() || self.refused == Some(session.serial) {
-            return Ok(Seat { place, session, room: None, used: clock::uptime() });
+            return Ok(Seat { place, session, room: None, taken: clock::uptime(), until: Duration::ZERO });
         }
         drop(place);
         let session = self.session(self.living(), purpose.before()).await?;
         let place = http.enter(self.login.endpoint, purpose.at_the_front()).await?;
-        Ok(Seat { place, session, room: None, used: clock::uptime() })
+        Ok(Seat { place, session, room: None, taken: clock::uptime(), until: Duration::ZERO })
     }
 
     /// Renews a refused session by its refresh token, unless another check has done so meanwhile.
@@ -308,10 +304,11 @@ fn refined(error: RemoteError) -> AccessError {
 
 async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
-    let body = Some(("text/plain", login::body(login.credentials)));
-    let request = Request { operation: "login", body, cap: TOKEN_CAP, ..post(LOGIN) };
-    let send = login.remotes.http.exchange(login.endpoint, request, purpose);
-    let (answer, ticket) = login.attempt(LOGIN, send).await?;
+    let request = || {
+        let body = Some(("text/plain", login::body(login.credentials)));
+        Request { operation: "login", body, cap: TOKEN_CAP, ..post(LOGIN) }
+    };
+    let (answer, ticket) = login.attempt(request, purpose).await?;
     let session = session_of(&answer, LOGIN, asked)?;
     ticket.ended(Outcome::Accepted);
     if session.refresh.is_none() || login::is_first_step(&answer) {
@@ -342,10 +339,11 @@ fn session_of(
     let bad = |why| malformed("POST", path, why);
     let Tokens { token, refresh_token } = serde_json::from_slice(answer)
         .map_err(|_| bad("it contains no token; check that the URL is a Kona server's"))?;
-    let token = login::secret(token);
+    let (token, refresh) = (login::secret(token), refresh_token.map(login::secret).transpose());
+    let (token, refresh) = (token.map_err(bad)?, refresh.map_err(bad)?);
     let lifetime = lifetime(token.expose_secret(), Since::IssuedAt)
         .ok_or_else(|| bad("its token has no exp and iat claims"))?;
-    Ok(Session::new(token, lifetime, refresh_token.map(login::secret), asked))
+    Ok(Session::new(token, lifetime, refresh, asked))
 }
 
 fn post(path: &'static str) -> Request<'static> {
@@ -384,10 +382,6 @@ fn field_in(message: &str) -> Option<&'static str> {
         message.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w.eq_ignore_ascii_case(field))
     };
     FIELDS.into_iter().find(named)
-}
-
-fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
-    RemoteError { method, path, fault: Fault::Malformed(why) }
 }
 
 /// Whether the token is to blame: 401, or a redirect to a login page.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
 
+/// Longest token that is kept, in bytes.
+const LONGEST: usize = 8 * 1024;
+
 /// User name and password as both vendors want them.
 #[must_use]
 pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
@@ -22,10 +25,14 @@ pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(serde_json::to_vec(&login).unwrap_or_default())
 }
 
-/// A token's text, never printed.
-#[must_use]
-pub(crate) fn secret(text: String) -> SecretString {
-    SecretString::from(text)
+/// A token's text, never printed, or a sentence if it is too long to be kept.
+pub(crate) fn secret(text: String) -> Result<SecretString, &'static str> {
+    let token = SecretString::from(text);
+    if token.expose_secret().len() <= LONGEST {
+        Ok(token)
+    } else {
+        Err("its token is longer than 8 KiB; check that the URL is correct")
+    }
 }
 
 /// Whether the answer to a login holds a token that may only finish a further step: that of two-factor authentication, say.

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use crate::clock;
 
 /// How many are kept: systems with an idle connection each, which takes some 37 kB. More of them than exchanges that move at
-/// once save a handshake only to a fleet that is checked more often than every 90 seconds.
+/// once save a handshake only to a fleet that is checked more often than every 30 seconds.
 pub(super) const KEPT: usize = 64;
-/// How long what is not used is kept.
-const UNUSED: Duration = Duration::from_mins(2);
+/// How long what is not used is kept, and its idle connection with it. It is dropped twice a minute, so all of it is gone a
+/// minute after its last use.
+const UNUSED: Duration = Duration::from_secs(30);
 
 /// The values used most recently, and when.
 pub(super) struct Recent<K, V>(Mutex<HashMap<K, (V, Instant)>>);
@@ -114,9 +115,17 @@ mod tests {
         let kept = |key| get(&recent, key, 2) == 1;
         assert!((0..10).all(|number| kept(("a", number))));
         assert!(kept(("b", 4_999)) && !kept(("b", 0)));
-        tokio::time::advance(UNUSED).await;
-        recent.purge();
-        assert_eq!(recent.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_used_is_gone_within_a_minute() {
+        let recent = Recent::default();
+        get(&recent, ("a", 1), 1);
+        for (wait, kept) in [(29, 1), (30, 0)] {
+            tokio::time::advance(Duration::from_secs(wait)).await;
+            recent.purge();
+            assert_eq!(recent.len(), kept);
+        }
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::http::Http;
+use super::http::{Http, Purpose};
 use super::sessions::{SessionKey, Sessions};
-use super::spelling::Spellings;
-use super::wire::Content;
+use super::spelling::{Spellings, Turn};
+use super::wire::{Content, Request};
 use crate::engine::access::AccessError;
 use crate::engine::login::{LONGEST, Outcome};
-use crate::engine::remote::{Fault, NoAnswer, RemoteError};
+use crate::engine::remote::{Fault, RemoteError};
 
 /// What all clients of remote systems share.
 #[derive(Debug)]
@@ -38,15 +38,25 @@ impl<'a> Login<'a> {
         SessionKey::new(self.endpoint, &self.credentials.identity)
     }
 
-    /// Makes one login, if it may be tried. Whether it was accepted is for the caller to note on the ticket: an answer that
-    /// holds no token says nothing of the password.
+    /// Waits for leave to write customers, no longer than for a place.
+    pub(super) async fn wait_turn(&self, purpose: Purpose<'_>) -> Result<Turn, AccessError> {
+        let place = self.endpoint.place();
+        let turn = Box::pin(self.remotes.spellings.wait_turn(&place));
+        Ok(self.remotes.http.in_turn(turn, purpose).await?)
+    }
+
+    /// Makes one login, if it may be tried. Its request contains the password, so it is made only then. Whether it was accepted
+    /// is for the caller to note on the ticket: an answer that holds no token says nothing of the password.
     pub(crate) async fn attempt(
         &self,
-        path: &'static str,
-        send: impl Future<Output = Result<Content, NoAnswer>>,
+        request: impl FnOnce() -> Request<'static>,
+        purpose: Purpose<'_>,
     ) -> Result<(Content, Ticket<'a>), AccessError> {
         let system = self.endpoint.base.to_string();
         let ticket = self.remotes.admission.enter(self.credentials, &system).await?;
+        let request = request();
+        let path = request.template;
+        let send = self.remotes.http.exchange(self.endpoint, request, purpose);
         let answer = if ticket.awaited {
             let late = RemoteError { method: "POST", path, fault: Fault::TimedOut };
             tokio::time::timeout(LONGEST, send).await.unwrap_or(Err(late.into()))
@@ -61,5 +71,87 @@ impl<'a> Login<'a> {
                 Err(if outcome == Outcome::Refused { AccessError::Refused } else { error.into() })
             }
         }
+    }
+}
+
+/// The error of an answer of success that makes no sense.
+pub(super) fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
+    RemoteError { method, path, fault: Fault::Malformed(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::Arc;
+
+    use futures::FutureExt as _;
+    use futures::future::{self, BoxFuture};
+    use hyper::Method;
+    use secrecy::SecretString;
+    use tokio::sync::watch;
+
+    use super::super::credentials::{Account, Identity, SecretVersion};
+    use super::super::slots::Slots;
+    use super::super::wire::{Answer, MaySend, Wire};
+    use super::*;
+    use crate::leader::fence::{Fence, Term};
+    use crate::metrics::Metrics;
+
+    /// Systems that accept everything.
+    #[derive(Debug)]
+    struct Accepting;
+
+    impl Wire for Accepting {
+        fn transfer<'a>(
+            &'a self,
+            _: &'a Endpoint,
+            _: Request<'a>,
+            may_send: MaySend<'a>,
+        ) -> BoxFuture<'a, Result<Option<Answer>, Fault>> {
+            let answer = Answer { status: 200, content: Vec::new().into(), key: None };
+            future::ready(Ok(may_send().then_some(answer))).boxed()
+        }
+    }
+
+    fn credentials() -> Credentials {
+        let keys = ("username".to_owned(), "password".to_owned());
+        let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
+        let version = SecretVersion { uid: "u".to_owned(), resource_version: "1".to_owned() };
+        let (username, password) = (SecretString::from("admin"), SecretString::from("admin"));
+        Credentials { identity: Identity { account, version }, fingerprint: 1, username, password }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_waits_has_no_request_yet() {
+        let ((_end, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
+        let metrics = Arc::new(Metrics::new(false));
+        let slots = Slots::new(1, &metrics);
+        let remotes = Remotes {
+            http: Http::new(Arc::new(Accepting), slots, metrics, Fence::new(ending, term)),
+            sessions: Sessions::default(),
+            admission: Admission::default(),
+            spellings: Spellings::default(),
+        };
+        let (endpoint, credentials) = (Endpoint::of("https://x2.example.net"), credentials());
+        let login = Login { remotes: &remotes, endpoint: &endpoint, credentials: &credentials };
+        let is_made = Cell::new(false);
+        let request = || {
+            is_made.set(true);
+            Request {
+                system: "x2",
+                operation: "login",
+                method: Method::POST,
+                path: "/",
+                template: "/",
+                token: None,
+                body: None,
+                cap: 0,
+                shows: |_, _| None,
+            }
+        };
+        let mut attempt = Box::pin(login.attempt(request, Purpose::Ask));
+        assert!(futures::poll!(&mut attempt).is_pending(), "it waits for others with the same password");
+        assert!(!is_made.get());
+        assert!(attempt.await.is_ok() && is_made.get());
     }
 }

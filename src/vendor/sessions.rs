@@ -156,17 +156,20 @@ impl Sessions {
             return Err(failed.1.clone());
         }
         let old = held.session.clone();
-        // Should this fail or be dropped half-way, an expired or refused session is not tried again.
+        // Should this be dropped half-way, an expired or refused session is not tried again.
         if !matches!(wanted, Wanted::Fresh) {
             held.session = None;
         }
-        match open(old).await {
+        match open(old.clone()).await {
             Ok(session) => {
                 let session = Arc::new(session);
                 *held = Held { session: Some(Arc::clone(&session)), failed: None };
                 Ok(session)
             }
             Err(error) => {
+                // A system that does not answer has not refused the refresh token of an expired session.
+                let is_away = matches!(&error, AccessError::Remote(failed) if failed.fault.is_silence());
+                held.session = held.session.take().or(old.filter(|old| is_away && !old.is_living()));
                 held.failed = Some(Box::new((clock::instant(), error.clone())));
                 Err(error)
             }
@@ -234,10 +237,7 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
-    use super::super::limits::{Bounds, Lane, Limits};
     use super::*;
-    use crate::crd::Kind;
-    use crate::engine::system::Via;
     use crate::engine::url::BaseUrl;
 
     impl Sessions {
@@ -261,19 +261,7 @@ mod tests {
     }
 
     fn key_of(system: &str, identity: &Identity) -> SessionKey {
-        let endpoint = Endpoint {
-            base: BaseUrl::parse(system).unwrap(),
-            transport: Transport::default(),
-            ca_source: None,
-            timeout: Duration::from_secs(10),
-            namespace: "a".to_owned(),
-            limit: Limits::default().of(
-                Lane { kind: Kind::Gateway, url: system.to_owned(), via: Via::Direct, peer: None },
-                Bounds::ONE_AT_A_TIME,
-            ),
-            answered: Arc::default(),
-        };
-        SessionKey::new(&endpoint, identity)
+        SessionKey::new(&Endpoint::of(system), identity)
     }
 
     async fn log_in(sessions: &Sessions, key: &SessionKey, lifetime: u32) {

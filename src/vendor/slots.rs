@@ -14,8 +14,8 @@ pub struct Slots(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    free: usize,
-    /// How many are not free.
+    count: i64,
+    /// How many are not free: the metric is the count.
     in_use: Gauge,
     queues: HashMap<String, Queue>,
     turns: VecDeque<String>,
@@ -48,7 +48,7 @@ impl Slots {
     #[must_use]
     pub fn new(count: usize, metrics: &Metrics) -> Self {
         Self(Arc::new(Mutex::new(State {
-            free: count.max(1),
+            count: i64::try_from(count.max(1)).unwrap_or(i64::MAX),
             in_use: metrics.slots_in_use(),
             queues: HashMap::new(),
             turns: VecDeque::new(),
@@ -59,8 +59,7 @@ impl Slots {
     pub(crate) async fn acquire(&self, namespace: &str, urgent: bool) -> Slot {
         let waiting = {
             let mut state = self.state();
-            if state.free > 0 {
-                state.free -= 1;
+            if state.in_use.get() < state.count {
                 state.in_use.inc();
                 return Slot(Some(self.clone()));
             }
@@ -95,7 +94,6 @@ impl Slots {
                 None => {}
             }
         }
-        state.free += 1;
         state.in_use.dec();
     }
 
@@ -182,6 +180,6 @@ mod tests {
         drop(first);
         let again = slots.acquire("b", false).await;
         drop(again);
-        assert_eq!(slots.state().free, 1);
+        assert_eq!(slots.state().in_use.get(), 0);
     }
 }

@@ -1,8 +1,9 @@
 //! How Kona servers spell the path of customers, and who finds it out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::credentials::Account;
 use crate::engine::system::Via;
 
 /// The URL of a server, and how it is reached.
@@ -57,6 +58,14 @@ impl Spellings {
         }
     }
 
+    /// Drops what is known of servers that no object logs in to; `in_use` has those that one does. To be called now and then.
+    pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
+        let systems: BTreeSet<&String> = in_use.values().flatten().collect();
+        let mut spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_held = |spelling: &Spelling| Arc::strong_count(&spelling.trial) > 1;
+        spellings.retain(|(url, _), spelling| systems.contains(url) || is_held(spelling));
+    }
+
     /// Waits for leave to write.
     pub(crate) async fn wait_turn(&self, place: &Reached) -> Turn {
         let trial = self.trial(place).lock_owned().await;
@@ -68,4 +77,32 @@ impl Spellings {
 #[derive(Debug)]
 pub struct Turn {
     _trial: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(number: u32) -> Reached {
+        (format!("https://kona-{number}.example.net"), Via::Direct)
+    }
+
+    #[test]
+    fn what_is_known_of_a_server_goes_with_its_last_object() {
+        let spellings = Spellings::default();
+        for number in 0..1_000 {
+            spellings.set_plain(reached(number), true);
+        }
+        let turn = spellings.turn(&reached(1_000)).unwrap();
+        let keys = ("username".to_owned(), "password".to_owned());
+        let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
+        let in_use = BTreeMap::from([(account, BTreeSet::from([reached(7).0]))]);
+        spellings.purge(&in_use);
+        assert_eq!(spellings.0.lock().unwrap().len(), 2);
+        assert_eq!((spellings.plain(&reached(7)), spellings.plain(&reached(8))), (Some(true), None));
+        assert!(spellings.turn(&reached(1_000)).is_none(), "one write still finds out");
+        drop(turn);
+        spellings.purge(&BTreeMap::new());
+        assert!(spellings.0.lock().unwrap().is_empty());
+    }
 }

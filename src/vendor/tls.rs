@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-use super::ca::Settings;
+use super::ca::{Ca, Settings};
 use super::endpoint::Transport;
+use crate::engine::origin::Fingerprint;
 use crate::engine::remote::{Fault, Tls};
 use crate::engine::system::KeyId;
 
@@ -34,11 +35,9 @@ impl Common {
             _ if transport.insecure_skip_verify => {
                 settings(&self.any, |provider| Ok(Arc::new(AnyCertificate::new(&provider, Proof::default()))))
             }
-            Some(ca) => settings(ca.settings(), |provider| {
-                let verifier =
-                    WebPkiServerVerifier::builder_with_provider(Arc::clone(ca.roots()), provider).build();
-                Ok(verifier.map_err(|_| unusable)?)
-            }),
+            Some(ca) => {
+                settings(ca.settings(), |provider| Ok(Arc::new(NamedCa::new(ca, provider).ok_or(unusable)?)))
+            }
             None => settings(&self.system, |provider| {
                 Ok(Arc::new(Verifier::new(provider).map_err(|_| unusable)?))
             }),
@@ -95,6 +94,72 @@ pub(super) fn lenient(settings: &ClientConfig) -> (Arc<ClientConfig>, Proof) {
 pub(super) fn key(certificate: &CertificateDer<'_>) -> Option<KeyId> {
     let certificate = ParsedCertificate::try_from(certificate).ok()?;
     digest(&SHA256, &certificate.subject_public_key_info()).as_ref().first_chunk().copied()
+}
+
+/// Whether a certificate is refused for being a CA's, as certificates that are self-signed often are.
+pub(super) fn is_self_signed(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+    other.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
+/// Certificates that a named CA has signed, and those that are named themselves.
+#[derive(Debug)]
+struct NamedCa {
+    named: Vec<Fingerprint>,
+    signed: Arc<WebPkiServerVerifier>,
+}
+
+impl NamedCa {
+    fn new(ca: &Ca, provider: Arc<CryptoProvider>) -> Option<Self> {
+        let signed = WebPkiServerVerifier::builder_with_provider(Arc::clone(ca.roots()), provider).build();
+        Some(Self { named: ca.fingerprints().to_vec(), signed: signed.ok()? })
+    }
+
+    fn names(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.named.iter().any(|named| named == digest(&SHA256, certificate).as_ref())
+    }
+}
+
+impl ServerCertVerifier for NamedCa {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.signed.verify_server_cert(certificate, intermediates, host, ocsp, now) {
+            // That comes after its dates are verified, and before its name is.
+            Err(error) if is_self_signed(&error) && self.names(certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, host)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
 }
 
 /// `insecureSkipVerify`: any certificate will do, also one that cannot be read, as those of old appliances.

@@ -10,22 +10,26 @@ use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Method;
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::address::DialPolicy;
-use super::diagnosis::{diagnose, diagnose_body};
-use super::dial::{self, Client, ClientKey, Dialling, Met};
+use super::client::Client;
+use super::diagnosis::diagnose;
+use super::dial::{self, ClientKey, Dialling};
 use super::endpoint::Endpoint;
 use super::names::Names;
 use super::recent::{Owned, Recent};
 use super::shares::{Share, Shares};
 use super::tls::Common;
 use crate::clock;
-use crate::engine::remote::{Fault, Shown};
+use crate::engine::remote::{Broken, Fault, Shown};
 use crate::engine::system::KeyId;
 use crate::engine::url::BaseUrl;
+use crate::telemetry::traces;
 
 /// Longest `Retry-After` that counts.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
@@ -44,14 +48,19 @@ const COPIES: usize = 4;
 const UNIT: usize = 1024;
 const LONG: Fault = Fault::Malformed("the answer is too long");
 
+/// Whether a request is still permitted: asked last, right before its bytes are sent.
+pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// One HTTP exchange with a checked endpoint: below limits, slots, the write gate, the deadline and metrics.
 pub trait Wire: fmt::Debug + Send + Sync {
-    /// Sends a request and reads the answer: one of success, else a fault.
+    /// Sends a request and reads the answer: one of success, else a fault. `may_send` is asked when nothing but the bytes of the
+    /// request is left to be sent; none if it does not permit that: then no byte has left.
     fn transfer<'a>(
         &'a self,
         endpoint: &'a Endpoint,
         request: Request<'a>,
-    ) -> BoxFuture<'a, Result<Answer, Fault>>;
+        may_send: MaySend<'a>,
+    ) -> BoxFuture<'a, Result<Option<Answer>, Fault>>;
 
     /// Drops what has not been used for a while; called now and then.
     fn purge(&self) {}
@@ -170,26 +179,37 @@ impl Network {
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Fault> {
         let key = ClientKey::of(endpoint);
-        self.clients
-            .get_or(&key, || dial::build(&key, self.settings.of(&endpoint.transport)?, &self.dialling))
+        self.clients.get_or(&key, || {
+            let settings = self.settings.of(&endpoint.transport)?;
+            dial::connector(&key, settings, &self.dialling).map(Client::new)
+        })
     }
 
     /// Sends a request and reads the answer: its status and its content.
-    async fn exchange(&self, endpoint: &Endpoint, request: Request<'_>) -> Result<Answer, Fault> {
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<'_>,
+        may_send: MaySend<'_>,
+    ) -> Result<Option<Answer>, Fault> {
         self.check_literals(endpoint)?;
         let (cap, shows) = (request.cap, request.shows);
-        let message = message(endpoint, request)?;
-        let answer = self.client(endpoint)?.request(message).await.map_err(|error| diagnose(&error))?;
+        let (message, client) = (message(endpoint, request)?, self.client(endpoint)?);
+        let Some((answer, line)) = client.send(message, may_send).await? else { return Ok(None) };
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
-        let key = answer.extensions().get().and_then(|Met(key)| *key);
+        traces::responded(status);
+        let key = line.met;
         let is_success = (200..300).contains(&status);
         let cap = if is_success { cap } else { REFUSAL_CAP };
         let content = self.read(answer, cap, &endpoint.namespace).await;
+        if content.is_ok() {
+            client.keep(line);
+        }
         if !is_success {
             let content = content.unwrap_or_else(|_| Vec::new().into());
             return Err(refusal(status, retry_after, shows(status, &content)));
         }
-        Ok(Answer { status, content: content?, key })
+        Ok(Some(Answer { status, content: content?, key }))
     }
 
     /// Reads the content of an answer. A longer one waits until there is room for all of it.
@@ -203,7 +223,9 @@ impl Network {
         let longest = announced.unwrap_or(cap).min(cap);
         let mut content = Content::from(Vec::new());
         while let Some(frame) = answer.frame().await {
-            let Ok(bytes) = frame.map_err(|error| diagnose_body(&error))?.into_data() else { continue };
+            let Ok(bytes) = frame.map_err(|error| diagnose(&error, Broken::Lost))?.into_data() else {
+                continue;
+            };
             let length = content.len() + bytes.len();
             if length > cap {
                 return Err(LONG);
@@ -229,8 +251,9 @@ impl Wire for Network {
         &'a self,
         endpoint: &'a Endpoint,
         request: Request<'a>,
-    ) -> BoxFuture<'a, Result<Answer, Fault>> {
-        self.exchange(endpoint, request).boxed()
+        may_send: MaySend<'a>,
+    ) -> BoxFuture<'a, Result<Option<Answer>, Fault>> {
+        self.exchange(endpoint, request, may_send).boxed()
     }
 
     /// Drops what nothing has used for a while.
@@ -259,9 +282,12 @@ fn message(endpoint: &Endpoint, request: Request<'_>) -> Result<hyper::Request<F
         // Wiped when it was sent.
         body = Bytes::from_owner(bytes);
     }
+    let target = dial::uri(&endpoint.base.join(request.path))?;
+    let host = target.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    headers.insert(HOST, host.ok_or(Fault::Unreachable(Broken::NotMade))?);
     let mut message = hyper::Request::new(Full::new(body));
     *message.method_mut() = request.method;
-    *message.uri_mut() = dial::uri(&endpoint.base.join(request.path))?;
+    *message.uri_mut() = target;
     *message.headers_mut() = headers;
     Ok(message)
 }
@@ -289,30 +315,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::endpoint::Transport;
-    use super::super::limits::{Bounds, Lane, Limits};
     use super::super::recent::KEPT;
     use super::*;
-    use crate::crd::Kind;
-    use crate::engine::system::Via;
 
     #[tokio::test]
     async fn five_thousand_names_to_verify_take_a_few_clients_and_the_roots_of_one() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let network = Network::new(DialPolicy::default());
-        let url = "https://x2.example.net";
-        let mut endpoint = Endpoint {
-            base: BaseUrl::parse(url).unwrap(),
-            transport: Transport::default(),
-            ca_source: None,
-            timeout: Duration::from_secs(10),
-            namespace: "a".to_owned(),
-            limit: Limits::default().of(
-                Lane { kind: Kind::Gateway, url: url.to_owned(), via: Via::Direct, peer: None },
-                Bounds::ONE_AT_A_TIME,
-            ),
-            answered: Arc::default(),
-        };
+        let mut endpoint = Endpoint::of("https://x2.example.net");
         let settings = network.settings.of(&endpoint.transport).unwrap();
         for number in 0..5_000 {
             endpoint.transport.server_name = Some(format!("n{number}.example.net"));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::AUTHORIZATION;
-use secrecy::zeroize::{Zeroize as _, Zeroizing};
+use secrecy::ExposeSecret;
+use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
 use super::credentials::Credentials;
@@ -12,13 +13,13 @@ use super::endpoint::Endpoint;
 use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
-use super::remotes::{Login, Remotes};
+use super::remotes::{Login, Remotes, malformed};
 use super::sessions::{Session, SessionKey, Wanted};
 use super::wire::{Content, Request};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::login::Outcome;
-use crate::engine::remote::{Fault, RemoteError, Shown};
+use crate::engine::remote::{RemoteError, Shown};
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";
@@ -145,32 +146,27 @@ impl<'a> X2<'a> {
 
 async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
-    let body = login::body(login.credentials);
-    let request = Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) };
-    let send = login.remotes.http.exchange(login.endpoint, request, purpose);
-    let (answer, ticket) = login.attempt(TOKENS, send).await?;
-    let bad = |why| malformed("POST", TOKENS, why);
-    let LoginAnswer { mut token, role } = serde_json::from_slice(&answer)
-        .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
-    let Some(lifetime) = lifetime(&token, Since::NotBefore) else {
-        token.zeroize();
-        return Err(bad("its token has no exp and nbf claims").into());
+    let request = || {
+        let body = login::body(login.credentials);
+        Request { operation: "login", ..request(Method::POST, TOKENS, Some(body)) }
     };
+    let (answer, ticket) = login.attempt(request, purpose).await?;
+    let bad = |why| malformed("POST", TOKENS, why);
+    let LoginAnswer { token, role } = serde_json::from_slice(&answer)
+        .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
+    let token = login::secret(token).map_err(bad)?;
+    let lifetime = lifetime(token.expose_secret(), Since::NotBefore)
+        .ok_or_else(|| bad("its token has no exp and nbf claims"))?;
     ticket.ended(Outcome::Accepted);
     if role.as_deref() == Some("viewer") {
-        token.zeroize();
         return Err(AccessError::NotAdmin);
     }
-    Ok(Session::new(login::secret(token), lifetime, None, asked))
+    Ok(Session::new(token, lifetime, None, asked))
 }
 
 fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
     Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP, shows }
-}
-
-fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
-    RemoteError { method, path, fault: Fault::Malformed(why) }
 }
 
 /// Gives a status the meaning it has on an appliance.

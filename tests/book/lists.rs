@@ -124,6 +124,28 @@ fn the_page_of_variables_lists_those_of_every_flag() {
     assert_eq!(rows.len(), known.len(), "a variable is listed twice");
 }
 
+/// The fields of the audit line that a file logs, one on each line.
+fn audit_fields(path: &str) -> BTreeSet<String> {
+    let text = source(path);
+    let (_, fields) = text.split_once("target: AUDIT,").unwrap();
+    let fields = fields.lines().map(str::trim).take_while(|line| !line.starts_with('"'));
+    fields
+        .filter_map(|line| line.split([' ', ',']).find(|word| !word.is_empty()))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_table_of_audit_fields_lists_them_all() {
+    let text = page("docs/observability.md").text;
+    let lines = ["src/controller/audit.rs", "src/controller/uses.rs"].map(audit_fields);
+    assert!(lines.iter().all(|fields| fields.contains("manager") && fields.len() >= 15), "{lines:?}");
+    let added = ["timestamp", "level", "message", "trace_id"].map(str::to_owned);
+    let logged: BTreeSet<String> = lines.into_iter().flatten().chain(added).collect();
+    let listed = words(part(&text, "### Field names in ECS and OCSF"));
+    assert_eq!(listed.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), logged);
+}
+
 #[test]
 fn the_page_of_values_names_each_group() {
     let text = page("docs/reference/helm-values.md").text;

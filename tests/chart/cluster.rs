@@ -20,7 +20,7 @@ use tenure_kit::x2::{FleetOptions, X2Fleet};
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::helm::{Helm, path, program, root, temporary, text};
+use super::helm::{Helm, image, path, program, root, temporary, text};
 
 /// Longest wait for anything that takes no time by design. Long enough for a machine that compiles something beside it.
 pub const SOON: Duration = Duration::from_mins(5);
@@ -85,7 +85,7 @@ impl Cluster {
         install_crds(&self.plane, &root().join("crds")).await.unwrap();
         let theirs = tokio::task::spawn_blocking(tools::prometheus_operator_crds).await.unwrap().unwrap();
         let folder = temporary("prometheus-operator");
-        for kind in ["servicemonitors", "prometheusrules"] {
+        for kind in ["servicemonitors", "podmonitors", "prometheusrules"] {
             let name = format!("monitoring.coreos.com_{kind}.yaml");
             std::fs::write(folder.join(&name), std::fs::read(theirs.join(&name)).unwrap()).unwrap();
         }
@@ -147,7 +147,9 @@ impl Release<'_> {
         more: &[&str],
         values: &Value,
     ) -> Result<String, String> {
-        let arguments = [&[verb, self.name, path(chart), "--values", "-"], more].concat();
+        let image = image();
+        let all = [verb, self.name, path(chart), "--values", path(&image), "--values", "-"];
+        let arguments = [&all, more].concat();
         let printed = self.run(&arguments, values).await?;
         if !self.cluster.crds().await.is_empty() {
             until_served(&self.cluster.plane, &KINDS).await.unwrap();

@@ -45,6 +45,7 @@ fn matrix() -> Vec<(&'static str, Value)> {
     vec![
         ("defaults", json!({})),
         ("monitoring", monitoring()),
+        ("monitoring of Pods", pod_monitoring()),
         ("network", network()),
         ("network without limits", open),
         ("network of denied blocks", denied),
@@ -86,6 +87,17 @@ pub fn monitoring() -> Value {
         },
         "dashboards": {"enabled": true, "namespace": "monitoring", "annotations": {"folder": "network"}},
     })
+}
+
+/// The same with a PodMonitor, which excludes a ServiceMonitor.
+pub fn pod_monitoring() -> Value {
+    let mut values = monitoring();
+    let mut monitor = values["serviceMonitor"].take();
+    let labels = monitor.as_object_mut().unwrap().remove("targetLabels").unwrap();
+    monitor["podTargetLabels"] = labels;
+    values["podMonitor"] = monitor;
+    values["serviceMonitor"] = json!({"enabled": false});
+    values
 }
 
 pub fn network() -> Value {
@@ -162,7 +174,7 @@ const GROUPS: [(&str, &[&str]); 10] = [
     ("apis/rbac.authorization.k8s.io/v1", &[]),
     ("apis/admissionregistration.k8s.io/v1", &[]),
     ("apis/apiextensions.k8s.io/v1", &[]),
-    ("apis/monitoring.coreos.com/v1", &["ServiceMonitor", "PrometheusRule"]),
+    ("apis/monitoring.coreos.com/v1", &["ServiceMonitor", "PodMonitor", "PrometheusRule"]),
     ("apis/tenure.dev/v1alpha1", &KINDS),
 ];
 
@@ -250,7 +262,7 @@ async fn every_rendering_fits_the_schemas() {
     // Every kind that the chart can make has been among them.
     let seen: Vec<&str> = kinds.keys().map(String::as_str).collect();
     let all = "ClusterRole ClusterRoleBinding ConfigMap CustomResourceDefinition Deployment Job NetworkPolicy \
-               PodDisruptionBudget PrometheusRule Role RoleBinding Service ServiceAccount ServiceMonitor TokenPolicy ValidatingAdmissionPolicy \
+               PodDisruptionBudget PodMonitor PrometheusRule Role RoleBinding Service ServiceAccount ServiceMonitor TokenPolicy ValidatingAdmissionPolicy \
                ValidatingAdmissionPolicyBinding";
     assert_eq!(seen, all.split_whitespace().collect::<Vec<_>>());
 }

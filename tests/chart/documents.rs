@@ -165,11 +165,15 @@ fn the_defaults_are_the_operators() {
     let values: Value = serde_saphyr::from_str(&values()).unwrap();
     let listen = format!("{}:{}", text(&values["listen"]["address"]), values["listen"]["port"]);
     let operator = &values["operator"];
+    let seconds = |name: &str| format!("{}s", values["leaderElection"][name]);
     let pairs = [
         ("--listen", listen),
         ("--concurrency", operator["concurrency"].to_string()),
         ("--min-timeout", operator["minTimeout"].to_string()),
         ("--max-timeout", operator["maxTimeout"].to_string()),
+        ("--lease-duration", seconds("leaseDurationSeconds")),
+        ("--lease-renew-deadline", seconds("renewDeadlineSeconds")),
+        ("--lease-retry-period", seconds("retryPeriodSeconds")),
         ("--log-level", text(&values["log"]["level"]).to_owned()),
     ];
     for (flag, value) in pairs {

@@ -47,8 +47,10 @@ impl Helm {
 
     /// The same for a release of another name and place.
     pub fn template_as(self, release: &str, namespace: &str, values: &Value) -> Result<String, String> {
-        let chart = chart();
-        self.run(&["template", release, path(&chart), "--namespace", namespace, "--values", "-"], values)
+        let (chart, image) = (chart(), image());
+        let values_of = ["--values", path(&image), "--values", "-"];
+        let arguments = ["template", release, path(&chart), "--namespace", namespace];
+        self.run(&[&arguments[..], &values_of].concat(), values)
     }
 
     /// What the chart renders, hooks included.
@@ -100,6 +102,11 @@ pub fn text(value: &Value) -> &str {
 
 pub fn chart() -> PathBuf {
     root().join("charts/tenure")
+}
+
+/// Values that name an image, without which the chart renders nothing. A test's own values go on top.
+pub fn image() -> PathBuf {
+    root().join("tests/chart/fixtures/image.yaml")
 }
 
 pub fn path(path: &Path) -> &str {

@@ -2,6 +2,7 @@
 #![allow(
     missing_docs,
     unreachable_pub,
+    clippy::disallowed_methods,
     clippy::doc_markdown,
     clippy::missing_panics_doc,
     clippy::needless_pass_by_value,
@@ -20,6 +21,8 @@ mod documents;
 mod environment;
 mod finalizers;
 mod helm;
+mod hub;
+mod install;
 mod life;
 mod names;
 mod neighbours;

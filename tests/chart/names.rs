@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::conformity::{check, monitoring, network, schemas};
+use super::conformity::{check, monitoring, network, pod_monitoring, schemas};
 use super::helm::*;
 
 /// Maps whose values are text, and fields that are names.
@@ -31,6 +31,7 @@ fn releases() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("no", "on", with(json!({}))),
         ("123", "456", with(json!({}))),
+        ("123", "456", pod_monitoring()),
         ("no", "on", with(some("off"))),
         ("123", "456", with(some("0755"))),
         ("tenure", "on", with(json!({"nameOverride": "on"}))),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::conformity::{monitoring, network};
+use super::conformity::{monitoring, network, pod_monitoring};
 use super::documents::documented;
 use super::helm::*;
 
@@ -24,7 +24,7 @@ fn paths() -> BTreeSet<String> {
 
 /// Values with all templates in use but the CRDs, which take their time, and something at a path.
 fn with(path: &str, value: Value) -> Value {
-    let mut values = monitoring();
+    let mut values = if path.starts_with("podMonitor") { pod_monitoring() } else { monitoring() };
     values["networkPolicy"] = network()["networkPolicy"].take();
     values["crds"] = json!({"enabled": false});
     let place = path.split('.').fold(&mut values, |place, key| &mut place[key]);

@@ -8,7 +8,7 @@ use super::cluster::*;
 use super::helm::*;
 
 /// The Pod that a controller makes of a template.
-fn pod(template: &Value, name: &str) -> Value {
+pub fn pod(template: &Value, name: &str) -> Value {
     let mut pod = template.clone();
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");

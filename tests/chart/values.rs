@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::documents::documented;
 use super::helm::*;
-use table::{DASHBOARD, DEPLOYMENT, RULE, cases, down};
+use table::monitoring::{DASHBOARD, RULE, down};
+use table::{DEPLOYMENT, cases};
 
 #[test]
 fn each_value_does_what_it_says() {
@@ -56,6 +57,10 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
             json!({"podDisruptionBudget": {"maxUnavailable": null}}),
             "podDisruptionBudget.maxUnavailable or podDisruptionBudget.minAvailable must be set",
         ),
+        (
+            json!({"serviceMonitor": {"enabled": true}, "podMonitor": {"enabled": true}}),
+            "serviceMonitor.enabled and podMonitor.enabled must not both be true",
+        ),
         (json!({"prometheusRule": {"runbookBaseUrl": "wiki"}}), "at '/prometheusRule/runbookBaseUrl'"),
         (json!({"prometheusRule": {"rules": {"TenureDown": {}}}}), "at '/prometheusRule/rules'"),
         (
@@ -63,12 +68,34 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
             "at '/prometheusRule/rules/TenureNoLeader'",
         ),
         (json!({"leaderElection": {"enabled": false}}), "replicaCount must be 1"),
+        (
+            json!({"leaderElection": {"leaseDurationSeconds": 14}}),
+            "leaderElection.leaseDurationSeconds must be at least 5 more",
+        ),
+        (
+            json!({"leaderElection": {"retryPeriodSeconds": 10}}),
+            "leaderElection.renewDeadlineSeconds must be greater",
+        ),
+        (json!({"leaderElection": {"retryPeriodSeconds": 0}}), "at '/leaderElection/retryPeriodSeconds'"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name must name an account"),
     ];
     for (values, words) in cases {
         for helm in Helm::BOTH {
             let refusal = helm.refusal(&values);
             assert!(refusal.contains(words), "{helm:?} {values}: {refusal}");
+        }
+    }
+}
+
+/// Nothing is published that a default could name. A registry alone is no image, either.
+#[test]
+fn without_an_image_nothing_is_rendered() {
+    let chart = chart();
+    for values in [json!({}), json!({"global": {"imageRegistry": "r.example.net"}, "image": {"tag": "1"}})] {
+        for helm in Helm::BOTH {
+            let arguments = ["template", "tenure", path(&chart), "--values", "-"];
+            let refusal = helm.run(&arguments, &values).unwrap_err();
+            assert!(refusal.contains("image.repository must name an image"), "{helm:?} {values}: {refusal}");
         }
     }
 }
@@ -126,9 +153,11 @@ fn the_samples_values_are_values() {
 #[test]
 fn an_older_kubernetes_is_refused() {
     for helm in Helm::BOTH {
-        let chart = chart();
+        let (chart, image) = (chart(), image());
         let render = |version| {
-            helm.run(&["template", "tenure", path(&chart), "--kube-version", version], &Value::Null).map(drop)
+            let arguments =
+                ["template", "tenure", path(&chart), "--values", path(&image), "--kube-version", version];
+            helm.run(&arguments, &Value::Null).map(drop)
         };
         let refusal = render("1.32.9").unwrap_err();
         assert!(refusal.contains("requires kubeVersion: >=1.33.0"), "{helm:?}: {refusal}");
@@ -150,11 +179,9 @@ fn lint_finds_nothing() {
 /// Two releases in a cluster, even in one namespace, share no name, and above all no Lease.
 #[test]
 fn releases_do_not_meet() {
-    let chart = chart();
     let render = |release: &str, namespace: &str| {
-        let arguments =
-            ["template", release, path(&chart), "--namespace", namespace, "--set", "crds.enabled=false"];
-        objects(&Helm::Four.run(&arguments, &Value::Null).unwrap())
+        let values = json!({"crds": {"enabled": false}});
+        objects(&Helm::Four.template_as(release, namespace, &values).unwrap())
     };
     let releases = [render("berlin", "a"), render("madrid", "a"), render("berlin", "b")];
     let place = |object: &Value| {
@@ -172,9 +199,8 @@ fn releases_do_not_meet() {
 
 #[test]
 fn long_names_stay_names() {
-    let chart = chart();
     let release = "a-release-whose-name-has-fifty-three-characters-in-it";
-    let printed = Helm::Four.run(&["template", release, path(&chart)], &Value::Null).unwrap();
+    let printed = Helm::Four.template_as(release, NAMESPACE, &Value::Null).unwrap();
     for object in objects(&printed) {
         let name = text(&object["metadata"]["name"]);
         let roles = text(&object["kind"]).contains("Role");
@@ -209,14 +235,41 @@ fn alerts_and_dashboard_come_through_untouched() {
     for helm in Helm::BOTH {
         let pages = json!({"runbookBaseUrl": "https://tenure.dev/docs/runbooks"});
         assert_eq!(rendered_rules(helm, pages), alerts);
-        let rendered = helm.render(&json!({"dashboards": {"enabled": true}}));
-        let (kind, name) = DASHBOARD;
-        let data = &find(&rendered, kind, name).unwrap()["data"];
-        let mut rendered: Value = serde_json::from_str(text(&data["tenure-system-tenure.json"])).unwrap();
+        let mut rendered = rendered_dashboard(helm, "https://tenure.dev/docs/runbooks");
         let uid = rendered["uid"].take();
         assert!(text(&uid).starts_with("tenure-") && text(&uid).len() <= 40, "Grafana refuses {uid}");
         rendered["uid"] = json!("tenure");
         assert_eq!(rendered, dashboard);
+    }
+}
+
+/// The dashboard where the runbooks are at this URL.
+fn rendered_dashboard(helm: Helm, runbooks: &str) -> Value {
+    let values = json!({"dashboards": {"enabled": true}, "prometheusRule": {"runbookBaseUrl": runbooks}});
+    let (kind, name) = DASHBOARD;
+    let rendered = helm.render(&values);
+    let data = &find(&rendered, kind, name).unwrap()["data"];
+    serde_json::from_str(text(&data["tenure-system-tenure.json"])).unwrap()
+}
+
+/// The links of all panels of the dashboard.
+fn links(dashboard: &Value) -> Vec<&str> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let links = panels.filter_map(|panel| panel.get("links")?.as_array()).flatten();
+    links.map(|link| text(&link["url"])).collect()
+}
+
+#[test]
+fn panels_link_to_runbooks_if_there_are_some() {
+    for helm in Helm::BOTH {
+        let there = rendered_dashboard(helm, "https://wiki.example.net/t#a/");
+        let there = links(&there);
+        assert!(there.len() >= 10, "{there:?}");
+        for url in there {
+            let alert = url.strip_prefix("https://wiki.example.net/t#a/").unwrap();
+            assert!(root().join("docs/runbooks").join(alert).is_file(), "{url}");
+        }
+        assert_eq!(links(&rendered_dashboard(helm, "")), [""; 0]);
     }
 }
 
@@ -234,6 +287,29 @@ fn every_alert_links_to_its_page_if_there_is_one() {
         }
         let rules = rendered_rules(helm, json!({}));
         assert!(rules.iter().all(|rule| rule["annotations"].get("runbook_url").is_none()), "{rules:?}");
+    }
+}
+
+/// The Prometheus operator derives it from what selects the targets: from a Service, or from a PodMonitor.
+#[test]
+fn the_alert_asks_for_the_job_that_the_metrics_have() {
+    let on = |more: Value| {
+        let mut values = json!({"prometheusRule": {"enabled": true}, "podMonitor": {"enabled": true}});
+        json_patch::merge(&mut values, &more);
+        values
+    };
+    let cases = [
+        (json!({"prometheusRule": {"enabled": true}}), "tenure"),
+        (on(json!({})), "tenure-system/tenure"),
+        (on(json!({"podMonitor": {"namespace": "monitoring"}})), "monitoring/tenure"),
+        (on(json!({"prometheusRule": {"job": "a"}})), "a"),
+    ];
+    for (values, job) in cases {
+        for helm in Helm::BOTH {
+            let rendered = helm.render(&values);
+            let groups = &find(&rendered, RULE.0, RULE.1).unwrap()["spec"]["groups"];
+            assert_eq!(groups[0]["rules"][0]["expr"], json!(down(job)), "{helm:?} {values}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use cases::{Case, NONE, answers, clocks, destinations, references, secret};
 
 use super::fixture::*;
 
-async fn prepare(f: &Fixture) {
+async fn prepare(f: &Fixture, ca: &str) {
     let login = |password| [("username", "admin"), ("password", password)];
     f.ns.secret("wrong", &login("planted-wrong-password")).await.unwrap();
     f.ns.secret("viewer", &[("username", "viewer"), ("password", "x2-viewer-password")]).await.unwrap();
@@ -22,6 +22,7 @@ async fn prepare(f: &Fixture) {
     let origins = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": "https://10.0.0.0/8"}}});
     f.patch("Secret", "elsewhere", origins).await;
     f.config_map("no-pem", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n").await;
+    f.config_map("long-ca", &ca.repeat(256 * 1024 / ca.len() + 1)).await;
     let of_type = |name: &str, kind: &str, data: Value| {
         let meta = json!({"name": name, "annotations": {"kubernetes.io/service-account.name": "default"}});
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind, "data": data})
@@ -48,7 +49,7 @@ async fn each_fault_ends_in_its_reason() {
     let fleet = fleet(cases.len() + 1);
     let mut f = Fixture::new("bad").await;
     f.credentials(&fleet).await;
-    prepare(&f).await;
+    prepare(&f, &fleet.ca_pem().unwrap()).await;
     for (index, case) in cases.iter().enumerate() {
         (case.setup)(&fleet.appliance(index));
         f.apply(&with(gateway(case.name, &fleet.appliance(index)), case.patch.clone())).await;

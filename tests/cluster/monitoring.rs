@@ -256,7 +256,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_runs_on_real_metrics() {
     let targets =
         panels["panels"].as_array().unwrap().iter().map(|panel| panel["targets"].as_array().unwrap().len());
     assert_eq!(kinds("panel"), targets.sum::<usize>());
-    assert_eq!((kinds("variable"), kinds("alert")), (2, rules_by_name().len()));
+    assert_eq!((kinds("variable"), kinds("annotation"), kinds("alert")), (5, 2, rules_by_name().len()));
     std::fs::remove_dir_all(&folder).unwrap();
     f.finish().await;
 }

@@ -204,6 +204,8 @@ async fn a_wrong_command_line_says_what_is_wrong() {
         (vec!["--allow-cidr", "10.0.0.0"], "must be a block of addresses"),
         (vec!["--retry-refused-logins-after", "soon"], "must be a duration"),
         (vec!["--min-timeout", "7200", "--max-timeout", "3600"], "--min-timeout must not be greater"),
+        (vec!["--lease-duration", "14s"], "--lease-duration must be at least 5s longer"),
+        (vec!["--lease-retry-period", "10s"], "--lease-renew-deadline must be longer"),
         (vec!["--otlp-endpoint", "http://user:planted@[bad"], "must be a URL"),
         (vec![], "set KUBECONFIG"),
     ] {

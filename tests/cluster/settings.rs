@@ -63,6 +63,9 @@ async fn variables_alone_set_an_operator_up() {
         ("LEADER_ELECT", "true"),
         ("LEASE_NAME", "berlin"),
         ("LEASE_NAMESPACE", f.ns.name()),
+        ("LEASE_DURATION", "1m"),
+        ("LEASE_RENEW_DEADLINE", "40s"),
+        ("LEASE_RETRY_PERIOD", "5s"),
     ];
     let set = set.map(|(name, value)| (format!("TENURE_{name}"), value.to_owned()));
     let run = ["run".to_owned()];
@@ -74,6 +77,7 @@ async fn variables_alone_set_an_operator_up() {
     f.look("X2Gateway", "mine", "checked").await;
     let lease = f.get("Lease", "berlin").await;
     assert!(lease.data["spec"]["holderIdentity"].is_string(), "{lease:?}");
+    assert_eq!(lease.data["spec"]["leaseDurationSeconds"], 60);
     assert_eq!(status(&f.get("X2Gateway", "other").await)["observedGeneration"], -1);
     let log = operator.log();
     assert!(log.contains("listen=127.0.0.1:"), "{log}");

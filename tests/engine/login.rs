@@ -1,6 +1,7 @@
 //! Which password may be tried where.
 
 mod again;
+mod guesses;
 mod property;
 
 use std::collections::BTreeMap;

@@ -176,6 +176,8 @@ fn a_message_names_the_missing_entry() {
         (Asked { roots: Roots::Any, ..Asked::of("https://a") }, "tls=insecure"),
         (Asked { roots: ca, ..Asked::of("https://a") }, "tls=configmap/x2-ca"),
         (Asked { server_name: Some("b"), ..Asked::of("https://a") }, "servername=b"),
+        (Asked::of("https://b:8443/x2"), "list https://b:8443. Add"),
+        (Asked { proxy: Some("http://p:3128"), ..Asked::of("https://a") }, "list proxy=http://p:3128. Add"),
     ] {
         let message = asked.refused("https://a").unwrap();
         assert!(message.contains("Secret x2-admin") && message.contains(missing), "{message}");

@@ -207,8 +207,11 @@ fn what_keeps_a_policy_from_its_target_comes_before_the_states_of_its_gateways()
     halted.failed = names(&["b", "c", "d", "e"]);
     let waiting = decision(Some(record(Phase::AwaitingApproval, &[])));
     let broken = of("a", json!({"spec": {"interval": "soon"}}));
-    let (gone, forbidden) =
-        (of("a", deleted()), Report { hold: Hold::Forbidden, ..report(&plain, &parts, Some(&halted)) });
+    let (gone, [forbidden, refused]) = (
+        of("a", deleted()),
+        [Hold::Forbidden, Hold::NotAccepted]
+            .map(|hold| Report { hold, ..report(&plain, &parts, Some(&halted)) }),
+    );
     for (report, reason, text) in [
         (report(&plain, &parts, None), Reason::InSync, "All governed gateways"),
         (report(&plain, &[], None), Reason::NoGatewaysMatch, "matches gatewaySelector"),
@@ -219,6 +222,7 @@ fn what_keeps_a_policy_from_its_target_comes_before_the_states_of_its_gateways()
             "The policy is invalid: interval \"soon\" is not a duration",
         ),
         (forbidden, Reason::Forbidden, "add its finalizer to this TokenPolicy"),
+        (refused, Reason::Forbidden, "Check the admission webhooks"),
         (report(&plain, &parts, Some(&lacking)), Reason::InvalidSpec, "canary.selector matches none"),
         (
             report(&plain, &parts, Some(&halted)),

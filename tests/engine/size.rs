@@ -7,8 +7,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 use serde_json::json;
-use tenure::crd::{Approval, Change, Phase, Time, X2GatewayStatus};
+use tenure::crd::{
+    Approval, Cause, Change, CustomerCounts, CustomerTokenTtlStatus, KonaServerStatus, Phase, RefusedLogin,
+    Time, TtlChange, TtlSeconds, X2GatewayStatus,
+};
 use tenure::engine::contest::Contest;
+use tenure::engine::customer::{
+    ACCESS, Made, Original, REFRESH, Reading, put_on_record, set_read, unrecordable,
+};
 use tenure::engine::gateway::{Prior, Regime, Seen, Step, decide};
 use tenure::engine::lifetime::Target;
 use tenure::engine::policy::{Hold, Report};
@@ -16,6 +22,7 @@ use tenure::engine::reason::Reason;
 use tenure::engine::request;
 use tenure::engine::rollout::{Canary, Choice, Decision, Member, Rules, Scene, Standing, plan};
 use tenure::engine::tally::{Part, State};
+use tenure::engine::text::printable;
 use tenure::engine::verdict::{Notes, Verdict, conditions};
 
 use super::governance::policy;
@@ -61,6 +68,24 @@ fn an_annotation_that_is_too_long_requests_nothing() {
     assert_eq!(asked(256, 1), Some("o".repeat(256)));
     assert_eq!(asked(257, 256), Some("f".repeat(256)));
     assert_eq!(asked(250_000, 250_000), None);
+}
+
+/// A long verdict, with notes of the same length.
+fn verdict(length: usize) -> (Verdict, Notes) {
+    let verdict = Verdict::new(Reason::AuthenticationFailed, "\u{1f600}".repeat(length));
+    let note = Some(verdict.message.clone());
+    (verdict, Notes { insecure: note.clone(), risky: note })
+}
+
+/// Refused logins of two versions of a Secret.
+fn refused() -> Vec<RefusedLogin> {
+    let login = RefusedLogin {
+        secret_uid: name(36, 0),
+        secret_resource_version: u64::MAX.to_string(),
+        time: Time(Timestamp::UNIX_EPOCH),
+        in_a_row: Some(u32::MAX),
+    };
+    vec![login; 2]
 }
 
 /// What a policy's rollout has on record with so many canaries to choose from.
@@ -127,9 +152,7 @@ proptest! {
     #[test]
     fn a_gateways_status_stays_small(message in 0..5_000_usize, length in 1..=253_usize) {
         let now = Time(Timestamp::UNIX_EPOCH);
-        let verdict = Verdict::new(Reason::AuthenticationFailed, "\u{1f600}".repeat(message));
-        let note = Some(verdict.message.clone());
-        let notes = Notes { insecure: note.clone(), risky: note };
+        let (verdict, notes) = verdict(message);
         let change = json!({
             "time": now, "from": 2_592_000, "to": 2_592_000, "policy": name(length, 0), "cause": "Restore",
             "changeRef": "c".repeat(64),
@@ -139,9 +162,76 @@ proptest! {
             conditions: conditions(&[], &verdict, &notes, 1, &now),
             effective_url: Some("u".repeat(512)),
             policy: Some(name(length, 0)),
+            pending: serde_json::from_value(json!({
+                "from": u32::MAX, "to": u32::MAX, "cause": "Restore", "since": now, "outcome": "Prepared",
+                "changeRef": "c".repeat(64),
+            })).unwrap(),
+            refused_login: refused(),
             history: vec![change; 10],
             last_handled_reconcile_at: Some("r".repeat(256)),
             ..X2GatewayStatus::default()
+        };
+        let size = serde_json::to_vec(&status).unwrap().len();
+        prop_assert!(size <= STATUS, "{size}");
+    }
+
+    #[test]
+    fn a_customers_status_stays_small(
+        message in 0..5_000_usize, title in 0..20_000_usize, original in prop_oneof![0..=256_usize, 0..20_000_usize],
+    ) {
+        let now = Time(Timestamp::UNIX_EPOCH);
+        let (verdict, notes) = verdict(message);
+        let ttl = TtlSeconds {
+            access_token_ttl_seconds: Some(u32::MAX), refresh_token_ttl_seconds: Some(u32::MAX),
+        };
+        let mut status = CustomerTokenTtlStatus {
+            conditions: conditions(&[], &verdict, &notes, i64::MAX, &now),
+            observed_generation: Some(i64::MAX),
+            effective_url: Some("u".repeat(512)),
+            proven: Some(ttl),
+            last_proven_time: Some(now.clone()),
+            pending: serde_json::from_value(json!({
+                "from": ttl, "to": ttl, "cause": "Restore", "since": now, "outcome": "Prepared",
+                "changeRef": "c".repeat(64),
+            })).unwrap(),
+            refused_login: refused(),
+            next_window: Some(now.clone()),
+            last_handled_reconcile_at: Some("r".repeat(256)),
+            ..CustomerTokenTtlStatus::default()
+        };
+        set_read(&mut status, &Reading { title: Some(printable(&"\u{1f600}".repeat(title))), ttl }, &now);
+        let original = Original::from([ACCESS, REFRESH].map(|key| (key.to_owned(), "\"".repeat(original))));
+        // What cannot be recorded is not overwritten: there is no change.
+        if unrecordable(&original).is_none() {
+            let change = TtlChange {
+                time: now, from: ttl, to: ttl, cause: Cause::Restore, change_ref: Some("c".repeat(64)),
+            };
+            put_on_record(&mut status, std::iter::repeat_n(&Made { change, original }, 30));
+        }
+        let size = serde_json::to_vec(&status).unwrap().len();
+        prop_assert!(size <= STATUS, "{size}");
+    }
+
+    #[test]
+    fn a_servers_status_stays_small(message in 0..5_000_usize) {
+        let now = Time(Timestamp::UNIX_EPOCH);
+        let (verdict, notes) = verdict(message);
+        let status = KonaServerStatus {
+            conditions: conditions(&[], &verdict, &notes, i64::MAX, &now),
+            observed_generation: Some(i64::MAX),
+            effective_url: Some("u".repeat(512)),
+            refused_login: refused(),
+            last_checked_time: Some(now),
+            last_handled_reconcile_at: Some("r".repeat(256)),
+            customers: Some(CustomerCounts {
+                managed: i64::MAX,
+                in_sync: i64::MAX,
+                pending: i64::MAX,
+                drifted: i64::MAX,
+                failed: i64::MAX,
+                suspended: i64::MAX,
+                summary: format!("{0}/{0}", i64::MAX),
+            }),
         };
         let size = serde_json::to_vec(&status).unwrap().len();
         prop_assert!(size <= STATUS, "{size}");

@@ -48,7 +48,7 @@ impl Attack {
         Self {
             name: "long-tokens",
             has_few_objects: false,
-            what: "a server whose tokens are 30 kB long and valid for 136 years, under 900 URLs",
+            what: "a server whose tokens are 8 kB long, almost the longest that are kept, and valid for 136 years, under 900 URLs",
             begin: |_, hostile| logins::long_tokens(hostile).boxed(),
         },
         Self {

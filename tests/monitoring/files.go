@@ -14,7 +14,13 @@ import (
 
 // As much of a Grafana dashboard as is looked at here.
 type dashboard struct {
-	Title      string `json:"title"`
+	Title       string `json:"title"`
+	Annotations struct {
+		List []struct {
+			Name string `json:"name"`
+			Expr string `json:"expr"`
+		} `json:"list"`
+	} `json:"annotations"`
 	Templating struct {
 		List []struct {
 			Name       string `json:"name"`
@@ -86,6 +92,9 @@ func (d *dashboard) queries() []finding {
 			expr = fmt.Sprintf("group by (%s) (%s{%s!=\"\"})", parts[2], parts[1], parts[2])
 		}
 		all = append(all, finding{Of: variable.Name, Kind: "variable", Expr: expr})
+	}
+	for _, annotation := range d.Annotations.List {
+		all = append(all, finding{Of: annotation.Name, Kind: "annotation", Expr: annotation.Expr})
 	}
 	for _, panel := range d.Panels {
 		for _, target := range panel.Targets {

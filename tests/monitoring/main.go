@@ -37,9 +37,9 @@ func run(arguments []string) error {
 
 // What came of a query.
 type finding struct {
-	// Title of the panel, "variable" and its name, or name of the alert.
+	// Title of the panel, or name of the variable, the annotation or the alert.
 	Of string `json:"of"`
-	// panel, variable or alert
+	// panel, variable, annotation or alert
 	Kind string `json:"kind"`
 	Expr string `json:"expr"`
 	// How many series it gives, over the whole time.

@@ -149,7 +149,7 @@ func parse(text []byte, take func(labels.Labels, float64) error) error {
 		_, _, v := p.Series()
 		var l labels.Labels
 		p.Labels(&l)
-		builder := labels.NewBuilder(l).Set("job", "tenure").Set("pod", "tenure-0").Set("instance", "10.0.0.1:8080")
+		builder := labels.NewBuilder(l).Set("cluster", "site-1").Set("job", "tenure").Set("pod", "tenure-0").Set("instance", "10.0.0.1:8080")
 		if !l.Has("namespace") {
 			builder.Set("namespace", "tenure-system")
 		}
@@ -161,7 +161,8 @@ func parse(text []byte, take func(labels.Labels, float64) error) error {
 
 // Puts values in place of Grafana's variables.
 func filled(expr, rate string) string {
-	return strings.NewReplacer("$namespace", ".*", "$job", ".*", "$__rate_interval", rate).Replace(expr)
+	return strings.NewReplacer("$cluster", ".*", "$job", ".*", "$namespace", ".*", "$policy", ".*", "$server", ".*",
+		"$__rate_interval", rate).Replace(expr)
 }
 
 // Names the selectors of a query that find nothing, at no time.

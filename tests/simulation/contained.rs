@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tenure::clock::{self, Source};
 use tenure::engine::remote::{Broken, Fault};
 use tenure::vendor::endpoint::Endpoint;
-use tenure::vendor::wire::{Answer, Request, Wire};
+use tenure::vendor::wire::{Answer, MaySend, Request, Wire};
 
 use crate::api::{Api, Kind, Verb, Verdict};
 use crate::crash::Crash;
@@ -29,7 +29,8 @@ impl Wire for Panicking {
         &'a self,
         endpoint: &'a Endpoint,
         _: Request<'a>,
-    ) -> BoxFuture<'a, Result<Answer, Fault>> {
+        _: MaySend<'a>,
+    ) -> BoxFuture<'a, Result<Option<Answer>, Fault>> {
         let panics = endpoint.base.to_string() == self.0;
         async move {
             assert!(!panics, "the way to this system panics");

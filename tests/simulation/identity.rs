@@ -53,6 +53,12 @@ fn squatted() -> World {
     world
 }
 
+/// How many requests of this kind were made so far, and the longest time between two of them, in seconds.
+fn pace(world: &World, request: &str) -> (usize, f64) {
+    let times = times(world, request);
+    (times.len(), times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max))
+}
+
 /// When requests of this kind were made so far, in seconds.
 fn times(world: &World, request: &str) -> Vec<f64> {
     let text = world.history.text();
@@ -99,9 +105,36 @@ fn a_tar_pit_holds_up_nobody_else() {
         world.create(through(OWN_PROXY, name, "none"));
     }
     (0..6).for_each(|_| wait(&mut world));
-    let times = times(&world, &format!(" GET {}/", url()));
-    let longest = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
-    assert!(times.len() >= 24 && longest < 34.0, "{longest} s between two\n{}", world.history.text());
+    let (checks, longest) = pace(&world, &format!(" GET {}/", url()));
+    assert!(checks >= 24 && longest < 34.0, "{longest} s between two\n{}", world.history.text());
+}
+
+/// It comes in the owner's way, so it is in the owner's lane. Its password was accepted elsewhere just now: no login of others
+/// waits for this one.
+#[test]
+fn one_that_is_not_the_owner_waits_ten_seconds_for_an_answer() {
+    let mut world = world(Knobs::NONE);
+    world.add_appliance(&url(), "planted-0");
+    world.add_secret("own", "planted-0");
+    world.create(manifest::gateway("elsewhere", &url(), "own", "none"));
+    world.run_until(world.now + Duration::from_secs(10)).unwrap();
+    assert_eq!(reason(&world, Kind::X2Gateway, "elsewhere"), "Unmanaged", "{}", world.history.text());
+    let logins = |world: &World| world.history.text().matches(" POST https://10.0.0.1/").count();
+    let before = logins(&world);
+    set_mood(&world, &appliance_url(0), Mood::Silent);
+    let mut younger = manifest::gateway("younger", &appliance_url(0), "own", "none");
+    younger["spec"]["requestTimeout"] = json!("5m");
+    world.create(younger);
+    while logins(&world) == before {
+        world.run_until(world.now + Duration::from_millis(100)).unwrap();
+    }
+    // Only this one login is never answered.
+    set_mood(&world, &appliance_url(0), Mood::Well);
+    (0..3).for_each(|_| wait(&mut world));
+    let (checks, longest) = pace(&world, &format!(" GET {}/", appliance_url(0)));
+    assert!(checks >= 12 && longest < 45.0, "{longest} s between two\n{}", world.history.text());
+    let both = ["gw", "younger"];
+    assert_eq!(reasons(&world, both), ["InSync", "Conflict"], "{}", world.history.text());
 }
 
 /// Two gateways of one appliance, each by a way of its own: the older one directly.

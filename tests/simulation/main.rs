@@ -26,6 +26,7 @@ mod crash;
 mod depot;
 mod events;
 mod grace;
+mod guesses;
 mod history;
 mod hooks;
 mod identity;

@@ -1,16 +1,17 @@
 //! Schedules written by hand: what is remembered, and what is not repeated.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::Kind;
+use crate::api::{Kind, Verb, Verdict};
 use crate::judge::Denied;
 use crate::knobs::Knobs;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
 use crate::remote::{Device, Mood, Role};
-use crate::scripted::{reason, servers, set_mood, timeout, wait, wait_for_read, world};
+use crate::scripted::{reason, reason_of, servers, set_mood, timeout, wait, wait_for_read, world};
 use crate::world::World;
 
 fn count(world: &World, text: &str) -> usize {
@@ -315,4 +316,72 @@ fn a_contested_value_is_set_after_a_restart_only_if_another_one_is_required_by_t
         (0..3).for_each(|_| wait(&mut world));
         assert_eq!(timeout(&world), left, "{}", world.history.text());
     }
+}
+
+/// A webhook that refuses changes of finalizers. Returns the objects whose finalizers the operator has tried to change.
+fn deny_finalizers(world: &World) -> Arc<Mutex<Vec<(Kind, String)>>> {
+    let tries = Arc::<Mutex<Vec<_>>>::default();
+    let noted = Arc::clone(&tries);
+    world.api.set_judge(move |request| {
+        let target = &request.target;
+        if request.verb != Verb::Patch || target.status || !Kind::OURS.contains(&target.kind) {
+            return Verdict::PASS;
+        }
+        noted.lock().unwrap().push((target.kind, target.name.clone().unwrap()));
+        Verdict::refuse(422)
+    });
+    tries
+}
+
+fn has_finalizer(world: &World, kind: Kind, name: &str) -> bool {
+    let object = world.api.get(kind, NAMESPACE, name);
+    object.is_some_and(|object| object.value["metadata"]["finalizers"][0].is_string())
+}
+
+/// Finalizers are refused from an edit on, for half an hour: these objects report that, and try ever more slowly.
+fn refuse_finalizers(mut world: World, edit: fn(&World), objects: &[(Kind, &str, &str)]) {
+    let tries = deny_finalizers(&world);
+    let before: Vec<_> = objects.iter().map(|(kind, name, _)| has_finalizer(&world, *kind, name)).collect();
+    edit(&world);
+    wait(&mut world);
+    for (kind, name, _) in objects {
+        let object = world.api.get(*kind, NAMESPACE, name).unwrap().value.clone();
+        assert_eq!(reason_of(&object), "Forbidden", "{kind:?} {name}: {}", world.history.text());
+        assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
+        assert!(object["status"]["conditions"].to_string().contains("Check the admission webhooks"));
+    }
+    (0..14).for_each(|_| wait(&mut world));
+    for (kind, name, _) in objects {
+        let tried = tries.lock().unwrap().iter().filter(|(of, called)| of == kind && called == name).count();
+        assert!((4..16).contains(&tried), "{kind:?} {name}: {tried} tries in half an hour");
+    }
+    world.judge.preside(&world.api);
+    (0..6).for_each(|_| wait(&mut world));
+    for ((kind, name, usual), before) in objects.iter().zip(before) {
+        assert_eq!(reason(&world, *kind, name), *usual, "{kind:?} {name}: {}", world.history.text());
+        assert_ne!(has_finalizer(&world, *kind, name), before, "{kind:?} {name}");
+    }
+}
+
+#[test]
+fn finalizers_of_policies_and_gateways_that_are_not_accepted_are_reported_and_tried_ever_more_slowly() {
+    let edit = |world: &World| {
+        merge(world, Kind::TokenPolicy, "short", json!({"spec": {"deletionPolicy": "Retain"}}));
+        let spec = json!({"timeoutSeconds": 900, "deletionPolicy": "Restore"});
+        world.create(manifest::policy("other", "b", &spec));
+    };
+    let objects = [
+        (Kind::TokenPolicy, "short", "InSync"),
+        (Kind::X2Gateway, "gw", "InSync"),
+        (Kind::TokenPolicy, "other", "NoGatewaysMatch"),
+    ];
+    refuse_finalizers(world(Knobs::NONE), edit, &objects);
+}
+
+#[test]
+fn finalizers_of_customers_that_are_not_accepted_are_reported_and_tried_ever_more_slowly() {
+    let edit = |world: &World| {
+        merge(world, Kind::CustomerTokenTtl, "customer-0", json!({"spec": {"deletionPolicy": "Restore"}}));
+    };
+    refuse_finalizers(servers(1), edit, &[(Kind::CustomerTokenTtl, "customer-0", "InSync")]);
 }

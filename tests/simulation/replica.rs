@@ -14,6 +14,7 @@ use tenure::controller::operator::Settings;
 use tenure::controller::operator::{Clients, Identity, Operator, OperatorSettings};
 use tenure::engine::connection::Restrictions;
 use tenure::engine::lifetime::Bounds;
+use tenure::leader::timings::Timings;
 use tenure::runtime::watch::Scope;
 use tenure::vendor::wire::Wire;
 
@@ -206,6 +207,7 @@ fn identity(number: usize) -> Identity {
         instance: format!("tenure-{number}"),
         lease_name: text("tenure"),
         lease_namespace: text("default"),
+        lease_timings: Timings::default(),
     }
 }
 

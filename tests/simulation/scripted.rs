@@ -227,19 +227,31 @@ fn the_counts_of_a_policy_that_is_not_understood_are_removed() {
     assert!(!counts(&world));
 }
 
+/// The reconciles of gateways that came to this.
+fn reconciled(world: &World, result: &str) -> Option<u64> {
+    let text = world.places[0].process.as_ref().unwrap().health.metrics.text();
+    let series = format!("tenure_reconciles_total{{kind=\"X2Gateway\",result=\"{result}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&*series)?.parse::<u64>().ok())
+}
+
+#[test]
+fn a_suspension_is_counted_as_a_wait() {
+    let mut world = world(Knobs::NONE);
+    let successes = reconciled(&world, "success");
+    world.api.merge(Kind::X2Gateway, NAMESPACE, "gw", json!({"spec": {"suspend": true}})).unwrap();
+    wait(&mut world);
+    assert_eq!(reconciled(&world, "success"), successes, "{}", world.history.text());
+    assert!(reconciled(&world, "waiting").is_some_and(|waiting| waiting > 0));
+}
+
 #[test]
 fn a_wait_and_what_comes_to_nothing_are_counted_as_no_failure() {
     let mut world = world(Knobs::NONE);
-    let count = |world: &World, result: &str| {
-        let text = world.places[0].process.as_ref().unwrap().health.metrics.text();
-        let series = format!("tenure_reconciles_total{{kind=\"X2Gateway\",result=\"{result}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&*series)?.parse::<u64>().ok())
-    };
     let windows = json!([{"schedule": "0 0 29 2 *", "duration": "1m"}]);
     let spec = json!({"spec": {"timeoutSeconds": 7200, "windows": windows}});
     world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", spec).unwrap();
     wait(&mut world);
-    assert!(count(&world, "waiting").is_some_and(|waiting| waiting > 0));
+    assert!(reconciled(&world, "waiting").is_some_and(|waiting| waiting > 0));
     let spec = json!({"spec": {"timeoutSeconds": 3600, "windows": []}});
     world.api.set_judge(|request| {
         let is_secret = request.target.kind == Kind::Secret;
@@ -247,8 +259,8 @@ fn a_wait_and_what_comes_to_nothing_are_counted_as_no_failure() {
     });
     world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", spec).unwrap();
     wait(&mut world);
-    assert!(count(&world, "nothing").is_some_and(|nothing| nothing > 0));
-    assert_eq!(count(&world, "failure"), Some(0), "{}", world.history.text());
+    assert!(reconciled(&world, "nothing").is_some_and(|nothing| nothing > 0));
+    assert_eq!(reconciled(&world, "failure"), Some(0), "{}", world.history.text());
 }
 
 #[test]

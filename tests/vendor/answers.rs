@@ -4,6 +4,8 @@ use tenure::engine::access::AccessError;
 use tenure::engine::remote::Fault as Seen;
 use tenure::engine::verdict::Reason;
 use tenure_kit::faults::Fault;
+use tenure_kit::kona::{KonaOptions, KonaServer};
+use tenure_kit::raw::TOKEN;
 use tenure_kit::requests::Kind;
 use tenure_kit::x2::{PutEffect, TokenShape};
 
@@ -107,6 +109,30 @@ async fn tokens_without_a_lifetime_are_no_proof() {
         fleet.appliance(0).set_token_shape(shape);
         let error = remote(world.x2().log_in().await.unwrap_err());
         assert_eq!(error.fault, Seen::Malformed(why));
+    }
+}
+
+#[tokio::test]
+async fn a_token_longer_than_8_kib_is_not_kept() {
+    let token = |length: usize| format!("{TOKEN}{}", "x".repeat(length - TOKEN.len()));
+    let (longest, longer) = (token(8 * 1024), token(8 * 1024 + 1));
+    let why = "its token is longer than 8 KiB; check that the URL is correct";
+    for (token, expected) in [(&longest, Ok(())), (&longer, Err(Seen::Malformed(why)))] {
+        let (fleet, world) = plain();
+        fleet.appliance(0).set_token_shape(TokenShape::Text(token.clone()));
+        let logged_in = world.x2().log_in().await;
+        assert_eq!(logged_in.map_err(|error| remote(error).fault), expected);
+    }
+    for (access, refresh, expected) in [
+        (&longest, &longest, Ok(())),
+        (&longer, &longest, Err(Seen::Malformed(why))),
+        (&longest, &longer, Err(Seen::Malformed(why))),
+    ] {
+        let kona = KonaServer::start(KonaOptions::default()).unwrap();
+        let tokens = format!(r#"{{"token":"{access}","refreshToken":"{refresh}"}}"#);
+        kona.fault(Fault::body(tokens).on(Kind::Login));
+        let logged_in = World::of_kona(&kona).kona().log_in().await;
+        assert_eq!(logged_in.map_err(|error| remote(error).fault), expected);
     }
 }
 

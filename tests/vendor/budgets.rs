@@ -10,6 +10,7 @@ use tenure::vendor::http::Purpose;
 use tenure::vendor::kona::Kona;
 use tenure::vendor::remotes::Remotes;
 use tenure_kit::raw::{RawServer, TOKEN, customer, half_body, half_head, whole};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::world::*;
@@ -19,6 +20,10 @@ const CUSTOMER: &str = "1d2b7a10-0000-4000-8000-000000000001";
 const SOON: Duration = Duration::from_secs(5);
 /// For others, however busy the machine is.
 const LATE: Duration = Duration::from_mins(2);
+/// By how much memory may grow, in KiB: about half of what the longest heads and answers would take.
+const ROOM: usize = 40 * 1024;
+/// Memory is that of all tests here: one measures at a time.
+static MEASURING: Mutex<()> = Mutex::const_new(());
 
 /// Resident memory of this process, in KiB.
 fn resident() -> usize {
@@ -57,6 +62,7 @@ async fn read(
     objects: usize,
     timeout: Duration,
 ) -> (Vec<Fault>, usize) {
+    let _measuring = MEASURING.lock().await;
     let before = resident();
     let mut reads = JoinSet::new();
     for object in 0..objects {
@@ -84,12 +90,12 @@ async fn hostile(answer: Vec<u8>, objects: usize, timeout: Duration) -> (Vec<Fau
 #[tokio::test(flavor = "multi_thread")]
 async fn the_head_of_an_answer_is_bounded() {
     let (faults, grown) = hostile(half_head(400_000), 200, LATE).await;
-    println!("200 heads of 400 kB: {grown} KiB");
+    assert!(grown < ROOM, "200 heads of 400 kB: {grown} KiB");
     for fault in faults {
         assert_eq!(fault, Fault::Malformed("its head is too long"));
     }
     let (faults, grown) = hostile(half_head(30_000), 200, SOON).await;
-    println!("200 heads of 30 kB without an end: {grown} KiB");
+    assert!(grown < ROOM, "200 heads of 30 kB without an end: {grown} KiB");
     assert!(faults.iter().all(|fault| *fault == Fault::TimedOut), "{faults:?}");
 }
 
@@ -109,14 +115,14 @@ async fn long_answers_that_never_end_take_no_more_room_than_a_namespace_has() {
         read_customer(&good, &remotes, ("honest", object), LATE).await.unwrap();
     }
     let (faults, grown) = hostile.await.unwrap();
-    println!("100 answers of 1 MiB without an end: {grown} KiB");
+    assert!(grown < ROOM, "100 answers of 1 MiB without an end: {grown} KiB");
     assert!(faults.iter().all(|fault| *fault == Fault::TimedOut), "{faults:?}");
 }
 
 #[tokio::test]
 async fn a_customer_with_too_many_keys_is_not_read() {
     let (faults, grown) = hostile(whole(&customer(CUSTOMER, 100_000)), 20, LATE).await;
-    println!("20 customers of 100,000 keys: {grown} KiB");
+    assert!(grown < ROOM, "20 customers of 100,000 keys: {grown} KiB");
     for fault in faults {
         assert_eq!(fault, Fault::Malformed("it has more than 4096 keys"));
     }

@@ -41,6 +41,38 @@ async fn a_ca_that_is_named_replaces_all_others() {
 }
 
 #[tokio::test]
+async fn a_self_signed_certificate_is_its_own_ca() {
+    let (fleet, world) = secured();
+    let appliance = fleet.appliance(0);
+    let trusting = |pem: &str| {
+        let mut world = World::of(&fleet);
+        world.endpoint.transport.ca = Some(ca_of(pem));
+        world
+    };
+    appliance.set_certificate(Certificate::SelfSigned);
+    let own = appliance.certificate_pem().unwrap();
+    assert_eq!(trusting(&own).x2().read_timeout().await, Ok(86_400));
+    // One of a bundle, such as that of a fleet.
+    let bundle = [&fleet.ca_pem().unwrap(), &*own].concat();
+    assert_eq!(trusting(&bundle).x2().read_timeout().await, Ok(86_400));
+    // Another one than the one that is listed.
+    appliance.set_certificate(Certificate::SelfSigned);
+    let (other, renewed) = (trusting(&own), appliance.certificate_pem().unwrap());
+    let mut named = trusting(&renewed);
+    named.endpoint.transport.server_name = Some("other.example.net".to_owned());
+    for (world, words) in
+        [(world, "is self-signed: "), (other, "is self-signed: "), (named, "is for another name")]
+    {
+        let (code, reason, text) = judged(&world.failure().await);
+        assert_eq!((code.as_str(), reason), REFUSED, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    appliance.set_certificate(Certificate::ExpiredSelfSigned);
+    let expired = trusting(&appliance.certificate_pem().unwrap());
+    assert!(judged(&expired.failure().await).2.contains("has expired"));
+}
+
+#[tokio::test]
 async fn a_check_that_is_switched_off_is_off() {
     for certificate in [Certificate::UnknownCa, Certificate::WrongName, Certificate::Expired] {
         let (fleet, mut world) = secured();

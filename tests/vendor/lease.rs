@@ -1,13 +1,7 @@
 //! A replica that loses its lease asks nothing any more, and what it had decided to write is not written later.
 
-use std::sync::Arc;
-
 use tenure::engine::access::AccessError;
 use tenure::leader::fence::{Fence, Term};
-use tenure::metrics::Metrics;
-use tenure::vendor::http::Http;
-use tenure::vendor::slots::Slots;
-use tenure::vendor::wire::Network;
 use tenure_kit::faults::{Fault as Failure, Gate};
 use tenure_kit::requests::Kind;
 use tenure_kit::x2::{FleetOptions, X2Fleet};
@@ -20,10 +14,7 @@ async fn what_was_decided_before_the_lease_was_lost_is_not_sent_when_there_is_on
     let fleet = X2Fleet::start(FleetOptions::default()).unwrap();
     let mut world = World::of(&fleet);
     let (term, terms) = watch::channel(Term::Endless);
-    let fence = Fence::new(world.ending.subscribe(), terms);
-    let wire = Arc::new(Network::new(loopback()));
-    let metrics = Arc::new(Metrics::new(false));
-    world.remotes.http = Http::new(wire, Slots::new(64, &metrics), metrics, fence);
+    world.remotes.http = http(loopback(), 64, Fence::new(world.ending.subscribe(), terms));
     world.x2().read_timeout().await.unwrap();
     let before = fleet.appliance(0).counts();
 

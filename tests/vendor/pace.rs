@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tenure::clock;
+use tenure::engine::access::AccessError;
 use tenure::engine::remote::Fault as Seen;
 use tenure::engine::verdict::Reason;
-use tenure::vendor::limits::{Bounds, Limits};
+use tenure::vendor::http::Purpose;
+use tenure::vendor::limits::{Bounds, Lane, Limits};
 use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
@@ -149,6 +151,24 @@ async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
 }
 
 #[tokio::test]
+async fn an_appliance_and_a_server_of_one_url_have_a_lane_each() {
+    let limits = Limits::default();
+    let appliance = || limits.of(lane("a"), Bounds::ONE_AT_A_TIME);
+    let server = || {
+        let lane = Lane { kind: tenure::crd::Kind::Server, ..lane("a") };
+        limits.of(lane, Bounds { in_flight: 2, per_second: None })
+    };
+    let _held = appliance().enter(false).await;
+    let wide = server();
+    let both = join_all([wide.enter(false), wide.enter(false)]);
+    assert!(futures::poll!(Box::pin(both)).is_ready());
+    assert!(
+        futures::poll!(Box::pin(appliance().enter(false))).is_pending(),
+        "the bounds are not the server's"
+    );
+}
+
+#[tokio::test]
 async fn the_rest_of_a_change_passes_those_who_only_begin() {
     let limits = Limits::default();
     let limit = limits.of(lane("a"), Bounds::ONE_AT_A_TIME);
@@ -226,4 +246,20 @@ async fn a_turn_that_never_comes_is_reported() {
     assert_eq!(fleet.counts().get, 0, "nothing was sent");
     drop(pass);
     assert_eq!(world.x2().read_timeout().await, Ok(86_400));
+}
+
+#[tokio::test]
+async fn a_turn_to_write_that_never_comes_is_reported() {
+    let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
+    let world = World::of_kona(&kona);
+    let turn = world.kona().turn().expect("nothing else writes");
+    tokio::time::pause();
+    let kona = world.kona();
+    let waited = tokio::time::timeout(Duration::from_mins(10), kona.wait_turn(Purpose::Ask)).await;
+    let error = remote(waited.expect("the wait is bounded").unwrap_err());
+    assert_eq!((&error.fault, error.reason()), (&Seen::NoTurn, Reason::TimedOut));
+    world.ending.send_replace(true);
+    assert_eq!(kona.wait_turn(Purpose::Ask).await.unwrap_err(), AccessError::NotSent);
+    drop(turn);
+    assert!(kona.wait_turn(Purpose::Follow).await.is_ok());
 }

@@ -1,5 +1,7 @@
 //! A write's last permission is asked when nothing but its bytes is left to be sent.
 
+mod connection;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -162,7 +164,7 @@ async fn the_path_of_customers_is_found_out_by_one_write() {
     world.kona().log_in().await.unwrap();
     let writes = ids.iter().map(async |id| {
         let client = world.kona();
-        let turn = client.wait_turn().await;
+        let turn = client.wait_turn(Purpose::Ask).await?;
         let fresh = client.read_customer(id, Purpose::Ask).await?;
         let outgoing = tenure::vendor::kona::Outgoing { id, object: &fresh.customer };
         client.write_customer(&outgoing, fresh.seat, turn, ALLOWED).await

@@ -8,6 +8,7 @@ use tenure::engine::access::AccessError;
 use tenure::engine::login::NotTried;
 use tenure::engine::verdict::Reason;
 use tenure_kit::faults::{Fault, Gate};
+use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::requests::Kind;
 use tenure_kit::x2::{FleetOptions, Role, X2Fleet, X2User};
 
@@ -209,4 +210,19 @@ async fn an_answer_without_a_token_accepts_nothing() {
     });
     assert_eq!(join_all(tries).await.len(), 29);
     assert_eq!(fleet.counts().login, 1 + 3, "a wrong password is tried at three places");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_when_a_token_is_due_for_renewal_costs_no_login() {
+    let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();
+    let (id, world) = ("1d2b7a10-0f2c-11ee-be56-0242ac120002", World::of_kona(&kona));
+    kona.add_customer(id, "Acme");
+    world.customer(id).await.unwrap();
+    // It is renewed after 6480 seconds.
+    pass(Duration::from_secs(6_600)).await;
+    kona.stop_listening().await;
+    assert_eq!(remote(world.customer(id).await.unwrap_err()).reason(), Reason::Unreachable);
+    kona.resume_listening().unwrap();
+    world.customer(id).await.unwrap();
+    assert_eq!((kona.counts().login, kona.counts().refresh), (1, 1));
 }

@@ -57,16 +57,19 @@ pub(crate) fn remotes(dial: DialPolicy, slots: usize) -> (Remotes, watch::Sender
     let (ending, receiver) = watch::channel(false);
     // There is no other replica.
     let (_, term) = watch::channel(Term::Endless);
-    let fence = Fence::new(receiver, term);
-    let metrics = Arc::new(Metrics::new(false));
-    let http = Http::new(Arc::new(Network::new(dial)), Slots::new(slots, &metrics), metrics, fence);
     let remotes = Remotes {
-        http,
+        http: http(dial, slots, Fence::new(receiver, term)),
         sessions: Sessions::default(),
         admission: Admission::default(),
         spellings: Spellings::default(),
     };
     (remotes, ending)
+}
+
+/// A network of its own, with no connection yet.
+pub(crate) fn http(dial: DialPolicy, slots: usize, fence: Fence) -> Http {
+    let metrics = Arc::new(Metrics::new(false));
+    Http::new(Arc::new(Network::new(dial)), Slots::new(slots, &metrics), metrics, fence)
 }
 
 pub(crate) fn ca_of(pem: &str) -> Arc<Ca> {
@@ -146,7 +149,7 @@ impl World {
     /// Reads a customer and writes it back as it is.
     pub(crate) async fn rewrite(&self, id: &str, may_send: MaySend<'_>) -> Result<(), AccessError> {
         let kona = self.kona();
-        drop(kona.wait_turn().await);
+        drop(kona.wait_turn(Purpose::Ask).await?);
         let Fresh { customer, seat, .. } = kona.read_customer(id, Purpose::Ask).await?;
         let turn = kona.turn().expect("nothing else writes");
         kona.write_customer(&Outgoing { id, object: &customer }, seat, turn, may_send).await

@@ -59,6 +59,9 @@ app.kubernetes.io/component: operator
 {{- define "tenure.image" -}}
 {{- $registry := (.Values.global | default dict).imageRegistry }}
 {{- with .Values.image }}
+{{- if not .repository }}
+{{- fail "image.repository must name an image of the operator that your cluster can pull, such as registry.example/tenure: no image is published yet. Build one and push it to your registry, as docs/image.md describes" }}
+{{- end }}
 {{- $repository := ternary (printf "%s/%s" $registry .repository) .repository (not (empty $registry)) }}
 {{- if .digest }}
 {{- printf "%s@%s" $repository .digest }}

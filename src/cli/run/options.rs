@@ -10,6 +10,7 @@ use crate::cli::scope;
 use crate::engine::lifetime::{X2_LONGEST, X2_SHORTEST};
 use crate::engine::ports::Ports;
 use crate::engine::schedule;
+use crate::leader::timings::Timings;
 use crate::telemetry::{Format, Level};
 use crate::vendor::address;
 
@@ -76,6 +77,17 @@ pub(in crate::cli) struct Options {
     /// Namespace of the Lease [default: that of the Pod or of the kubeconfig's context]
     #[arg(long, env = "TENURE_LEASE_NAMESPACE")]
     pub(super) lease_namespace: Option<String>,
+    /// Time after which another replica takes a Lease that is not renewed; at most 1h, and at least 5s longer than
+    /// --lease-renew-deadline.
+    #[arg(long, env = "TENURE_LEASE_DURATION", default_value = "15s", value_parser = duration)]
+    lease_duration: Duration,
+    /// Time after its last renewal of the Lease after which the leader stops all requests and writes; longer than
+    /// --lease-retry-period.
+    #[arg(long, env = "TENURE_LEASE_RENEW_DEADLINE", default_value = "10s", value_parser = duration)]
+    lease_renew_deadline: Duration,
+    /// Time between two renewals of the Lease, and between two attempts to get it; at least 1s.
+    #[arg(long, env = "TENURE_LEASE_RETRY_PERIOD", default_value = "2s", value_parser = duration)]
+    lease_retry_period: Duration,
     /// Send traces to the OpenTelemetry collector at this base URL, by OTLP over HTTP; defaults to the variable
     /// `OTEL_EXPORTER_OTLP_ENDPOINT` [default: no traces]
     #[arg(long, env = "TENURE_OTLP_ENDPOINT", value_name = "URL", hide_env_values = true)]
@@ -88,6 +100,11 @@ pub(in crate::cli) struct Options {
 }
 
 impl Options {
+    /// How long the Lease lasts, and how often it is renewed.
+    pub(super) fn lease_timings(&self) -> Result<Timings, &'static str> {
+        Timings::new(self.lease_duration, self.lease_renew_deadline, self.lease_retry_period)
+    }
+
     /// Where traces are sent.
     pub(super) fn otlp_endpoint(&self) -> Option<&str> {
         let named = [&self.otlp_endpoint, &self.otel_exporter_otlp_endpoint].into_iter().flatten();

@@ -196,7 +196,7 @@ impl Examination<'_, '_> {
         if restores {
             self.secure(change, memory).await?;
         }
-        let turn = kona.wait_turn().await;
+        let turn = kona.wait_turn(self.purpose()).await?;
         let again = self.read(kona).await?;
         Ok((again.info.original() == info.original()).then_some((again, turn)))
     }
@@ -218,7 +218,7 @@ impl Examination<'_, '_> {
             ..Line::new(Operation::SetCustomer, &self.url, Kind::Customer, &self.customer.metadata)
         };
         let mut write = Write::from(line.changing(&lifetimes(seen), &lifetimes(info.ttl()), change.cause));
-        let until = seat.read_counts_until();
+        let until = seat.until;
         let is_held_up = || clock::uptime() > until;
         let (outgoing, may_send) = (Outgoing { id, object: &object }, || !is_held_up() && self.permitted());
         let answer =
@@ -290,7 +290,7 @@ impl Examination<'_, '_> {
             let Some(turn) = turn else {
                 // Others need its seat meanwhile.
                 drop(read.seat);
-                drop(kona.wait_turn().await);
+                drop(kona.wait_turn(self.purpose()).await?);
                 read = Read { is_late: false, ..self.read(kona).await? };
                 continue;
             };

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::controller::reconcile::Memory;
 use crate::crd::{TokenPolicy, X2Gateway};
+use crate::engine::backoff::Inconclusive;
 use crate::engine::gateway::{Finalizer, NO_POLICY, Phase, Regime, finalizer};
 use crate::engine::governance::Governance;
 use crate::engine::restoration::SkipReason;
@@ -18,22 +19,19 @@ use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
 
-/// Wait after the finalizer could not be changed.
-const SOON: Duration = Duration::from_secs(2);
-
 /// Adds our finalizer if a deletion has to wait for the operator, and releases it if not. Returns the time of the next
-/// reconcile if there is nothing else to do.
+/// reconcile if there is nothing else to do. An error means that the API server did not accept that.
 pub(super) async fn keep(
     (gateways, policies): (&Arc<Store<X2Gateway>>, &Store<TokenPolicy>),
     gateway: &Arc<X2Gateway>,
     governance: &Governance,
     memory: &mut Memory<X2Gateway>,
-) -> Option<Instant> {
+) -> Result<Option<Instant>, Inconclusive> {
     let meta = gateway.meta();
     let phase = Phase::of(gateway);
     let deleted = phase != Phase::Alive;
     if memory.has_gone || deleted && !finalizers::has_finalizer(meta) {
-        return Some(clock::instant() + UNDISTURBED);
+        return Ok(Some(clock::instant() + UNDISTURBED));
     }
     let written = match finalizer(&governance.regime, phase, governance.owes_original(gateway)) {
         Finalizer::Add => finalizers::hold(gateways, meta).await,
@@ -45,19 +43,19 @@ pub(super) async fn keep(
         }
         Finalizer::Remove | Finalizer::Abandon => restore::release(gateways, meta, None).await,
         Finalizer::Wait => {
-            let why = restore::skip_reason(gateways.cluster(), meta).await?;
+            let Some(why) = restore::skip_reason(gateways.cluster(), meta).await else { return Ok(None) };
             restore::release(gateways, meta, Some(why.as_str())).await
         }
     };
     match written {
-        Written::Failed => Some(clock::instant() + SOON),
-        Written::Forbidden if deleted => Some(restore::next_check(meta)),
+        Written::Failed | Written::Forbidden if deleted => Ok(Some(restore::next_check(meta))),
+        Written::Failed => Err(Inconclusive::NotAccepted),
         // Also if no watch has reported a deletion: the answer shows that it is gone.
         written if deleted || written == Written::Gone => {
             memory.has_gone = true;
-            Some(clock::instant() + UNDISTURBED)
+            Ok(Some(clock::instant() + UNDISTURBED))
         }
-        _ => None,
+        _ => Ok(None),
     }
 }
 

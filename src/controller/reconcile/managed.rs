@@ -80,9 +80,9 @@ pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Recon
         object: &Arc<Self::Object>,
         given: &Given<Self::Object>,
         memory: &mut Self::Memory,
-    ) -> impl Future<Output = Option<Reconcile>> + Send {
+    ) -> impl Future<Output = Result<Option<Reconcile>, Inconclusive>> + Send {
         let _ = (object, given, memory);
-        std::future::ready(None)
+        std::future::ready(Ok(None))
     }
     /// Whether something calls for a reconcile now although the inputs are the same. May bring the next one forward.
     fn is_called(

@@ -44,6 +44,13 @@ pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
                  accepted it before accepts it again: correct the Secret, or the user on those systems."
             ),
         ),
+        Failure::NotTried(NotTried::TooMany) => (
+            Reason::AuthenticationFailed,
+            format!(
+                "{system} has rejected several passwords of this user within an hour. To avoid locking the account, the password of Secret {secret} is \
+                 tried only after that hour."
+            ),
+        ),
         Failure::NotTried(NotTried::Unanswered) => (
             Reason::TimedOut,
             format!(

@@ -6,6 +6,7 @@ use super::events::cause;
 use crate::crd::{
     APPROVE, Failure, GatewayCounts, Kind, Mode, Phase, RolloutStatus, Time, TokenPolicy, TokenPolicyStatus,
 };
+use crate::engine::backoff::Inconclusive;
 use crate::engine::governance::Policy;
 use crate::engine::restoration::forbidden;
 use crate::engine::rollout::{Decision, size};
@@ -31,6 +32,8 @@ pub enum Hold {
     InPlace,
     /// Our finalizer cannot be added, so nothing may be changed.
     Forbidden,
+    /// The API server does not accept that our finalizer is added or removed, so nothing is changed.
+    NotAccepted,
 }
 
 /// What a policy's status is made of.
@@ -60,8 +63,10 @@ impl Report<'_> {
         if let Err(why) = &self.policy.spec.claim.target {
             return invalid(format!("The policy is invalid: {why}. Correct its spec."));
         }
-        if self.hold == Hold::Forbidden {
-            return forbidden(Kind::Policy);
+        match self.hold {
+            Hold::InPlace => {}
+            Hold::Forbidden => return forbidden(Kind::Policy),
+            Hold::NotAccepted => return Inconclusive::NotAccepted.verdict(),
         }
         match self.decision {
             Some(decision) if decision.plan.lacks_canaries => invalid(

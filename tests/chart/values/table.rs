@@ -4,13 +4,12 @@ use serde_json::{Value, json};
 
 use super::super::helm::*;
 
+pub mod monitoring;
+
 type Object = (&'static str, &'static str);
 
 pub const DEPLOYMENT: Object = ("Deployment", "tenure");
-pub const RULE: Object = ("PrometheusRule", "tenure");
-pub const DASHBOARD: Object = ("ConfigMap", "tenure-dashboard");
 const JOB: Object = ("Job", "tenure-release-finalizers");
-const MONITOR: Object = ("ServiceMonitor", "tenure");
 const NETWORK: Object = ("NetworkPolicy", "tenure");
 const BUDGET: Object = ("PodDisruptionBudget", "tenure");
 const ACCOUNT: Object = ("ServiceAccount", "tenure");
@@ -114,14 +113,25 @@ fn drops(path: &'static str, value: Value, argument: &str) -> Case {
 }
 
 pub fn cases() -> Vec<Case> {
-    let all =
-        [release(), rights(), operator(), leader(), pods(), scheduling(), monitor(), alerts(), network()];
-    all.into_iter().chain([admission()]).flatten().collect()
+    let parts = [
+        release,
+        rights,
+        operator,
+        leader,
+        pods,
+        scheduling,
+        monitoring::monitor,
+        monitoring::pod_monitor,
+        monitoring::alerts,
+        network,
+        admission,
+    ];
+    parts.into_iter().flat_map(|part| part()).collect()
 }
 
 fn release() -> Vec<Case> {
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
-    let by_digest = json!(format!("tenure@{digest}"));
+    let by_digest = json!(format!("registry.example/tenure@{digest}"));
     let tag = || json!({"image": {"tag": "1"}});
     let keep = "/metadata/annotations/helm.sh~1resource-policy";
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-x"}});
@@ -130,7 +140,7 @@ fn release() -> Vec<Case> {
         goes("replicaCount", json!(3), DEPLOYMENT, "/spec/replicas"),
         makes("image.repository", json!("r.example.net/t"), DEPLOYMENT, image, json!("r.example.net/t:1"))
             .beside(tag()),
-        makes("image.tag", json!("1.2"), DEPLOYMENT, image, json!("tenure:1.2")),
+        makes("image.tag", json!("1.2"), DEPLOYMENT, image, json!("registry.example/tenure:1.2")),
         makes("image.digest", json!(digest), DEPLOYMENT, image, by_digest).beside(tag()),
         goes("image.pullPolicy", json!("Always"), DEPLOYMENT, "CONTAINER/imagePullPolicy"),
         goes("imagePullSecrets", json!([{"name": "pull"}]), DEPLOYMENT, "POD/imagePullSecrets"),
@@ -217,6 +227,9 @@ fn leader() -> Vec<Case> {
         makes("leaderElection.leaseName", json!("ours"), LEASE, "/rules/1/resourceNames", json!(["ours"])),
         argument("leaderElection.leaseNamespace", json!("leases"), "--lease-namespace=leases"),
         goes("leaderElection.leaseNamespace", json!("leases"), LEASE, "/metadata/namespace"),
+        argument("leaderElection.leaseDurationSeconds", json!(60), "--lease-duration=60s"),
+        argument("leaderElection.renewDeadlineSeconds", json!(9), "--lease-renew-deadline=9s"),
+        argument("leaderElection.retryPeriodSeconds", json!(5), "--lease-retry-period=5s"),
     ]
 }
 
@@ -302,6 +315,7 @@ fn scheduling() -> Vec<Case> {
         goes("dnsPolicy", json!("Default"), DEPLOYMENT, "POD/dnsPolicy"),
         goes("hostAliases", json!([{"ip": "10.0.0.1", "hostnames": ["x2"]}]), DEPLOYMENT, "POD/hostAliases"),
         goes("hostNetwork", json!(true), DEPLOYMENT, "POD/hostNetwork"),
+        goes("hostUsers", json!(false), DEPLOYMENT, "POD/hostUsers"),
         goes("runtimeClassName", json!("gvisor"), DEPLOYMENT, "POD/runtimeClassName"),
         goes("schedulerName", json!("other"), DEPLOYMENT, "POD/schedulerName"),
         makes(
@@ -320,90 +334,6 @@ fn scheduling() -> Vec<Case> {
         goes(most, json!("50%"), BUDGET, "/spec/maxUnavailable"),
         goes(fewest, json!(0), BUDGET, "/spec/minAvailable"),
         Case::new(fewest, json!(1), BUDGET, "/spec/maxUnavailable", Absent),
-    ]
-}
-
-fn monitor() -> Vec<Case> {
-    let on = || json!({"serviceMonitor": {"enabled": true}});
-    let label = || json!({"release": "prometheus"});
-    let rules = || json!([{"action": "labeldrop", "regex": "pod"}]);
-    let end = "/spec/endpoints/0";
-    let at = |field: &str| format!("{end}/{field}");
-    vec![
-        makes("serviceMonitor.enabled", json!(true), MONITOR, &at("honorLabels"), json!(true)),
-        makes(
-            "serviceMonitor.additionalLabels",
-            label(),
-            MONITOR,
-            "/metadata/labels/release",
-            json!("prometheus"),
-        )
-        .beside(on()),
-        goes("serviceMonitor.annotations", label(), MONITOR, "/metadata/annotations").beside(on()),
-        goes("serviceMonitor.namespace", json!("monitoring"), MONITOR, "/metadata/namespace").beside(on()),
-        makes(
-            "serviceMonitor.namespace",
-            json!("monitoring"),
-            MONITOR,
-            "/spec/namespaceSelector/matchNames",
-            json!([NAMESPACE]),
-        )
-        .beside(on()),
-        goes("serviceMonitor.honorLabels", json!(false), MONITOR, &at("honorLabels")).beside(on()),
-        goes("serviceMonitor.jobLabel", json!("team"), MONITOR, "/spec/jobLabel").beside(on()),
-        goes("serviceMonitor.targetLabels", json!(["team"]), MONITOR, "/spec/targetLabels").beside(on()),
-        goes("serviceMonitor.sampleLimit", json!(50_000), MONITOR, "/spec/sampleLimit").beside(on()),
-        goes("serviceMonitor.interval", json!("30s"), MONITOR, &at("interval")).beside(on()),
-        goes("serviceMonitor.scrapeTimeout", json!("10s"), MONITOR, &at("scrapeTimeout")).beside(on()),
-        goes("serviceMonitor.relabelings", rules(), MONITOR, &at("relabelings")).beside(on()),
-        goes("serviceMonitor.metricRelabelings", rules(), MONITOR, &at("metricRelabelings")).beside(on()),
-    ]
-}
-
-/// What TenureOperatorDown asks for.
-pub fn down(job: &str) -> String {
-    format!("absent(tenure_build_info{{namespace=\"{NAMESPACE}\",job=\"{job}\"}})\n")
-}
-
-fn alerts() -> Vec<Case> {
-    let on = |section: &str| json!({section: {"enabled": true}});
-    let label = || json!({"release": "prometheus"});
-    let labelled =
-        |path, object| makes(path, label(), object, "/metadata/labels/release", json!("prometheus"));
-    let sidecars = "/metadata/labels/grafana_dashboard";
-    let rule = |field: &str| format!("/spec/groups/0/rules/0/{field}");
-    vec![
-        makes("prometheusRule.enabled", json!(true), RULE, "/metadata/namespace", json!(NAMESPACE)),
-        labelled("prometheusRule.additionalLabels", RULE).beside(on("prometheusRule")),
-        goes("prometheusRule.annotations", label(), RULE, "/metadata/annotations")
-            .beside(on("prometheusRule")),
-        makes(
-            "prometheusRule.runbookBaseUrl",
-            json!("https://wiki.example.net/t"),
-            RULE,
-            &rule("annotations/runbook_url"),
-            json!("https://wiki.example.net/t/TenureOperatorDown.md"),
-        )
-        .beside(on("prometheusRule")),
-        goes("prometheusRule.namespace", json!("monitoring"), RULE, "/metadata/namespace")
-            .beside(on("prometheusRule")),
-        makes("prometheusRule.job", json!("a"), RULE, &rule("expr"), json!(down("a")))
-            .beside(on("prometheusRule")),
-        makes("prometheusRule.labels", json!({"team": "net"}), RULE, &rule("labels/team"), json!("net"))
-            .beside(on("prometheusRule")),
-        makes(
-            "prometheusRule.rules",
-            json!({"TenureOperatorDown": {"for": "1h"}}),
-            RULE,
-            &rule("for"),
-            json!("1h"),
-        )
-        .beside(on("prometheusRule")),
-        makes("dashboards.enabled", json!(true), DASHBOARD, sidecars, json!("1")),
-        labelled("dashboards.labels", DASHBOARD).beside(on("dashboards")),
-        goes("dashboards.annotations", label(), DASHBOARD, "/metadata/annotations").beside(on("dashboards")),
-        goes("dashboards.namespace", json!("grafana"), DASHBOARD, "/metadata/namespace")
-            .beside(on("dashboards")),
     ]
 }
 

@@ -85,6 +85,13 @@ pub fn references() -> Vec<Case> {
             NONE,
         ),
         case(
+            "long-ca",
+            json!({"spec": {"tls": {"caConfigMapRef": {"name": "long-ca"}}}}),
+            "CaUnusable",
+            "more than 256 KiB",
+            NONE,
+        ),
+        case(
             "no-ca-secret",
             json!({"spec": {"tls": {"caConfigMapRef": null, "caSecretRef": {"name": "absent-ca"}}}}),
             "SecretNotFound",

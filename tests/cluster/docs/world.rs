@@ -110,7 +110,9 @@ impl World {
         }
         let link = std::os::unix::fs::symlink::<PathBuf, PathBuf>;
         link(program().into(), self.folder.join("bin/tenure")).unwrap();
-        link(root().join("charts"), self.folder.join("charts")).unwrap();
+        for folder in ["charts", "examples/install"] {
+            link(root().join(folder), self.folder.join(folder)).unwrap();
+        }
         let (x2_ca, kona_ca) = (fleet.ca_pem().unwrap(), kona.ca_pem().unwrap());
         for (name, text) in manifests("crds") {
             std::fs::write(self.folder.join(name), text).unwrap();

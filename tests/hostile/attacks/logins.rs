@@ -61,7 +61,7 @@ pub async fn long(hostile: &Hostile) {
 
 pub async fn long_tokens(hostile: &Hostile) {
     const GATEWAYS: usize = 300;
-    let server = RawServer::start(&long_token(30_000), whole(r#"{"timeout_seconds":86400}"#)).await.unwrap();
+    let server = RawServer::start(&long_token(8_000), whole(r#"{"timeout_seconds":86400}"#)).await.unwrap();
     hostile.secrets().await;
     let name = |index: usize| format!("gateway-{index:03}");
     let url = |index: usize, round: usize| format!("{}/{round}/{index}", server.url());

@@ -1,4 +1,4 @@
-//! Certificates for simulated servers: good ones, and the three bad ones people meet.
+//! Certificates for simulated servers: good ones, and the bad ones people meet.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -29,6 +29,10 @@ pub enum Certificate {
     Expired,
     /// Signed by the simulator's CA, for a key that the server does not have: that of another server, say.
     Copied,
+    /// Signed by its own key and marked as a CA, as appliances make theirs.
+    SelfSigned,
+    /// The same, out of date since 2021.
+    ExpiredSelfSigned,
 }
 
 /// Who a certificate is for.
@@ -36,6 +40,13 @@ pub enum Certificate {
 pub(crate) struct Subject {
     pub(crate) address: Ipv4Addr,
     pub(crate) dns_name: String,
+}
+
+/// What a server shows in the handshake.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) pem: Arc<str>,
 }
 
 /// A CA, a CA of strangers, and one key pair for all servers: ten thousand certificates then cost ten thousand
@@ -67,14 +78,16 @@ impl Pki {
         self.authority.pem()
     }
 
-    /// The TLS settings of one server with this certificate.
-    pub(crate) fn server_config(&self, certificate: Certificate, subject: &Subject) -> Arc<ServerConfig> {
+    /// One server with this certificate.
+    pub(crate) fn identity(&self, certificate: Certificate, subject: &Subject) -> Shown {
+        let shown = self.issue(certificate, subject);
+        let key = CertifiedKey::new(vec![shown.der().clone()], Arc::clone(&self.leaf_key));
         let mut config = self.base.clone();
-        config.cert_resolver = Arc::new(SingleCertAndKey::from(self.issue(certificate, subject)));
-        Arc::new(config)
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        Shown { config: Arc::new(config), pem: shown.pem().into() }
     }
 
-    fn issue(&self, certificate: Certificate, subject: &Subject) -> CertifiedKey {
+    fn issue(&self, certificate: Certificate, subject: &Subject) -> rcgen::Certificate {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, subject.dns_name.as_str());
         let (address, dns_name) = match certificate {
@@ -84,14 +97,17 @@ impl Pki {
         };
         let dns_name = dns_name.try_into().expect("a DNS name is ASCII");
         params.subject_alt_names = vec![SanType::IpAddress(address.into()), SanType::DnsName(dns_name)];
-        if certificate == Certificate::Expired {
+        if matches!(certificate, Certificate::Expired | Certificate::ExpiredSelfSigned) {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
         }
+        if matches!(certificate, Certificate::SelfSigned | Certificate::ExpiredSelfSigned) {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            return params.self_signed(&self.leaf).expect("valid parameters");
+        }
         let issuer = if certificate == Certificate::UnknownCa { &self.stranger } else { &self.authority };
         let key = if certificate == Certificate::Copied { self.stranger.key() } else { &self.leaf };
-        let signed = params.signed_by(key, issuer).expect("valid parameters");
-        CertifiedKey::new(vec![signed.der().clone()], Arc::clone(&self.leaf_key))
+        params.signed_by(key, issuer).expect("valid parameters")
     }
 }
 

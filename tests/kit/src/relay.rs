@@ -46,6 +46,12 @@ impl Relay {
         Ok(Self { address, state, _tasks: tasks })
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Stands between whoever uses the result and the API server of a kubeconfig.
     ///
     /// # Errors

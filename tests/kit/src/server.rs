@@ -17,7 +17,6 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
@@ -29,7 +28,7 @@ pub(crate) use self::exchange::{Call, Reply};
 use self::socket::Socket;
 use crate::{
     faults::Drawn,
-    pki::{Certificate, Pki, Subject},
+    pki::{Certificate, Pki, Shown, Subject},
     requests::{Kind, RequestLog, Tally},
 };
 
@@ -113,8 +112,8 @@ pub(crate) struct Door {
 #[derive(Default)]
 struct Identity {
     certificate: Certificate,
-    /// Made when the first connection needs it.
-    config: Option<Arc<ServerConfig>>,
+    /// Made when it is first needed.
+    shown: Option<Shown>,
 }
 
 impl Door {
@@ -143,18 +142,18 @@ impl Door {
 
     /// Takes effect for new connections.
     pub(crate) fn set_certificate(&self, certificate: Certificate) {
-        *self.identity.lock() = Identity { certificate, config: None };
+        *self.identity.lock() = Identity { certificate, shown: None };
     }
 
     pub(crate) fn set_reception(&self, reception: Reception) {
         *self.reception.lock() = reception;
     }
 
-    fn server_config(&self, pki: &Pki) -> Arc<ServerConfig> {
+    /// What it shows in the handshake.
+    pub(crate) fn shown(&self, pki: &Pki) -> Shown {
         let mut identity = self.identity.lock();
         let certificate = identity.certificate;
-        let config = identity.config.get_or_insert_with(|| pki.server_config(certificate, &self.subject));
-        Arc::clone(config)
+        identity.shown.get_or_insert_with(|| pki.identity(certificate, &self.subject)).clone()
     }
 }
 
@@ -295,7 +294,7 @@ async fn converse<S: Site>(line: Line<'_, S>, stream: TcpStream) {
     let Some(pki) = &site.premises().pki else {
         return exchange::serve(line, None, reset, socket).await;
     };
-    let acceptor = TlsAcceptor::from(door.server_config(pki));
+    let acceptor = TlsAcceptor::from(door.shown(pki).config);
     // A client that does not like the certificate goes away here.
     let Ok(stream) = acceptor.accept(socket).await else { return };
     let server_name = stream.get_ref().1.server_name().map(Arc::from);

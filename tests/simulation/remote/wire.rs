@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use tenure::engine::remote::{Broken, Fault};
 use tenure::vendor::endpoint::Endpoint;
-use tenure::vendor::wire::{Answer, Content, Request, Wire};
+use tenure::vendor::wire::{Answer, Content, MaySend, Request, Wire};
 
 use super::call::{Call, Reply};
 use super::internet::Internet;
@@ -29,9 +29,13 @@ impl Wire for Line {
         &'a self,
         endpoint: &'a Endpoint,
         request: Request<'a>,
-    ) -> BoxFuture<'a, Result<Answer, Fault>> {
+        may_send: MaySend<'a>,
+    ) -> BoxFuture<'a, Result<Option<Answer>, Fault>> {
         async move {
             self.crash.point().await;
+            if !may_send() {
+                return Ok(None);
+            }
             let (call, cap) = (call(&request), request.cap);
             let proxy = endpoint.transport.proxy.as_ref().map(ToString::to_string);
             let url = plan::reached(&endpoint.base.to_string(), proxy.as_deref());
@@ -50,7 +54,7 @@ impl Wire for Line {
             self.crash.point().await;
             let answer = self.answer(exchange, &course, cap);
             let key = self.internet.at(time::now()).key(&url);
-            answer.map(|(status, content)| Answer { status, content, key })
+            answer.map(|(status, content)| Some(Answer { status, content, key }))
         }
         .boxed()
     }

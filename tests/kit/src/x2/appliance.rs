@@ -149,6 +149,13 @@ impl Appliance {
         self.hang_up();
     }
 
+    /// The certificate that it shows, as PEM; `None` without TLS.
+    #[must_use]
+    pub fn certificate_pem(&self) -> Option<Arc<str>> {
+        let pki = self.fleet.premises.pki.as_ref()?;
+        Some(self.device().door.shown(pki).pem)
+    }
+
     /// Receives connections this way from now on, and cuts those there are.
     pub fn set_reception(&self, reception: Reception) {
         self.device().door.set_reception(reception);

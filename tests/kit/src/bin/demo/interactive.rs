@@ -67,6 +67,13 @@ async fn explain(stage: &Stage, screen: &Screen) {
             "  {command} annotate x2 --all --overwrite tenure.dev/reconcile-requested-at=\"$(date)\""
         ));
     }
+    let is_declared = |gateway: &str| stage.names().any(|pair| pair == (Kind::Gateway, gateway));
+    let free = stage.world.gateways.iter().filter(|(name, _)| !is_declared(name));
+    let free: Vec<String> = free.map(|(_, appliance)| appliance.url()).collect();
+    screen.line(
+        "  Your own X2Gateway can use the Secret x2-admin, the ConfigMap x2-ca, and one of these URLs:",
+    );
+    screen.line(format!("  {}", free.join("  ")));
     if !has_kubectl().await {
         screen.line("  (kubectl is not on your PATH: https://kubernetes.io/docs/tasks/tools has it)");
     }

@@ -24,19 +24,19 @@ use stage::Stage;
 /// Exit code of a tour that was interrupted, as a shell has it.
 const INTERRUPTED: u8 = 130;
 
-/// Shows tenure at work: a real Kubernetes API server, the operator, the manifests of examples/, and simulated
-/// appliances and servers for them. Everything runs on loopback and is gone at the end.
+/// Runs tenure on your machine: a real Kubernetes API server, the operator, the manifests of examples/, and simulated
+/// appliances and servers for them. Everything runs on loopback, and is removed at the end.
 #[derive(Debug, Parser)]
 #[command(name = "demo", bin_name = "cargo demo --", version)]
 struct Options {
-    /// Shows and checks six things by itself, and ends: with 0 if all of them held, else with 1
+    /// Runs a tour of six steps, and checks each one. Exits with 0 if all checks pass, else with 1
     #[arg(long)]
     tour: bool,
-    /// Uses this cluster instead of a control plane of its own. It gets a namespace, and the CRDs if they are absent; both
-    /// go at the end. No other tenure may watch that namespace
+    /// Uses this cluster instead of starting an API server. Creates a namespace, and the CRDs if there are none, and removes
+    /// them at the end. No other tenure may manage that namespace
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Without colour, as `NO_COLOR` in the environment
+    /// Prints no colors, as with `NO_COLOR` in the environment
     #[arg(
         long,
         env = "NO_COLOR",

@@ -70,7 +70,8 @@ impl Stage {
             "systems",
             &format!("{appliances} simulated Profitap X2 with factory settings: tokens live 86400 s"),
         );
-        screen.item("", &format!("({} of them for the rollout, later)", rollout.gateways()));
+        let (later, file) = (rollout.gateways(), rollout.name);
+        screen.item("", &format!("({later} of them are for examples/{file}, which only the tour applies)"));
         screen.item("", &format!("1 simulated TEKTELIC Kona server with {customers} customers"));
 
         cleanup.crds = install_absent_crds(&plane, &root().join("crds")).await?;

@@ -11,7 +11,7 @@ const SHARE: u32 = 10;
 
 /// When the policies of each namespace are planned.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<String, Queue>>);
+pub struct Planning(Mutex<HashMap<String, Queue>>);
 
 #[derive(Debug)]
 struct Queue {
@@ -21,7 +21,7 @@ struct Queue {
     spacing: Duration,
 }
 
-impl Turns {
+impl Planning {
     /// When the next plan of a namespace may be made; what was asked for later comes later.
     pub fn next(&self, namespace: &str, now: Instant) -> Instant {
         let mut queues = self.queues();
@@ -53,23 +53,23 @@ mod tests {
 
     #[test]
     fn plans_of_a_namespace_take_a_tenth_of_the_time_whatever_the_number_of_policies() {
-        let (turns, start) = (Turns::default(), crate::clock::instant());
+        let (planning, start) = (Planning::default(), crate::clock::instant());
         let millisecond = Duration::from_millis(1);
-        assert_eq!(turns.next("berlin", start), start);
-        turns.took("berlin", Duration::ZERO, millisecond, start);
-        let waits: Vec<Duration> = (0..3).map(|_| turns.next("berlin", start) - start).collect();
+        assert_eq!(planning.next("berlin", start), start);
+        planning.took("berlin", Duration::ZERO, millisecond, start);
+        let waits: Vec<Duration> = (0..3).map(|_| planning.next("berlin", start) - start).collect();
         assert_eq!(waits, [10 * millisecond, 20 * millisecond, 30 * millisecond], "in the order of asking");
-        assert_eq!(turns.next("bonn", start), start, "another namespace does not wait");
+        assert_eq!(planning.next("bonn", start), start, "another namespace does not wait");
     }
 
     #[test]
     fn a_namespace_that_rested_does_not_wait_and_nothing_is_kept_of_it() {
-        let (turns, start) = (Turns::default(), crate::clock::instant());
-        turns.took("berlin", Duration::ZERO, Duration::from_millis(1), start);
+        let (planning, start) = (Planning::default(), crate::clock::instant());
+        planning.took("berlin", Duration::ZERO, Duration::from_millis(1), start);
         let later = start + Duration::from_secs(1);
-        assert_eq!(turns.next("berlin", later), later);
+        assert_eq!(planning.next("berlin", later), later);
         let later = later + Duration::from_secs(1);
-        turns.took("bonn", Duration::from_millis(1), Duration::ZERO, later);
-        assert_eq!(turns.queues().len(), 1);
+        planning.took("bonn", Duration::from_millis(1), Duration::ZERO, later);
+        assert_eq!(planning.queues().len(), 1);
     }
 }
