@@ -102,7 +102,7 @@ fn what_is_not_run_says_why_and_is_rare() {
             assert!(is_known || !calls(&block), "{at}: {block:?}");
         }
     }
-    assert!(excused <= 12, "{excused} blocks are not run");
+    assert!(excused <= 14, "{excused} blocks are not run");
 }
 
 /// Name, type and labels of what `/metrics` shows.

@@ -1,4 +1,4 @@
-"""What the operator in the container talks to: a name server and an API server without any object, on loopback."""
+"""What the operator in the container talks to, on loopback: a name server, and an API server without any object or a real one."""
 
 import http.server
 import json
@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 NAME = "api.cluster.example"
@@ -23,17 +24,18 @@ THE_NAME_ASKED_FOR = 0xC00C
 
 
 class Resolver(socketserver.BaseRequestHandler):
-    """Knows one name, with one address; to all others, such as those made with search domains, there is no such name."""
+    """Knows some names, with one address each; to all others, such as those made with search domains, there is no such name."""
 
     def handle(self):
         query, sender = self.request
         self.server.asked.add(name(query)[0])
-        sender.sendto(answer(query), self.client_address)
+        sender.sendto(answer(query, self.server.names), self.client_address)
 
 
 class NameServer(socketserver.UDPServer):
-    def __init__(self):
+    def __init__(self, names):
         super().__init__((RESOLVER, 53), Resolver)
+        self.names = names
         self.asked = set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -51,11 +53,11 @@ def name(query):
     return ".".join(labels), at + 1
 
 
-def answer(query):
+def answer(query, names):
     asked, end = name(query)
     question, (kind,) = query[12 : end + 4], struct.unpack("!H", query[end : end + 2])
-    known = asked == NAME
-    addresses = [socket.inet_aton("127.0.0.1")] if known and kind == A else []
+    known = asked in names
+    addresses = [socket.inet_aton(names[asked])] if known and kind == A else []
     header = struct.pack("!2s5H", query[:2], ANSWER if known else NO_SUCH_NAME, 1, len(addresses), 0, 0)
     records = [struct.pack("!3HIH4s", THE_NAME_ASKED_FOR, A, 1, 60, 4, address) for address in addresses]
     return header + question + b"".join(records)
@@ -128,6 +130,73 @@ class ApiServer(http.server.ThreadingHTTPServer):
         self.ending.set()
         self.shutdown()
         self.server_close()
+
+
+class ControlPlane:
+    """A real API server, the one of the tests in Rust, and kubectl. It is built by `cargo test --test cluster playground`."""
+
+    def __init__(self, folder):
+        built = Path(__file__).resolve().parents[2].glob("target/control-plane/*/control-plane")
+        program = max(built, key=lambda path: path.stat().st_mtime, default=None)
+        if program is None:
+            raise FileNotFoundError("there is no API server: run `cargo test --test cluster playground` first")
+        self.kubectl_program = program.with_name("kubectl")
+        self.kubeconfig = folder / "kubeconfig"
+        with (folder / "control-plane.log").open("w") as log:
+            # It ends with its standard input.
+            self.process = subprocess.Popen(
+                [program, "--data", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+        if self.process.stdout.readline() != b"ready\n":
+            raise AssertionError((folder / "control-plane.log").read_text())
+
+    def command(self, *arguments):
+        return [self.kubectl_program, "--kubeconfig", self.kubeconfig, *arguments]
+
+    def kubectl(self, *arguments):
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Service(socketserver.ThreadingTCPServer):
+    """Passes connections on to a port of 127.0.0.1, as a Service does to a Pod."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address, port):
+        super().__init__(address, Connection)
+        self.port = port
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.shutdown()
+        self.server_close()
+
+
+class Connection(socketserver.BaseRequestHandler):
+    def handle(self):
+        with socket.create_connection(("127.0.0.1", self.server.port)) as pod:
+            back = threading.Thread(target=copy, args=(pod, self.request), daemon=True)
+            back.start()
+            copy(self.request, pod)
+            back.join()
+
+
+def copy(source, target):
+    """Until one of the two ends."""
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
 
 
 def certify(folder):

@@ -15,7 +15,8 @@ NAMESPACES = ["pid", "mount", "ipc", "uts"]
 class Container:
     """A container on the host's network, so that what a test serves on loopback is there. Ends with the `with` block."""
 
-    def __init__(self, image, arguments, environment=(), files=()):
+    def __init__(self, image, arguments, environment=(), files=(), patience=PATIENCE):
+        self.patience = patience
         self.bundle = tempfile.TemporaryDirectory()
         self.name = f"tenure-{uuid.uuid4()}"
         root = Path(self.bundle.name, "root")
@@ -56,7 +57,7 @@ class Container:
             runc, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         # Whoever waits for a line or for the end waits no longer than this.
-        self.limit = threading.Timer(PATIENCE, self.signal, [signal.SIGKILL])
+        self.limit = threading.Timer(self.patience, self.signal, [signal.SIGKILL])
         self.limit.start()
         return self
 

@@ -12,14 +12,15 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "target/image"
 LAYOUT = FOLDER / "oci"
+PLAYGROUND = REPOSITORY / "target/playground/oci"
 VERSION = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 # The platform of this machine.
 OURS = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
-def blob(descriptor):
+def blob(layout, descriptor):
     """The content that a descriptor refers to, if size and digest are what it says."""
-    content = (LAYOUT / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+    content = (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
     assert len(content) == descriptor["size"], descriptor
     assert "sha256:" + hashlib.sha256(content).hexdigest() == descriptor["digest"], descriptor
     return content
@@ -28,12 +29,12 @@ def blob(descriptor):
 class Image:
     """One platform's image, read from its descriptor in the index."""
 
-    def __init__(self, descriptor):
+    def __init__(self, layout, descriptor):
         self.platform = descriptor["platform"]
-        self.manifest = json.loads(blob(descriptor))
-        self.config = json.loads(blob(self.manifest["config"]))
+        self.manifest = json.loads(blob(layout, descriptor))
+        self.config = json.loads(blob(layout, self.manifest["config"]))
         (layer,) = self.manifest["layers"]
-        self.archive = gzip.decompress(blob(layer))
+        self.archive = gzip.decompress(blob(layout, layer))
         self.compressed = layer["size"]
 
     def entries(self):
@@ -45,12 +46,12 @@ class Image:
             archive.extractall(folder, filter="tar")
 
 
-def index():
-    (whole,) = json.loads((LAYOUT / "index.json").read_text())["manifests"]
-    return json.loads(blob(whole))
+def index(layout):
+    (whole,) = json.loads((layout / "index.json").read_text())["manifests"]
+    return json.loads(blob(layout, whole))
 
 
-def images():
+def images(layout=LAYOUT):
     """The images by architecture."""
-    found = [Image(descriptor) for descriptor in index()["manifests"]]
+    found = [Image(layout, descriptor) for descriptor in index(layout)["manifests"]]
     return {image.platform["architecture"]: image for image in found}

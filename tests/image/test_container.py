@@ -42,7 +42,7 @@ class Operator(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        self.names = NameServer()
+        self.names = NameServer({NAME: "127.0.0.1"})
         self.addCleanup(self.names.close)
         self.api = ApiServer(self.folder)
         self.addCleanup(self.api.close)

@@ -8,9 +8,10 @@ use tenure_kit::book::{Block, Page};
 use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::operator::Operator;
 use tenure_kit::x2::X2Fleet;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::super::fixture::*;
+use super::super::playground::Playground;
 use super::stand_in::{StandIns, filled_in};
 
 /// A page's longest command is a rollout with three gateways.
@@ -27,6 +28,7 @@ pub struct World {
     stand_ins: StandIns,
     // Held, since they end with their handles.
     _systems: (X2Fleet, KonaServer),
+    playground: Option<Child>,
 }
 
 /// The file that a block is, where its first line names one.
@@ -77,7 +79,8 @@ impl World {
             stand_ins.add("helm install tenure ", "helm upgrade --install tenure ");
         }
         let folder = fixture.plane.folder().join(fixture.ns.name());
-        let mut world = Self { fixture, folder, stand_ins, _systems: (fleet.clone(), kona.clone()) };
+        let systems = (fleet.clone(), kona.clone());
+        let mut world = Self { fixture, folder, stand_ins, _systems: systems, playground: None };
         world.furnish(&fleet, &kona, &examples);
         world.link("kubectl", tenure_kit::control_plane::kubectl).await;
         if by_helm {
@@ -139,7 +142,7 @@ impl World {
     }
 
     /// Does what the page takes for granted: `helm` installs the chart, `page` applies the page's own manifests, a path that
-    /// file, and `ready` waits for the policies.
+    /// file, `ready` waits for the policies, and `playground` runs the playground's program.
     pub async fn set_up(&mut self, page: &Page) {
         for word in page.remark("set-up") {
             match &*word {
@@ -156,6 +159,7 @@ impl World {
                     self.shell(INSTALL).await;
                     self.begin().await;
                 }
+                "playground" => self.play().await,
                 "ready" => {
                     self.shell("kubectl wait tp --all --for=condition=Ready --timeout=60s").await;
                 }
@@ -164,6 +168,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Starts the program that the playground's Pod would run, and adapts the manifests to it.
+    async fn play(&mut self) {
+        let playground = Playground::read(&self.fixture, "127.77.0.2").await;
+        let objects: Vec<String> = playground.adapted().iter().map(ToString::to_string).collect();
+        let folder = self.folder.join("examples/playground");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("all.yaml"), objects.join("\n---\n")).unwrap();
+        std::fs::write(folder.join("kustomization.yaml"), "resources: [all.yaml]").unwrap();
+        self.stand_ins.add("tenure-playground", self.fixture.ns.name());
+        self.playground = Some(playground.start());
     }
 
     /// Writes a file of the page's folder.
@@ -204,5 +220,6 @@ impl World {
     /// Ends the operator, and searches what is left for secrets.
     pub async fn finish(self) {
         self.fixture.finish().await;
+        drop(self.playground);
     }
 }
