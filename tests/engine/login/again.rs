@@ -87,6 +87,24 @@ fn what_concerns_no_object_is_dropped() {
 }
 
 #[test]
+fn an_old_version_does_not_make_a_newer_one_forgotten() {
+    let mut world = World::new(6);
+    (world.version, world.content) = (3, 3);
+    for index in 0..3 {
+        world.log_in(index, Refused).unwrap();
+    }
+    // Reads of the Secret that were sent before the change are answered after it.
+    for old in [1, 2] {
+        (world.version, world.content) = (old, old);
+        world.log_in(3, Refused).unwrap();
+    }
+    (world.version, world.content) = (3, 3);
+    for index in [0, 5] {
+        assert!(world.log_in(index, Accepted).is_err(), "{index}");
+    }
+}
+
+#[test]
 fn a_status_remembers_two_versions_and_forgets_them_with_the_next_success() {
     let login = |version: &str, second| RefusedLogin {
         secret_uid: "u".to_owned(),
