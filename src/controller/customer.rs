@@ -181,7 +181,9 @@ impl Controller for CustomerController {
             time_left: leaves.then(|| restore::time_left(customer.meta())),
             holds: finalizers::has_finalizer(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,
-            last_set: customer.status.as_ref().and_then(|status| last_set(status, Wish::of(&customer.spec))),
+            last_set: (customer.status.as_ref())
+                .map(|status| last_set(status, Wish::of(&customer.spec)))
+                .unwrap_or_default(),
             parents: server,
         }
     }

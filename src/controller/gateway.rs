@@ -187,7 +187,7 @@ impl Controller for GatewayController {
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),
-            last_set: gateway.status.as_ref().and_then(|status| last_set(status, &regime)),
+            last_set: gateway.status.as_ref().map(|status| last_set(status, &regime)).unwrap_or_default(),
             inputs: Inputs {
                 generation: gateway.meta().generation,
                 ignored: annotation::ignored(gateway.meta()),

@@ -8,7 +8,6 @@ mod working;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
@@ -145,8 +144,7 @@ impl<C: Controller> Begun<'_, C> {
         let is_called = self.controller.is_called(self.object, given, memory) || given.is_awaited;
         match &mut memory.inputs {
             None => {
-                let contested = given.last_set.filter(|_| reason == Some(Reason::Contested));
-                memory.contest = contested.map(resumed).unwrap_or_default();
+                memory.contest = remembered(given, reason);
                 if reason.is_some_and(Reason::is_remote) && !asked && !is_called {
                     memory.backoff.postpone(now, clock::random());
                     if let Some(left) = given.time_left {
@@ -370,9 +368,11 @@ impl<C: Controller> Begun<'_, C> {
 }
 
 /// The contest that a status shows.
-fn resumed(last: Timestamp) -> Contest {
-    let ago = Duration::try_from(clock::now().0.duration_since(last)).unwrap_or_default();
-    Contest::resumed(clock::elapsed(), ago)
+fn remembered<K: Managed>(given: &Given<K>, reason: Option<Reason>) -> Contest {
+    let now = clock::now().0;
+    let ago = |time| Duration::try_from(now.duration_since(time)).unwrap_or_default();
+    let set: Vec<_> = given.last_set.iter().map(|(time, cause)| (ago(*time), *cause)).collect();
+    Contest::remembered(clock::elapsed(), &set, given.interval, reason == Some(Reason::Contested))
 }
 
 /// Reason of the Ready condition, if it is about the current spec.

@@ -132,7 +132,7 @@ impl Controller for ServerController {
             interval: INTERVAL,
             time_left: None,
             holds: false,
-            last_set: None,
+            last_set: Vec::new(),
         }
     }
 

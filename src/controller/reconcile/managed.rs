@@ -13,6 +13,7 @@ use crate::clock;
 use crate::controller::claims::Claims;
 use crate::controller::logins::Barred;
 use crate::controller::requests::{Handled, Request};
+use crate::crd::Cause;
 use crate::engine::backoff::{Backoff, Inconclusive};
 use crate::engine::change::Change;
 use crate::engine::contest::Contest;
@@ -154,8 +155,8 @@ pub struct Given<K: Managed> {
     pub time_left: Option<Duration>,
     /// Whether a deletion may come to wait for this reconcile.
     pub holds: bool,
-    /// When what is still desired was last set, if nothing else was set since.
-    pub last_set: Option<Timestamp>,
+    /// When what is still desired was set, and why: newest first, up to what set something else.
+    pub last_set: Vec<(Timestamp, Cause)>,
 }
 
 impl<K: Managed> Given<K> {

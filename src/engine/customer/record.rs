@@ -169,10 +169,11 @@ pub fn update(
     }
 }
 
-/// When the desired lifetimes were last set, if nothing else was set since.
+/// When the desired lifetimes were set, and why: newest first, up to what set others.
 #[must_use]
-pub fn last_set(status: &CustomerTokenTtlStatus, wish: Wish) -> Option<Timestamp> {
-    status.history.first().filter(|last| last.to == wish.ttl.into()).map(|last| last.time.0)
+pub fn last_set(status: &CustomerTokenTtlStatus, wish: Wish) -> Vec<(Timestamp, Cause)> {
+    let is_desired = |change: &&TtlChange| change.to == wish.ttl.into();
+    status.history.iter().take_while(is_desired).map(|change| (change.time.0, change.cause)).collect()
 }
 
 /// Lifetimes that the operator may have set last.

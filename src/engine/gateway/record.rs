@@ -94,11 +94,12 @@ pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChang
     Some(OpenChange::remembered(pending.into(), beside))
 }
 
-/// When a value that is still required was last set, if nothing else was set since.
+/// When a value that is still required was set, and why: newest first, up to what set another one.
 #[must_use]
-pub fn last_set(status: &X2GatewayStatus, regime: &Regime) -> Option<Timestamp> {
-    let target = regime.target()?;
-    status.history.first().filter(|last| target.holds(last.to)).map(|last| last.time.0)
+pub fn last_set(status: &X2GatewayStatus, regime: &Regime) -> Vec<(Timestamp, Cause)> {
+    let target = regime.target();
+    let is_required = |change: &&Change| target.is_some_and(|target| target.holds(change.to));
+    status.history.iter().take_while(is_required).map(|change| (change.time.0, change.cause)).collect()
 }
 
 /// The policy that wrote last and restores the original value one day, as far as that is on record.
