@@ -145,8 +145,13 @@ impl<C: Controller> Begun<'_, C> {
         match &mut memory.inputs {
             None => {
                 memory.contest = remembered(given, reason);
-                if reason.is_some_and(Reason::is_remote) && !asked && !is_called {
-                    memory.backoff.postpone(now, clock::random());
+                // What was contested may not be desired anymore.
+                let failure = reason.filter(|reason| *reason != Reason::Contested || memory.contest.is_on());
+                if let Some(failure) = failure.filter(|reason| reason.is_remote())
+                    && !asked
+                    && !is_called
+                {
+                    memory.backoff.postpone(failure, now, clock::random());
                     if let Some(left) = given.time_left {
                         // No longer than what is left for restoring.
                         memory.backoff.not_later_than(now + left.mul_f64(clock::random()));
