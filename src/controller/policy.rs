@@ -23,7 +23,7 @@ use crate::engine::reason::EventReason;
 use crate::engine::rollout::Decision;
 use crate::engine::tally::{Tally, covered};
 use crate::engine::verdict::{self, Reason, Verdict};
-use crate::metrics::Whole;
+use crate::metrics::{Outcome, Whole};
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
@@ -114,7 +114,7 @@ impl Reconciler for PolicyController {
         let verdict = report.verdict();
         let request = policy.open_request().filter(|request| self.is_handled(&report, request));
         let status = report.status(&verdict, request);
-        let outcome = verdict.reason.into();
+        let outcome = if object.spec.suspend { Outcome::Waiting } else { verdict.reason.into() };
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         let spaced = spaced.filter(|_| !is_edited && !must_be_durable(object.status.as_ref(), &status));
         if spaced.is_none() {
