@@ -26,9 +26,9 @@ use crate::engine::customer::{
 };
 use crate::engine::ownership::{Claimed, Trial};
 use crate::engine::reason::EventReason;
-use crate::engine::schedule;
 use crate::engine::url::BaseUrl;
-use crate::engine::verdict::Reason;
+use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::{schedule, spec};
 use crate::metrics::Outcome;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::events::{Happening, reference};
@@ -50,6 +50,18 @@ pub struct Extra {
     parting: Option<Parting>,
     /// When the customer was last read.
     checked: Option<Instant>,
+    /// What the spec of this generation asks for.
+    spec: Option<(Option<i64>, Result<spec::Customer, Verdict>)>,
+}
+
+impl Extra {
+    /// What a customer's spec asks for, parsed once per generation.
+    fn spec(&mut self, customer: &CustomerTokenTtl) -> &Result<spec::Customer, Verdict> {
+        let generation = customer.metadata.generation;
+        self.spec.take_if(|(known, _)| *known != generation);
+        let parse = || (generation, spec::Customer::parse(&customer.spec, clock::now().0));
+        &self.spec.get_or_insert_with(parse).1
+    }
 }
 
 /// What a reconcile has found on a server, and done.
@@ -165,7 +177,11 @@ impl Controller for CustomerController {
         Some(&self.claims)
     }
 
-    fn gather(&self, customer: &CustomerTokenTtl) -> Given<CustomerTokenTtl> {
+    fn gather(
+        &self,
+        customer: &CustomerTokenTtl,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Given<CustomerTokenTtl> {
         let server = server_of(&self.servers, customer);
         let leaves = finalizers::is_leaving(customer.meta());
         Given {
@@ -177,7 +193,8 @@ impl Controller for CustomerController {
                 .chain(server.as_deref().and_then(requests::open))
                 .collect(),
             paused: paused(&customer.spec, server.as_deref()).filter(|_| !leaves),
-            interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
+            // An invalid spec is reported, and nothing is read meanwhile.
+            interval: memory.extra.spec(customer).as_ref().map_or(schedule::CAP, |spec| spec.interval),
             time_left: leaves.then(|| restore::time_left(customer.meta())),
             holds: finalizers::has_finalizer(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,

@@ -176,7 +176,7 @@ impl Controller for GatewayController {
         Some(&self.claims)
     }
 
-    fn gather(&self, gateway: &X2Gateway) -> Given<X2Gateway> {
+    fn gather(&self, gateway: &X2Gateway, _: &mut Memory<X2Gateway>) -> Given<X2Gateway> {
         let governance = self.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();
         Given {

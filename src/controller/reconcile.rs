@@ -39,7 +39,7 @@ pub async fn reconcile<C: Controller>(
     object: &Arc<C::Object>,
     memory: &mut C::Memory,
 ) -> Reconcile {
-    let given = controller.gather(object);
+    let given = controller.gather(object, memory);
     let begun = Begun { controller, object, given: &given };
     let outcome = match begun.finalize(memory).await {
         Ok(None) => begun.check(memory).await,

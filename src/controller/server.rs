@@ -121,7 +121,7 @@ impl Controller for ServerController {
         &self.handled
     }
 
-    fn gather(&self, server: &KonaServer) -> Given<KonaServer> {
+    fn gather(&self, server: &KonaServer, _: &mut Memory<KonaServer>) -> Given<KonaServer> {
         Given {
             parents: (),
             inputs: (server.meta().generation, annotation::ignored(server.meta())),

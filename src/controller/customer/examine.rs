@@ -12,14 +12,14 @@ use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
-use crate::crd::{CustomerTokenTtl, Kind, KonaServer, Window};
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
     ADDITIONAL_INFO, AdditionalInfo, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish, conflict,
-    failed, invalid_windows, leaving, prior, server_not_found, server_not_ready, unusable,
+    failed, leaving, prior, server_not_found, server_not_ready, unusable,
 };
 use crate::engine::login::{Holder, NotTried};
 use crate::engine::ownership::{Standing, Trial};
@@ -93,7 +93,10 @@ pub(super) async fn examine(
         Some(Parting::Restore(task)) => Some(task.clone()),
         _ => None,
     };
-    let windows = if task.is_some() { &[][..] } else { &customer.spec.windows };
+    let windows = match memory.extra.spec(customer) {
+        _ if task.is_some() => Ok(Windows::default()),
+        spec => spec.clone().map(|spec| spec.windows),
+    };
     let (windows, server, connection) =
         match validate(controller, customer, windows, given.parents.as_deref()) {
             Ok(valid) => valid,
@@ -131,10 +134,10 @@ pub(super) async fn examine(
 fn validate<'a>(
     controller: &CustomerController,
     customer: &CustomerTokenTtl,
-    windows: &[Window],
+    windows: Result<Windows, Verdict>,
     server: Option<&'a KonaServer>,
 ) -> Result<(Windows, &'a KonaServer, ValidConnection), Verdict> {
-    let windows = Windows::parse(windows, clock::now().0).map_err(invalid_windows)?;
+    let windows = windows?;
     let server = server.ok_or_else(|| server_not_found(&customer.spec.server_ref.name))?;
     let connection = controller.connections.validate(&server.spec.connection);
     connection

@@ -74,7 +74,7 @@ pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Recon
         None
     }
     /// Gathers the state of the cluster that concerns an object.
-    fn gather(&self, object: &Self::Object) -> Given<Self::Object>;
+    fn gather(&self, object: &Self::Object, memory: &mut Self::Memory) -> Given<Self::Object>;
     /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do.
     fn finalize(
         &self,

@@ -82,12 +82,6 @@ pub fn server_not_found(server: &str) -> Verdict {
     Verdict::new(Reason::ServerNotFound, message)
 }
 
-/// The change windows make no sense.
-#[must_use]
-pub fn invalid_windows(why: impl std::fmt::Display) -> Verdict {
-    Verdict::new(Reason::InvalidSpec, format!("In spec.windows, {why}."))
-}
-
 /// A change waits for a window. `closed` is a sentence about that.
 #[must_use]
 pub fn awaiting_window(seen: TtlSeconds, Ttl { access, refresh }: Ttl, closed: &str) -> Verdict {
