@@ -27,8 +27,10 @@ use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
+use crate::engine::conditions::SUSPENDED;
+use crate::engine::connection::paused;
 use crate::engine::gateway::{
-    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, paused, update,
+    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, update,
 };
 use crate::engine::governance::Governance;
 use crate::engine::ownership::{Claimed, Trial};
@@ -183,7 +185,7 @@ impl Controller for GatewayController {
             standing: self.claims.standing(gateway.meta()),
             is_awaited: self.claims.is_awaited(gateway.meta()),
             requests: requests(gateway, &governance),
-            paused: paused(gateway),
+            paused: paused(&gateway.spec.connection, SUSPENDED),
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),

@@ -21,12 +21,12 @@ use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::access::AccessError;
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
-use crate::engine::connection::ValidConnection;
+use crate::engine::connection::{ValidConnection, paused};
 use crate::engine::login::{Holder, News};
 use crate::engine::ownership::{Claimed, Standing, Trial};
 use crate::engine::references::Unread;
 use crate::engine::schedule::CAP;
-use crate::engine::server::{self, Found, counts, in_sync, part, paused};
+use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, Tally, covered};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
@@ -128,7 +128,7 @@ impl Controller for ServerController {
             standing: Standing::Owner,
             is_awaited: false,
             requests: requests::open(server).into_iter().collect(),
-            paused: paused(server),
+            paused: paused(&server.spec.connection, SUSPENDED),
             interval: INTERVAL,
             time_left: None,
             holds: false,

@@ -25,7 +25,7 @@ pub use restore::{
     restoration, restored,
 };
 pub use verdicts::{
-    SERVER_MOVED, answered, awaiting_window, conflict, failed, paused, raced, rejected, server_not_found,
+    CONFLICT, SERVER_MOVED, answered, awaiting_window, failed, paused, raced, rejected, server_not_found,
     server_not_ready, unrecordable, unusable,
 };
 

@@ -18,7 +18,7 @@ use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
-    ADDITIONAL_INFO, AdditionalInfo, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish, conflict,
+    ADDITIONAL_INFO, AdditionalInfo, CONFLICT, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish,
     failed, leaving, prior, server_not_found, server_not_ready, unusable,
 };
 use crate::engine::login::{Holder, NotTried};
@@ -181,7 +181,7 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         claims.let_in(self.customer.meta(), endpoint);
         let standing = claims.standing(self.customer.meta());
         memory.acted_on = Some(standing);
-        if let Some(verdict) = conflict(standing) {
+        if let Some(verdict) = standing.conflict(&CONFLICT) {
             return Err(verdict.into());
         }
         let read = understand(fresh, &mut self.progress)?;
@@ -218,7 +218,7 @@ impl Examination<'_, '_> {
         let CustomerController { claims, connections, .. } = self.controller;
         let standing = claims.standing(self.customer.meta());
         memory.acted_on = Some(standing);
-        let mut findings = match conflict(standing) {
+        let mut findings = match standing.conflict(&CONFLICT) {
             Some(verdict) => verdict.into(),
             None => access::visit(connections, &mut self, given, memory).await?,
         };

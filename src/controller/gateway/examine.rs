@@ -11,7 +11,7 @@ use crate::crd::{Kind, X2Gateway};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
-use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
+use crate::engine::gateway::{CONFLICT, MOVED, Prior, RIVAL, Regime, Seen, found_drift, prior, remembered};
 use crate::engine::governance::Governance;
 use crate::engine::login::Holder;
 use crate::engine::ownership::{Standing, Trial};
@@ -149,7 +149,7 @@ impl Examination<'_, '_> {
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.controller.claims.standing(self.gateway.meta());
         memory.acted_on = Some(standing);
-        conflict(standing)
+        standing.conflict(&CONFLICT)
     }
 
     /// Who governs the gateway now, if what the reconcile began with still holds: after a wait the
