@@ -106,13 +106,12 @@ pub fn unrecorded(
 
 /// Puts changes on record that took effect.
 pub fn put_on_record<'a>(status: &mut CustomerTokenTtlStatus, changes: impl IntoIterator<Item = &'a Made>) {
-    for Made { change, original } in changes {
-        // Known since the first change, or never: what the keys hold later may be ours.
-        if status.history.is_empty() {
-            status.original.get_or_insert_with(|| original.clone());
-        }
-        add_to_history(&mut status.history, change.clone());
+    let mut changes = changes.into_iter().peekable();
+    // Known since the first change, or never: what the keys hold later may be ours.
+    if let Some(first) = changes.peek().filter(|_| status.history.is_empty()) {
+        status.original.get_or_insert_with(|| first.original.clone());
     }
+    add_to_history(&mut status.history, changes.map(|made| &made.change));
 }
 
 /// Puts on record that a change is about to be sent. An `earlier` one to the same lifetimes that was sent stays in sight: it
