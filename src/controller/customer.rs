@@ -31,7 +31,6 @@ use crate::engine::verdict::{Reason, Verdict};
 use crate::engine::{schedule, spec};
 use crate::metrics::Outcome;
 use crate::runtime::cluster::Cluster;
-use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::store::Store;
@@ -273,7 +272,7 @@ impl Controller for CustomerController {
         let seen = findings.found.read.as_ref().map(|read| read.ttl);
         let wish = Wish::of(&customer.spec);
         if let Some(note) = drifted(customer.status.as_ref(), wish, seen, &findings.verdict) {
-            publish(self.customers.cluster(), customer, EventReason::DriftFound, note);
+            self.customers.cluster().publish(customer, EventReason::DriftFound, note, None);
         }
     }
 
@@ -351,17 +350,7 @@ fn announce_change(cluster: &Cluster, customer: &CustomerTokenTtl, change: &TtlC
         ?cause,
         "{note}"
     );
-    publish(cluster, customer, reason, note);
-}
-
-fn publish(cluster: &Cluster, customer: &CustomerTokenTtl, reason: EventReason, note: String) {
-    cluster.events.publish(Happening {
-        object: reference(customer),
-        reason,
-        note,
-        warning: false,
-        policy: None,
-    });
+    cluster.publish(customer, reason, note, None);
 }
 
 /// What a customer's resource claims.

@@ -37,7 +37,7 @@ use crate::engine::ownership::{Claimed, Trial};
 use crate::engine::reason::EventReason;
 use crate::engine::verdict::Reason;
 use crate::engine::window::Closed;
-use crate::runtime::events::{Happening, reference, reference_to};
+use crate::runtime::events::{reference, reference_to};
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::store::Store;
@@ -255,7 +255,7 @@ impl Controller for GatewayController {
                 (EventReason::TokensRevoked, referring(REVOKED.to_owned(), reference.as_deref()));
             let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
             tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
-            self.publish(gateway, reason, note, policy());
+            self.gateways.cluster().publish(gateway, reason, note, policy());
         }
         if let Some(why) = findings.found.skipped {
             restore::report_skipped(self.gateways.cluster(), reference(gateway), why);
@@ -264,7 +264,8 @@ impl Controller for GatewayController {
         if report.shown
             && let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout)
         {
-            self.publish(gateway, EventReason::DriftFound, drifted(from, to, &findings.verdict), policy());
+            let note = drifted(from, to, &findings.verdict);
+            self.gateways.cluster().publish(gateway, EventReason::DriftFound, note, policy());
         }
     }
 
@@ -305,20 +306,10 @@ impl GatewayController {
         let Change { from, to, policy, cause, .. } = change;
         let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
         tracing::info!(kind, namespace, name, from, to, policy, ?cause, "{note}");
+        let cluster = self.gateways.cluster();
         if reason == EventReason::DriftCorrected {
-            self.gateways.cluster().metrics.drift_corrected(kind);
+            cluster.metrics.drift_corrected(kind);
         }
-        self.publish(gateway, reason, note, Some(self.reference(gateway, policy)));
-    }
-
-    fn publish(
-        &self,
-        gateway: &X2Gateway,
-        reason: EventReason,
-        note: String,
-        policy: Option<ObjectReference>,
-    ) {
-        let object = reference(gateway);
-        self.gateways.cluster().events.publish(Happening { object, reason, note, warning: false, policy });
+        cluster.publish(gateway, reason, note, Some(self.reference(gateway, policy)));
     }
 }

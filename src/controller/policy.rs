@@ -19,13 +19,12 @@ use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::conditions::since_ready;
 use crate::engine::governance::Policy;
 use crate::engine::policy::{Event, Fleet, Hold, Report, events, is_alike, must_be_durable, next_moment};
-use crate::engine::reason::EventReason;
 use crate::engine::rollout::Decision;
 use crate::engine::tally::{Tally, covered};
 use crate::engine::verdict::{self, Reason, Verdict};
 use crate::metrics::{Outcome, Whole};
 use crate::runtime::cluster::Cluster;
-use crate::runtime::events::{Happening, reference};
+use crate::runtime::events::reference;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::status::{self, AGAIN};
@@ -236,9 +235,7 @@ fn is_current(policies: &Store<TokenPolicy>, policy: &TokenPolicy) -> bool {
 }
 
 fn publish(cluster: &Cluster, policy: &TokenPolicy, Event { reason, note }: Event) {
-    let warning = matches!(reason, EventReason::NotReady(_));
-    let object = reference(policy);
-    let (kind, word) = (Kind::Policy.as_str(), reason.as_str());
-    tracing::info!(kind, namespace = object.namespace, name = object.name, reason = word, "{note}");
-    cluster.events.publish(Happening { object, reason, note, warning, policy: None });
+    let (kind, namespace, name) = (Kind::Policy.as_str(), policy.namespace(), policy.name_any());
+    tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
+    cluster.publish(policy, reason, note, None);
 }

@@ -292,6 +292,12 @@ pub enum EventReason {
 }
 
 impl EventReason {
+    /// Whether a user has to do something.
+    #[must_use]
+    pub const fn is_warning(self) -> bool {
+        matches!(self, Self::NotReady(_) | Self::RestoreSkipped)
+    }
+
     /// The word as it appears in an event.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -42,8 +42,6 @@ pub(crate) struct Happening {
     pub(crate) reason: EventReason,
     /// A sentence.
     pub(crate) note: String,
-    /// Whether a user has to do something.
-    pub(crate) warning: bool,
     /// What sums up if there are too many.
     pub(crate) policy: Option<ObjectReference>,
 }
@@ -310,7 +308,7 @@ impl Writer {
 }
 
 fn event(instance: &str, happening: Happening) -> Event {
-    let Happening { object, reason, mut note, warning, .. } = happening;
+    let Happening { object, reason, mut note, .. } = happening;
     while note.len() > LONGEST_NOTE {
         note.pop();
     }
@@ -330,7 +328,7 @@ fn event(instance: &str, happening: Happening) -> Event {
         action: Some("Reconcile".to_owned()),
         reason: Some(reason.as_str().to_owned()),
         note: Some(note),
-        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some(if reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
         regarding: Some(object),
         ..Event::default()
     }
@@ -354,7 +352,7 @@ mod tests {
             ..ObjectReference::default()
         };
         let note = String::new();
-        Happening { object, reason: EventReason::RestoreSkipped, note, warning: true, policy: None }
+        Happening { object, reason: EventReason::RestoreSkipped, note, policy: None }
     }
 
     fn names(surplus: &mut Surplus) -> Vec<String> {

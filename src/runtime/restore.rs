@@ -90,11 +90,5 @@ pub(crate) fn report_skipped(cluster: &Cluster, object: ObjectReference, why: &s
     let note = restoration::not_restored(why);
     let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
     tracing::warn!(kind, namespace, name, "{note}");
-    cluster.events.publish(Happening {
-        object,
-        reason: EventReason::RestoreSkipped,
-        note,
-        warning: true,
-        policy: None,
-    });
+    cluster.events.publish(Happening { object, reason: EventReason::RestoreSkipped, note, policy: None });
 }
