@@ -22,7 +22,7 @@ use crate::engine::access::AccessError;
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::{ValidConnection, paused};
-use crate::engine::login::{Holder, News};
+use crate::engine::login::News;
 use crate::engine::ownership::{Claimed, Standing, Trial};
 use crate::engine::references::Unread;
 use crate::engine::schedule::CAP;
@@ -196,13 +196,12 @@ struct Check<'a> {
 
 impl Visitor<KonaServer> for Check<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
-        let user = User { kind: Kind::Server, meta: self.server.meta() };
         let known = (self.servers, self.claims);
-        self.connections.reach_server(known, self.server, &self.connection, user, age).await
+        self.connections.reach_server(known, self.server, &self.connection, User::of(self.server), age).await
     }
 
-    fn holder(&self) -> Option<Holder> {
-        Some(logins::holder(Kind::Server, self.server.meta()))
+    fn object(&self) -> &KonaServer {
+        self.server
     }
 
     /// Makes sure that there is a session. If nothing was heard from the server lately it is renewed, which shows whether the

@@ -149,7 +149,11 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let CustomerController { connections, servers, server_claims, .. } = self.controller;
         let known = (&**servers, &**server_claims);
-        connections.reach_server(known, self.server, &self.connection, self.user(), age).await
+        connections.reach_server(known, self.server, &self.connection, User::of(self.object()), age).await
+    }
+
+    fn object(&self) -> &CustomerTokenTtl {
+        self.customer
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.
@@ -272,16 +276,16 @@ impl Examination<'_, '_> {
         self.windows.closed(override_annotation(now.meta()), clock::now().0)
     }
 
-    /// What Secrets are used for.
-    fn user(&self) -> User<'_> {
-        User { kind: Kind::Customer, meta: self.customer.meta() }
-    }
-
     /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        Ok(Some(self.controller.connections.credentials(endpoint, reference, self.user(), age).await?))
+        Ok(Some(
+            self.controller
+                .connections
+                .credentials(endpoint, reference, User::of(self.object()), age)
+                .await?,
+        ))
     }
 
     /// The proving login failed.
