@@ -9,7 +9,6 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use self::finalizer::Tries;
-use super::counts::count;
 use super::planning::Planning;
 use super::requests::Handled;
 use super::rollout::{Rollout, Rollouts};
@@ -24,6 +23,7 @@ use crate::engine::tally::{Tally, covered};
 use crate::engine::verdict::{self, Reason, Verdict};
 use crate::metrics::{Outcome, Whole};
 use crate::runtime::cluster::Cluster;
+use crate::runtime::counts::count;
 use crate::runtime::events::reference;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
@@ -69,6 +69,7 @@ impl Reconciler for PolicyController {
     type Object = TokenPolicy;
     type Memory = Memory;
     const POOL: Pool = Pool::Cluster;
+    const WHOLE: Option<Whole> = Some(Whole::Policy);
 
     fn store(&self) -> &Arc<Store<TokenPolicy>> {
         &self.policies
@@ -152,12 +153,7 @@ impl Reconciler for PolicyController {
         cluster.wake(Kind::Policy, key);
     }
 
-    fn undecodable(&self, key: &Key) {
-        count(&self.policies.cluster().metrics, Whole::Policy, key, None);
-    }
-
     fn gone(&self, key: &Key) {
-        self.undecodable(key);
         self.rollouts.forget(key);
         self.specs.gone(&key.namespace);
     }

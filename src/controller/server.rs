@@ -9,7 +9,6 @@ use kube::Resource as _;
 use super::access::{self, Access, Visitor, refusal};
 use super::claims::Claims;
 use super::connection::Connections;
-use super::counts::count;
 use super::logins;
 use super::reconcile::{
     Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason, reconcile,
@@ -30,6 +29,7 @@ use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, Tally, covered};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
+use crate::runtime::counts::count;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::secrets::Age;
@@ -61,6 +61,7 @@ impl Reconciler for ServerController {
     type Object = KonaServer;
     type Memory = Memory<KonaServer>;
     const URGENT: bool = true;
+    const WHOLE: Option<Whole> = Some(Whole::Server);
 
     fn store(&self) -> &Arc<Store<KonaServer>> {
         &self.servers
@@ -83,13 +84,8 @@ impl Reconciler for ServerController {
         cluster.wake(Kind::Server, key);
     }
 
-    fn undecodable(&self, key: &Key) {
-        count(&self.servers.cluster().metrics, Whole::Server, key, None);
-    }
-
     fn gone(&self, key: &Key) {
         self.handled.set(Kind::Server, key.clone(), HashSet::new());
-        self.undecodable(key);
     }
 }
 
