@@ -3,7 +3,6 @@
 mod examine;
 mod exchange;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
@@ -11,8 +10,7 @@ use tokio::time::Instant;
 
 use super::claims::Claims;
 use super::connection::Connections;
-use super::logins;
-use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working, reconcile};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working};
 use super::requests::{self, Alarms, Handled};
 use crate::clock;
 use crate::crd::{
@@ -24,7 +22,7 @@ use crate::engine::customer::{
     self, Changes, Deletion, Inputs, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, last_set,
     parting, paused, remembered, update, written,
 };
-use crate::engine::ownership::{Claimed, Trial};
+use crate::engine::ownership::Claimed;
 use crate::engine::reason::EventReason;
 use crate::engine::url::BaseUrl;
 use crate::engine::verdict::{Reason, Verdict};
@@ -32,7 +30,7 @@ use crate::engine::{schedule, spec};
 use crate::metrics::Outcome;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciler};
+use crate::runtime::reconcile::Reconcile;
 use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
@@ -87,43 +85,6 @@ pub struct CustomerController {
     pub(super) alarms: Arc<Alarms>,
 }
 
-impl Reconciler for CustomerController {
-    type Object = CustomerTokenTtl;
-    type Memory = Memory<CustomerTokenTtl>;
-
-    fn store(&self) -> &Arc<Store<CustomerTokenTtl>> {
-        &self.customers
-    }
-
-    async fn reconcile(
-        &self,
-        customer: &Arc<CustomerTokenTtl>,
-        memory: &mut Memory<CustomerTokenTtl>,
-    ) -> Reconcile {
-        reconcile(self, customer, memory).await
-    }
-
-    fn changed(&self, before: Option<&Entry<CustomerTokenTtl>>, after: Option<&Entry<CustomerTokenTtl>>) {
-        let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let (key, cluster) = (Key::of(meta), self.customers.cluster());
-        logins::observe(&self.connections.remotes.admission, meta, after);
-        let new = after.and_then(Entry::valid);
-        self.claims.set(meta, new.and_then(|customer| claimed(&self.servers, customer)));
-        if let Some(customer) = after.or(before).and_then(Entry::valid) {
-            cluster.wake(Kind::Server, server_key(customer));
-        }
-        cluster.wake(Kind::Customer, key);
-    }
-
-    fn skipped(&self, customer: &CustomerTokenTtl) {
-        self.claims.record(customer.meta(), Trial::NoAnswer);
-    }
-
-    fn gone(&self, key: &Key) {
-        self.handled.set(Kind::Customer, key.clone(), HashSet::new());
-    }
-}
-
 impl Managed for CustomerTokenTtl {
     /// The server.
     type Parents = Option<Arc<KonaServer>>;
@@ -168,12 +129,32 @@ impl Managed for CustomerTokenTtl {
 }
 
 impl Controller for CustomerController {
+    type Object = CustomerTokenTtl;
+
+    fn store(&self) -> &Arc<Store<CustomerTokenTtl>> {
+        &self.customers
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     fn handled(&self) -> &Handled {
         &self.handled
     }
 
-    fn claims(&self) -> Option<&Claims> {
-        Some(&self.claims)
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    fn claimed(&self, customer: &CustomerTokenTtl) -> Option<Claimed> {
+        claimed(&self.servers, customer)
+    }
+
+    fn changed(&self, before: Option<&Entry<CustomerTokenTtl>>, after: Option<&Entry<CustomerTokenTtl>>) {
+        if let Some(customer) = after.or(before).and_then(Entry::valid) {
+            self.customers.cluster().wake(Kind::Server, server_key(customer));
+        }
     }
 
     fn gather(

@@ -16,9 +16,7 @@ use self::permits::Permits;
 use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
-use super::reconcile::{
-    Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
-};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working, current_reason};
 use super::requests::{self, Handled, Request};
 use super::rollout::Rollouts;
 use super::specs::Specs;
@@ -33,13 +31,13 @@ use crate::engine::gateway::{
     self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, update,
 };
 use crate::engine::governance::Governance;
-use crate::engine::ownership::{Claimed, Trial};
+use crate::engine::ownership::Claimed;
 use crate::engine::reason::EventReason;
 use crate::engine::verdict::Reason;
 use crate::engine::window::Closed;
 use crate::runtime::events::{reference, reference_to};
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciler};
+use crate::runtime::reconcile::Reconcile;
 use crate::runtime::store::Store;
 use crate::runtime::{finalizers, restore};
 
@@ -97,43 +95,6 @@ pub struct GatewayController {
     pub(super) handled: Arc<Handled>,
 }
 
-impl Reconciler for GatewayController {
-    type Object = X2Gateway;
-    type Memory = Memory<X2Gateway>;
-
-    fn store(&self) -> &Arc<Store<X2Gateway>> {
-        &self.gateways
-    }
-
-    async fn reconcile(&self, gateway: &Arc<X2Gateway>, memory: &mut Memory<X2Gateway>) -> Reconcile {
-        reconcile(self, gateway, memory).await
-    }
-
-    fn changed(&self, before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) {
-        let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let key = Key::of(meta);
-        logins::observe(&self.connections.remotes.admission, meta, after);
-        let (old, new) = (before.and_then(Entry::valid), after.and_then(Entry::valid));
-        self.claims.set(meta, new.and_then(|gateway| Claimed::by_gateway(gateway)));
-        if !old.zip(new).is_some_and(|(before, after)| is_alike(before, after)) {
-            for gateway in [before, after].into_iter().flatten() {
-                let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
-                self.specs.wake(gateway.meta(), status);
-            }
-        }
-        self.gateways.cluster().wake(Kind::Gateway, key);
-    }
-
-    fn skipped(&self, gateway: &X2Gateway) {
-        self.claims.record(gateway.meta(), Trial::NoAnswer);
-    }
-
-    fn gone(&self, key: &Key) {
-        self.specs.forget(key);
-        self.handled.set(Kind::Gateway, key.clone(), HashSet::new());
-    }
-}
-
 impl Managed for X2Gateway {
     type Parents = Parents;
     type Inputs = Inputs;
@@ -170,12 +131,40 @@ impl Managed for X2Gateway {
 }
 
 impl Controller for GatewayController {
+    type Object = X2Gateway;
+
+    fn store(&self) -> &Arc<Store<X2Gateway>> {
+        &self.gateways
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     fn handled(&self) -> &Handled {
         &self.handled
     }
 
-    fn claims(&self) -> Option<&Claims> {
-        Some(&self.claims)
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    fn claimed(&self, gateway: &X2Gateway) -> Option<Claimed> {
+        Claimed::by_gateway(gateway)
+    }
+
+    fn changed(&self, before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) {
+        let (old, new) = (before.and_then(Entry::valid), after.and_then(Entry::valid));
+        if !old.zip(new).is_some_and(|(before, after)| is_alike(before, after)) {
+            for gateway in [before, after].into_iter().flatten() {
+                let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
+                self.specs.wake(gateway.meta(), status);
+            }
+        }
+    }
+
+    fn gone(&self, key: &Key) {
+        self.specs.forget(key);
     }
 
     fn gather(&self, gateway: &X2Gateway, _: &mut Memory<X2Gateway>) -> Given<X2Gateway> {

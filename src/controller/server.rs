@@ -1,6 +1,5 @@
 //! The controller of `KonaServer`: it keeps a session, and sums up the customers.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,7 @@ use super::access::{self, Access, Visitor, refusal};
 use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
-use super::reconcile::{
-    Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason, reconcile,
-};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason};
 use super::requests::{self, Alarms, Handled};
 use super::uses::User;
 use crate::clock;
@@ -31,7 +28,6 @@ use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
 use crate::runtime::counts::count;
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::secrets::Age;
 use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
@@ -57,41 +53,8 @@ pub struct ServerController {
     pub(super) alarms: Arc<Alarms>,
 }
 
-impl Reconciler for ServerController {
-    type Object = KonaServer;
-    type Memory = Memory<KonaServer>;
-    const URGENT: bool = true;
-    const WHOLE: Option<Whole> = Some(Whole::Server);
-
-    fn store(&self) -> &Arc<Store<KonaServer>> {
-        &self.servers
-    }
-
-    async fn reconcile(&self, server: &Arc<KonaServer>, memory: &mut Memory<KonaServer>) -> Reconcile {
-        reconcile(self, server, memory).await
-    }
-
-    fn changed(&self, before: Option<&Entry<KonaServer>>, after: Option<&Entry<KonaServer>>) {
-        let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let (key, cluster) = (Key::of(meta), self.servers.cluster());
-        logins::observe(&self.connections.remotes.admission, meta, after);
-        let new = after.and_then(Entry::valid);
-        self.claims.set(meta, new.and_then(|server| Claimed::by_server(server)));
-        for customer in customers_of(&self.customers, &key) {
-            self.customer_claims.set(customer.meta(), super::customer::claimed(&self.servers, &customer));
-            cluster.wake(Kind::Customer, Key::of(customer.meta()));
-        }
-        cluster.wake(Kind::Server, key);
-    }
-
-    fn gone(&self, key: &Key) {
-        self.handled.set(Kind::Server, key.clone(), HashSet::new());
-    }
-}
-
 impl Managed for KonaServer {
     type Parents = ();
-    /// The generation.
     /// Its generation, and the annotations that are too long: the report names them.
     type Inputs = (Option<i64>, Vec<&'static str>);
     type Value = ();
@@ -113,8 +76,37 @@ impl Managed for KonaServer {
 }
 
 impl Controller for ServerController {
+    type Object = KonaServer;
+    const URGENT: bool = true;
+    const WHOLE: Option<Whole> = Some(Whole::Server);
+    const SHARES: bool = true;
+
+    fn store(&self) -> &Arc<Store<KonaServer>> {
+        &self.servers
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     fn handled(&self) -> &Handled {
         &self.handled
+    }
+
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    fn claimed(&self, server: &KonaServer) -> Option<Claimed> {
+        Claimed::by_server(server)
+    }
+
+    fn changed(&self, before: Option<&Entry<KonaServer>>, after: Option<&Entry<KonaServer>>) {
+        let Some(meta) = after.or(before).map(Entry::meta) else { return };
+        for customer in customers_of(&self.customers, &Key::of(meta)) {
+            self.customer_claims.set(customer.meta(), super::customer::claimed(&self.servers, &customer));
+            self.servers.cluster().wake(Kind::Customer, Key::of(customer.meta()));
+        }
     }
 
     fn gather(&self, server: &KonaServer, _: &mut Memory<KonaServer>) -> Given<KonaServer> {
