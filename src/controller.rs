@@ -7,7 +7,6 @@ mod audit;
 pub(crate) mod claims;
 pub mod connection;
 mod controllers;
-mod counts;
 pub(crate) mod customer;
 pub(crate) mod gateway;
 pub(crate) mod logins;

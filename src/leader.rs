@@ -249,39 +249,22 @@ impl Election {
             return;
         }
         let (kind, Candidacy { name, namespace, .. }) = ("Lease", &self.candidacy);
-        match failure {
-            Failure::Refused(code @ (401 | 403)) => tracing::error!(
-                kind,
-                namespace,
-                name,
-                code,
-                "the operator is not allowed to get, create, update and watch its lease: check its RBAC rules"
+        let (code, what) = match failure {
+            Failure::Refused(code @ (401 | 403)) => (
+                Some(code),
+                "the operator is not allowed to get, create, update and watch its lease: check its RBAC rules",
             ),
-            Failure::Refused(404) => {
-                tracing::error!(
-                    kind,
-                    namespace,
-                    name,
-                    "the lease's namespace does not exist: check --lease-namespace"
-                );
+            Failure::Refused(code @ 404) => {
+                (Some(code), "the lease's namespace does not exist: check --lease-namespace")
             }
-            Failure::Refused(code) => {
-                tracing::error!(
-                    kind,
-                    namespace,
-                    name,
-                    code,
-                    "the API server refuses the lease: check --lease-name"
-                );
-            }
+            Failure::Refused(code) => (Some(code), "the API server refuses the lease: check --lease-name"),
             Failure::Overtaken | Failure::Silence => {
-                tracing::warn!(
-                    kind,
-                    namespace,
-                    name,
-                    "the API server does not answer: the lease cannot be taken or renewed"
-                );
+                (None, "the API server does not answer: the lease cannot be taken or renewed")
             }
+        };
+        match code {
+            Some(code) => tracing::error!(kind, namespace, name, code, "{what}"),
+            None => tracing::warn!(kind, namespace, name, "{what}"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`reconcile::Reconciled`] how it is reconciled.
 
 pub mod cluster;
+pub mod counts;
 pub mod deletions;
 pub mod events;
 pub mod finalizers;

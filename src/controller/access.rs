@@ -2,7 +2,7 @@
 //! more if a token has become stale.
 
 use super::connection::Connections;
-use super::logins::{Barred, take_requests};
+use super::logins::{self, Barred, take_requests};
 use super::reconcile::{Findings, Given, Managed, Memory, Stop};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
@@ -32,8 +32,12 @@ pub(super) struct Access<'a> {
 pub(super) trait Visitor<K: Managed>: Send {
     /// Reads where the remote system is and who logs in.
     fn reach(&self, age: Age) -> impl Future<Output = Result<(Endpoint, Credentials), Unread>> + Send;
-    /// The object, if it logs in with its own credentials. The login of another object is retried by that object.
-    fn holder(&self) -> Option<Holder>;
+    /// The object.
+    fn object(&self) -> &K;
+    /// The same, if it logs in with its own credentials. The login of another object is retried by that object.
+    fn holder(&self) -> Option<Holder> {
+        Some(logins::holder(K::KIND, self.object().meta()))
+    }
     /// Logs in and does what is to be done.
     fn visit(
         &mut self,

@@ -3,7 +3,6 @@
 mod examine;
 mod exchange;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use kube::{Resource as _, ResourceExt as _};
@@ -11,8 +10,7 @@ use tokio::time::Instant;
 
 use super::claims::Claims;
 use super::connection::Connections;
-use super::logins;
-use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working, reconcile};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working};
 use super::requests::{self, Alarms, Handled};
 use crate::clock;
 use crate::crd::{
@@ -24,16 +22,15 @@ use crate::engine::customer::{
     self, Changes, Deletion, Inputs, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, last_set,
     parting, paused, remembered, update, written,
 };
-use crate::engine::ownership::{Claimed, Trial};
+use crate::engine::ownership::Claimed;
 use crate::engine::reason::EventReason;
-use crate::engine::schedule;
 use crate::engine::url::BaseUrl;
-use crate::engine::verdict::Reason;
+use crate::engine::verdict::{Reason, Verdict};
+use crate::engine::{schedule, spec};
 use crate::metrics::Outcome;
 use crate::runtime::cluster::Cluster;
-use crate::runtime::events::{Happening, reference};
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciler};
+use crate::runtime::reconcile::Reconcile;
 use crate::runtime::store::Store;
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
@@ -50,6 +47,18 @@ pub struct Extra {
     parting: Option<Parting>,
     /// When the customer was last read.
     checked: Option<Instant>,
+    /// What the spec of this generation asks for.
+    spec: Option<(Option<i64>, Result<spec::Customer, Verdict>)>,
+}
+
+impl Extra {
+    /// What a customer's spec asks for, parsed once per generation.
+    fn spec(&mut self, customer: &CustomerTokenTtl) -> &Result<spec::Customer, Verdict> {
+        let generation = customer.metadata.generation;
+        self.spec.take_if(|(known, _)| *known != generation);
+        let parse = || (generation, spec::Customer::parse(&customer.spec, clock::now().0));
+        &self.spec.get_or_insert_with(parse).1
+    }
 }
 
 /// What a reconcile has found on a server, and done.
@@ -74,43 +83,6 @@ pub struct CustomerController {
     pub(super) handled: Arc<Handled>,
     /// Servers that failed in a reconcile of one of their customers.
     pub(super) alarms: Arc<Alarms>,
-}
-
-impl Reconciler for CustomerController {
-    type Object = CustomerTokenTtl;
-    type Memory = Memory<CustomerTokenTtl>;
-
-    fn store(&self) -> &Arc<Store<CustomerTokenTtl>> {
-        &self.customers
-    }
-
-    async fn reconcile(
-        &self,
-        customer: &Arc<CustomerTokenTtl>,
-        memory: &mut Memory<CustomerTokenTtl>,
-    ) -> Reconcile {
-        reconcile(self, customer, memory).await
-    }
-
-    fn changed(&self, before: Option<&Entry<CustomerTokenTtl>>, after: Option<&Entry<CustomerTokenTtl>>) {
-        let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let (key, cluster) = (Key::of(meta), self.customers.cluster());
-        logins::observe(&self.connections.remotes.admission, meta, after);
-        let new = after.and_then(Entry::valid);
-        self.claims.set(meta, new.and_then(|customer| claimed(&self.servers, customer)));
-        if let Some(customer) = after.or(before).and_then(Entry::valid) {
-            cluster.wake(Kind::Server, server_key(customer));
-        }
-        cluster.wake(Kind::Customer, key);
-    }
-
-    fn skipped(&self, customer: &CustomerTokenTtl) {
-        self.claims.record(customer.meta(), Trial::NoAnswer);
-    }
-
-    fn gone(&self, key: &Key) {
-        self.handled.set(Kind::Customer, key.clone(), HashSet::new());
-    }
 }
 
 impl Managed for CustomerTokenTtl {
@@ -157,15 +129,39 @@ impl Managed for CustomerTokenTtl {
 }
 
 impl Controller for CustomerController {
+    type Object = CustomerTokenTtl;
+
+    fn store(&self) -> &Arc<Store<CustomerTokenTtl>> {
+        &self.customers
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     fn handled(&self) -> &Handled {
         &self.handled
     }
 
-    fn claims(&self) -> Option<&Claims> {
-        Some(&self.claims)
+    fn claims(&self) -> &Claims {
+        &self.claims
     }
 
-    fn gather(&self, customer: &CustomerTokenTtl) -> Given<CustomerTokenTtl> {
+    fn claimed(&self, customer: &CustomerTokenTtl) -> Option<Claimed> {
+        claimed(&self.servers, customer)
+    }
+
+    fn changed(&self, before: Option<&Entry<CustomerTokenTtl>>, after: Option<&Entry<CustomerTokenTtl>>) {
+        if let Some(customer) = after.or(before).and_then(Entry::valid) {
+            self.customers.cluster().wake(Kind::Server, server_key(customer));
+        }
+    }
+
+    fn gather(
+        &self,
+        customer: &CustomerTokenTtl,
+        memory: &mut Memory<CustomerTokenTtl>,
+    ) -> Given<CustomerTokenTtl> {
         let server = server_of(&self.servers, customer);
         let leaves = finalizers::is_leaving(customer.meta());
         Given {
@@ -177,11 +173,14 @@ impl Controller for CustomerController {
                 .chain(server.as_deref().and_then(requests::open))
                 .collect(),
             paused: paused(&customer.spec, server.as_deref()).filter(|_| !leaves),
-            interval: schedule::parse(&customer.spec.interval).unwrap_or(schedule::CAP),
+            // An invalid spec is reported, and nothing is read meanwhile.
+            interval: memory.extra.spec(customer).as_ref().map_or(schedule::CAP, |spec| spec.interval),
             time_left: leaves.then(|| restore::time_left(customer.meta())),
             holds: finalizers::has_finalizer(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,
-            last_set: customer.status.as_ref().and_then(|status| last_set(status, Wish::of(&customer.spec))),
+            last_set: (customer.status.as_ref())
+                .map(|status| last_set(status, Wish::of(&customer.spec)))
+                .unwrap_or_default(),
             parents: server,
         }
     }
@@ -254,7 +253,7 @@ impl Controller for CustomerController {
         let seen = findings.found.read.as_ref().map(|read| read.ttl);
         let wish = Wish::of(&customer.spec);
         if let Some(note) = drifted(customer.status.as_ref(), wish, seen, &findings.verdict) {
-            publish(self.customers.cluster(), customer, EventReason::DriftFound, note);
+            self.customers.cluster().publish(customer, EventReason::DriftFound, note, None);
         }
     }
 
@@ -332,17 +331,7 @@ fn announce_change(cluster: &Cluster, customer: &CustomerTokenTtl, change: &TtlC
         ?cause,
         "{note}"
     );
-    publish(cluster, customer, reason, note);
-}
-
-fn publish(cluster: &Cluster, customer: &CustomerTokenTtl, reason: EventReason, note: String) {
-    cluster.events.publish(Happening {
-        object: reference(customer),
-        reason,
-        note,
-        warning: false,
-        policy: None,
-    });
+    cluster.publish(customer, reason, note, None);
 }
 
 /// What a customer's resource claims.

@@ -16,9 +16,7 @@ use self::permits::Permits;
 use super::claims::Claims;
 use super::connection::Connections;
 use super::logins;
-use super::reconcile::{
-    Controller, Findings, Given, Managed, Memory, Report, Working, current_reason, reconcile,
-};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Working, current_reason};
 use super::requests::{self, Handled, Request};
 use super::rollout::Rollouts;
 use super::specs::Specs;
@@ -27,17 +25,19 @@ use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
+use crate::engine::conditions::SUSPENDED;
+use crate::engine::connection::paused;
 use crate::engine::gateway::{
-    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, paused, update,
+    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, update,
 };
 use crate::engine::governance::Governance;
-use crate::engine::ownership::{Claimed, Trial};
+use crate::engine::ownership::Claimed;
 use crate::engine::reason::EventReason;
 use crate::engine::verdict::Reason;
 use crate::engine::window::Closed;
-use crate::runtime::events::{Happening, reference, reference_to};
+use crate::runtime::events::{reference, reference_to};
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciler};
+use crate::runtime::reconcile::Reconcile;
 use crate::runtime::store::Store;
 use crate::runtime::{finalizers, restore};
 
@@ -95,43 +95,6 @@ pub struct GatewayController {
     pub(super) handled: Arc<Handled>,
 }
 
-impl Reconciler for GatewayController {
-    type Object = X2Gateway;
-    type Memory = Memory<X2Gateway>;
-
-    fn store(&self) -> &Arc<Store<X2Gateway>> {
-        &self.gateways
-    }
-
-    async fn reconcile(&self, gateway: &Arc<X2Gateway>, memory: &mut Memory<X2Gateway>) -> Reconcile {
-        reconcile(self, gateway, memory).await
-    }
-
-    fn changed(&self, before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) {
-        let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let key = Key::of(meta);
-        logins::observe(&self.connections.remotes.admission, meta, after);
-        let (old, new) = (before.and_then(Entry::valid), after.and_then(Entry::valid));
-        self.claims.set(meta, new.and_then(|gateway| Claimed::by_gateway(gateway)));
-        if !old.zip(new).is_some_and(|(before, after)| is_alike(before, after)) {
-            for gateway in [before, after].into_iter().flatten() {
-                let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
-                self.specs.wake(gateway.meta(), status);
-            }
-        }
-        self.gateways.cluster().wake(Kind::Gateway, key);
-    }
-
-    fn skipped(&self, gateway: &X2Gateway) {
-        self.claims.record(gateway.meta(), Trial::NoAnswer);
-    }
-
-    fn gone(&self, key: &Key) {
-        self.specs.forget(key);
-        self.handled.set(Kind::Gateway, key.clone(), HashSet::new());
-    }
-}
-
 impl Managed for X2Gateway {
     type Parents = Parents;
     type Inputs = Inputs;
@@ -168,26 +131,54 @@ impl Managed for X2Gateway {
 }
 
 impl Controller for GatewayController {
+    type Object = X2Gateway;
+
+    fn store(&self) -> &Arc<Store<X2Gateway>> {
+        &self.gateways
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     fn handled(&self) -> &Handled {
         &self.handled
     }
 
-    fn claims(&self) -> Option<&Claims> {
-        Some(&self.claims)
+    fn claims(&self) -> &Claims {
+        &self.claims
     }
 
-    fn gather(&self, gateway: &X2Gateway) -> Given<X2Gateway> {
+    fn claimed(&self, gateway: &X2Gateway) -> Option<Claimed> {
+        Claimed::by_gateway(gateway)
+    }
+
+    fn changed(&self, before: Option<&Entry<X2Gateway>>, after: Option<&Entry<X2Gateway>>) {
+        let (old, new) = (before.and_then(Entry::valid), after.and_then(Entry::valid));
+        if !old.zip(new).is_some_and(|(before, after)| is_alike(before, after)) {
+            for gateway in [before, after].into_iter().flatten() {
+                let status = gateway.valid().and_then(|gateway| gateway.status.as_ref());
+                self.specs.wake(gateway.meta(), status);
+            }
+        }
+    }
+
+    fn gone(&self, key: &Key) {
+        self.specs.forget(key);
+    }
+
+    fn gather(&self, gateway: &X2Gateway, _: &mut Memory<X2Gateway>) -> Given<X2Gateway> {
         let governance = self.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();
         Given {
             standing: self.claims.standing(gateway.meta()),
             is_awaited: self.claims.is_awaited(gateway.meta()),
             requests: requests(gateway, &governance),
-            paused: paused(gateway),
+            paused: paused(&gateway.spec.connection, SUSPENDED),
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),
-            last_set: gateway.status.as_ref().and_then(|status| last_set(status, &regime)),
+            last_set: gateway.status.as_ref().map(|status| last_set(status, &regime)).unwrap_or_default(),
             inputs: Inputs {
                 generation: gateway.meta().generation,
                 ignored: annotation::ignored(gateway.meta()),
@@ -253,7 +244,7 @@ impl Controller for GatewayController {
                 (EventReason::TokensRevoked, referring(REVOKED.to_owned(), reference.as_deref()));
             let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
             tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
-            self.publish(gateway, reason, note, policy());
+            self.gateways.cluster().publish(gateway, reason, note, policy());
         }
         if let Some(why) = findings.found.skipped {
             restore::report_skipped(self.gateways.cluster(), reference(gateway), why);
@@ -262,7 +253,8 @@ impl Controller for GatewayController {
         if report.shown
             && let Some((from, to)) = findings.found.drifted_from.zip(findings.found.timeout)
         {
-            self.publish(gateway, EventReason::DriftFound, drifted(from, to, &findings.verdict), policy());
+            let note = drifted(from, to, &findings.verdict);
+            self.gateways.cluster().publish(gateway, EventReason::DriftFound, note, policy());
         }
     }
 
@@ -303,20 +295,10 @@ impl GatewayController {
         let Change { from, to, policy, cause, .. } = change;
         let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
         tracing::info!(kind, namespace, name, from, to, policy, ?cause, "{note}");
+        let cluster = self.gateways.cluster();
         if reason == EventReason::DriftCorrected {
-            self.gateways.cluster().metrics.drift_corrected(kind);
+            cluster.metrics.drift_corrected(kind);
         }
-        self.publish(gateway, reason, note, Some(self.reference(gateway, policy)));
-    }
-
-    fn publish(
-        &self,
-        gateway: &X2Gateway,
-        reason: EventReason,
-        note: String,
-        policy: Option<ObjectReference>,
-    ) {
-        let object = reference(gateway);
-        self.gateways.cluster().events.publish(Happening { object, reason, note, warning: false, policy });
+        cluster.publish(gateway, reason, note, Some(self.reference(gateway, policy)));
     }
 }

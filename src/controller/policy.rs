@@ -9,7 +9,6 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
 use self::finalizer::Tries;
-use super::counts::count;
 use super::planning::Planning;
 use super::requests::Handled;
 use super::rollout::{Rollout, Rollouts};
@@ -19,13 +18,13 @@ use crate::crd::{Kind, Phase, TokenPolicy, TokenPolicyStatus, X2Gateway};
 use crate::engine::conditions::since_ready;
 use crate::engine::governance::Policy;
 use crate::engine::policy::{Event, Fleet, Hold, Report, events, is_alike, must_be_durable, next_moment};
-use crate::engine::reason::EventReason;
 use crate::engine::rollout::Decision;
 use crate::engine::tally::{Tally, covered};
 use crate::engine::verdict::{self, Reason, Verdict};
-use crate::metrics::Whole;
+use crate::metrics::{Outcome, Whole};
 use crate::runtime::cluster::Cluster;
-use crate::runtime::events::{Happening, reference};
+use crate::runtime::counts::count;
+use crate::runtime::events::reference;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::status::{self, AGAIN};
@@ -70,6 +69,7 @@ impl Reconciler for PolicyController {
     type Object = TokenPolicy;
     type Memory = Memory;
     const POOL: Pool = Pool::Cluster;
+    const WHOLE: Option<Whole> = Some(Whole::Policy);
 
     fn store(&self) -> &Arc<Store<TokenPolicy>> {
         &self.policies
@@ -114,7 +114,7 @@ impl Reconciler for PolicyController {
         let verdict = report.verdict();
         let request = policy.open_request().filter(|request| self.is_handled(&report, request));
         let status = report.status(&verdict, request);
-        let outcome = verdict.reason.into();
+        let outcome = if object.spec.suspend { Outcome::Waiting } else { verdict.reason.into() };
         let spaced = memory.summed_up.map(|last| last + SPACING).filter(|next| *next > clock::instant());
         let spaced = spaced.filter(|_| !is_edited && !must_be_durable(object.status.as_ref(), &status));
         if spaced.is_none() {
@@ -153,12 +153,7 @@ impl Reconciler for PolicyController {
         cluster.wake(Kind::Policy, key);
     }
 
-    fn undecodable(&self, key: &Key) {
-        count(&self.policies.cluster().metrics, Whole::Policy, key, None);
-    }
-
     fn gone(&self, key: &Key) {
-        self.undecodable(key);
         self.rollouts.forget(key);
         self.specs.gone(&key.namespace);
     }
@@ -236,9 +231,7 @@ fn is_current(policies: &Store<TokenPolicy>, policy: &TokenPolicy) -> bool {
 }
 
 fn publish(cluster: &Cluster, policy: &TokenPolicy, Event { reason, note }: Event) {
-    let warning = matches!(reason, EventReason::NotReady(_));
-    let object = reference(policy);
-    let (kind, word) = (Kind::Policy.as_str(), reason.as_str());
-    tracing::info!(kind, namespace = object.namespace, name = object.name, reason = word, "{note}");
-    cluster.events.publish(Happening { object, reason, note, warning, policy: None });
+    let (kind, namespace, name) = (Kind::Policy.as_str(), policy.namespace(), policy.name_any());
+    tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
+    cluster.publish(policy, reason, note, None);
 }

@@ -2,13 +2,13 @@
 //! and when is it reconciled again.
 
 mod managed;
+mod reconciler;
 mod stop;
 mod working;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
@@ -28,36 +28,11 @@ use crate::metrics::Outcome;
 use crate::runtime::events::reference;
 use crate::runtime::object::{Key, Reported};
 use crate::runtime::reconcile::Reconcile;
+use crate::runtime::restore;
 use crate::runtime::secrets::Age;
 use crate::runtime::status::{self, AGAIN};
 use crate::runtime::workers::UNDISTURBED;
 use crate::runtime::writer::Written;
-use crate::runtime::{finalizers, restore};
-
-/// Reconciles an object, if that is due.
-pub async fn reconcile<C: Controller>(
-    controller: &C,
-    object: &Arc<C::Object>,
-    memory: &mut C::Memory,
-) -> Reconcile {
-    let given = controller.gather(object);
-    let begun = Begun { controller, object, given: &given };
-    let outcome = match begun.finalize(memory).await {
-        Ok(None) => begun.check(memory).await,
-        Ok(Some(outcome)) => {
-            if matches!(outcome, Reconcile::Done { .. }) {
-                begun.carried_out(memory);
-            }
-            return outcome;
-        }
-        Err(outcome) => outcome,
-    };
-    if let Reconcile::Done { outcome, .. } = &outcome {
-        let metrics = &controller.store().cluster().metrics;
-        memory.in_backoff = outcome.is_failure().then(|| metrics.in_backoff(C::Object::KIND));
-    }
-    in_time(object.meta(), outcome)
-}
 
 /// What one reconcile began with.
 struct Begun<'a, C: Controller> {
@@ -69,7 +44,7 @@ struct Begun<'a, C: Controller> {
 impl<C: Controller> Begun<'_, C> {
     /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do. An error is what the
     /// reconcile comes to if the API server does not accept the finalizer: that is tried again as rarely as any other write.
-    async fn finalize(&self, memory: &mut C::Memory) -> Result<Option<Reconcile>, Reconcile> {
+    async fn finalize(&self, memory: &mut Memory<C::Object>) -> Result<Option<Reconcile>, Reconcile> {
         let is_alive = self.object.meta().deletion_timestamp.is_none();
         if is_alive
             && memory.inconclusive.is_some()
@@ -90,7 +65,7 @@ impl<C: Controller> Begun<'_, C> {
         }
     }
 
-    async fn check(&self, memory: &mut C::Memory) -> Reconcile {
+    async fn check(&self, memory: &mut Memory<C::Object>) -> Reconcile {
         let given = self.given;
         if let Some(next) = self.not_due(memory) {
             return Reconcile::NotDue(self.idle(memory, next).await);
@@ -125,7 +100,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// A reconcile that was asked for has ended.
-    fn carried_out(&self, memory: &mut C::Memory) {
+    fn carried_out(&self, memory: &mut Memory<C::Object>) {
         let (requests, asked) = (&self.given.requests, self.given.is_asked(memory));
         memory.handled.clone_from(requests);
         self.controller.handled().set(C::Object::KIND, Key::of(self.object.meta()), requests.clone());
@@ -135,7 +110,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// The time of the next reconcile, if nothing that counts has changed since the last one and it is not due yet.
-    fn not_due(&self, memory: &mut C::Memory) -> Option<Instant> {
+    fn not_due(&self, memory: &mut Memory<C::Object>) -> Option<Instant> {
         let given = self.given;
         self.recall(memory);
         let (now, reason) = (clock::instant(), current_reason(&**self.object));
@@ -145,10 +120,14 @@ impl<C: Controller> Begun<'_, C> {
         let is_called = self.controller.is_called(self.object, given, memory) || given.is_awaited;
         match &mut memory.inputs {
             None => {
-                let contested = given.last_set.filter(|_| reason == Some(Reason::Contested));
-                memory.contest = contested.map(resumed).unwrap_or_default();
-                if reason.is_some_and(Reason::is_remote) && !asked && !is_called {
-                    memory.backoff.postpone(now, clock::random());
+                memory.contest = remembered(given, reason);
+                // What was contested may not be desired anymore.
+                let failure = reason.filter(|reason| *reason != Reason::Contested || memory.contest.is_on());
+                if let Some(failure) = failure.filter(|reason| reason.is_remote())
+                    && !asked
+                    && !is_called
+                {
+                    memory.backoff.postpone(failure, now, clock::random());
                     if let Some(left) = given.time_left {
                         // No longer than what is left for restoring.
                         memory.backoff.not_later_than(now + left.mul_f64(clock::random()));
@@ -178,7 +157,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// Brings forward what has waited for the API server and for nothing else.
-    fn recall(&self, memory: &mut C::Memory) {
+    fn recall(&self, memory: &mut Memory<C::Object>) {
         let cluster = self.controller.store().cluster();
         let recalled = cluster.outages.recall(C::Object::KIND, Key::of(self.object.meta()));
         if let Some(latest) =
@@ -195,7 +174,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// Ends a reconcile that has examined nothing. What the status sums up is brought up to date nevertheless.
-    async fn idle(&self, memory: &mut C::Memory, next: Instant) -> Instant {
+    async fn idle(&self, memory: &mut Memory<C::Object>, next: Instant) -> Instant {
         if C::Object::SPACING.is_none() {
             return next;
         }
@@ -220,7 +199,7 @@ impl<C: Controller> Begun<'_, C> {
     /// Adds to a status what it sums up, and the request that was carried out.
     fn complete(
         &self,
-        memory: &mut C::Memory,
+        memory: &mut Memory<C::Object>,
         status: &mut <C::Object as Reported>::Status,
         is_handled: bool,
     ) {
@@ -234,7 +213,7 @@ impl<C: Controller> Begun<'_, C> {
         }
     }
 
-    async fn pause(&self, memory: &mut C::Memory, message: &str) -> Reconcile {
+    async fn pause(&self, memory: &mut Memory<C::Object>, message: &str) -> Reconcile {
         let mut status = self.object.status().cloned().unwrap_or_default();
         status::set_suspended(&mut status, &**self.object, message);
         C::Object::pausing(&mut status);
@@ -246,7 +225,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// Examines the remote system and reports what that came to, for as long as a deletion waits for it.
-    async fn attempt(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Inconclusive> {
+    async fn attempt(&self, memory: &mut Memory<C::Object>) -> Result<(Reconcile, Reason), Inconclusive> {
         let work = Box::pin(self.examine_and_report(memory));
         if !self.given.holds {
             return work.await;
@@ -258,7 +237,10 @@ impl<C: Controller> Begun<'_, C> {
         }
     }
 
-    async fn examine_and_report(&self, memory: &mut C::Memory) -> Result<(Reconcile, Reason), Inconclusive> {
+    async fn examine_and_report(
+        &self,
+        memory: &mut Memory<C::Object>,
+    ) -> Result<(Reconcile, Reason), Inconclusive> {
         let Self { controller, object, given } = *self;
         let mut working = Working::new(controller.store(), object);
         let findings = controller.examine(&mut working, given, memory).await?;
@@ -299,8 +281,11 @@ impl<C: Controller> Begun<'_, C> {
 
     /// Records how the try to log in has ended. True if a rival owns the remote object by that, which is a reason for another
     /// reconcile. What else it changes about the standing is none.
-    fn has_lost(&self, meta: &ObjectMeta, trial: Trial, memory: &mut C::Memory) -> bool {
-        let Some(claims) = self.controller.claims() else { return false };
+    fn has_lost(&self, meta: &ObjectMeta, trial: Trial, memory: &mut Memory<C::Object>) -> bool {
+        if C::SHARES {
+            return false;
+        }
+        let claims = self.controller.claims();
         let acted_on = memory.acted_on.unwrap_or(self.given.standing);
         let is_known = acted_on == claims.standing(meta);
         claims.record(meta, trial);
@@ -315,7 +300,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// Writes a report, and publishes what is new once it is written.
-    async fn write(&self, report: &Report<'_, C::Object>, memory: &mut C::Memory) {
+    async fn write(&self, report: &Report<'_, C::Object>, memory: &mut Memory<C::Object>) {
         let (object, findings) = (report.object, report.findings);
         let mut status = C::Object::new_status(report, memory);
         if report.shown {
@@ -347,7 +332,7 @@ impl<C: Controller> Begun<'_, C> {
     }
 
     /// A reconcile was inconclusive: it is retried with backoff, and reported if that continues. Returns when it is due.
-    async fn inconclusive(&self, memory: &mut C::Memory, why: Inconclusive) -> Instant {
+    async fn inconclusive(&self, memory: &mut Memory<C::Object>, why: Inconclusive) -> Instant {
         let Self { controller, object, given } = *self;
         memory.acted_on = None;
         if why == Inconclusive::Asked {
@@ -370,9 +355,11 @@ impl<C: Controller> Begun<'_, C> {
 }
 
 /// The contest that a status shows.
-fn resumed(last: Timestamp) -> Contest {
-    let ago = Duration::try_from(clock::now().0.duration_since(last)).unwrap_or_default();
-    Contest::resumed(clock::elapsed(), ago)
+fn remembered<K: Managed>(given: &Given<K>, reason: Option<Reason>) -> Contest {
+    let now = clock::now().0;
+    let ago = |time| Duration::try_from(now.duration_since(time)).unwrap_or_default();
+    let set: Vec<_> = given.last_set.iter().map(|(time, cause)| (ago(*time), *cause)).collect();
+    Contest::remembered(clock::elapsed(), &set, given.interval, reason == Some(Reason::Contested))
 }
 
 /// Reason of the Ready condition, if it is about the current spec.
@@ -386,16 +373,4 @@ pub fn current_reason<K: Reported>(object: &K) -> Option<Reason> {
 /// Reason of the Ready condition, even if it is about an earlier spec.
 fn reported_reason<K: Reported>(object: &K) -> Option<Reason> {
     verdict::ready_reason(K::conditions(object.status()?))
-}
-
-/// While a deletion waits, it is checked often whether it still does; remote systems are asked no more often than otherwise.
-fn in_time(meta: &ObjectMeta, outcome: Reconcile) -> Reconcile {
-    if !finalizers::is_leaving(meta) {
-        return outcome;
-    }
-    let latest = restore::next_check(meta);
-    match outcome {
-        Reconcile::NotDue(next) => Reconcile::NotDue(next.min(latest)),
-        Reconcile::Done { next, outcome } => Reconcile::Done { next: next.min(latest), outcome },
-    }
 }

@@ -1,6 +1,5 @@
 //! The controller of `KonaServer`: it keeps a session, and sums up the customers.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,8 @@ use kube::Resource as _;
 use super::access::{self, Access, Visitor, refusal};
 use super::claims::Claims;
 use super::connection::Connections;
-use super::counts::count;
 use super::logins;
-use super::reconcile::{
-    Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason, reconcile,
-};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason};
 use super::requests::{self, Alarms, Handled};
 use super::uses::User;
 use crate::clock;
@@ -21,17 +17,17 @@ use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
 use crate::engine::access::AccessError;
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
-use crate::engine::connection::ValidConnection;
-use crate::engine::login::{Holder, News};
+use crate::engine::connection::{ValidConnection, paused};
+use crate::engine::login::News;
 use crate::engine::ownership::{Claimed, Standing, Trial};
 use crate::engine::references::Unread;
 use crate::engine::schedule::CAP;
-use crate::engine::server::{self, Found, counts, in_sync, part, paused};
+use crate::engine::server::{self, Found, SUSPENDED, counts, in_sync, part};
 use crate::engine::tally::{Part, Tally, covered};
 use crate::engine::verdict::{Notes, Reason};
 use crate::metrics::Whole;
+use crate::runtime::counts::count;
 use crate::runtime::object::{Entry, Key};
-use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::secrets::Age;
 use crate::runtime::store::Store;
 use crate::vendor::credentials::Credentials;
@@ -57,45 +53,8 @@ pub struct ServerController {
     pub(super) alarms: Arc<Alarms>,
 }
 
-impl Reconciler for ServerController {
-    type Object = KonaServer;
-    type Memory = Memory<KonaServer>;
-    const URGENT: bool = true;
-
-    fn store(&self) -> &Arc<Store<KonaServer>> {
-        &self.servers
-    }
-
-    async fn reconcile(&self, server: &Arc<KonaServer>, memory: &mut Memory<KonaServer>) -> Reconcile {
-        reconcile(self, server, memory).await
-    }
-
-    fn changed(&self, before: Option<&Entry<KonaServer>>, after: Option<&Entry<KonaServer>>) {
-        let Some(meta) = after.or(before).map(Entry::meta) else { return };
-        let (key, cluster) = (Key::of(meta), self.servers.cluster());
-        logins::observe(&self.connections.remotes.admission, meta, after);
-        let new = after.and_then(Entry::valid);
-        self.claims.set(meta, new.and_then(|server| Claimed::by_server(server)));
-        for customer in customers_of(&self.customers, &key) {
-            self.customer_claims.set(customer.meta(), super::customer::claimed(&self.servers, &customer));
-            cluster.wake(Kind::Customer, Key::of(customer.meta()));
-        }
-        cluster.wake(Kind::Server, key);
-    }
-
-    fn undecodable(&self, key: &Key) {
-        count(&self.servers.cluster().metrics, Whole::Server, key, None);
-    }
-
-    fn gone(&self, key: &Key) {
-        self.handled.set(Kind::Server, key.clone(), HashSet::new());
-        self.undecodable(key);
-    }
-}
-
 impl Managed for KonaServer {
     type Parents = ();
-    /// The generation.
     /// Its generation, and the annotations that are too long: the report names them.
     type Inputs = (Option<i64>, Vec<&'static str>);
     type Value = ();
@@ -117,22 +76,51 @@ impl Managed for KonaServer {
 }
 
 impl Controller for ServerController {
+    type Object = KonaServer;
+    const URGENT: bool = true;
+    const WHOLE: Option<Whole> = Some(Whole::Server);
+    const SHARES: bool = true;
+
+    fn store(&self) -> &Arc<Store<KonaServer>> {
+        &self.servers
+    }
+
+    fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
     fn handled(&self) -> &Handled {
         &self.handled
     }
 
-    fn gather(&self, server: &KonaServer) -> Given<KonaServer> {
+    fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    fn claimed(&self, server: &KonaServer) -> Option<Claimed> {
+        Claimed::by_server(server)
+    }
+
+    fn changed(&self, before: Option<&Entry<KonaServer>>, after: Option<&Entry<KonaServer>>) {
+        let Some(meta) = after.or(before).map(Entry::meta) else { return };
+        for customer in customers_of(&self.customers, &Key::of(meta)) {
+            self.customer_claims.set(customer.meta(), super::customer::claimed(&self.servers, &customer));
+            self.servers.cluster().wake(Kind::Customer, Key::of(customer.meta()));
+        }
+    }
+
+    fn gather(&self, server: &KonaServer, _: &mut Memory<KonaServer>) -> Given<KonaServer> {
         Given {
             parents: (),
             inputs: (server.meta().generation, annotation::ignored(server.meta())),
             standing: Standing::Owner,
             is_awaited: false,
             requests: requests::open(server).into_iter().collect(),
-            paused: paused(server),
+            paused: paused(&server.spec.connection, SUSPENDED),
             interval: INTERVAL,
             time_left: None,
             holds: false,
-            last_set: None,
+            last_set: Vec::new(),
         }
     }
 
@@ -196,13 +184,12 @@ struct Check<'a> {
 
 impl Visitor<KonaServer> for Check<'_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
-        let user = User { kind: Kind::Server, meta: self.server.meta() };
         let known = (self.servers, self.claims);
-        self.connections.reach_server(known, self.server, &self.connection, user, age).await
+        self.connections.reach_server(known, self.server, &self.connection, User::of(self.server), age).await
     }
 
-    fn holder(&self) -> Option<Holder> {
-        Some(logins::holder(Kind::Server, self.server.meta()))
+    fn object(&self) -> &KonaServer {
+        self.server
     }
 
     /// Makes sure that there is a session. If nothing was heard from the server lately it is renewed, which shows whether the

@@ -14,6 +14,7 @@ use crate::engine::audit::Declarer;
 use crate::engine::login::Account;
 use crate::engine::origin::Route;
 use crate::metrics::Metrics;
+use crate::runtime::object::Reported;
 use crate::telemetry::AUDIT;
 use crate::vendor::credentials::Credentials;
 
@@ -31,7 +32,13 @@ pub struct User<'a> {
     pub meta: &'a ObjectMeta,
 }
 
-impl User<'_> {
+impl<'a> User<'a> {
+    /// An object.
+    #[must_use]
+    pub fn of<K: Reported>(object: &'a K) -> Self {
+        Self { kind: K::KIND, meta: object.meta() }
+    }
+
     /// The namespace that the Secret is in, too.
     #[must_use]
     pub fn namespace(&self) -> &str {

@@ -123,11 +123,14 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
         self.unwritten = 0;
     }
 
-    /// Postpones the first reconcile after a restart if the status shows a failure of the remote system. Should that fail,
+    /// Postpones the first reconcile after a restart if the status shows this failure of the remote system. Should that fail,
     /// too, it goes on at the slowest pace: a restart is no reason to ask more often.
-    pub fn postpone(&mut self, now: T, random: f64) {
+    pub fn postpone(&mut self, failure: Reason, now: T, random: f64) {
         (self.failures, self.retries) = (MANY, MANY);
-        self.due = Some(now + schedule::after_restart(random));
+        // A Secret that was changed meanwhile ends a refused login.
+        let within =
+            if failure == Reason::AuthenticationFailed { schedule::SECRET_POLL } else { schedule::CAP };
+        self.due = Some(now + schedule::after_restart(within, random));
     }
 
     /// A reconcile was inconclusive. Returns whether that is to be reported.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::annotation;
-use super::reason::{Progress, Reason};
+use super::reason::{EventReason, Progress, Reason};
 use crate::crd::{CHANGE_REF, Cause, PendingOutcome};
 
 /// How far a change has come.
@@ -243,10 +243,22 @@ pub struct Ending {
     pub failed: bool,
 }
 
-/// Adds a change to a history, newest first.
-pub fn add_to_history<C>(history: &mut Vec<C>, change: C) {
-    history.insert(0, change);
+/// Adds changes to a history, newest first.
+pub fn add_to_history<'a, C: Clone + 'a>(history: &mut Vec<C>, changes: impl IntoIterator<Item = &'a C>) {
+    changes.into_iter().for_each(|change| history.insert(0, change.clone()));
     history.truncate(HISTORY);
+}
+
+/// The event about a change that took effect. `changed` is its reason, unless it has corrected drift.
+#[must_use]
+pub fn event(
+    cause: Cause,
+    changed: EventReason,
+    note: String,
+    reference: Option<&str>,
+) -> (EventReason, String) {
+    let reason = if cause == Cause::Drift { EventReason::DriftCorrected } else { changed };
+    (reason, referring(note, reference))
 }
 
 /// Whether a change stays open after a reconcile.

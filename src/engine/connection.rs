@@ -101,3 +101,9 @@ fn forbidden(tls: &Tls, is_proxied: bool, restrictions: &Restrictions) -> Option
     };
     Some(Verdict::new(reason, message))
 }
+
+/// Why nothing is done with an object that has this connection for now, if so: this sentence.
+#[must_use]
+pub fn paused(connection: &Connection, suspended: &str) -> Option<String> {
+    connection.suspend.then(|| suspended.to_owned())
+}

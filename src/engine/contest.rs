@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::schedule::CONTESTED;
+use crate::crd::Cause;
 
 /// Corrections in a row, none of which lasted until the next check, after which a value is contested.
 const PATIENCE: u32 = 5;
@@ -27,6 +28,28 @@ impl Contest {
             unchecked: false,
             contested: true,
         }
+    }
+
+    /// The state after a restart. `set` is how long ago what is still desired was set, and why: newest first, up to what set
+    /// something else. `reported` is whether the status is Contested.
+    #[must_use]
+    pub fn remembered(now: Duration, set: &[(Duration, Cause)], interval: Duration, reported: bool) -> Self {
+        let Some((last, _)) = set.first().copied() else { return Self::default() };
+        if reported {
+            return Self::resumed(now, last);
+        }
+        let drift = set.iter().take_while(|(_, cause)| *cause == Cause::Drift).map(|(ago, _)| *ago);
+        let corrections: Vec<Duration> = drift.collect();
+        // A correction that follows within this time was made by the next check.
+        let soon = interval.mul_f64(1.5);
+        let before = corrections.array_windows().rev().fold(Self::default(), |contest, [next, ago]| {
+            let (undone, pause) = (contest.corrected(*ago).undone(), ago.saturating_sub(*next));
+            let has_waited = undone.contested && (CONTESTED..CONTESTED + soon).contains(&pause);
+            if pause < soon || has_waited { undone } else { Self::default() }
+        });
+        let hold = if before.contested { CONTESTED } else { Duration::ZERO };
+        let is_open = !corrections.is_empty() && last < hold + soon;
+        if is_open { before.corrected(now.saturating_sub(last)) } else { Self::default() }
     }
 
     /// Whether a correction may be written now.

@@ -25,8 +25,8 @@ pub use restore::{
     restoration, restored,
 };
 pub use verdicts::{
-    SERVER_MOVED, answered, awaiting_window, conflict, failed, invalid_windows, paused, raced, rejected,
-    server_not_found, server_not_ready, unrecordable, unusable,
+    CONFLICT, SERVER_MOVED, answered, awaiting_window, failed, paused, raced, rejected, server_not_found,
+    server_not_ready, unrecordable, unusable,
 };
 
 use super::contest::Contest;

@@ -13,7 +13,7 @@ pub use self::record::{
     put_on_record, remembered, update, wrote_last,
 };
 pub use self::verdicts::{
-    MOVED, NO_POLICY, REVOKED, RIVAL, awaiting_rollout, conflict, drifted, paused, under_change,
+    CONFLICT, MOVED, NO_POLICY, REVOKED, RIVAL, awaiting_rollout, drifted, under_change,
 };
 pub use self::write::{
     Aim, Conclusion, Intent, follow, known_original, must_be_durable, not_restored, owes_revocation,

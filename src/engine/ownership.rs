@@ -239,16 +239,24 @@ impl Standing {
         if is_try { interval.max(BETWEEN_TRIES) } else { interval }
     }
 
-    /// What to report of a claimant that may not write now: `lost` if the object is another's, `undecided` if that is not
-    /// known yet.
+    /// What to report of a claimant that may not write now.
     #[must_use]
-    pub fn conflict(self, lost: &str, undecided: &str) -> Option<Verdict> {
+    pub fn conflict(self, sentences: &Conflict) -> Option<Verdict> {
         match self {
             Self::Owner | Self::TryNow => None,
-            Self::Loser => Some(Verdict::new(Reason::Conflict, lost)),
-            Self::Undecided => Some(Verdict::new(Reason::Progressing, undecided)),
+            Self::Loser => Some(Verdict::new(Reason::Conflict, sentences.lost)),
+            Self::Undecided => Some(Verdict::new(Reason::Progressing, sentences.undecided)),
         }
     }
+}
+
+/// What a kind reports of claimants that may not write.
+#[derive(Clone, Copy, Debug)]
+pub struct Conflict {
+    /// If the object is another's.
+    pub lost: &'static str,
+    /// If that is not known yet.
+    pub undecided: &'static str,
 }
 
 /// The standing of `me` among all `claimants` of one remote object, itself included.

@@ -93,7 +93,7 @@ pub enum Source {
     Cluster,
     /// A Secret, a `ConfigMap` or a `KonaServer` that it refers to: these are polled.
     Reference,
-    /// The remote system.
+    /// The remote system, or who else writes to it.
     Remote,
 }
 
@@ -150,7 +150,7 @@ impl Reason {
             Self::SecretKeyMissing       => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
             Self::ConfigMapNotFound      => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: true,  warns: true },
             Self::ServerNotFound         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Reference, passes: false, warns: true },
-            Self::ServerNotReady         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Cluster,   passes: true,  warns: true },
+            Self::ServerNotReady         => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
             Self::Unreachable            => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
             Self::TimedOut               => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
             Self::RateLimited            => Row { kstatus: InProgress, progress: Failed,        retry: Backoff,  source: Remote,    passes: true,  warns: true },
@@ -164,14 +164,14 @@ impl Reason {
             Self::CaUnusable             => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Reference, passes: false, warns: true },
             Self::TlsFailed              => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
             // A refused password is polled, too: whether it was one is not in the reason but in the login's outcome.
-            Self::AuthenticationFailed   => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Cluster,   passes: false, warns: true },
+            Self::AuthenticationFailed   => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: false, warns: true },
             Self::AdminRoleRequired      => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
             Self::Forbidden              => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
             Self::CustomerNotFound       => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: true,  warns: true },
             Self::AdditionalInfoUnusable => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: false, warns: true },
             Self::VerificationFailed     => Row { kstatus: Stuck,      progress: Failed,        retry: Interval, source: Remote,    passes: false, warns: true },
             Self::Conflict               => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Cluster,   passes: false, warns: true },
-            Self::Contested              => Row { kstatus: Stuck,      progress: Failed,        retry: Interval, source: Cluster,   passes: false, warns: true },
+            Self::Contested              => Row { kstatus: Stuck,      progress: Failed,        retry: Interval, source: Remote,    passes: false, warns: true },
             // The policy's own event has the names of all gateways.
             Self::RolloutHalted          => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Cluster,   passes: false, warns: false },
         }
@@ -292,6 +292,12 @@ pub enum EventReason {
 }
 
 impl EventReason {
+    /// Whether a user has to do something.
+    #[must_use]
+    pub const fn is_warning(self) -> bool {
+        matches!(self, Self::NotReady(_) | Self::RestoreSkipped)
+    }
+
     /// The word as it appears in an event.
     #[must_use]
     pub fn as_str(self) -> &'static str {

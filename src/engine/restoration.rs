@@ -62,6 +62,12 @@ pub fn forbidden(kind: Kind) -> Verdict {
     Verdict::new(Reason::Forbidden, message)
 }
 
+/// The note of the event that an original value was not restored. `why` is a clause.
+#[must_use]
+pub fn not_restored(why: &str) -> String {
+    format!("The original value was not restored: {why}.")
+}
+
 /// Whether a deleted object is released now, and why. A namespace that is not known to be ending is not ending.
 #[must_use]
 pub fn skip_reason(

@@ -35,8 +35,8 @@ pub fn stalled(interval: Duration, random: f64) -> Duration {
 
 /// The wait before the first try after a restart, for an object whose status shows a failure.
 #[must_use]
-pub fn after_restart(random: f64) -> Duration {
-    CAP.mul_f64(random.clamp(0.0, 1.0))
+pub fn after_restart(within: Duration, random: f64) -> Duration {
+    within.mul_f64(random.clamp(0.0, 1.0))
 }
 
 /// Reads a duration such as `1h30m`, `10m` or `90s`.

@@ -7,13 +7,7 @@ use super::verdict::Verdict;
 use crate::crd::{CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, Time};
 
 /// What a server reports while its `spec.suspend` is true.
-const SUSPENDED: &str = "spec.suspend is true: neither the server nor its customers are read or changed.";
-
-/// Why nothing is done for a server for now, if so.
-#[must_use]
-pub fn paused(server: &KonaServer) -> Option<String> {
-    server.spec.connection.suspend.then(|| SUSPENDED.to_owned())
-}
+pub const SUSPENDED: &str = "spec.suspend is true: neither the server nor its customers are read or changed.";
 
 /// The login works.
 #[must_use]

@@ -10,7 +10,7 @@ use super::rollout::Bound;
 use super::schedule;
 use super::verdict::{Reason, Verdict};
 use super::window::Windows;
-use crate::crd::{self, Approval, GatewaySelector, Kind, TokenPolicySpec};
+use crate::crd::{self, Approval, CustomerTokenTtlSpec, GatewaySelector, Kind, TokenPolicySpec};
 
 /// What to report of an object that the API server accepted under another schema.
 #[must_use]
@@ -90,6 +90,26 @@ impl Policy {
     #[must_use]
     pub fn target(&self) -> Option<Target> {
         self.claim.target.clone().ok()
+    }
+}
+
+/// What a `CustomerTokenTtl` asks for beside its lifetimes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Customer {
+    /// Time between two checks.
+    pub interval: Duration,
+    /// When changes may be made.
+    pub windows: Windows,
+}
+
+impl Customer {
+    /// Parses a spec. Windows have to open soon after `now`. An error is what to report.
+    pub fn parse(spec: &CustomerTokenTtlSpec, now: Timestamp) -> Result<Self, Verdict> {
+        let invalid = |message| Verdict::new(Reason::InvalidSpec, message);
+        let interval = duration("interval", &spec.interval).map_err(|why| invalid(format!("spec.{why}.")))?;
+        let windows =
+            Windows::parse(&spec.windows, now).map_err(|why| invalid(format!("In spec.windows, {why}.")))?;
+        Ok(Self { interval, windows })
     }
 }
 

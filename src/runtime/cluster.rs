@@ -5,9 +5,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::deletions::Deletions;
-use super::events::{Events, Happening};
+use super::events::{Events, Happening, reference};
 use super::namespaces::Namespaces;
-use super::object::Key;
+use super::object::{Key, Reported};
 use super::outages::Outages;
 use super::workers::Workers;
 use super::writer::Writer;
@@ -54,11 +54,21 @@ impl Cluster {
         now: &Verdict,
     ) {
         let Some((reason, note)) = transition(before, warned, now) else { return };
-        let warning = reason != EventReason::Recovered;
-        if warning {
+        if reason.is_warning() {
             let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
             tracing::warn!(kind, namespace, name, reason = now.reason.as_str(), "{note}");
         }
-        self.events.publish(Happening { object, reason, note, warning, policy: policy() });
+        self.events.publish(Happening { object, reason, note, policy: policy() });
+    }
+
+    /// Publishes what has happened to an object. Its policy sums up if there is too much.
+    pub fn publish<K: Reported>(
+        &self,
+        object: &K,
+        reason: EventReason,
+        note: String,
+        policy: Option<ObjectReference>,
+    ) {
+        self.events.publish(Happening { object: reference(object), reason, note, policy });
     }
 }

@@ -24,6 +24,8 @@ const RATE: u32 = 50;
 const WAITING: usize = 4096;
 /// Events of a namespace beyond the rate that are kept, one for each object and reason.
 const SURPLUS: usize = 512;
+/// Events of all namespaces that wait, and events beyond the rate that are kept.
+const TOTAL: usize = 32_768;
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 /// Longest part of an event's name that is the object's, in bytes: names are ASCII.
@@ -40,15 +42,13 @@ pub(crate) struct Happening {
     pub(crate) reason: EventReason,
     /// A sentence.
     pub(crate) note: String,
-    /// Whether a user has to do something.
-    pub(crate) warning: bool,
     /// What sums up if there are too many.
     pub(crate) policy: Option<ObjectReference>,
 }
 
 impl Happening {
-    fn namespace(&self) -> String {
-        self.object.namespace.clone().unwrap_or_default()
+    fn namespace(&self) -> &str {
+        self.object.namespace.as_deref().unwrap_or_default()
     }
 }
 
@@ -60,31 +60,42 @@ pub(crate) struct Events {
     metrics: Arc<Metrics>,
 }
 
-/// How many events of each namespace wait to be taken up: those of one do not take the room of others.
+/// How many events of each namespace wait to be taken up.
 #[derive(Debug, Default)]
-struct Waiting(Mutex<BTreeMap<String, usize>>);
+struct Waiting(Mutex<Counts>);
 
-impl Waiting {
-    /// Counts one more, if there is room for it.
-    fn add(&self, namespace: String) -> bool {
-        let mut counts = self.counts();
-        let count = counts.entry(namespace).or_default();
-        let has_room = *count < WAITING;
-        *count += usize::from(has_room);
+/// How many events there are of each namespace that has any. One namespace may have as many as there is room left for, so
+/// that others always find some.
+#[derive(Debug, Default)]
+struct Counts {
+    namespaces: BTreeMap<String, usize>,
+    total: usize,
+}
+
+impl Counts {
+    /// Counts one more, if there is room for it. `most` is what one namespace may have at most.
+    fn add(&mut self, namespace: &str, most: usize) -> bool {
+        let count = self.namespaces.get(namespace).copied().unwrap_or_default();
+        let has_room = count < most.min(TOTAL - self.total);
+        if has_room {
+            self.namespaces.insert(namespace.to_owned(), count + 1);
+            self.total += 1;
+        }
         has_room
     }
 
-    /// One was taken up.
-    fn remove(&self, namespace: &String) {
-        let mut counts = self.counts();
-        if let Some(count) = counts.get_mut(namespace).filter(|count| **count > 1) {
-            *count -= 1;
-        } else {
-            counts.remove(namespace);
+    fn remove(&mut self, namespace: &str) {
+        let Some(count) = self.namespaces.get_mut(namespace) else { return };
+        *count -= 1;
+        self.total -= 1;
+        if *count == 0 {
+            self.namespaces.remove(namespace);
         }
     }
+}
 
-    fn counts(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+impl Waiting {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,7 +124,7 @@ impl Events {
 
     /// Hands an event over.
     pub(crate) fn publish(&self, happening: Happening) {
-        let has_room = self.waiting.add(happening.namespace());
+        let has_room = self.waiting.counts().add(happening.namespace(), WAITING);
         if !has_room || self.queue.send(Message::Happened(Box::new(happening))).is_err() {
             self.metrics.event_dropped();
         }
@@ -190,13 +201,13 @@ async fn write_all(
                     let _ = written.send(());
                 }
                 Some(Message::Happened(happening)) if left > 0 => {
-                    waiting.remove(&happening.namespace());
+                    waiting.counts().remove(happening.namespace());
                     left -= 1;
                     refill.get_or_insert_with(in_a_second);
                     writer.write(*happening).await;
                 }
                 Some(Message::Happened(happening)) => {
-                    waiting.remove(&happening.namespace());
+                    waiting.counts().remove(happening.namespace());
                     surplus.add(*happening);
                 }
             }
@@ -215,12 +226,13 @@ type About = (String, String, EventReason);
 struct Surplus {
     namespaces: BTreeMap<String, BTreeMap<About, (Happening, usize)>>,
     order: VecDeque<String>,
+    counts: Counts,
     metrics: Arc<Metrics>,
 }
 
 impl Surplus {
     fn new(metrics: Arc<Metrics>) -> Self {
-        Self { namespaces: BTreeMap::new(), order: VecDeque::new(), metrics }
+        Self { namespaces: BTreeMap::new(), order: VecDeque::new(), counts: Counts::default(), metrics }
     }
 
     fn add(&mut self, happening: Happening) {
@@ -228,21 +240,22 @@ impl Surplus {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         let (namespace, key) =
             (text(&about.namespace), (text(&about.kind), text(&about.name), happening.reason));
+        let is_known = self.namespaces.get(&namespace).is_some_and(|waiting| waiting.contains_key(&key));
+        if !is_known && !self.counts.add(&namespace, SURPLUS) {
+            return self.metrics.event_dropped();
+        }
         let waiting = self.namespaces.entry(namespace.clone()).or_default();
         if waiting.is_empty() {
             self.order.push_back(namespace);
         }
-        if waiting.len() < SURPLUS || waiting.contains_key(&key) {
-            waiting.entry(key).or_insert((happening, 0)).1 += 1;
-        } else {
-            self.metrics.event_dropped();
-        }
+        waiting.entry(key).or_insert((happening, 0)).1 += 1;
     }
 
     fn next(&mut self) -> Option<Happening> {
         let namespace = self.order.pop_front()?;
         let waiting = self.namespaces.get_mut(&namespace)?;
         let (_, (one, count)) = waiting.pop_first()?;
+        self.counts.remove(&namespace);
         if waiting.is_empty() {
             self.namespaces.remove(&namespace);
         } else {
@@ -295,7 +308,7 @@ impl Writer {
 }
 
 fn event(instance: &str, happening: Happening) -> Event {
-    let Happening { object, reason, mut note, warning, .. } = happening;
+    let Happening { object, reason, mut note, .. } = happening;
     while note.len() > LONGEST_NOTE {
         note.pop();
     }
@@ -315,7 +328,7 @@ fn event(instance: &str, happening: Happening) -> Event {
         action: Some("Reconcile".to_owned()),
         reason: Some(reason.as_str().to_owned()),
         note: Some(note),
-        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some(if reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
         regarding: Some(object),
         ..Event::default()
     }
@@ -339,7 +352,7 @@ mod tests {
             ..ObjectReference::default()
         };
         let note = String::new();
-        Happening { object, reason: EventReason::RestoreSkipped, note, warning: true, policy: None }
+        Happening { object, reason: EventReason::RestoreSkipped, note, policy: None }
     }
 
     fn names(surplus: &mut Surplus) -> Vec<String> {
@@ -353,7 +366,39 @@ mod tests {
             surplus.add(happening("X2Gateway", namespace, name));
         }
         assert_eq!(names(&mut surplus), ["1", "4", "2", "3"]);
-        assert!(surplus.namespaces.is_empty() && surplus.order.is_empty());
+        assert!(surplus.namespaces.is_empty() && surplus.order.is_empty() && surplus.counts.total == 0);
+    }
+
+    #[test]
+    fn the_policy_sums_up_what_happened_to_its_gateways() {
+        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
+        let policy = happening("TokenPolicy", "berlin", "short").object;
+        for name in ["x2-1", "x2-2", "x2-3"] {
+            let changed = happening("X2Gateway", "berlin", name);
+            surplus.add(Happening { note: format!("Of {name}."), policy: Some(policy.clone()), ..changed });
+        }
+        let alone = happening("X2Gateway", "berlin", "x2-4");
+        let other = happening("TokenPolicy", "berlin", "other").object;
+        surplus.add(Happening { note: "Of x2-4.".to_owned(), policy: Some(other), ..alone });
+        let next = |surplus: &mut Surplus| surplus.next().map(|one| (one.object.name.unwrap(), one.note));
+        assert_eq!(next(&mut surplus), Some(("x2-4".to_owned(), "Of x2-4.".to_owned())));
+        assert_eq!(next(&mut surplus), Some(("short".to_owned(), "3 gateways: Of x2-1.".to_owned())));
+        assert_eq!(next(&mut surplus), None);
+    }
+
+    #[test]
+    fn many_namespaces_share_what_is_kept_in_all() {
+        let mut counts = Counts::default();
+        let mut fill = |namespace: usize| {
+            let name = namespace.to_string();
+            (0..=WAITING).filter(|_| counts.add(&name, WAITING)).count()
+        };
+        let kept: Vec<usize> = (0..12).map(&mut fill).collect();
+        assert_eq!(kept[..7], [WAITING; 7]);
+        assert!(kept[7..].array_windows().all(|[one, next]| one >= next && *next > 0), "{kept:?}");
+        assert!(kept.iter().sum::<usize>() <= TOTAL);
+        counts.remove("0");
+        assert!(counts.add("new", WAITING), "there is always room for one more");
     }
 
     #[test]
@@ -401,7 +446,7 @@ mod tests {
         // What was taken up takes no room anymore.
         let writing = tokio::spawn(write_events);
         events.flush().await;
-        assert!(events.waiting.counts().is_empty());
+        assert_eq!(events.waiting.counts().total, 0);
         writing.abort();
     }
 }

@@ -10,13 +10,14 @@ use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::counts::count;
 use super::object::{Entry, Key, Reported};
 use super::store::Store;
 use super::workers::{Plan, Pool, Work};
 use super::{finalizers, restore, undecodable};
 use crate::clock;
 use crate::engine::reason::Reason;
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, Whole};
 use crate::telemetry::traces;
 
 /// Wait after a reconcile that a panic broke off.
@@ -46,6 +47,8 @@ pub(crate) trait Reconciler: Send + Sync + 'static {
     const POOL: Pool = Pool::Remote;
     /// Whether others of its namespace wait for it.
     const URGENT: bool = false;
+    /// What its metrics count the parts of, if its objects sum up others.
+    const WHOLE: Option<Whole> = None;
     /// The objects.
     fn store(&self) -> &Arc<Store<Self::Object>>;
     /// Reconciles an object, if that is due.
@@ -58,8 +61,6 @@ pub(crate) trait Reconciler: Send + Sync + 'static {
     fn changed(&self, before: Option<&Entry<Self::Object>>, after: Option<&Entry<Self::Object>>);
     /// Nothing is done with an object, since the rights in its namespace are partly missing.
     fn skipped(&self, _: &Self::Object) {}
-    /// An object does not match the schema of this version: what it sums up is not known anymore.
-    fn undecodable(&self, _: &Key) {}
     /// An object is gone.
     fn gone(&self, key: &Key);
 }
@@ -127,8 +128,8 @@ impl<R: Reconciler> Work for Remembered<R> {
                 (self.uid, self.memory, self.undecodable) =
                     (uid, R::Memory::default(), undecodable::Memory::default());
             }
-            if matches!(entry, Entry::Undecodable(_)) {
-                reconciler.undecodable(key);
+            if entry.valid().is_none() {
+                uncount(&*reconciler, key);
             }
             Some(match entry {
                 entry if cluster.namespaces.is_terminating(&key.namespace) => {
@@ -155,12 +156,20 @@ impl<R: Reconciler> Work for Remembered<R> {
     fn gone(&self, key: &Key) {
         let Some(reconciler) = self.reconciler.upgrade() else { return };
         reconciler.gone(key);
+        uncount(&*reconciler, key);
         let store = reconciler.store();
         let cluster = store.cluster();
         cluster.metrics.succeeded(R::Object::KIND.as_str(), &key.namespace, &key.name, None);
         cluster.deletions.forget(&self.uid);
         cluster.outages.forget(R::Object::KIND, key);
         finalizers::settle(store, key);
+    }
+}
+
+/// What an object sums up is not known anymore: it is gone, or does not match the schema of this version.
+fn uncount<R: Reconciler>(reconciler: &R, key: &Key) {
+    if let Some(whole) = R::WHOLE {
+        count(&reconciler.store().cluster().metrics, whole, key, None);
     }
 }
 

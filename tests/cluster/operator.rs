@@ -76,6 +76,23 @@ async fn shows_its_metrics_and_its_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_of_a_suspended_policy_counts_as_waiting_and_not_as_a_success() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("suspended-policy").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    f.apply(&policy("long", json!({"maxTimeoutSeconds": 2_592_000, "suspend": true}))).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-1", "InSync").await;
+    f.look("TokenPolicy", "long", "1").await;
+    f.wait("TokenPolicy", "long", |policy| status(policy)["gateways"]["summary"] == "1/1").await;
+    let metrics = f.operator().metrics().await.unwrap();
+    let none = r#"tenure_reconciles_total{kind="TokenPolicy",result="success"} 0"#;
+    assert!(metrics.contains(none), "{metrics}");
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn its_log_follows_each_reconcile_and_each_request() {
     let fleet = fleet(1);
     let mut f = Fixture::new("followed").await;

@@ -108,10 +108,17 @@ fn the_remote_system_may_ask_for_more_time() {
 #[test]
 fn after_a_restart_a_failed_object_is_tried_once_within_ten_minutes() {
     let mut backoff = Backoff::default();
-    backoff.postpone(NOW, 0.9);
-    assert!(wait(&backoff) <= CAP);
+    backoff.postpone(Reason::Unreachable, NOW, 0.9);
+    assert_eq!(wait(&backoff), CAP.mul_f64(0.9));
     backoff.attempted(NOW, 0.0, attempt(Reason::Unreachable));
     assert!(wait(&backoff) >= CAP / 2);
+}
+
+#[test]
+fn after_a_restart_a_changed_secret_is_noticed_within_thirty_seconds() {
+    let mut backoff = Backoff::default();
+    backoff.postpone(Reason::AuthenticationFailed, NOW, 1.0);
+    assert_eq!(wait(&backoff), SECRET_POLL);
 }
 
 #[test]
@@ -138,7 +145,7 @@ proptest! {
             match step {
                 0 => { backoff.inconclusive(NOW, random); }
                 1 => backoff.not_written(NOW, random),
-                2 => backoff.postpone(NOW, random),
+                2 => backoff.postpone(Reason::Unreachable, NOW, random),
                 _ => { backoff.attempted(NOW, random, attempt(Reason::Unreachable)); }
             }
             let due = backoff.due().unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tenure::crd::Cause;
 use tenure::engine::contest::Contest;
 
 fn minutes(minutes: u64) -> Duration {
@@ -74,6 +75,40 @@ fn a_restart_keeps_the_peace() {
     assert!(resumed.is_on() && !resumed.may_correct(minutes(39)) && resumed.may_correct(minutes(40)));
     let long_ago = Contest::resumed(Duration::ZERO, Duration::from_hours(5));
     assert!(long_ago.is_on(), "the clock may be younger than the fight");
+}
+
+/// The contest after a restart: of a value that is checked every ten minutes, with corrections that many minutes ago.
+fn remembered(corrections: &[u64], cause: Cause) -> Contest {
+    let set: Vec<_> = corrections.iter().map(|ago| (Duration::from_mins(*ago), cause)).collect();
+    Contest::remembered(minutes(600), &set, Duration::from_mins(10), false)
+}
+
+#[test]
+fn a_restart_keeps_the_count_of_corrections_in_a_row() {
+    let five = [5, 15, 24, 34, 43];
+    // What the next check finds is not known yet.
+    assert!(!remembered(&five, Cause::Drift).is_on() && remembered(&five, Cause::Drift).undone().is_on());
+    assert!(remembered(&[5, 15, 24, 34, 43, 53], Cause::Drift).is_on(), "the fifth was undone");
+    for (corrections, cause) in [
+        (&five[1..], Cause::Drift),
+        (&five, Cause::Policy),
+        (&[5, 15, 24, 43, 53], Cause::Drift),
+        (&[16, 26, 35, 45, 54], Cause::Drift),
+        (&[], Cause::Drift),
+    ] {
+        assert!(!remembered(corrections, cause).undone().is_on(), "{corrections:?} {cause:?}");
+    }
+}
+
+#[test]
+fn a_restart_keeps_the_hour_between_two_corrections_of_a_contested_value() {
+    let contested = remembered(&[20, 85, 146, 155, 165, 174, 184], Cause::Drift);
+    assert!(contested.is_on() && !contested.may_correct(minutes(639)) && contested.may_correct(minutes(640)));
+    let held = remembered(&[20, 106, 115, 125, 134, 144], Cause::Drift);
+    assert!(!held.is_on(), "one has lasted for an hour");
+    let reported = |set: &[_]| Contest::remembered(minutes(600), set, Duration::from_mins(10), true);
+    assert!(reported(&[(Duration::from_mins(20), Cause::Policy)]).is_on());
+    assert!(!reported(&[]).is_on(), "something else is desired by now");
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -188,6 +188,8 @@ proptest! {
         let mut silent = Appliance::new(timeout, Put::ShownOnly);
         let first = look(&regime, &Prior::default(), Contest::default(), &mut silent, true);
         prop_assert_eq!((first.verdict.reason, first.proofs), (Reason::VerificationFailed, 3));
+        let got = format!("but newly issued tokens have one of {}s.", silent.lifetime);
+        prop_assert!(first.verdict.message.contains(&got), "{}", first.verdict.message);
         let second = look(&regime, &first.prior, Contest::default(), &mut silent, false);
         prop_assert_eq!(second.verdict.reason, Reason::VerificationFailed);
         prop_assert!(second.writes.is_empty(), "written again only if a GET differs");

@@ -8,7 +8,7 @@ use tenure::crd::{Cause, Change, Time, TokenPolicySpec, X2GatewayStatus};
 use tenure::engine::change::Outcome;
 use tenure::engine::contest::Contest;
 use tenure::engine::gateway::{
-    Conclusion, Finalizer, Intent, OpenChange, Phase, Prior, Regime, awaiting_rollout, conflict, drifted,
+    CONFLICT, Conclusion, Finalizer, Intent, OpenChange, Phase, Prior, Regime, awaiting_rollout, drifted,
     finalizer, follow, must_be_durable, not_restored, owes_original, owes_revocation, under_change,
 };
 use tenure::engine::lifetime::{InvalidTarget, Target};
@@ -231,9 +231,9 @@ fn sentences_name_the_value_and_the_policy() {
     assert_eq!(message, "Restoring the token lifetime to 28800s, the value before TokenPolicy short.");
     let note = drifted(28800, 600, &Verdict::new(Reason::Drifted, "It is left."));
     assert_eq!(note, "Something changed the token lifetime from 28800s to 600s. It is left.");
-    assert_eq!(conflict(Standing::Loser).unwrap().reason, Reason::Conflict);
-    assert_eq!(conflict(Standing::Undecided).unwrap().reason, Reason::Progressing);
-    assert_eq!(conflict(Standing::TryNow), None);
+    assert_eq!(Standing::Loser.conflict(&CONFLICT).unwrap().reason, Reason::Conflict);
+    assert_eq!(Standing::Undecided.conflict(&CONFLICT).unwrap().reason, Reason::Progressing);
+    assert_eq!(Standing::TryNow.conflict(&CONFLICT), None);
 }
 
 #[test]

@@ -67,10 +67,11 @@ fn a_refused_login_is_remembered_until_a_value_is_read() {
 #[test]
 fn a_value_that_is_still_required_was_set_by_the_last_change() {
     let status = changed_by("a", json!({})).status.unwrap();
-    assert_eq!(last_set(&status, &required(7200)), Some("2026-11-22T22:00:00Z".parse().unwrap()));
-    assert_eq!(last_set(&status, &required(3600)), None);
-    assert_eq!(last_set(&status, &Regime::Unmanaged), None);
-    assert_eq!(last_set(&X2GatewayStatus::default(), &required(7200)), None);
+    let time = "2026-11-22T22:00:00Z".parse().unwrap();
+    assert_eq!(last_set(&status, &required(7200)), [(time, Cause::Policy)]);
+    assert_eq!(last_set(&status, &required(3600)), []);
+    assert_eq!(last_set(&status, &Regime::Unmanaged), []);
+    assert_eq!(last_set(&X2GatewayStatus::default(), &required(7200)), []);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tenure::crd::{
 };
 use tenure::engine::access::AccessError;
 use tenure::engine::customer::{
-    Deletion, Original, Parting, RIVAL, Task, Ttl, Wish, answered, changed, conflict, drifted, failed,
+    CONFLICT, Deletion, Original, Parting, RIVAL, Task, Ttl, Wish, answered, changed, drifted, failed,
     parting, paused, rejected, unrecordable,
 };
 use tenure::engine::ownership::Standing;
@@ -123,7 +123,7 @@ fn what_cannot_be_recorded_is_not_overwritten() {
 
 #[test]
 fn one_of_several_resources_for_a_customer_works_on_it() {
-    let reason = |standing| conflict(standing).map(|verdict| verdict.reason);
+    let reason = |standing: Standing| standing.conflict(&CONFLICT).map(|verdict| verdict.reason);
     assert_eq!((reason(Standing::Owner), reason(Standing::TryNow)), (None, None));
     assert_eq!(reason(Standing::Loser), Some(Reason::Conflict));
     assert_eq!(reason(Standing::Undecided), Some(Reason::Progressing));

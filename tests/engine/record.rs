@@ -206,7 +206,8 @@ fn a_refused_login_of_the_customers_user_is_remembered_as_long_as_it_is_to_prove
 fn lifetimes_that_are_still_desired_were_set_by_the_last_change() {
     let made = |to| TtlChange { time: NOW, from: access(60), to, cause: Cause::Drift, change_ref: None };
     let status = |history| CustomerTokenTtlStatus { history, ..CustomerTokenTtlStatus::default() };
-    assert_eq!(last_set(&status(vec![made(wanted())]), WISH), Some(NOW.0));
-    assert_eq!(last_set(&status(vec![made(access(60)), made(wanted())]), WISH), None);
-    assert_eq!(last_set(&status(Vec::new()), WISH), None);
+    let set = (NOW.0, Cause::Drift);
+    assert_eq!(last_set(&status(vec![made(wanted()), made(wanted()), made(access(60))]), WISH), [set, set]);
+    assert_eq!(last_set(&status(vec![made(access(60)), made(wanted())]), WISH), []);
+    assert_eq!(last_set(&status(Vec::new()), WISH), []);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tenure::engine::schedule::{UNMANAGED, after_restart, backoff, jittered, parse, stalled};
+use tenure::engine::schedule::{CAP, UNMANAGED, after_restart, backoff, jittered, parse, stalled};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -77,7 +77,7 @@ proptest! {
     fn waits_after_failures_are_random_and_bounded(failures: u32, random in 0.0..1.0) {
         let wait = backoff(failures, random);
         prop_assert!(wait >= Duration::from_millis(2500) && wait <= seconds(600), "{:?}", wait);
-        let first = after_restart(random);
+        let first = after_restart(CAP, random);
         prop_assert!(first <= seconds(600));
         prop_assert!((first.as_secs_f64() - 600.0 * random).abs() < 0.001, "any moment within the cap");
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tenure::crd::{Approval, GatewaySelector, Mode, TokenPolicySpec};
+use tenure::crd::{Approval, CustomerTokenTtlSpec, GatewaySelector, Mode, TokenPolicySpec};
 use tenure::engine::lifetime::{Bounds, Target};
+use tenure::engine::reason::Reason;
 use tenure::engine::rollout::Bound;
-use tenure::engine::spec::Policy;
+use tenure::engine::spec::{Customer, Policy};
 
 fn parsed(fields: &Value, bounds: Bounds) -> Policy {
     let mut spec = json!({"gatewaySelector": {}});
@@ -32,6 +33,34 @@ fn a_policy_is_parsed_with_its_rank_and_interval() {
     let plain = parsed(&json!({"maxTimeoutSeconds": 43200}), Bounds::default());
     assert_eq!((plain.interval, plain.claim.mode), (Duration::from_mins(10), Mode::Enforce));
     assert!(plain.rollout.is_none() && plain.windows.closed(None, Timestamp::UNIX_EPOCH).is_none());
+}
+
+#[test]
+fn what_a_customer_cannot_be_checked_by_is_reported() {
+    let parsed = |fields: Value| {
+        let mut spec = json!({
+            "serverRef": {"name": "kona"}, "customerId": "1d2b7a10-0f2c-11ee-be56-0242ac120002",
+            "accessTokenTtlSeconds": 3600, "refreshTokenTtlSeconds": 7200,
+        });
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let spec: CustomerTokenTtlSpec = serde_json::from_value(spec).unwrap();
+        Customer::parse(&spec, Timestamp::UNIX_EPOCH)
+    };
+    assert_eq!(parsed(json!({"interval": "1h30m"})).unwrap().interval, Duration::from_mins(90));
+    for (fields, message) in [
+        (
+            json!({"interval": "soon"}),
+            "spec.interval \"soon\" is not a duration: use one such as 10m or 1h30m.",
+        ),
+        (
+            json!({"windows": [{"schedule": "0 22 * * 6", "duration": "soon"}]}),
+            "In spec.windows, the duration \"soon\"",
+        ),
+    ] {
+        let verdict = parsed(fields).unwrap_err();
+        assert_eq!(verdict.reason, Reason::InvalidSpec);
+        assert!(verdict.message.starts_with(message), "{verdict:?}");
+    }
 }
 
 #[test]

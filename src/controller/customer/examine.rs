@@ -12,14 +12,14 @@ use crate::controller::access::{self, Access, Visitor, refusal};
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
-use crate::crd::{CustomerTokenTtl, Kind, KonaServer, Window};
+use crate::crd::{CustomerTokenTtl, Kind, KonaServer};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
 use crate::engine::contest::Contest;
 use crate::engine::customer::{
-    ADDITIONAL_INFO, AdditionalInfo, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish, conflict,
-    failed, invalid_windows, leaving, prior, server_not_found, server_not_ready, unusable,
+    ADDITIONAL_INFO, AdditionalInfo, CONFLICT, Parting, Prior, RawObject, Reading, SERVER_MOVED, Task, Wish,
+    failed, leaving, prior, server_not_found, server_not_ready, unusable,
 };
 use crate::engine::login::{Holder, NotTried};
 use crate::engine::ownership::{Standing, Trial};
@@ -93,7 +93,10 @@ pub(super) async fn examine(
         Some(Parting::Restore(task)) => Some(task.clone()),
         _ => None,
     };
-    let windows = if task.is_some() { &[][..] } else { &customer.spec.windows };
+    let windows = match memory.extra.spec(customer) {
+        _ if task.is_some() => Ok(Windows::default()),
+        spec => spec.clone().map(|spec| spec.windows),
+    };
     let (windows, server, connection) =
         match validate(controller, customer, windows, given.parents.as_deref()) {
             Ok(valid) => valid,
@@ -131,10 +134,10 @@ pub(super) async fn examine(
 fn validate<'a>(
     controller: &CustomerController,
     customer: &CustomerTokenTtl,
-    windows: &[Window],
+    windows: Result<Windows, Verdict>,
     server: Option<&'a KonaServer>,
 ) -> Result<(Windows, &'a KonaServer, ValidConnection), Verdict> {
-    let windows = Windows::parse(windows, clock::now().0).map_err(invalid_windows)?;
+    let windows = windows?;
     let server = server.ok_or_else(|| server_not_found(&customer.spec.server_ref.name))?;
     let connection = controller.connections.validate(&server.spec.connection);
     connection
@@ -146,7 +149,11 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let CustomerController { connections, servers, server_claims, .. } = self.controller;
         let known = (&**servers, &**server_claims);
-        connections.reach_server(known, self.server, &self.connection, self.user(), age).await
+        connections.reach_server(known, self.server, &self.connection, User::of(self.object()), age).await
+    }
+
+    fn object(&self) -> &CustomerTokenTtl {
+        self.customer
     }
 
     /// Only the server retries its own login: otherwise each of its customers would try it once.
@@ -178,7 +185,7 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         claims.let_in(self.customer.meta(), endpoint);
         let standing = claims.standing(self.customer.meta());
         memory.acted_on = Some(standing);
-        if let Some(verdict) = conflict(standing) {
+        if let Some(verdict) = standing.conflict(&CONFLICT) {
             return Err(verdict.into());
         }
         let read = understand(fresh, &mut self.progress)?;
@@ -215,7 +222,7 @@ impl Examination<'_, '_> {
         let CustomerController { claims, connections, .. } = self.controller;
         let standing = claims.standing(self.customer.meta());
         memory.acted_on = Some(standing);
-        let mut findings = match conflict(standing) {
+        let mut findings = match standing.conflict(&CONFLICT) {
             Some(verdict) => verdict.into(),
             None => access::visit(connections, &mut self, given, memory).await?,
         };
@@ -269,16 +276,16 @@ impl Examination<'_, '_> {
         self.windows.closed(override_annotation(now.meta()), clock::now().0)
     }
 
-    /// What Secrets are used for.
-    fn user(&self) -> User<'_> {
-        User { kind: Kind::Customer, meta: self.customer.meta() }
-    }
-
     /// The user whose login proves a lifetime. Read before anything is changed, so that nothing is changed that cannot be
     /// proven.
     pub(super) async fn verifier(&self, endpoint: &Endpoint, age: Age) -> Result<Option<Credentials>, Stop> {
         let Some(reference) = &self.customer.spec.verify_credentials_secret_ref else { return Ok(None) };
-        Ok(Some(self.controller.connections.credentials(endpoint, reference, self.user(), age).await?))
+        Ok(Some(
+            self.controller
+                .connections
+                .credentials(endpoint, reference, User::of(self.object()), age)
+                .await?,
+        ))
     }
 
     /// The proving login failed.

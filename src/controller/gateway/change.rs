@@ -3,9 +3,11 @@
 use super::examine::{Examination, Stop};
 use super::{Found, GatewayController};
 use crate::clock;
+use crate::controller::access::Visitor as _;
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Memory, send};
 use crate::controller::rollout::{Answer, Held};
+use crate::controller::uses::User;
 use crate::crd::{Cause, Kind, TokenPolicySpec, X2Gateway, X2GatewayStatus};
 use crate::engine::access::AccessError;
 use crate::engine::audit::{Declarer, Line, Operation};
@@ -76,8 +78,9 @@ impl Examination<'_, '_> {
         &self,
         (endpoint, credentials): (&Endpoint, &Credentials),
     ) -> Result<(), Stop> {
-        let reference = &self.gateway.spec.connection.credentials_secret_ref;
-        match self.controller.connections.credentials(endpoint, reference, self.user(), Age::Now).await {
+        let (gateway, connections) = (self.object(), &self.controller.connections);
+        let reference = &gateway.spec.connection.credentials_secret_ref;
+        match connections.credentials(endpoint, reference, User::of(gateway), Age::Now).await {
             Ok(now) if now.identity == credentials.identity => Ok(()),
             Err(Unread::Silence) => Err(Inconclusive::Unanswered.into()),
             _ => Err(Inconclusive::Outdated.into()),

@@ -4,16 +4,14 @@ use kube::Resource as _;
 
 use super::GatewayController;
 use crate::controller::access::{self, Access, Visitor, refusal};
-use crate::controller::logins;
 use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
 use crate::crd::{Kind, X2Gateway};
 use crate::engine::access::AccessError;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::ValidConnection;
-use crate::engine::gateway::{MOVED, Prior, RIVAL, Regime, Seen, conflict, found_drift, prior, remembered};
+use crate::engine::gateway::{CONFLICT, MOVED, Prior, RIVAL, Regime, Seen, found_drift, prior, remembered};
 use crate::engine::governance::Governance;
-use crate::engine::login::Holder;
 use crate::engine::ownership::{Standing, Trial};
 use crate::engine::references::Unread;
 use crate::engine::verdict::{Notes, Reason, Verdict};
@@ -94,11 +92,11 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
         let connections = &self.controller.connections;
         // Of those that reach the same peer in another way only the owner asks it.
         let limit = connections.limit(Kind::Gateway, &self.connection, None, Bounds::ONE_AT_A_TIME);
-        connections.reach(&self.connection, reference, self.user(), limit, age).await
+        connections.reach(&self.connection, reference, User::of(self.object()), limit, age).await
     }
 
-    fn holder(&self) -> Option<Holder> {
-        Some(logins::holder(Kind::Gateway, self.gateway.meta()))
+    fn object(&self) -> &X2Gateway {
+        self.gateway
     }
 
     async fn visit(
@@ -134,11 +132,6 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
 }
 
 impl Examination<'_, '_> {
-    /// What Secrets are used for.
-    pub(super) fn user(&self) -> User<'_> {
-        User { kind: Kind::Gateway, meta: self.gateway.meta() }
-    }
-
     /// Records that the gateway was let in, and by which peer. Returns what to report if the appliance is another resource's.
     fn let_in(&self, endpoint: &Endpoint, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         self.controller.claims.let_in(self.gateway.meta(), endpoint);
@@ -149,7 +142,7 @@ impl Examination<'_, '_> {
     fn conflict(&self, memory: &mut Memory<X2Gateway>) -> Option<Verdict> {
         let standing = self.controller.claims.standing(self.gateway.meta());
         memory.acted_on = Some(standing);
-        conflict(standing)
+        standing.conflict(&CONFLICT)
     }
 
     /// Who governs the gateway now, if what the reconcile began with still holds: after a wait the

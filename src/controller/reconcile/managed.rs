@@ -11,22 +11,25 @@ use tokio::time::Instant;
 use super::working::Working;
 use crate::clock;
 use crate::controller::claims::Claims;
+use crate::controller::connection::Connections;
 use crate::controller::logins::Barred;
 use crate::controller::requests::{Handled, Request};
+use crate::crd::Cause;
 use crate::engine::backoff::{Backoff, Inconclusive};
 use crate::engine::change::Change;
 use crate::engine::contest::Contest;
-use crate::engine::login::News;
+use crate::engine::login::{LogsIn, News};
 use crate::engine::owed::Owed;
-use crate::engine::ownership::{Standing, Trial};
+use crate::engine::ownership::{Claimed, Standing, Trial};
 use crate::engine::verdict::{Notes, Reason, Verdict};
-use crate::metrics::Counted;
-use crate::runtime::object::Reported;
-use crate::runtime::reconcile::{Reconcile, Reconciler};
+use crate::metrics::{Counted, Whole};
+use crate::runtime::object::{Entry, Key, Reported};
+use crate::runtime::reconcile::Reconcile;
 use crate::runtime::secrets::Age;
+use crate::runtime::store::Store;
 
 /// A kind whose objects represent something in a remote system: what is gathered, found and kept of one.
-pub trait Managed: Reported {
+pub trait Managed: Reported + LogsIn {
     /// What is gathered from the cluster: who governs the object.
     type Parents: Send + Sync;
     /// What, when it changes, is a reason to reconcile at once.
@@ -64,22 +67,40 @@ pub trait Managed: Reported {
 /// A change of the remote value that was begun and is not completed.
 pub type ChangeOf<K> = Change<<K as Managed>::Value, <K as Managed>::Original>;
 
-/// The controller of such a kind: what it supplies to [`super::reconcile`].
-pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Reconciler>::Object>> {
+/// The controller of such a kind: what it supplies to its reconciles.
+pub trait Controller: Send + Sync + 'static {
+    /// The kind.
+    type Object: Managed;
+    /// Whether others of its namespace wait for it.
+    const URGENT: bool = false;
+    /// What its metrics count the parts of, if its objects sum up others.
+    const WHOLE: Option<Whole> = None;
+    /// Whether all objects that declare one remote object work with it: else only one of them does.
+    const SHARES: bool = false;
+    /// The objects.
+    fn store(&self) -> &Arc<Store<Self::Object>>;
+    /// What connections to remote systems are made of.
+    fn connections(&self) -> &Connections;
     /// Which requests were carried out.
     fn handled(&self) -> &Handled;
-    /// Which objects declare which remote object, if only one of them may write.
-    fn claims(&self) -> Option<&Claims> {
-        None
+    /// Which objects declare which remote object.
+    fn claims(&self) -> &Claims;
+    /// The remote object that an object declares.
+    fn claimed(&self, object: &Self::Object) -> Option<Claimed>;
+    /// What else to reconcile when an object has appeared, changed or gone.
+    fn changed(&self, before: Option<&Entry<Self::Object>>, after: Option<&Entry<Self::Object>>);
+    /// An object is gone.
+    fn gone(&self, key: &Key) {
+        let _ = key;
     }
     /// Gathers the state of the cluster that concerns an object.
-    fn gather(&self, object: &Self::Object) -> Given<Self::Object>;
+    fn gather(&self, object: &Self::Object, memory: &mut Memory<Self::Object>) -> Given<Self::Object>;
     /// Adds or removes our finalizer, and finishes deletions. Some if there is nothing else to do.
     fn finalize(
         &self,
         object: &Arc<Self::Object>,
         given: &Given<Self::Object>,
-        memory: &mut Self::Memory,
+        memory: &mut Memory<Self::Object>,
     ) -> impl Future<Output = Result<Option<Reconcile>, Inconclusive>> + Send {
         let _ = (object, given, memory);
         std::future::ready(Ok(None))
@@ -89,7 +110,7 @@ pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Recon
         &self,
         object: &Self::Object,
         given: &Given<Self::Object>,
-        memory: &mut Self::Memory,
+        memory: &mut Memory<Self::Object>,
     ) -> bool {
         let _ = (object, given, memory);
         false
@@ -99,19 +120,19 @@ pub trait Controller: Reconciler<Object: Managed, Memory = Memory<<Self as Recon
         &self,
         working: &mut Working<'_, Self::Object>,
         given: &Given<Self::Object>,
-        memory: &mut Self::Memory,
+        memory: &mut Memory<Self::Object>,
     ) -> impl Future<Output = Result<Findings<Self::Object>, Inconclusive>> + Send;
     /// Finishes a deletion that waited for what was found. Some if there is nothing to report.
     fn conclude(
         &self,
         object: &Self::Object,
-        memory: &mut Self::Memory,
+        memory: &mut Memory<Self::Object>,
     ) -> impl Future<Output = Option<Reconcile>> + Send {
         let _ = (object, memory);
         std::future::ready(None)
     }
     /// Publishes what was done and found, once the status is written. A worse or better condition is published by the driver.
-    fn announce(&self, report: &Report<'_, Self::Object>, memory: &Self::Memory) {
+    fn announce(&self, report: &Report<'_, Self::Object>, memory: &Memory<Self::Object>) {
         let _ = (report, memory);
     }
     /// The policy that events about the object refer to.
@@ -154,8 +175,8 @@ pub struct Given<K: Managed> {
     pub time_left: Option<Duration>,
     /// Whether a deletion may come to wait for this reconcile.
     pub holds: bool,
-    /// When what is still desired was last set, if nothing else was set since.
-    pub last_set: Option<Timestamp>,
+    /// When what is still desired was set, and why: newest first, up to what set something else.
+    pub last_set: Vec<(Timestamp, Cause)>,
 }
 
 impl<K: Managed> Given<K> {

@@ -2,7 +2,7 @@
 
 use super::{Wish, lifetimes, words};
 use crate::crd::{Cause, CustomerTokenTtlStatus, TtlChange, TtlSeconds};
-use crate::engine::change::referring;
+use crate::engine::change::event;
 use crate::engine::reason::{EventReason, Reason};
 use crate::engine::verdict::Verdict;
 
@@ -11,21 +11,12 @@ use crate::engine::verdict::Verdict;
 pub fn changed(TtlChange { to, cause, change_ref, .. }: &TtlChange) -> (EventReason, String) {
     let seconds = |value: Option<u32>| value.unwrap_or_default();
     let (access, refresh) = (seconds(to.access_token_ttl_seconds), seconds(to.refresh_token_ttl_seconds));
-    let (reason, note) = match cause {
-        Cause::Policy => (
-            EventReason::TtlChanged,
-            format!("Token lifetimes changed to {access}s (access) and {refresh}s (refresh)."),
-        ),
-        Cause::Drift => (
-            EventReason::DriftCorrected,
-            format!("Token lifetimes corrected to {access}s (access) and {refresh}s (refresh)."),
-        ),
-        Cause::Restore => (
-            EventReason::TtlChanged,
-            format!("Original token lifetimes restored: the server has {}.", words(*to)),
-        ),
+    let note = match cause {
+        Cause::Policy => format!("Token lifetimes changed to {access}s (access) and {refresh}s (refresh)."),
+        Cause::Drift => format!("Token lifetimes corrected to {access}s (access) and {refresh}s (refresh)."),
+        Cause::Restore => format!("Original token lifetimes restored: the server has {}.", words(*to)),
     };
-    (reason, referring(note, change_ref.as_deref()))
+    event(*cause, EventReason::TtlChanged, note, change_ref.as_deref())
 }
 
 /// The note of an event that something else has changed lifetimes which were as desired, if that is not corrected for now.

@@ -106,13 +106,12 @@ pub fn unrecorded(
 
 /// Puts changes on record that took effect.
 pub fn put_on_record<'a>(status: &mut CustomerTokenTtlStatus, changes: impl IntoIterator<Item = &'a Made>) {
-    for Made { change, original } in changes {
-        // Known since the first change, or never: what the keys hold later may be ours.
-        if status.history.is_empty() {
-            status.original.get_or_insert_with(|| original.clone());
-        }
-        add_to_history(&mut status.history, change.clone());
+    let mut changes = changes.into_iter().peekable();
+    // Known since the first change, or never: what the keys hold later may be ours.
+    if let Some(first) = changes.peek().filter(|_| status.history.is_empty()) {
+        status.original.get_or_insert_with(|| first.original.clone());
     }
+    add_to_history(&mut status.history, changes.map(|made| &made.change));
 }
 
 /// Puts on record that a change is about to be sent. An `earlier` one to the same lifetimes that was sent stays in sight: it
@@ -169,10 +168,11 @@ pub fn update(
     }
 }
 
-/// When the desired lifetimes were last set, if nothing else was set since.
+/// When the desired lifetimes were set, and why: newest first, up to what set others.
 #[must_use]
-pub fn last_set(status: &CustomerTokenTtlStatus, wish: Wish) -> Option<Timestamp> {
-    status.history.first().filter(|last| last.to == wish.ttl.into()).map(|last| last.time.0)
+pub fn last_set(status: &CustomerTokenTtlStatus, wish: Wish) -> Vec<(Timestamp, Cause)> {
+    let is_desired = |change: &&TtlChange| change.to == wish.ttl.into();
+    status.history.iter().take_while(is_desired).map(|change| (change.time.0, change.cause)).collect()
 }
 
 /// Lifetimes that the operator may have set last.

@@ -4,7 +4,7 @@ use super::{Original, Ttl, Unusable, words};
 use crate::crd::{CustomerTokenTtlSpec, KonaServer, TtlSeconds};
 use crate::engine::access::AccessError;
 use crate::engine::conditions::SUSPENDED;
-use crate::engine::ownership::Standing;
+use crate::engine::ownership::Conflict;
 use crate::engine::reason::Reason;
 use crate::engine::remote::{RemoteError, Shown};
 use crate::engine::verdict::Verdict;
@@ -82,12 +82,6 @@ pub fn server_not_found(server: &str) -> Verdict {
     Verdict::new(Reason::ServerNotFound, message)
 }
 
-/// The change windows make no sense.
-#[must_use]
-pub fn invalid_windows(why: impl std::fmt::Display) -> Verdict {
-    Verdict::new(Reason::InvalidSpec, format!("In spec.windows, {why}."))
-}
-
 /// A change waits for a window. `closed` is a sentence about that.
 #[must_use]
 pub fn awaiting_window(seen: TtlSeconds, Ttl { access, refresh }: Ttl, closed: &str) -> Verdict {
@@ -124,13 +118,10 @@ pub fn raced() -> Verdict {
 pub const SERVER_MOVED: &str = "The server's URL has changed; the customer is read again.";
 
 /// What to report if the customer is another resource's, or if it is not yet known whose it is.
-#[must_use]
-pub fn conflict(standing: Standing) -> Option<Verdict> {
-    standing.conflict(
-        "Another CustomerTokenTtl already manages this customer of this server, so this one is ignored. Delete one of the two.",
-        "Another CustomerTokenTtl declares the same customer; nothing is changed until it is known which of the two can log in.",
-    )
-}
+pub const CONFLICT: Conflict = Conflict {
+    lost: "Another CustomerTokenTtl already manages this customer of this server, so this one is ignored. Delete one of the two.",
+    undecided: "Another CustomerTokenTtl declares the same customer; nothing is changed until it is known which of the two can log in.",
+};
 
 /// Why nothing is done for a customer for now, if so.
 #[must_use]

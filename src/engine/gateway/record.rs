@@ -94,11 +94,12 @@ pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChang
     Some(OpenChange::remembered(pending.into(), beside))
 }
 
-/// When a value that is still required was last set, if nothing else was set since.
+/// When a value that is still required was set, and why: newest first, up to what set another one.
 #[must_use]
-pub fn last_set(status: &X2GatewayStatus, regime: &Regime) -> Option<Timestamp> {
-    let target = regime.target()?;
-    status.history.first().filter(|last| target.holds(last.to)).map(|last| last.time.0)
+pub fn last_set(status: &X2GatewayStatus, regime: &Regime) -> Vec<(Timestamp, Cause)> {
+    let target = regime.target();
+    let is_required = |change: &&Change| target.is_some_and(|target| target.holds(change.to));
+    status.history.iter().take_while(is_required).map(|change| (change.time.0, change.cause)).collect()
 }
 
 /// The policy that wrote last and restores the original value one day, as far as that is on record.
@@ -127,29 +128,21 @@ pub fn entry(open: &OpenChange, policy: &str, time: Time) -> Change {
 pub fn changed(change: &Change) -> (EventReason, String) {
     let Change { from, to, policy, cause, change_ref, .. } = change;
     let was = from.map_or_else(String::new, |from| format!(" from {from}s"));
-    let (reason, note) = match cause {
-        Cause::Policy => (
-            EventReason::TimeoutChanged,
-            format!("Token lifetime changed{was} to {to}s (TokenPolicy {policy})."),
-        ),
-        Cause::Drift => (
-            EventReason::DriftCorrected,
-            format!("Token lifetime corrected{was} to {to}s (TokenPolicy {policy})."),
-        ),
-        Cause::Restore => (
-            EventReason::TimeoutChanged,
-            format!("Token lifetime restored{was} to {to}s, the value before TokenPolicy {policy}."),
-        ),
+    let note = match cause {
+        Cause::Policy => format!("Token lifetime changed{was} to {to}s (TokenPolicy {policy})."),
+        Cause::Drift => format!("Token lifetime corrected{was} to {to}s (TokenPolicy {policy})."),
+        Cause::Restore => {
+            format!("Token lifetime restored{was} to {to}s, the value before TokenPolicy {policy}.")
+        }
     };
-    (reason, change::referring(note, change_ref.as_deref()))
+    change::event(*cause, EventReason::TimeoutChanged, note, change_ref.as_deref())
 }
 
 /// Puts changes on record that took effect.
-pub fn put_on_record<'a>(status: &mut X2GatewayStatus, changes: impl IntoIterator<Item = &'a Change>) {
-    for change in changes {
-        status.original_timeout_seconds = status.original_timeout_seconds.or(change.from);
-        add_to_history(&mut status.history, change.clone());
-    }
+pub fn put_on_record(status: &mut X2GatewayStatus, changes: Vec<&Change>) {
+    status.original_timeout_seconds =
+        status.original_timeout_seconds.or_else(|| changes.iter().find_map(|change| change.from));
+    add_to_history(&mut status.history, changes);
 }
 
 /// Puts on record that a change is about to be sent.

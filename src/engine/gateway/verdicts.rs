@@ -1,9 +1,8 @@
 //! What to report of a gateway that waits or is under change, each with a sentence.
 
 use super::OpenChange;
-use crate::crd::{Cause, X2Gateway, X2GatewayStatus};
-use crate::engine::conditions::SUSPENDED;
-use crate::engine::ownership::Standing;
+use crate::crd::{Cause, X2GatewayStatus};
+use crate::engine::ownership::Conflict;
 use crate::engine::reason::Reason;
 use crate::engine::verdict::Verdict;
 
@@ -16,20 +15,11 @@ pub const MOVED: &str = "spec.url has changed; the appliance is read again.";
 /// The note of the event `TokensRevoked`.
 pub const REVOKED: &str = "The tokens issued before the change were invalidated. The operator's user has been logged out of all sessions.";
 
-/// Why nothing is done for a gateway for now, if so.
-#[must_use]
-pub fn paused(gateway: &X2Gateway) -> Option<String> {
-    gateway.spec.connection.suspend.then(|| SUSPENDED.to_owned())
-}
-
 /// What to report if the appliance is another resource's, or is not known to be this one's.
-#[must_use]
-pub fn conflict(standing: Standing) -> Option<Verdict> {
-    standing.conflict(
-        "Another X2Gateway already manages the appliance at this URL, so this one is ignored. Delete one of the two, or correct spec.url.",
-        "Another X2Gateway has the same URL; nothing is changed until it is known which of the two can log in.",
-    )
-}
+pub const CONFLICT: Conflict = Conflict {
+    lost: "Another X2Gateway already manages the appliance at this URL, so this one is ignored. Delete one of the two, or correct spec.url.",
+    undecided: "Another X2Gateway has the same URL; nothing is changed until it is known which of the two can log in.",
+};
 
 /// A change waits for a permit of the rollout. While it is halted, what has failed stays in sight.
 #[must_use]
