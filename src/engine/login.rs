@@ -19,6 +19,7 @@
 //! All of it is state and time in, decisions out: who waits, and for how long, is up to the caller.
 
 mod guesses;
+mod identity;
 mod row;
 mod state;
 mod words;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::guesses::{Guesses, User};
+pub use self::identity::{Account, Identity, SecretVersion};
 use self::row::{Row, View};
 pub use self::state::{LogsIn, Shown, account, login_state};
 pub use self::words::{Failure, News, record, verdict};
@@ -40,44 +42,6 @@ use crate::crd::{Kind, RefusedLogin};
 pub const LONGEST: Duration = Duration::from_secs(10);
 /// Time between two logins that are made elsewhere for the sake of the third try of a row.
 const BETWEEN_PROBES: Duration = Duration::from_mins(1);
-
-/// One version of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SecretVersion {
-    /// UID of the Secret.
-    pub uid: String,
-    /// `resourceVersion` of the Secret.
-    pub resource_version: String,
-}
-
-impl SecretVersion {
-    /// Whether this is known to be an earlier version of the same Secret: resource versions are numbers that grow.
-    #[must_use]
-    pub fn is_older_than(&self, other: &Self) -> bool {
-        let number = |version: &Self| version.resource_version.parse::<u64>().ok();
-        self.uid == other.uid && number(self).zip(number(other)).is_some_and(|(a, b)| a < b)
-    }
-}
-
-/// Where a user name and a password are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Account {
-    /// Namespace of the Secret.
-    pub namespace: String,
-    /// Name of the Secret.
-    pub secret: String,
-    /// Keys of the user name and of the password within it.
-    pub keys: (String, String),
-}
-
-/// Identifies a user name and password without containing them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    /// Where they are kept.
-    pub account: Account,
-    /// The Secret's version.
-    pub version: SecretVersion,
-}
 
 /// The time on both clocks: the wall clock, as statuses show it, and a monotonic clock.
 #[derive(Clone, Copy, Debug)]
