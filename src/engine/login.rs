@@ -145,7 +145,8 @@ impl Outcome {
             | Fault::Tls(_)
             | Fault::AddressRefused(_)
             | Fault::Paused { .. }
-            | Fault::NoTurn => Self::Unsent,
+            | Fault::NoTurn
+            | Fault::OtherPeer => Self::Unsent,
             Fault::Status { .. } | Fault::Refused { .. } | Fault::TimedOut | Fault::Malformed(_) => {
                 Self::Unknown
             }

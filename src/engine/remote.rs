@@ -41,6 +41,8 @@ pub enum Fault {
     },
     /// Not sent: other exchanges had every place for too long.
     NoTurn,
+    /// Not sent: another peer issued the token that it holds.
+    OtherPeer,
     /// A success whose content makes no sense: the sentence says why.
     Malformed(&'static str),
 }
@@ -62,7 +64,9 @@ impl Fault {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::AddressRefused(_) | Self::Paused { .. } | Self::NoTurn => Outcome::Prepared,
+            Self::AddressRefused(_) | Self::Paused { .. } | Self::NoTurn | Self::OtherPeer => {
+                Outcome::Prepared
+            }
             Self::Status { code: ..500, .. } | Self::Refused { code: ..500, .. } => Outcome::Refused,
             Self::Status { .. }
             | Self::Refused { .. }
@@ -173,6 +177,9 @@ impl fmt::Display for RemoteError {
             Fault::NoTurn => f.write_str(
                 "the request waited five minutes for its turn and was not sent: check for systems of this namespace that do not answer, and raise spec.limits of the KonaServer if it is one",
             ),
+            Fault::OtherPeer => f.write_str(
+                "servers with different keys answer at the URL: use the URL of one server, or the same key for all",
+            ),
             Fault::AddressRefused(address) => {
                 let which = address.as_ref().map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
                 write!(f, "{which} is not an allowed destination; to allow it, set --allow-cidr on the operator")
@@ -240,9 +247,11 @@ impl RemoteError {
             }
             Fault::Status { code: 403, .. } | Fault::Refused { code: 403, .. } => Reason::Forbidden,
             Fault::Status { code: 429, .. } | Fault::Paused { code: 429, .. } => Reason::RateLimited,
-            Fault::Status { .. } | Fault::Refused { .. } | Fault::Paused { .. } | Fault::Malformed(_) => {
-                Reason::UnexpectedAnswer
-            }
+            Fault::Status { .. }
+            | Fault::Refused { .. }
+            | Fault::Paused { .. }
+            | Fault::OtherPeer
+            | Fault::Malformed(_) => Reason::UnexpectedAnswer,
         }
     }
 
@@ -254,7 +263,7 @@ impl RemoteError {
                 code.to_string()
             }
             Fault::TimedOut | Fault::NoTurn => "timeout".to_owned(),
-            Fault::Tls(_) => "tls".to_owned(),
+            Fault::Tls(_) | Fault::OtherPeer => "tls".to_owned(),
             Fault::Unreachable(_) | Fault::AddressRefused(_) => "connect".to_owned(),
             Fault::Malformed(_) => "protocol".to_owned(),
         }

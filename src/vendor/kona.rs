@@ -17,7 +17,7 @@ use super::login;
 use super::remotes::{Login, Remotes, malformed};
 use super::sessions::{Session, SessionKey, Wanted};
 use super::spelling::Turn;
-use super::wire::{Content, Request, Room};
+use super::wire::{Answer, Request, Room};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::customer::{ADDITIONAL_INFO, RawObject, Unread};
@@ -128,8 +128,8 @@ impl<'a> Kona<'a> {
         let read = clock::uptime();
         let took = read.saturating_sub(seat.taken);
         seat.until = read + took + 2 * seat.place.spacing() + HELD_UP;
-        let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
-        seat.room = answer.into_room();
+        let customer = customer_of(&answer.content, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
+        seat.room = answer.content.into_room();
         Ok(Fresh { customer, is_late: took > HELD_UP, seat })
     }
 
@@ -196,7 +196,7 @@ impl<'a> Kona<'a> {
                 }
                 error => error,
             })?;
-        customer_of(&answer, id).map_err(|why| malformed("POST", path, why))?;
+        customer_of(&answer.content, id).map_err(|why| malformed("POST", path, why))?;
         Ok(())
     }
 
@@ -215,7 +215,7 @@ impl<'a> Kona<'a> {
         &self,
         request: &(dyn Fn() -> Request<'r> + Sync),
         purpose: Purpose<'_>,
-    ) -> Result<(Content, Seat), AccessError> {
+    ) -> Result<(Answer, Seat), AccessError> {
         let session = self.session(self.living(), purpose.before()).await?;
         let mut seat = self.seat(session, purpose).await?;
         let error = match self.send(&mut seat, request(), purpose).await {
@@ -271,9 +271,10 @@ impl<'a> Kona<'a> {
         seat: &mut Seat,
         request: Request<'_>,
         purpose: Purpose<'_>,
-    ) -> Result<Content, AccessError> {
+    ) -> Result<Answer, AccessError> {
         let Seat { place, session, .. } = seat;
-        let request = Request { token: Some((X_AUTHORIZATION, &session.token)), ..request };
+        let token = Some((X_AUTHORIZATION, &session.token));
+        let request = Request { token, session: Some(session), ..request };
         Ok(Box::pin(self.login.remotes.http.exchange_at(place, self.login.endpoint, request, purpose))
             .await?)
     }
@@ -311,7 +312,7 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     let (answer, ticket) = login.attempt(request, purpose).await?;
     let session = session_of(&answer, LOGIN, asked)?;
     ticket.ended(Outcome::Accepted);
-    if session.refresh.is_none() || login::is_first_step(&answer) {
+    if session.refresh.is_none() || login::is_first_step(&answer.content) {
         Err(AccessError::Half)
     } else {
         Ok(session)
@@ -325,25 +326,25 @@ async fn refresh(login: Login<'_>, old: &Session, purpose: Purpose<'_>) -> Resul
     let asked = clock::instant();
     let body = serde_json::json!({"refreshToken": token.expose_secret()});
     let body = Some(("application/json", Zeroizing::new(body.to_string().into_bytes())));
-    let request = Request { operation: "refresh", body, cap: TOKEN_CAP, ..post(REFRESH) };
+    let request = Request { operation: "refresh", session: Some(old), body, cap: TOKEN_CAP, ..post(REFRESH) };
     // All who wait for a place will need the new token.
     let answer = login.remotes.http.exchange(login.endpoint, request, purpose.at_the_front()).await?;
     session_of(&answer, REFRESH, asked)
 }
 
 fn session_of(
-    answer: &[u8],
+    answer: &Answer,
     path: &'static str,
     asked: tokio::time::Instant,
 ) -> Result<Session, AccessError> {
     let bad = |why| malformed("POST", path, why);
-    let Tokens { token, refresh_token } = serde_json::from_slice(answer)
+    let Tokens { token, refresh_token } = serde_json::from_slice(&answer.content)
         .map_err(|_| bad("it contains no token; check that the URL is a Kona server's"))?;
     let (token, refresh) = (login::secret(token), refresh_token.map(login::secret).transpose());
     let (token, refresh) = (token.map_err(bad)?, refresh.map_err(bad)?);
     let lifetime = lifetime(token.expose_secret(), Since::IssuedAt)
         .ok_or_else(|| bad("its token has no exp and iat claims"))?;
-    Ok(Session::new(token, lifetime, refresh, asked))
+    Ok(Session::new(token, lifetime, refresh, answer.key, asked))
 }
 
 fn post(path: &'static str) -> Request<'static> {
@@ -354,6 +355,7 @@ fn post(path: &'static str) -> Request<'static> {
         path,
         template: path,
         token: None,
+        session: None,
         body: None,
         cap: CUSTOMER_CAP,
         shows,
@@ -384,15 +386,15 @@ fn field_in(message: &str) -> Option<&'static str> {
     FIELDS.into_iter().find(named)
 }
 
-/// Whether the token is to blame: 401, or a redirect to a login page.
+/// Whether another token may do: 401, a redirect to a login page, or another peer has issued this one.
 fn is_token_fault(error: &RemoteError) -> bool {
-    matches!(error.status(), Some(401 | 300..=399))
+    matches!(error.status(), Some(401 | 300..=399)) || error.fault == Fault::OtherPeer
 }
 
-/// Whether the server refuses a refresh token: by any status, but for one that asks us to come later. Its relative answers
-/// 500 to a token of the wrong kind.
+/// Whether a refresh token is of no use: the server refuses it by any status, but for one that asks us to come later, or is not
+/// the one that issued it. Its relative answers 500 to a token of the wrong kind.
 fn is_refused(error: &RemoteError) -> bool {
-    error.status().is_some() && !error.is_rate_limited()
+    error.status().is_some() && !error.is_rate_limited() || error.fault == Fault::OtherPeer
 }
 
 /// Reads a customer and makes sure that it is the one meant: an object without its id, written back, would create

@@ -6,7 +6,7 @@ use super::endpoint::Endpoint;
 use super::http::{Http, Purpose};
 use super::sessions::{SessionKey, Sessions};
 use super::spelling::{Spellings, Turn};
-use super::wire::{Content, Request};
+use super::wire::{Answer, Request};
 use crate::engine::access::AccessError;
 use crate::engine::login::{LONGEST, Outcome};
 use crate::engine::remote::{Fault, RemoteError};
@@ -51,7 +51,7 @@ impl<'a> Login<'a> {
         &self,
         request: impl FnOnce() -> Request<'static>,
         purpose: Purpose<'_>,
-    ) -> Result<(Content, Ticket<'a>), AccessError> {
+    ) -> Result<(Answer, Ticket<'a>), AccessError> {
         let system = self.endpoint.base.to_string();
         let ticket = self.remotes.admission.enter(self.credentials, &system).await?;
         let request = request();
@@ -64,7 +64,7 @@ impl<'a> Login<'a> {
             send.await
         };
         match answer {
-            Ok(content) => Ok((content, ticket)),
+            Ok(answer) => Ok((answer, ticket)),
             Err(error) => {
                 let outcome = Outcome::of_failed(&error);
                 ticket.ended(outcome);
@@ -92,7 +92,7 @@ mod tests {
 
     use super::super::credentials::{Account, Identity, SecretVersion};
     use super::super::slots::Slots;
-    use super::super::wire::{Answer, MaySend, Wire};
+    use super::super::wire::{MaySend, Wire};
     use super::*;
     use crate::leader::fence::{Fence, Term};
     use crate::metrics::Metrics;
@@ -144,6 +144,7 @@ mod tests {
                 path: "/",
                 template: "/",
                 token: None,
+                session: None,
                 body: None,
                 cap: 0,
                 shows: |_, _| None,

@@ -12,6 +12,7 @@ use super::credentials::{Account, Identity, SecretVersion};
 use super::endpoint::{Endpoint, Transport};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
+use crate::engine::system::KeyId;
 
 /// Longest time that a token is used for, whatever it states.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
@@ -54,6 +55,8 @@ pub(crate) struct Session {
     pub(crate) refresh: Option<SecretString>,
     /// Which one it is.
     pub(crate) serial: Serial,
+    /// The key that the peer has proven to have which issued it, if it has: it is sent to no other.
+    pub(crate) issuer: Option<KeyId>,
     renew_at: Instant,
 }
 
@@ -64,12 +67,13 @@ impl Session {
         token: SecretString,
         lifetime: u32,
         refresh: Option<SecretString>,
+        issuer: Option<KeyId>,
         asked: Instant,
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         let serial = Serial(SERIALS.fetch_add(1, Ordering::Relaxed));
         let renew_at = asked + Duration::from_secs(lifetime.into()).min(LONGEST).mul_f64(0.9);
-        Self { token, lifetime, refresh, serial, renew_at }
+        Self { token, lifetime, refresh, serial, issuer, renew_at }
     }
 
     /// Whether the token may be used: 90 % of its lifetime have not passed yet.
@@ -265,7 +269,8 @@ mod tests {
     }
 
     async fn log_in(sessions: &Sessions, key: &SessionKey, lifetime: u32) {
-        let open = async |_| Ok(Session::new(SecretString::from("token"), lifetime, None, clock::instant()));
+        let open =
+            async |_| Ok(Session::new(SecretString::from("token"), lifetime, None, None, clock::instant()));
         sessions.get(key, Wanted::Living, open).await.unwrap();
     }
 

@@ -23,6 +23,7 @@ use super::dial::{self, ClientKey, Dialling};
 use super::endpoint::Endpoint;
 use super::names::Names;
 use super::recent::{Owned, Recent};
+use super::sessions::Session;
 use super::shares::{Share, Shares};
 use super::tls::Common;
 use crate::clock;
@@ -80,6 +81,8 @@ pub struct Request<'a> {
     pub(crate) template: &'static str,
     /// Header and token.
     pub token: Option<(HeaderName, &'a SecretString)>,
+    /// The session whose token it contains: it is sent to no peer but the one that issued that.
+    pub(crate) session: Option<&'a Session>,
     /// Content type and content.
     pub body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
     /// Longest answer that is read, in bytes.
@@ -193,7 +196,11 @@ impl Network {
         may_send: MaySend<'_>,
     ) -> Result<Option<Answer>, Fault> {
         self.check_literals(endpoint)?;
-        let (cap, shows) = (request.cap, request.shows);
+        let (cap, shows, session) = (request.cap, request.shows, request.session);
+        let may_send = |met| match session {
+            Some(session) if session.issuer != met => Err(Fault::OtherPeer),
+            _ => Ok(may_send()),
+        };
         let (message, client) = (message(endpoint, request)?, self.client(endpoint)?);
         let Some((answer, line)) = client.send(message, may_send).await? else { return Ok(None) };
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));

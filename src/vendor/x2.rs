@@ -15,11 +15,11 @@ use super::jwt::{Since, lifetime};
 use super::login;
 use super::remotes::{Login, Remotes, malformed};
 use super::sessions::{Session, SessionKey, Wanted};
-use super::wire::{Content, Request};
+use super::wire::{Answer, Request};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::login::Outcome;
-use crate::engine::remote::{RemoteError, Shown};
+use crate::engine::remote::{Fault, RemoteError, Shown};
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";
@@ -72,7 +72,7 @@ impl<'a> X2<'a> {
     pub async fn read_timeout(&mut self) -> Result<u32, AccessError> {
         let request = Request { operation: "get_timeout", ..self::request(Method::GET, TIMEOUT, None) };
         let answer = self.authorized(request, self.purpose()).await?;
-        timeout_of(&answer).map_err(|why| malformed("GET", TIMEOUT, why).into())
+        timeout_of(&answer.content).map_err(|why| malformed("GET", TIMEOUT, why).into())
     }
 
     /// Sets the token lifetime, in seconds, if `may_send` still permits it when everything else is ready.
@@ -112,16 +112,17 @@ impl<'a> X2<'a> {
         &mut self,
         request: Request<'_>,
         purpose: Purpose<'_>,
-    ) -> Result<Content, AccessError> {
+    ) -> Result<Answer, AccessError> {
         let session = self.session(self.living(), purpose.before()).await?;
-        let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
+        let token = Some((AUTHORIZATION, &session.token));
+        let request = Request { token, session: Some(&session), ..request };
         let Login { remotes, endpoint, credentials } = self.login;
         let answer = remotes.http.exchange(endpoint, request, purpose).await.map_err(AccessError::from);
         self.sent |=
             matches!(purpose, Purpose::Write(_)) && !answer.as_ref().is_err_and(AccessError::is_unsent);
         answer.map_err(|error| match error {
             AccessError::Remote(error)
-                if error.status() == Some(401) && self.refused.is_none() && self.fresh.is_none() =>
+                if is_token_fault(&error) && self.refused.is_none() && self.fresh.is_none() =>
             {
                 remotes.admission.token_refused(&credentials.identity, &endpoint.base.to_string());
                 AccessError::Stale(session.serial)
@@ -152,7 +153,7 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     };
     let (answer, ticket) = login.attempt(request, purpose).await?;
     let bad = |why| malformed("POST", TOKENS, why);
-    let LoginAnswer { token, role } = serde_json::from_slice(&answer)
+    let LoginAnswer { token, role } = serde_json::from_slice(&answer.content)
         .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
     let token = login::secret(token).map_err(bad)?;
     let lifetime = lifetime(token.expose_secret(), Since::NotBefore)
@@ -161,12 +162,28 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     if role.as_deref() == Some("viewer") {
         return Err(AccessError::NotAdmin);
     }
-    Ok(Session::new(token, lifetime, None, asked))
+    Ok(Session::new(token, lifetime, None, answer.key, asked))
 }
 
 fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
-    Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP, shows }
+    Request {
+        system: "x2",
+        operation: "",
+        method,
+        path,
+        template: path,
+        token: None,
+        session: None,
+        body,
+        cap: CAP,
+        shows,
+    }
+}
+
+/// Whether another token may do: this one is refused, or another peer has issued it.
+fn is_token_fault(error: &RemoteError) -> bool {
+    error.status() == Some(401) || error.fault == Fault::OtherPeer
 }
 
 /// Gives a status the meaning it has on an appliance.
