@@ -121,7 +121,12 @@ impl Http {
         let urgent = purpose.is_urgent();
         // Boxed: each of the waits around it would hold it twice.
         let ready = Box::pin(async {
-            let pass = endpoint.limit.enter(urgent).await?;
+            let limit = &endpoint.limit;
+            let pass = if endpoint.is_claimants && !urgent {
+                limit.enter_as_claimant().await?
+            } else {
+                limit.enter(urgent).await?
+            };
             let slot = Some(self.slots.acquire(&endpoint.namespace, urgent).await);
             Ok(Place { pass, slot, used: false })
         });

@@ -193,6 +193,26 @@ async fn the_rest_of_a_change_passes_those_who_only_begin() {
 }
 
 #[tokio::test]
+async fn an_owner_waits_for_one_claimant_and_not_for_all() {
+    let (_fleet, mut world) = plain();
+    world.x2().log_in().await.unwrap();
+    world.endpoint.is_claimants = true;
+    let limit = &world.endpoint.limit;
+    let held = limit.enter(false).await;
+    let mut first = Box::pin(limit.enter_as_claimant());
+    assert!(futures::poll!(&mut first).is_pending());
+    let mut x2 = world.x2();
+    let mut second = Box::pin(x2.read_timeout());
+    assert!(futures::poll!(&mut second).is_pending());
+    let mut owner = Box::pin(limit.enter(false));
+    assert!(futures::poll!(&mut owner).is_pending());
+    drop(held);
+    drop(first.await);
+    assert!(futures::poll!(&mut owner).is_ready(), "it came after the second claimant, and goes first");
+    assert_eq!(second.await, Ok(86_400));
+}
+
+#[tokio::test]
 async fn a_pause_that_a_server_asks_for_counts_for_all_its_objects() {
     const IDS: [&str; 2] = ["1d2b7a10-0f2c-11ee-be56-0242ac120002", "1d2b7a10-0f2c-11ee-be56-0242ac120003"];
     let kona = KonaServer::start(KonaOptions { tls: false, ..KonaOptions::default() }).unwrap();

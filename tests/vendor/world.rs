@@ -84,6 +84,7 @@ pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
         timeout: Duration::from_secs(20),
         namespace: "a".to_owned(),
         limit: Limits::default().of(lane(url), Bounds::ONE_AT_A_TIME),
+        is_claimants: false,
         answered: Arc::default(),
     }
 }
