@@ -43,8 +43,8 @@ pub enum Fault {
     NoTurn,
     /// Not sent: another peer issued the token that it holds.
     OtherPeer,
-    /// A success whose content makes no sense: the sentence says why.
-    Malformed(&'static str),
+    /// A success whose content makes no sense, or a token that cannot be sent.
+    Malformed(Malformed),
 }
 
 impl Fault {
@@ -96,6 +96,46 @@ pub enum Broken {
     Closed,
     #[error("the connection was lost before the answer was complete")]
     Lost,
+}
+
+/// What is wrong with the content of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentences say it")]
+pub enum Malformed {
+    #[error("its head is too long")]
+    LongHead,
+    #[error("the answer is too long")]
+    Long,
+    #[error("it contains no token; check that the URL is an X2 appliance's")]
+    NoX2Token,
+    #[error("it contains no token; check that the URL is a Kona server's")]
+    NoKonaToken,
+    #[error("its token is longer than 8 KiB; check that the URL is correct")]
+    LongToken,
+    #[error("the token holds control characters")]
+    UnprintableToken,
+    #[error("its token has no exp and nbf claims")]
+    NoX2Lifetime,
+    #[error("its token has no exp and iat claims")]
+    NoKonaLifetime,
+    #[error("it is not JSON; check that the URL is an X2 appliance's")]
+    NotJson,
+    #[error("timeout_seconds is missing")]
+    NoTimeout,
+    #[error("timeout_seconds is not a whole number")]
+    NotWhole,
+    #[error("timeout_seconds is out of range")]
+    OutOfRange,
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    #[error("it describes another customer")]
+    OtherCustomer,
+    #[error("it lacks the customer's id")]
+    NoId,
+    #[error("the customer cannot be written as JSON")]
+    Unwritable,
+    #[error("{0}")]
+    Customer(&'static str),
 }
 
 /// What TLS lacks.

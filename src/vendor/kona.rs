@@ -20,9 +20,9 @@ use super::spelling::Turn;
 use super::wire::{Answer, Request, Room};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
-use crate::engine::customer::{ADDITIONAL_INFO, RawObject, Unread};
+use crate::engine::customer::{ADDITIONAL_INFO, RawObject};
 use crate::engine::login::Outcome;
-use crate::engine::remote::{Fault, RemoteError, Shown};
+use crate::engine::remote::{Fault, Malformed, RemoteError, Shown};
 
 const X_AUTHORIZATION: HeaderName = HeaderName::from_static("x-authorization");
 const LOGIN: &str = "/api/auth/login";
@@ -180,9 +180,7 @@ impl<'a> Kona<'a> {
         path: &'static str,
         may_send: MaySend<'_>,
     ) -> Result<(), AccessError> {
-        let text = object
-            .to_json()
-            .ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
+        let text = object.to_json().ok_or_else(|| malformed("POST", path, Malformed::Unwritable))?;
         let body = Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
         let request = Request { operation: "set_customer", body, ..post(path) };
         let answer =
@@ -338,12 +336,12 @@ fn session_of(
     asked: tokio::time::Instant,
 ) -> Result<Session, AccessError> {
     let bad = |why| malformed("POST", path, why);
-    let Tokens { token, refresh_token } = serde_json::from_slice(&answer.content)
-        .map_err(|_| bad("it contains no token; check that the URL is a Kona server's"))?;
+    let Tokens { token, refresh_token } =
+        serde_json::from_slice(&answer.content).map_err(|_| bad(Malformed::NoKonaToken))?;
     let (token, refresh) = (login::secret(token), refresh_token.map(login::secret).transpose());
     let (token, refresh) = (token.map_err(bad)?, refresh.map_err(bad)?);
-    let lifetime = lifetime(token.expose_secret(), Since::IssuedAt)
-        .ok_or_else(|| bad("its token has no exp and iat claims"))?;
+    let lifetime =
+        lifetime(token.expose_secret(), Since::IssuedAt).ok_or_else(|| bad(Malformed::NoKonaLifetime))?;
     Ok(Session::new(token, lifetime, refresh, answer.key, asked))
 }
 
@@ -399,17 +397,17 @@ fn is_refused(error: &RemoteError) -> bool {
 
 /// Reads a customer and makes sure that it is the one meant: an object without its id, written back, would create
 /// another customer.
-fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, &'static str> {
+fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, Malformed> {
     #[derive(Deserialize)]
     struct EntityId {
         id: String,
     }
-    let text = std::str::from_utf8(answer).map_err(|_| "it is not UTF-8")?;
-    let customer = RawObject::parse(text).map_err(Unread::why)?;
+    let text = std::str::from_utf8(answer).map_err(|_| Malformed::NotUtf8)?;
+    let customer = RawObject::parse(text).map_err(|why| Malformed::Customer(why.why()))?;
     let found: Option<EntityId> = customer.get("id").and_then(|value| serde_json::from_str(value.get()).ok());
     match found {
         Some(EntityId { id: found }) if found == id => Ok(customer),
-        Some(_) => Err("it describes another customer"),
-        None => Err("it lacks the customer's id"),
+        Some(_) => Err(Malformed::OtherCustomer),
+        None => Err(Malformed::NoId),
     }
 }

@@ -9,7 +9,7 @@ use super::spelling::{Spellings, Turn};
 use super::wire::{Answer, Request};
 use crate::engine::access::AccessError;
 use crate::engine::login::{LONGEST, Outcome};
-use crate::engine::remote::{Fault, RemoteError};
+use crate::engine::remote::{Fault, Malformed, RemoteError};
 
 /// What all clients of remote systems share.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl<'a> Login<'a> {
 }
 
 /// The error of an answer of success that makes no sense.
-pub(super) fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
+pub(super) fn malformed(method: &'static str, path: &'static str, why: Malformed) -> RemoteError {
     RemoteError { method, path, fault: Fault::Malformed(why) }
 }
 

@@ -27,7 +27,7 @@ use super::sessions::Session;
 use super::shares::{Share, Shares};
 use super::tls::Common;
 use crate::clock;
-use crate::engine::remote::{Broken, Fault, Shown};
+use crate::engine::remote::{Broken, Fault, Malformed, Shown};
 use crate::engine::system::KeyId;
 use crate::engine::url::BaseUrl;
 use crate::telemetry::traces;
@@ -47,7 +47,7 @@ const ROOM_ALL: usize = 48 * 1024 * 1024;
 const COPIES: usize = 4;
 /// Room is taken in such units, in bytes.
 const UNIT: usize = 1024;
-const LONG: Fault = Fault::Malformed("the answer is too long");
+const LONG: Fault = Fault::Malformed(Malformed::Long);
 
 /// Whether a request is still permitted: asked last, right before its bytes are sent.
 pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -278,8 +278,8 @@ fn message(endpoint: &Endpoint, request: Request<'_>) -> Result<hyper::Request<F
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tenure/", env!("CARGO_PKG_VERSION"))));
     if let Some((header, token)) = request.token {
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| Fault::Malformed("the token holds control characters"))?;
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|_| Fault::Malformed(Malformed::UnprintableToken))?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }

@@ -19,7 +19,7 @@ use super::wire::{Answer, Request};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::login::Outcome;
-use crate::engine::remote::{Fault, RemoteError, Shown};
+use crate::engine::remote::{Fault, Malformed, RemoteError, Shown};
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";
@@ -153,11 +153,11 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     };
     let (answer, ticket) = login.attempt(request, purpose).await?;
     let bad = |why| malformed("POST", TOKENS, why);
-    let LoginAnswer { token, role } = serde_json::from_slice(&answer.content)
-        .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
+    let LoginAnswer { token, role } =
+        serde_json::from_slice(&answer.content).map_err(|_| bad(Malformed::NoX2Token))?;
     let token = login::secret(token).map_err(bad)?;
-    let lifetime = lifetime(token.expose_secret(), Since::NotBefore)
-        .ok_or_else(|| bad("its token has no exp and nbf claims"))?;
+    let lifetime =
+        lifetime(token.expose_secret(), Since::NotBefore).ok_or_else(|| bad(Malformed::NoX2Lifetime))?;
     ticket.ended(Outcome::Accepted);
     if role.as_deref() == Some("viewer") {
         return Err(AccessError::NotAdmin);
@@ -212,13 +212,12 @@ fn shows(status: u16, content: &[u8]) -> Option<Shown> {
     }
 }
 
-fn timeout_of(answer: &[u8]) -> Result<u32, &'static str> {
-    let value: serde_json::Value = serde_json::from_slice(answer)
-        .map_err(|_| "it is not JSON; check that the URL is an X2 appliance's")?;
-    let seconds = value.get("timeout_seconds").ok_or("timeout_seconds is missing")?;
+fn timeout_of(answer: &[u8]) -> Result<u32, Malformed> {
+    let value: serde_json::Value = serde_json::from_slice(answer).map_err(|_| Malformed::NotJson)?;
+    let seconds = value.get("timeout_seconds").ok_or(Malformed::NoTimeout)?;
     match seconds.as_i64() {
-        None => Err("timeout_seconds is not a whole number"),
-        Some(seconds) if !(1..=LARGEST).contains(&seconds) => Err("timeout_seconds is out of range"),
-        Some(seconds) => u32::try_from(seconds).map_err(|_| "timeout_seconds is out of range"),
+        None => Err(Malformed::NotWhole),
+        Some(seconds) if !(1..=LARGEST).contains(&seconds) => Err(Malformed::OutOfRange),
+        Some(seconds) => u32::try_from(seconds).map_err(|_| Malformed::OutOfRange),
     }
 }
