@@ -323,6 +323,14 @@ fn what_can_be_used_is_understood() {
     assert_ne!(parsed(&windows[..1], now), parsed(&[window("0 1 * * *", "1h", "UTC")], now));
 }
 
+/// What is printed is all that is kept: of a thousand policies with 16 windows each, too.
+#[test]
+fn a_window_does_not_keep_every_year_for_itself() {
+    let crowded = window("0,15,30,45 0-6,20-23 1-7,15-21 JAN-DEC/2 SAT,SUN", "4h", "Europe/Berlin");
+    let printed = format!("{:?}", parsed(&[crowded], at("2026-11-22")));
+    assert!(printed.len() < 3_000, "{} characters: {printed}", printed.len());
+}
+
 /// The rule in the schema lets every name of the database through: letters, digits, `_ + - /`, 64 at the most.
 #[test]
 fn every_zone_of_the_database_has_a_name_that_the_schema_accepts() {
