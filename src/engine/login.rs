@@ -128,7 +128,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What a failed login says of the password.
+    /// What a failed login shows of the password.
     #[must_use]
     pub fn of_failed(login: &NoAnswer) -> Self {
         let error = match login {
@@ -274,7 +274,7 @@ impl Ledger {
         known.map_or_else(|| Arc::new(account.clone()), |(known, _)| Arc::clone(known))
     }
 
-    /// An object wants to log in. `fingerprint` stands for user name and password: equal ones are the same password.
+    /// An object wants to log in. `fingerprint` represents user name and password: equal ones are the same password.
     pub fn want(&mut self, who: &Identity, fingerprint: u64, system: &str, now: Moment) -> Answer {
         self.next += 1;
         let (id, forget_after) = (self.next, self.forget_after);

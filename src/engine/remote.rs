@@ -80,7 +80,7 @@ impl Fault {
 
 /// How far a connection got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the sentences say it")]
+#[allow(missing_docs, reason = "the sentences explain it")]
 pub enum Broken {
     #[error("the host name does not resolve: check the URL and DNS")]
     NoName,
@@ -100,7 +100,7 @@ pub enum Broken {
 
 /// What is wrong with the content of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the sentences say it")]
+#[allow(missing_docs, reason = "the sentences explain it")]
 pub enum Malformed {
     #[error("its head is too long")]
     LongHead,
@@ -140,7 +140,7 @@ pub enum Malformed {
 
 /// What TLS lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the sentences say it")]
+#[allow(missing_docs, reason = "the sentences explain it")]
 pub enum Tls {
     #[error("the server's certificate has expired: renew it")]
     Expired,

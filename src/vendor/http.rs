@@ -182,7 +182,7 @@ impl Http {
         let answer = answer.flatten().map_err(dropped)?.unwrap_or(Err(Fault::TimedOut));
         let answer = answer.transpose().ok_or(NoAnswer::NotSent)?.and_then(|answer| {
             match shows(answer.status, &answer.content) {
-                // It counts, whatever HTTP says.
+                // It counts, whatever the HTTP status is.
                 Some(Shown::Failure(code)) => Err(Fault::Status { code, retry_after: None }),
                 _ => Ok(answer),
             }

@@ -15,7 +15,7 @@ use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
 use super::remotes::{Login, Remotes, malformed};
-use super::sessions::{Session, SessionKey, Wanted};
+use super::sessions::{Acceptable, Session, SessionKey};
 use super::spelling::Turn;
 use super::wire::{Answer, Request, Room};
 use crate::clock;
@@ -30,7 +30,7 @@ const REFRESH: &str = "/api/auth/token";
 const CUSTOMER: &str = "/api/customer/{customerId}";
 /// As the vendor's page writes it.
 const CUSTOMERS: &str = "/api/customer/";
-/// As servers since 2024 want it.
+/// As servers since 2024 require it.
 const CUSTOMERS_PLAIN: &str = "/api/customer";
 /// Longest answer with tokens that is read, in bytes.
 const TOKEN_CAP: usize = 64 * 1024;
@@ -116,7 +116,7 @@ impl<'a> Kona<'a> {
             Some(old) => self.refreshed(&old, Purpose::Ask).await,
             None => log_in(self.login, Purpose::Ask).await,
         };
-        self.login.remotes.sessions.get(&self.key, Wanted::Fresh, open).await.map(drop)
+        self.login.remotes.sessions.get(&self.key, Acceptable::Fresh, open).await.map(drop)
     }
 
     /// Reads a customer.
@@ -145,7 +145,7 @@ impl<'a> Kona<'a> {
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
-    /// server wants the other spelling of the path.
+    /// server requires the other spelling of the path.
     pub async fn write_customer(
         &self,
         customer: &Outgoing<'_>,
@@ -203,8 +203,8 @@ impl<'a> Kona<'a> {
         log_in(self.login, purpose).await.map(|session| session.lifetime)
     }
 
-    fn living(&self) -> Wanted {
-        self.refused.map_or(Wanted::Living, Wanted::Not)
+    fn living(&self) -> Acceptable {
+        self.refused.map_or(Acceptable::Living, Acceptable::Not)
     }
 
     /// Makes a request with a token. A refused token is renewed once; if that does not help, it is handed back as stale,
@@ -254,7 +254,7 @@ impl<'a> Kona<'a> {
     /// Renews a refused session by its refresh token, unless another check has done so meanwhile.
     async fn renewed(&self, refused: &Session, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let renew = async |_| self.refreshed(refused, purpose).await;
-        self.login.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await
+        self.login.remotes.sessions.get(&self.key, Acceptable::Not(refused.serial), renew).await
     }
 
     async fn refreshed(&self, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
@@ -277,7 +277,11 @@ impl<'a> Kona<'a> {
             .await?)
     }
 
-    async fn session(&self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
+    async fn session(
+        &self,
+        acceptable: Acceptable,
+        purpose: Purpose<'_>,
+    ) -> Result<Arc<Session>, AccessError> {
         let Self { login, key, refused } = self;
         let open = async |old: Option<Arc<Session>>| {
             if let Some(old) = old.filter(|old| *refused != Some(old.serial)) {
@@ -289,7 +293,7 @@ impl<'a> Kona<'a> {
             }
             log_in(*login, purpose).await
         };
-        login.remotes.sessions.get(key, wanted, open).await
+        login.remotes.sessions.get(key, acceptable, open).await
     }
 }
 

@@ -161,7 +161,7 @@ impl Limit {
         }
     }
 
-    /// Takes this moment, or tells when the next one is.
+    /// Takes this moment, or returns when the next one is.
     fn not_before(&self, spacing: Duration) -> Option<Instant> {
         let now = clock::instant();
         let mut next = self.next_start.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +175,7 @@ impl Limit {
     }
 }
 
-/// Leave to make a request, given back when dropped.
+/// Permission to make a request, released when dropped.
 #[derive(Debug)]
 pub struct Pass {
     limit: Arc<Limit>,

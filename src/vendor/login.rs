@@ -10,7 +10,7 @@ use crate::engine::remote::Malformed;
 /// Longest token that is kept, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-/// User name and password as both vendors want them.
+/// User name and password as both vendors require them.
 #[must_use]
 pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     #[derive(Serialize)]
@@ -32,7 +32,7 @@ pub(crate) fn secret(text: String) -> Result<SecretString, Malformed> {
     if token.expose_secret().len() <= LONGEST { Ok(token) } else { Err(Malformed::LongToken) }
 }
 
-/// Whether the answer to a login holds a token that may only finish a further step: that of two-factor authentication, say.
+/// Whether the answer to a login holds a token that may only finish a further step, such as two-factor authentication.
 #[must_use]
 pub(crate) fn is_first_step(answer: &[u8]) -> bool {
     #[derive(Deserialize)]

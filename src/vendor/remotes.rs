@@ -18,7 +18,7 @@ pub struct Remotes {
     pub http: Http,
     /// Keeps the tokens.
     pub sessions: Sessions,
-    /// Says which logins may be tried.
+    /// Decides which logins may be tried.
     pub admission: Admission,
     /// Remembers how Kona servers spell their paths.
     pub spellings: Spellings,
@@ -46,7 +46,7 @@ impl<'a> Login<'a> {
     }
 
     /// Makes one login, if it may be tried. Its request contains the password, so it is made only then. Whether it was accepted
-    /// is for the caller to note on the ticket: an answer that holds no token says nothing of the password.
+    /// is for the caller to note on the ticket: an answer without a token shows nothing of the password.
     pub(crate) async fn attempt(
         &self,
         request: impl FnOnce() -> Request<'static>,

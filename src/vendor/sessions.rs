@@ -124,7 +124,7 @@ impl Owned {
 
 /// Which session is acceptable.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted {
+pub(crate) enum Acceptable {
     /// Any that is still valid.
     Living,
     /// Any that is still valid except this one, which was refused.
@@ -140,17 +140,17 @@ impl Sessions {
     pub(crate) async fn get(
         &self,
         key: &SessionKey,
-        wanted: Wanted,
+        acceptable: Acceptable,
         open: impl AsyncFnOnce(Option<Arc<Session>>) -> Result<Session, AccessError>,
     ) -> Result<Arc<Session>, AccessError> {
         let came = clock::instant();
         let place = self.place(key);
         let mut held = place.lock().await;
         if let Some(session) = held.living() {
-            let will_do = match wanted {
-                Wanted::Living => true,
-                Wanted::Not(refused) => refused != session.serial,
-                Wanted::Fresh => false,
+            let will_do = match acceptable {
+                Acceptable::Living => true,
+                Acceptable::Not(refused) => refused != session.serial,
+                Acceptable::Fresh => false,
             };
             if will_do {
                 return Ok(Arc::clone(session));
@@ -161,7 +161,7 @@ impl Sessions {
         }
         let old = held.session.clone();
         // Should this be dropped half-way, an expired or refused session is not tried again.
-        if !matches!(wanted, Wanted::Fresh) {
+        if !matches!(acceptable, Acceptable::Fresh) {
             held.session = None;
         }
         match open(old.clone()).await {
@@ -271,7 +271,7 @@ mod tests {
     async fn log_in(sessions: &Sessions, key: &SessionKey, lifetime: u32) {
         let open =
             async |_| Ok(Session::new(SecretString::from("token"), lifetime, None, None, clock::instant()));
-        sessions.get(key, Wanted::Living, open).await.unwrap();
+        sessions.get(key, Acceptable::Living, open).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

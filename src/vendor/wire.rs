@@ -172,7 +172,7 @@ impl Network {
         }
     }
 
-    /// Addresses that stand in URLs never reach the resolver, so they are checked here.
+    /// Addresses in URLs never reach the resolver, so they are checked here.
     fn check_literals(&self, endpoint: &Endpoint) -> Result<(), Fault> {
         let proxy = endpoint.transport.proxy.as_ref().and_then(BaseUrl::ip);
         let policy = &self.dialling.policy;

@@ -14,7 +14,7 @@ use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
 use super::remotes::{Login, Remotes, malformed};
-use super::sessions::{Session, SessionKey, Wanted};
+use super::sessions::{Acceptable, Session, SessionKey};
 use super::wire::{Answer, Request};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
@@ -86,7 +86,7 @@ impl<'a> X2<'a> {
 
     /// Logs in afresh and returns the new token's lifetime, in seconds.
     pub async fn prove(&mut self) -> Result<u32, AccessError> {
-        self.session(Wanted::Fresh, self.purpose()).await.map(|session| session.lifetime)
+        self.session(Acceptable::Fresh, self.purpose()).await.map(|session| session.lifetime)
     }
 
     /// Invalidates every token of the user that is logged in, ours among them: it is logged out everywhere. It follows a
@@ -99,8 +99,8 @@ impl<'a> X2<'a> {
         Ok(())
     }
 
-    fn living(&self) -> Wanted {
-        self.refused.map_or(Wanted::Living, Wanted::Not)
+    fn living(&self) -> Acceptable {
+        self.refused.map_or(Acceptable::Living, Acceptable::Not)
     }
 
     fn purpose(&self) -> Purpose<'static> {
@@ -132,14 +132,18 @@ impl<'a> X2<'a> {
         })
     }
 
-    async fn session(&mut self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
+    async fn session(
+        &mut self,
+        acceptable: Acceptable,
+        purpose: Purpose<'_>,
+    ) -> Result<Arc<Session>, AccessError> {
         let mut issued = None;
         let open = async |_| {
             let session = log_in(self.login, purpose).await?;
             issued = Some(session.lifetime);
             Ok(session)
         };
-        let session = self.login.remotes.sessions.get(&self.key, wanted, open).await;
+        let session = self.login.remotes.sessions.get(&self.key, acceptable, open).await;
         self.fresh = issued.or(self.fresh);
         session
     }
@@ -195,7 +199,7 @@ fn refined(error: RemoteError) -> AccessError {
     }
 }
 
-/// What the content of an answer shows: the appliance's own form states the status, which counts even if HTTP says 200.
+/// What the content of an answer shows: the appliance's own form states the status, which counts before that of HTTP.
 fn shows(status: u16, content: &[u8]) -> Option<Shown> {
     #[derive(Deserialize)]
     struct Stated {

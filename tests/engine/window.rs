@@ -331,7 +331,7 @@ fn a_window_does_not_keep_every_year_for_itself() {
     assert!(printed.len() < 3_000, "{} characters: {printed}", printed.len());
 }
 
-/// The rule in the schema lets every name of the database through: letters, digits, `_ + - /`, 64 at the most.
+/// The rule in the schema lets every name of the database through: letters, digits, `_ + - /`, 64 at most.
 #[test]
 fn every_zone_of_the_database_has_a_name_that_the_schema_accepts() {
     let mut zones = 0;
@@ -346,7 +346,7 @@ fn every_zone_of_the_database_has_a_name_that_the_schema_accepts() {
 }
 
 #[test]
-fn windows_are_opened_by_hand_for_a_day_at_the_most() {
+fn windows_are_opened_manually_for_at_most_a_day() {
     let now = at("2026-11-22T10:00");
     let unreadable = Override::Unusable(
         "tenure.dev/override-window-until must be an RFC 3339 timestamp, such as 2026-11-22T22:00:00Z",

@@ -1,4 +1,4 @@
-//! Answers that are no good: what they say, and how tokens look.
+//! Answers that cannot be used: what they contain, and how tokens look.
 
 use tenure::engine::access::AccessError;
 use tenure::engine::remote::{Fault as Seen, Malformed};

@@ -1,4 +1,4 @@
-//! Who has answered: told by the key that a peer proves to have, whichever way it is reached.
+//! Which peer has answered: known by the key that it proves to have, whichever way it is reached.
 
 use std::time::Duration;
 
