@@ -74,6 +74,7 @@ pub(super) async fn visit<K: Managed>(
             return Ok(visitor.failed(&error, &credentials));
         }
         memory.barred = None;
+        endpoint.is_claimants = given.standing == Standing::TryNow;
         if given.standing == Standing::TryNow || given.is_awaited {
             endpoint.timeout = endpoint.timeout.min(LONGEST_TRY);
         }

@@ -62,7 +62,9 @@ impl Connections {
         };
         let (base, timeout) = (connection.base.clone(), connection.timeout);
         let (namespace, answered) = (namespace.to_owned(), Arc::default());
-        let endpoint = Endpoint { base, transport, ca_source, timeout, namespace, limit, answered };
+        let is_claimants = false;
+        let endpoint =
+            Endpoint { base, transport, ca_source, timeout, namespace, limit, is_claimants, answered };
         let credentials = self.login(&endpoint, reference, user, age).await?;
         Ok((endpoint, credentials))
     }

@@ -35,7 +35,8 @@ pub enum AccessError {
     /// The user may not read or change the setting.
     #[error("the user lacks the role admin")]
     NotAdmin,
-    /// A token is refused that was accepted before: the Secret must be read again before the one fresh login.
+    /// A token is refused that was accepted before, or another peer issued it: the Secret must be read again before the one
+    /// fresh login.
     #[error("the token is refused")]
     Stale(Serial),
     /// Even a token that was just issued is refused.
@@ -93,7 +94,9 @@ impl AccessError {
     /// Whether it is certain that the request was not sent.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        let not_made = |error: &RemoteError| matches!(error.fault, Fault::Paused { .. } | Fault::NoTurn);
+        let not_made = |error: &RemoteError| {
+            matches!(error.fault, Fault::Paused { .. } | Fault::NoTurn | Fault::OtherPeer)
+        };
         matches!(self, Self::NotSent) || matches!(self, Self::Remote(error) if not_made(error))
     }
 

@@ -19,6 +19,7 @@
 //! All of it is state and time in, decisions out: who waits, and for how long, is up to the caller.
 
 mod guesses;
+mod identity;
 mod row;
 mod state;
 mod words;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::guesses::{Guesses, User};
+pub use self::identity::{Account, Identity, SecretVersion};
 use self::row::{Row, View};
 pub use self::state::{LogsIn, Shown, account, login_state};
 pub use self::words::{Failure, News, record, verdict};
@@ -40,44 +42,6 @@ use crate::crd::{Kind, RefusedLogin};
 pub const LONGEST: Duration = Duration::from_secs(10);
 /// Time between two logins that are made elsewhere for the sake of the third try of a row.
 const BETWEEN_PROBES: Duration = Duration::from_mins(1);
-
-/// One version of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SecretVersion {
-    /// UID of the Secret.
-    pub uid: String,
-    /// `resourceVersion` of the Secret.
-    pub resource_version: String,
-}
-
-impl SecretVersion {
-    /// Whether this is known to be an earlier version of the same Secret: resource versions are numbers that grow.
-    #[must_use]
-    pub fn is_older_than(&self, other: &Self) -> bool {
-        let number = |version: &Self| version.resource_version.parse::<u64>().ok();
-        self.uid == other.uid && number(self).zip(number(other)).is_some_and(|(a, b)| a < b)
-    }
-}
-
-/// Where a user name and a password are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Account {
-    /// Namespace of the Secret.
-    pub namespace: String,
-    /// Name of the Secret.
-    pub secret: String,
-    /// Keys of the user name and of the password within it.
-    pub keys: (String, String),
-}
-
-/// Identifies a user name and password without containing them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    /// Where they are kept.
-    pub account: Account,
-    /// The Secret's version.
-    pub version: SecretVersion,
-}
 
 /// The time on both clocks: the wall clock, as statuses show it, and a monotonic clock.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +128,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What a failed login says of the password.
+    /// What a failed login shows of the password.
     #[must_use]
     pub fn of_failed(login: &NoAnswer) -> Self {
         let error = match login {
@@ -181,7 +145,8 @@ impl Outcome {
             | Fault::Tls(_)
             | Fault::AddressRefused(_)
             | Fault::Paused { .. }
-            | Fault::NoTurn => Self::Unsent,
+            | Fault::NoTurn
+            | Fault::OtherPeer => Self::Unsent,
             Fault::Status { .. } | Fault::Refused { .. } | Fault::TimedOut | Fault::Malformed(_) => {
                 Self::Unknown
             }
@@ -309,7 +274,7 @@ impl Ledger {
         known.map_or_else(|| Arc::new(account.clone()), |(known, _)| Arc::clone(known))
     }
 
-    /// An object wants to log in. `fingerprint` stands for user name and password: equal ones are the same password.
+    /// An object wants to log in. `fingerprint` represents user name and password: equal ones are the same password.
     pub fn want(&mut self, who: &Identity, fingerprint: u64, system: &str, now: Moment) -> Answer {
         self.next += 1;
         let (id, forget_after) = (self.next, self.forget_after);

@@ -41,8 +41,10 @@ pub enum Fault {
     },
     /// Not sent: other exchanges had every place for too long.
     NoTurn,
-    /// A success whose content makes no sense: the sentence says why.
-    Malformed(&'static str),
+    /// Not sent: another peer issued the token that it holds.
+    OtherPeer,
+    /// A success whose content makes no sense, or a token that cannot be sent.
+    Malformed(Malformed),
 }
 
 impl Fault {
@@ -62,7 +64,9 @@ impl Fault {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::AddressRefused(_) | Self::Paused { .. } | Self::NoTurn => Outcome::Prepared,
+            Self::AddressRefused(_) | Self::Paused { .. } | Self::NoTurn | Self::OtherPeer => {
+                Outcome::Prepared
+            }
             Self::Status { code: ..500, .. } | Self::Refused { code: ..500, .. } => Outcome::Refused,
             Self::Status { .. }
             | Self::Refused { .. }
@@ -76,7 +80,7 @@ impl Fault {
 
 /// How far a connection got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the sentences say it")]
+#[allow(missing_docs, reason = "the sentences explain it")]
 pub enum Broken {
     #[error("the host name does not resolve: check the URL and DNS")]
     NoName,
@@ -94,9 +98,49 @@ pub enum Broken {
     Lost,
 }
 
+/// What is wrong with the content of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentences explain it")]
+pub enum Malformed {
+    #[error("its head is too long")]
+    LongHead,
+    #[error("the answer is too long")]
+    Long,
+    #[error("it contains no token; check that the URL is an X2 appliance's")]
+    NoX2Token,
+    #[error("it contains no token; check that the URL is a Kona server's")]
+    NoKonaToken,
+    #[error("its token is longer than 8 KiB; check that the URL is correct")]
+    LongToken,
+    #[error("the token holds control characters")]
+    UnprintableToken,
+    #[error("its token has no exp and nbf claims")]
+    NoX2Lifetime,
+    #[error("its token has no exp and iat claims")]
+    NoKonaLifetime,
+    #[error("it is not JSON; check that the URL is an X2 appliance's")]
+    NotJson,
+    #[error("timeout_seconds is missing")]
+    NoTimeout,
+    #[error("timeout_seconds is not a whole number")]
+    NotWhole,
+    #[error("timeout_seconds is out of range")]
+    OutOfRange,
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    #[error("it describes another customer")]
+    OtherCustomer,
+    #[error("it lacks the customer's id")]
+    NoId,
+    #[error("the customer cannot be written as JSON")]
+    Unwritable,
+    #[error("{0}")]
+    Customer(&'static str),
+}
+
 /// What TLS lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the sentences say it")]
+#[allow(missing_docs, reason = "the sentences explain it")]
 pub enum Tls {
     #[error("the server's certificate has expired: renew it")]
     Expired,
@@ -173,6 +217,9 @@ impl fmt::Display for RemoteError {
             Fault::NoTurn => f.write_str(
                 "the request waited five minutes for its turn and was not sent: check for systems of this namespace that do not answer, and raise spec.limits of the KonaServer if it is one",
             ),
+            Fault::OtherPeer => f.write_str(
+                "servers with different keys answer at the URL: use the URL of one server, or the same key for all",
+            ),
             Fault::AddressRefused(address) => {
                 let which = address.as_ref().map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
                 write!(f, "{which} is not an allowed destination; to allow it, set --allow-cidr on the operator")
@@ -240,9 +287,11 @@ impl RemoteError {
             }
             Fault::Status { code: 403, .. } | Fault::Refused { code: 403, .. } => Reason::Forbidden,
             Fault::Status { code: 429, .. } | Fault::Paused { code: 429, .. } => Reason::RateLimited,
-            Fault::Status { .. } | Fault::Refused { .. } | Fault::Paused { .. } | Fault::Malformed(_) => {
-                Reason::UnexpectedAnswer
-            }
+            Fault::Status { .. }
+            | Fault::Refused { .. }
+            | Fault::Paused { .. }
+            | Fault::OtherPeer
+            | Fault::Malformed(_) => Reason::UnexpectedAnswer,
         }
     }
 
@@ -254,7 +303,7 @@ impl RemoteError {
                 code.to_string()
             }
             Fault::TimedOut | Fault::NoTurn => "timeout".to_owned(),
-            Fault::Tls(_) => "tls".to_owned(),
+            Fault::Tls(_) | Fault::OtherPeer => "tls".to_owned(),
             Fault::Unreachable(_) | Fault::AddressRefused(_) => "connect".to_owned(),
             Fault::Malformed(_) => "protocol".to_owned(),
         }

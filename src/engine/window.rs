@@ -163,7 +163,7 @@ pub fn override_annotation(meta: &ObjectMeta) -> Option<&str> {
 pub enum Override {
     /// It is not set, or has expired.
     None,
-    /// Changes may be made until then, whatever the windows say.
+    /// Changes may be made until then, whatever the windows are.
     Until(Timestamp),
     /// It cannot be used. The text explains what to write instead.
     Unusable(&'static str),

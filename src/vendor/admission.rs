@@ -29,7 +29,7 @@ pub struct Admission(Mutex<State>);
 struct State {
     ledger: Ledger,
     guesses: Guesses,
-    /// The key of the hashes that stand for users.
+    /// The key of the hashes that represent users.
     users: RandomState,
     waiting: HashMap<u64, oneshot::Sender<Decision>>,
     /// Objects that are to log in again for the sake of others, and whether they have been notified.
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_systems_delay_nobody_for_long() {
+    async fn silent_systems_delay_no_other_for_long() {
         let admission = Arc::new(Admission::default());
         let begun = clock::instant();
         let silent = (0..2).map(|index| (format!("silent-{index}"), Outcome::Unknown));

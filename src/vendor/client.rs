@@ -1,5 +1,5 @@
-//! Requests to one system: a connection is made first, then it is asked whether the request is still to be sent, and what is
-//! left open serves the next one.
+//! Requests to one system: a connection is made first, then it is asked whether the request is still to be sent to that peer,
+//! and what is left open serves the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,20 +44,22 @@ impl Client {
         Self { connector, kept: Arc::default() }
     }
 
-    /// Sends a request if `may_send` permits that once there is a connection. None if it does not: then no byte has left.
+    /// Sends a request if `may_send` permits that once there is a connection, to a peer that has proven to have this key. None
+    /// or a fault if it does not: then no byte has left.
     pub(super) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
-        may_send: impl Fn() -> bool,
+        may_send: impl Fn(Option<KeyId>) -> Result<bool, Fault>,
     ) -> Result<Option<(Response<Incoming>, Line)>, Fault> {
         let target = request.uri().clone();
         loop {
             let mut line = self.line(&target).await?;
             *request.uri_mut() = line.form(&target);
             // From here to the first byte nothing is awaited.
-            if !may_send() {
+            let permitted = may_send(line.met);
+            if permitted != Ok(true) {
                 self.keep(line);
-                return Ok(None);
+                return permitted.map(|_| None);
             }
             match line.sender.try_send_request(request).await {
                 Ok(answer) => return Ok(Some((answer, line))),

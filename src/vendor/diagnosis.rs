@@ -5,7 +5,7 @@ use std::io;
 
 use super::dial::DialError;
 use super::tls;
-use crate::engine::remote::{Broken, Fault, Tls};
+use crate::engine::remote::{Broken, Fault, Malformed, Tls};
 
 /// Finds out what an error of the HTTP library comes from. Its own text is not used: it may quote what it choked on.
 pub(super) fn diagnose(error: &(dyn StdError + 'static), otherwise: Broken) -> Fault {
@@ -23,7 +23,7 @@ fn cause(error: &(dyn StdError + 'static)) -> Option<Fault> {
             return Some(Fault::Tls(tls_fault(tls)));
         }
         if current.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
-            return Some(Fault::Malformed("its head is too long"));
+            return Some(Fault::Malformed(Malformed::LongHead));
         }
         let io = current.downcast_ref::<io::Error>();
         broken = broken.or_else(|| io_fault(io?.kind()));

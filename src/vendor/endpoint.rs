@@ -37,6 +37,8 @@ pub struct Endpoint {
     pub namespace: String,
     /// How hard it may be asked.
     pub limit: Arc<Limit>,
+    /// Whether it is asked by one that may not be the owner, and only tries to log in.
+    pub is_claimants: bool,
     /// Who has answered.
     pub answered: Arc<Answered>,
 }
@@ -100,6 +102,7 @@ mod tests {
                 timeout: Duration::from_secs(10),
                 namespace: "a".to_owned(),
                 limit: Limits::default().of(lane, Bounds::ONE_AT_A_TIME),
+                is_claimants: false,
                 answered: Arc::default(),
             }
         }

@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 use super::limits::{Pass, Paused};
 use super::slots::{Slot, Slots};
 pub use super::wire::MaySend;
-use super::wire::{Answer, Content, Request, Wire};
+use super::wire::{Answer, Request, Wire};
 use crate::clock;
 use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 use crate::leader::fence::{Closed, Fence};
@@ -111,7 +111,7 @@ impl Http {
         endpoint: &Endpoint,
         request: Request<'_>,
         purpose: Purpose<'_>,
-    ) -> Result<Content, NoAnswer> {
+    ) -> Result<Answer, NoAnswer> {
         let mut place = self.enter(endpoint, purpose).await?;
         self.exchange_at(&mut place, endpoint, request, purpose).await
     }
@@ -121,7 +121,12 @@ impl Http {
         let urgent = purpose.is_urgent();
         // Boxed: each of the waits around it would hold it twice.
         let ready = Box::pin(async {
-            let pass = endpoint.limit.enter(urgent).await?;
+            let limit = &endpoint.limit;
+            let pass = if endpoint.is_claimants && !urgent {
+                limit.enter_as_claimant().await?
+            } else {
+                limit.enter(urgent).await?
+            };
             let slot = Some(self.slots.acquire(&endpoint.namespace, urgent).await);
             Ok(Place { pass, slot, used: false })
         });
@@ -148,10 +153,11 @@ impl Http {
         endpoint: &Endpoint,
         request: Request<'_>,
         purpose: Purpose<'_>,
-    ) -> Result<Content, NoAnswer> {
+    ) -> Result<Answer, NoAnswer> {
         let (method, path) = (method_name(&request.method), request.template);
         self.prepare(place, endpoint, purpose).await?;
         let permits = || self.fence.permits(purpose.follows()) && purpose.may_send();
+        // What is not permitted anymore makes no connection.
         if !permits() {
             return Err(NoAnswer::NotSent);
         }
@@ -176,12 +182,16 @@ impl Http {
         let answer = answer.flatten().map_err(dropped)?.unwrap_or(Err(Fault::TimedOut));
         let answer = answer.transpose().ok_or(NoAnswer::NotSent)?.and_then(|answer| {
             match shows(answer.status, &answer.content) {
-                // It counts, whatever HTTP says.
+                // It counts, whatever the HTTP status is.
                 Some(Shown::Failure(code)) => Err(Fault::Status { code, retry_after: None }),
                 _ => Ok(answer),
             }
         });
         note(endpoint, &answer);
+        if matches!((purpose, &answer), (Purpose::Write(_), Err(Fault::OtherPeer))) {
+            // The write was decided on by what its peer answered.
+            return Err(NoAnswer::NotSent);
+        }
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |answer| answer.status.to_string());
         let (took, url, namespace) = (begun.elapsed(), &endpoint.base, &endpoint.namespace);
@@ -191,7 +201,7 @@ impl Http {
             traces::failed(&span, &code);
         }
         self.metrics.requested(system, operation, code, took);
-        Ok(answer?.content)
+        Ok(answer?)
     }
 
     /// Makes a place ready for the next exchange. A slot that was lent during the one before is taken again.

@@ -15,14 +15,14 @@ use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
 use super::remotes::{Login, Remotes, malformed};
-use super::sessions::{Session, SessionKey, Wanted};
+use super::sessions::{Acceptable, Session, SessionKey};
 use super::spelling::Turn;
-use super::wire::{Content, Request, Room};
+use super::wire::{Answer, Request, Room};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
-use crate::engine::customer::{ADDITIONAL_INFO, RawObject, Unread};
+use crate::engine::customer::{ADDITIONAL_INFO, RawObject};
 use crate::engine::login::Outcome;
-use crate::engine::remote::{Fault, RemoteError, Shown};
+use crate::engine::remote::{Fault, Malformed, RemoteError, Shown};
 
 const X_AUTHORIZATION: HeaderName = HeaderName::from_static("x-authorization");
 const LOGIN: &str = "/api/auth/login";
@@ -30,7 +30,7 @@ const REFRESH: &str = "/api/auth/token";
 const CUSTOMER: &str = "/api/customer/{customerId}";
 /// As the vendor's page writes it.
 const CUSTOMERS: &str = "/api/customer/";
-/// As servers since 2024 want it.
+/// As servers since 2024 require it.
 const CUSTOMERS_PLAIN: &str = "/api/customer";
 /// Longest answer with tokens that is read, in bytes.
 const TOKEN_CAP: usize = 64 * 1024;
@@ -116,7 +116,7 @@ impl<'a> Kona<'a> {
             Some(old) => self.refreshed(&old, Purpose::Ask).await,
             None => log_in(self.login, Purpose::Ask).await,
         };
-        self.login.remotes.sessions.get(&self.key, Wanted::Fresh, open).await.map(drop)
+        self.login.remotes.sessions.get(&self.key, Acceptable::Fresh, open).await.map(drop)
     }
 
     /// Reads a customer.
@@ -128,8 +128,8 @@ impl<'a> Kona<'a> {
         let read = clock::uptime();
         let took = read.saturating_sub(seat.taken);
         seat.until = read + took + 2 * seat.place.spacing() + HELD_UP;
-        let customer = customer_of(&answer, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
-        seat.room = answer.into_room();
+        let customer = customer_of(&answer.content, id).map_err(|why| malformed("GET", CUSTOMER, why))?;
+        seat.room = answer.content.into_room();
         Ok(Fresh { customer, is_late: took > HELD_UP, seat })
     }
 
@@ -145,7 +145,7 @@ impl<'a> Kona<'a> {
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
-    /// server wants the other spelling of the path.
+    /// server requires the other spelling of the path.
     pub async fn write_customer(
         &self,
         customer: &Outgoing<'_>,
@@ -180,9 +180,7 @@ impl<'a> Kona<'a> {
         path: &'static str,
         may_send: MaySend<'_>,
     ) -> Result<(), AccessError> {
-        let text = object
-            .to_json()
-            .ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
+        let text = object.to_json().ok_or_else(|| malformed("POST", path, Malformed::Unwritable))?;
         let body = Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
         let request = Request { operation: "set_customer", body, ..post(path) };
         let answer =
@@ -196,7 +194,7 @@ impl<'a> Kona<'a> {
                 }
                 error => error,
             })?;
-        customer_of(&answer, id).map_err(|why| malformed("POST", path, why))?;
+        customer_of(&answer.content, id).map_err(|why| malformed("POST", path, why))?;
         Ok(())
     }
 
@@ -205,8 +203,8 @@ impl<'a> Kona<'a> {
         log_in(self.login, purpose).await.map(|session| session.lifetime)
     }
 
-    fn living(&self) -> Wanted {
-        self.refused.map_or(Wanted::Living, Wanted::Not)
+    fn living(&self) -> Acceptable {
+        self.refused.map_or(Acceptable::Living, Acceptable::Not)
     }
 
     /// Makes a request with a token. A refused token is renewed once; if that does not help, it is handed back as stale,
@@ -215,7 +213,7 @@ impl<'a> Kona<'a> {
         &self,
         request: &(dyn Fn() -> Request<'r> + Sync),
         purpose: Purpose<'_>,
-    ) -> Result<(Content, Seat), AccessError> {
+    ) -> Result<(Answer, Seat), AccessError> {
         let session = self.session(self.living(), purpose.before()).await?;
         let mut seat = self.seat(session, purpose).await?;
         let error = match self.send(&mut seat, request(), purpose).await {
@@ -256,7 +254,7 @@ impl<'a> Kona<'a> {
     /// Renews a refused session by its refresh token, unless another check has done so meanwhile.
     async fn renewed(&self, refused: &Session, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let renew = async |_| self.refreshed(refused, purpose).await;
-        self.login.remotes.sessions.get(&self.key, Wanted::Not(refused.serial), renew).await
+        self.login.remotes.sessions.get(&self.key, Acceptable::Not(refused.serial), renew).await
     }
 
     async fn refreshed(&self, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
@@ -271,14 +269,19 @@ impl<'a> Kona<'a> {
         seat: &mut Seat,
         request: Request<'_>,
         purpose: Purpose<'_>,
-    ) -> Result<Content, AccessError> {
+    ) -> Result<Answer, AccessError> {
         let Seat { place, session, .. } = seat;
-        let request = Request { token: Some((X_AUTHORIZATION, &session.token)), ..request };
+        let token = Some((X_AUTHORIZATION, &session.token));
+        let request = Request { token, session: Some(session), ..request };
         Ok(Box::pin(self.login.remotes.http.exchange_at(place, self.login.endpoint, request, purpose))
             .await?)
     }
 
-    async fn session(&self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
+    async fn session(
+        &self,
+        acceptable: Acceptable,
+        purpose: Purpose<'_>,
+    ) -> Result<Arc<Session>, AccessError> {
         let Self { login, key, refused } = self;
         let open = async |old: Option<Arc<Session>>| {
             if let Some(old) = old.filter(|old| *refused != Some(old.serial)) {
@@ -290,7 +293,7 @@ impl<'a> Kona<'a> {
             }
             log_in(*login, purpose).await
         };
-        login.remotes.sessions.get(key, wanted, open).await
+        login.remotes.sessions.get(key, acceptable, open).await
     }
 }
 
@@ -311,7 +314,7 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     let (answer, ticket) = login.attempt(request, purpose).await?;
     let session = session_of(&answer, LOGIN, asked)?;
     ticket.ended(Outcome::Accepted);
-    if session.refresh.is_none() || login::is_first_step(&answer) {
+    if session.refresh.is_none() || login::is_first_step(&answer.content) {
         Err(AccessError::Half)
     } else {
         Ok(session)
@@ -325,25 +328,25 @@ async fn refresh(login: Login<'_>, old: &Session, purpose: Purpose<'_>) -> Resul
     let asked = clock::instant();
     let body = serde_json::json!({"refreshToken": token.expose_secret()});
     let body = Some(("application/json", Zeroizing::new(body.to_string().into_bytes())));
-    let request = Request { operation: "refresh", body, cap: TOKEN_CAP, ..post(REFRESH) };
+    let request = Request { operation: "refresh", session: Some(old), body, cap: TOKEN_CAP, ..post(REFRESH) };
     // All who wait for a place will need the new token.
     let answer = login.remotes.http.exchange(login.endpoint, request, purpose.at_the_front()).await?;
     session_of(&answer, REFRESH, asked)
 }
 
 fn session_of(
-    answer: &[u8],
+    answer: &Answer,
     path: &'static str,
     asked: tokio::time::Instant,
 ) -> Result<Session, AccessError> {
     let bad = |why| malformed("POST", path, why);
-    let Tokens { token, refresh_token } = serde_json::from_slice(answer)
-        .map_err(|_| bad("it contains no token; check that the URL is a Kona server's"))?;
+    let Tokens { token, refresh_token } =
+        serde_json::from_slice(&answer.content).map_err(|_| bad(Malformed::NoKonaToken))?;
     let (token, refresh) = (login::secret(token), refresh_token.map(login::secret).transpose());
     let (token, refresh) = (token.map_err(bad)?, refresh.map_err(bad)?);
-    let lifetime = lifetime(token.expose_secret(), Since::IssuedAt)
-        .ok_or_else(|| bad("its token has no exp and iat claims"))?;
-    Ok(Session::new(token, lifetime, refresh, asked))
+    let lifetime =
+        lifetime(token.expose_secret(), Since::IssuedAt).ok_or_else(|| bad(Malformed::NoKonaLifetime))?;
+    Ok(Session::new(token, lifetime, refresh, answer.key, asked))
 }
 
 fn post(path: &'static str) -> Request<'static> {
@@ -354,6 +357,7 @@ fn post(path: &'static str) -> Request<'static> {
         path,
         template: path,
         token: None,
+        session: None,
         body: None,
         cap: CUSTOMER_CAP,
         shows,
@@ -384,30 +388,30 @@ fn field_in(message: &str) -> Option<&'static str> {
     FIELDS.into_iter().find(named)
 }
 
-/// Whether the token is to blame: 401, or a redirect to a login page.
+/// Whether another token may do: 401, a redirect to a login page, or another peer has issued this one.
 fn is_token_fault(error: &RemoteError) -> bool {
-    matches!(error.status(), Some(401 | 300..=399))
+    matches!(error.status(), Some(401 | 300..=399)) || error.fault == Fault::OtherPeer
 }
 
-/// Whether the server refuses a refresh token: by any status, but for one that asks us to come later. Its relative answers
-/// 500 to a token of the wrong kind.
+/// Whether a refresh token is of no use: the server refuses it by any status, but for one that asks us to come later, or is not
+/// the one that issued it. Its relative answers 500 to a token of the wrong kind.
 fn is_refused(error: &RemoteError) -> bool {
-    error.status().is_some() && !error.is_rate_limited()
+    error.status().is_some() && !error.is_rate_limited() || error.fault == Fault::OtherPeer
 }
 
 /// Reads a customer and makes sure that it is the one meant: an object without its id, written back, would create
 /// another customer.
-fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, &'static str> {
+fn customer_of(answer: &[u8], id: &str) -> Result<RawObject, Malformed> {
     #[derive(Deserialize)]
     struct EntityId {
         id: String,
     }
-    let text = std::str::from_utf8(answer).map_err(|_| "it is not UTF-8")?;
-    let customer = RawObject::parse(text).map_err(Unread::why)?;
+    let text = std::str::from_utf8(answer).map_err(|_| Malformed::NotUtf8)?;
+    let customer = RawObject::parse(text).map_err(|why| Malformed::Customer(why.why()))?;
     let found: Option<EntityId> = customer.get("id").and_then(|value| serde_json::from_str(value.get()).ok());
     match found {
         Some(EntityId { id: found }) if found == id => Ok(customer),
-        Some(_) => Err("it describes another customer"),
-        None => Err("it lacks the customer's id"),
+        Some(_) => Err(Malformed::OtherCustomer),
+        None => Err(Malformed::NoId),
     }
 }

@@ -40,6 +40,8 @@ impl Bounds {
 pub struct Limit {
     bounds: Bounds,
     in_flight: Arc<Semaphore>,
+    /// Where claimants wait, so that an owner finds one of them in its queue at most.
+    claimants: Semaphore,
     /// Where those wait who are not in a hurry, so that the others find a short queue.
     door: Semaphore,
     /// Where those wait for their moment who are not in a hurry.
@@ -77,6 +79,7 @@ impl Limit {
         Self {
             bounds,
             in_flight,
+            claimants: Semaphore::new(1),
             door: Semaphore::new(1),
             starting: Semaphore::new(1),
             next_start: Mutex::new(None),
@@ -102,6 +105,15 @@ impl Limit {
         }
         self.start(urgent).await;
         Ok(Pass { limit: Arc::clone(self), _permit: permit })
+    }
+
+    /// The same for one that may not be the owner, and only tries to log in: it waits for others like it first.
+    ///
+    /// # Errors
+    /// See [`Limit::enter`].
+    pub async fn enter_as_claimant(self: &Arc<Self>) -> Result<Pass, Paused> {
+        let _first = self.claimants.acquire().await.ok();
+        self.enter(false).await
     }
 
     /// Leaves the system alone for a while, as its answer with this status asked for.
@@ -149,7 +161,7 @@ impl Limit {
         }
     }
 
-    /// Takes this moment, or tells when the next one is.
+    /// Takes this moment, or returns when the next one is.
     fn not_before(&self, spacing: Duration) -> Option<Instant> {
         let now = clock::instant();
         let mut next = self.next_start.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,7 +175,7 @@ impl Limit {
     }
 }
 
-/// Leave to make a request, given back when dropped.
+/// Permission to make a request, released when dropped.
 #[derive(Debug)]
 pub struct Pass {
     limit: Arc<Limit>,

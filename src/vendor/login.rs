@@ -5,11 +5,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
+use crate::engine::remote::Malformed;
 
 /// Longest token that is kept, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-/// User name and password as both vendors want them.
+/// User name and password as both vendors require them.
 #[must_use]
 pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     #[derive(Serialize)]
@@ -25,17 +26,13 @@ pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(serde_json::to_vec(&login).unwrap_or_default())
 }
 
-/// A token's text, never printed, or a sentence if it is too long to be kept.
-pub(crate) fn secret(text: String) -> Result<SecretString, &'static str> {
+/// A token's text, never printed, unless it is too long to be kept.
+pub(crate) fn secret(text: String) -> Result<SecretString, Malformed> {
     let token = SecretString::from(text);
-    if token.expose_secret().len() <= LONGEST {
-        Ok(token)
-    } else {
-        Err("its token is longer than 8 KiB; check that the URL is correct")
-    }
+    if token.expose_secret().len() <= LONGEST { Ok(token) } else { Err(Malformed::LongToken) }
 }
 
-/// Whether the answer to a login holds a token that may only finish a further step: that of two-factor authentication, say.
+/// Whether the answer to a login holds a token that may only finish a further step, such as two-factor authentication.
 #[must_use]
 pub(crate) fn is_first_step(answer: &[u8]) -> bool {
     #[derive(Deserialize)]

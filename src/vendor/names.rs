@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
 
-    /// A name server that knows one name, says of others that there are none, and is silent about a zone.
+    /// A name server that knows one name, answers for others that there are none, and is silent about a zone.
     struct Server {
         names: Arc<Names>,
         asked: Arc<Mutex<Vec<String>>>,

@@ -6,10 +6,10 @@ use super::endpoint::Endpoint;
 use super::http::{Http, Purpose};
 use super::sessions::{SessionKey, Sessions};
 use super::spelling::{Spellings, Turn};
-use super::wire::{Content, Request};
+use super::wire::{Answer, Request};
 use crate::engine::access::AccessError;
 use crate::engine::login::{LONGEST, Outcome};
-use crate::engine::remote::{Fault, RemoteError};
+use crate::engine::remote::{Fault, Malformed, RemoteError};
 
 /// What all clients of remote systems share.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Remotes {
     pub http: Http,
     /// Keeps the tokens.
     pub sessions: Sessions,
-    /// Says which logins may be tried.
+    /// Decides which logins may be tried.
     pub admission: Admission,
     /// Remembers how Kona servers spell their paths.
     pub spellings: Spellings,
@@ -46,12 +46,12 @@ impl<'a> Login<'a> {
     }
 
     /// Makes one login, if it may be tried. Its request contains the password, so it is made only then. Whether it was accepted
-    /// is for the caller to note on the ticket: an answer that holds no token says nothing of the password.
+    /// is for the caller to note on the ticket: an answer without a token shows nothing of the password.
     pub(crate) async fn attempt(
         &self,
         request: impl FnOnce() -> Request<'static>,
         purpose: Purpose<'_>,
-    ) -> Result<(Content, Ticket<'a>), AccessError> {
+    ) -> Result<(Answer, Ticket<'a>), AccessError> {
         let system = self.endpoint.base.to_string();
         let ticket = self.remotes.admission.enter(self.credentials, &system).await?;
         let request = request();
@@ -64,7 +64,7 @@ impl<'a> Login<'a> {
             send.await
         };
         match answer {
-            Ok(content) => Ok((content, ticket)),
+            Ok(answer) => Ok((answer, ticket)),
             Err(error) => {
                 let outcome = Outcome::of_failed(&error);
                 ticket.ended(outcome);
@@ -75,7 +75,7 @@ impl<'a> Login<'a> {
 }
 
 /// The error of an answer of success that makes no sense.
-pub(super) fn malformed(method: &'static str, path: &'static str, why: &'static str) -> RemoteError {
+pub(super) fn malformed(method: &'static str, path: &'static str, why: Malformed) -> RemoteError {
     RemoteError { method, path, fault: Fault::Malformed(why) }
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     use super::super::credentials::{Account, Identity, SecretVersion};
     use super::super::slots::Slots;
-    use super::super::wire::{Answer, MaySend, Wire};
+    use super::super::wire::{MaySend, Wire};
     use super::*;
     use crate::leader::fence::{Fence, Term};
     use crate::metrics::Metrics;
@@ -144,6 +144,7 @@ mod tests {
                 path: "/",
                 template: "/",
                 token: None,
+                session: None,
                 body: None,
                 cap: 0,
                 shows: |_, _| None,

@@ -12,6 +12,7 @@ use super::credentials::{Account, Identity, SecretVersion};
 use super::endpoint::{Endpoint, Transport};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
+use crate::engine::system::KeyId;
 
 /// Longest time that a token is used for, whatever it states.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
@@ -54,6 +55,8 @@ pub(crate) struct Session {
     pub(crate) refresh: Option<SecretString>,
     /// Which one it is.
     pub(crate) serial: Serial,
+    /// The key that the peer has proven to have which issued it, if it has: it is sent to no other.
+    pub(crate) issuer: Option<KeyId>,
     renew_at: Instant,
 }
 
@@ -64,12 +67,13 @@ impl Session {
         token: SecretString,
         lifetime: u32,
         refresh: Option<SecretString>,
+        issuer: Option<KeyId>,
         asked: Instant,
     ) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         let serial = Serial(SERIALS.fetch_add(1, Ordering::Relaxed));
         let renew_at = asked + Duration::from_secs(lifetime.into()).min(LONGEST).mul_f64(0.9);
-        Self { token, lifetime, refresh, serial, renew_at }
+        Self { token, lifetime, refresh, serial, issuer, renew_at }
     }
 
     /// Whether the token may be used: 90 % of its lifetime have not passed yet.
@@ -120,7 +124,7 @@ impl Owned {
 
 /// Which session is acceptable.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted {
+pub(crate) enum Acceptable {
     /// Any that is still valid.
     Living,
     /// Any that is still valid except this one, which was refused.
@@ -136,17 +140,17 @@ impl Sessions {
     pub(crate) async fn get(
         &self,
         key: &SessionKey,
-        wanted: Wanted,
+        acceptable: Acceptable,
         open: impl AsyncFnOnce(Option<Arc<Session>>) -> Result<Session, AccessError>,
     ) -> Result<Arc<Session>, AccessError> {
         let came = clock::instant();
         let place = self.place(key);
         let mut held = place.lock().await;
         if let Some(session) = held.living() {
-            let will_do = match wanted {
-                Wanted::Living => true,
-                Wanted::Not(refused) => refused != session.serial,
-                Wanted::Fresh => false,
+            let will_do = match acceptable {
+                Acceptable::Living => true,
+                Acceptable::Not(refused) => refused != session.serial,
+                Acceptable::Fresh => false,
             };
             if will_do {
                 return Ok(Arc::clone(session));
@@ -157,7 +161,7 @@ impl Sessions {
         }
         let old = held.session.clone();
         // Should this be dropped half-way, an expired or refused session is not tried again.
-        if !matches!(wanted, Wanted::Fresh) {
+        if !matches!(acceptable, Acceptable::Fresh) {
             held.session = None;
         }
         match open(old.clone()).await {
@@ -265,8 +269,9 @@ mod tests {
     }
 
     async fn log_in(sessions: &Sessions, key: &SessionKey, lifetime: u32) {
-        let open = async |_| Ok(Session::new(SecretString::from("token"), lifetime, None, clock::instant()));
-        sessions.get(key, Wanted::Living, open).await.unwrap();
+        let open =
+            async |_| Ok(Session::new(SecretString::from("token"), lifetime, None, None, clock::instant()));
+        sessions.get(key, Acceptable::Living, open).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

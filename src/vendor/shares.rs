@@ -13,7 +13,7 @@ pub(super) struct Shares {
     namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// Units that were taken. They are given back when it is dropped.
+/// Units that were taken. They are released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     all: OwnedSemaphorePermit,

@@ -39,12 +39,12 @@ impl Queue {
     }
 }
 
-/// One slot, given back when dropped.
+/// One slot, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot(Option<Slots>);
 
 impl Slots {
-    /// As many slots as `--concurrency` says. `metrics` shows how many are taken.
+    /// As many slots as `--concurrency` sets. `metrics` shows how many are taken.
     #[must_use]
     pub fn new(count: usize, metrics: &Metrics) -> Self {
         Self(Arc::new(Mutex::new(State {

@@ -25,7 +25,7 @@ struct Spelling {
 }
 
 impl Spellings {
-    /// Whether a server wants the path without its trailing slash, if that is known.
+    /// Whether a server requires the path without its trailing slash, if that is known.
     pub(crate) fn plain(&self, place: &Reached) -> Option<bool> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(place)?.plain
     }

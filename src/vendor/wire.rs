@@ -23,10 +23,11 @@ use super::dial::{self, ClientKey, Dialling};
 use super::endpoint::Endpoint;
 use super::names::Names;
 use super::recent::{Owned, Recent};
+use super::sessions::Session;
 use super::shares::{Share, Shares};
 use super::tls::Common;
 use crate::clock;
-use crate::engine::remote::{Broken, Fault, Shown};
+use crate::engine::remote::{Broken, Fault, Malformed, Shown};
 use crate::engine::system::KeyId;
 use crate::engine::url::BaseUrl;
 use crate::telemetry::traces;
@@ -46,7 +47,7 @@ const ROOM_ALL: usize = 48 * 1024 * 1024;
 const COPIES: usize = 4;
 /// Room is taken in such units, in bytes.
 const UNIT: usize = 1024;
-const LONG: Fault = Fault::Malformed("the answer is too long");
+const LONG: Fault = Fault::Malformed(Malformed::Long);
 
 /// Whether a request is still permitted: asked last, right before its bytes are sent.
 pub type MaySend<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -80,6 +81,8 @@ pub struct Request<'a> {
     pub(crate) template: &'static str,
     /// Header and token.
     pub token: Option<(HeaderName, &'a SecretString)>,
+    /// The session whose token it contains: it is sent to no peer but the one that issued that.
+    pub(crate) session: Option<&'a Session>,
     /// Content type and content.
     pub body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
     /// Longest answer that is read, in bytes.
@@ -169,7 +172,7 @@ impl Network {
         }
     }
 
-    /// Addresses that stand in URLs never reach the resolver, so they are checked here.
+    /// Addresses in URLs never reach the resolver, so they are checked here.
     fn check_literals(&self, endpoint: &Endpoint) -> Result<(), Fault> {
         let proxy = endpoint.transport.proxy.as_ref().and_then(BaseUrl::ip);
         let policy = &self.dialling.policy;
@@ -193,7 +196,11 @@ impl Network {
         may_send: MaySend<'_>,
     ) -> Result<Option<Answer>, Fault> {
         self.check_literals(endpoint)?;
-        let (cap, shows) = (request.cap, request.shows);
+        let (cap, shows, session) = (request.cap, request.shows, request.session);
+        let may_send = |met| match session {
+            Some(session) if session.issuer != met => Err(Fault::OtherPeer),
+            _ => Ok(may_send()),
+        };
         let (message, client) = (message(endpoint, request)?, self.client(endpoint)?);
         let Some((answer, line)) = client.send(message, may_send).await? else { return Ok(None) };
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
@@ -271,8 +278,8 @@ fn message(endpoint: &Endpoint, request: Request<'_>) -> Result<hyper::Request<F
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tenure/", env!("CARGO_PKG_VERSION"))));
     if let Some((header, token)) = request.token {
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
-        let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| Fault::Malformed("the token holds control characters"))?;
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|_| Fault::Malformed(Malformed::UnprintableToken))?;
         value.set_sensitive(true);
         headers.insert(header, value);
     }

@@ -14,12 +14,12 @@ use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
 use super::remotes::{Login, Remotes, malformed};
-use super::sessions::{Session, SessionKey, Wanted};
-use super::wire::{Content, Request};
+use super::sessions::{Acceptable, Session, SessionKey};
+use super::wire::{Answer, Request};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::login::Outcome;
-use crate::engine::remote::{RemoteError, Shown};
+use crate::engine::remote::{Fault, Malformed, RemoteError, Shown};
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";
@@ -72,7 +72,7 @@ impl<'a> X2<'a> {
     pub async fn read_timeout(&mut self) -> Result<u32, AccessError> {
         let request = Request { operation: "get_timeout", ..self::request(Method::GET, TIMEOUT, None) };
         let answer = self.authorized(request, self.purpose()).await?;
-        timeout_of(&answer).map_err(|why| malformed("GET", TIMEOUT, why).into())
+        timeout_of(&answer.content).map_err(|why| malformed("GET", TIMEOUT, why).into())
     }
 
     /// Sets the token lifetime, in seconds, if `may_send` still permits it when everything else is ready.
@@ -86,7 +86,7 @@ impl<'a> X2<'a> {
 
     /// Logs in afresh and returns the new token's lifetime, in seconds.
     pub async fn prove(&mut self) -> Result<u32, AccessError> {
-        self.session(Wanted::Fresh, self.purpose()).await.map(|session| session.lifetime)
+        self.session(Acceptable::Fresh, self.purpose()).await.map(|session| session.lifetime)
     }
 
     /// Invalidates every token of the user that is logged in, ours among them: it is logged out everywhere. It follows a
@@ -99,8 +99,8 @@ impl<'a> X2<'a> {
         Ok(())
     }
 
-    fn living(&self) -> Wanted {
-        self.refused.map_or(Wanted::Living, Wanted::Not)
+    fn living(&self) -> Acceptable {
+        self.refused.map_or(Acceptable::Living, Acceptable::Not)
     }
 
     fn purpose(&self) -> Purpose<'static> {
@@ -112,16 +112,17 @@ impl<'a> X2<'a> {
         &mut self,
         request: Request<'_>,
         purpose: Purpose<'_>,
-    ) -> Result<Content, AccessError> {
+    ) -> Result<Answer, AccessError> {
         let session = self.session(self.living(), purpose.before()).await?;
-        let request = Request { token: Some((AUTHORIZATION, &session.token)), ..request };
+        let token = Some((AUTHORIZATION, &session.token));
+        let request = Request { token, session: Some(&session), ..request };
         let Login { remotes, endpoint, credentials } = self.login;
         let answer = remotes.http.exchange(endpoint, request, purpose).await.map_err(AccessError::from);
         self.sent |=
             matches!(purpose, Purpose::Write(_)) && !answer.as_ref().is_err_and(AccessError::is_unsent);
         answer.map_err(|error| match error {
             AccessError::Remote(error)
-                if error.status() == Some(401) && self.refused.is_none() && self.fresh.is_none() =>
+                if is_token_fault(&error) && self.refused.is_none() && self.fresh.is_none() =>
             {
                 remotes.admission.token_refused(&credentials.identity, &endpoint.base.to_string());
                 AccessError::Stale(session.serial)
@@ -131,14 +132,18 @@ impl<'a> X2<'a> {
         })
     }
 
-    async fn session(&mut self, wanted: Wanted, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
+    async fn session(
+        &mut self,
+        acceptable: Acceptable,
+        purpose: Purpose<'_>,
+    ) -> Result<Arc<Session>, AccessError> {
         let mut issued = None;
         let open = async |_| {
             let session = log_in(self.login, purpose).await?;
             issued = Some(session.lifetime);
             Ok(session)
         };
-        let session = self.login.remotes.sessions.get(&self.key, wanted, open).await;
+        let session = self.login.remotes.sessions.get(&self.key, acceptable, open).await;
         self.fresh = issued.or(self.fresh);
         session
     }
@@ -152,21 +157,37 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     };
     let (answer, ticket) = login.attempt(request, purpose).await?;
     let bad = |why| malformed("POST", TOKENS, why);
-    let LoginAnswer { token, role } = serde_json::from_slice(&answer)
-        .map_err(|_| bad("it contains no token; check that the URL is an X2 appliance's"))?;
+    let LoginAnswer { token, role } =
+        serde_json::from_slice(&answer.content).map_err(|_| bad(Malformed::NoX2Token))?;
     let token = login::secret(token).map_err(bad)?;
-    let lifetime = lifetime(token.expose_secret(), Since::NotBefore)
-        .ok_or_else(|| bad("its token has no exp and nbf claims"))?;
+    let lifetime =
+        lifetime(token.expose_secret(), Since::NotBefore).ok_or_else(|| bad(Malformed::NoX2Lifetime))?;
     ticket.ended(Outcome::Accepted);
     if role.as_deref() == Some("viewer") {
         return Err(AccessError::NotAdmin);
     }
-    Ok(Session::new(token, lifetime, None, asked))
+    Ok(Session::new(token, lifetime, None, answer.key, asked))
 }
 
 fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
-    Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP, shows }
+    Request {
+        system: "x2",
+        operation: "",
+        method,
+        path,
+        template: path,
+        token: None,
+        session: None,
+        body,
+        cap: CAP,
+        shows,
+    }
+}
+
+/// Whether another token may do: this one is refused, or another peer has issued it.
+fn is_token_fault(error: &RemoteError) -> bool {
+    error.status() == Some(401) || error.fault == Fault::OtherPeer
 }
 
 /// Gives a status the meaning it has on an appliance.
@@ -178,7 +199,7 @@ fn refined(error: RemoteError) -> AccessError {
     }
 }
 
-/// What the content of an answer shows: the appliance's own form states the status, which counts even if HTTP says 200.
+/// What the content of an answer shows: the appliance's own form states the status, which counts before that of HTTP.
 fn shows(status: u16, content: &[u8]) -> Option<Shown> {
     #[derive(Deserialize)]
     struct Stated {
@@ -195,13 +216,12 @@ fn shows(status: u16, content: &[u8]) -> Option<Shown> {
     }
 }
 
-fn timeout_of(answer: &[u8]) -> Result<u32, &'static str> {
-    let value: serde_json::Value = serde_json::from_slice(answer)
-        .map_err(|_| "it is not JSON; check that the URL is an X2 appliance's")?;
-    let seconds = value.get("timeout_seconds").ok_or("timeout_seconds is missing")?;
+fn timeout_of(answer: &[u8]) -> Result<u32, Malformed> {
+    let value: serde_json::Value = serde_json::from_slice(answer).map_err(|_| Malformed::NotJson)?;
+    let seconds = value.get("timeout_seconds").ok_or(Malformed::NoTimeout)?;
     match seconds.as_i64() {
-        None => Err("timeout_seconds is not a whole number"),
-        Some(seconds) if !(1..=LARGEST).contains(&seconds) => Err("timeout_seconds is out of range"),
-        Some(seconds) => u32::try_from(seconds).map_err(|_| "timeout_seconds is out of range"),
+        None => Err(Malformed::NotWhole),
+        Some(seconds) if !(1..=LARGEST).contains(&seconds) => Err(Malformed::OutOfRange),
+        Some(seconds) => u32::try_from(seconds).map_err(|_| Malformed::OutOfRange),
     }
 }

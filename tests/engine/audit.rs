@@ -5,7 +5,7 @@ use tenure::crd::{Kind, TtlSeconds};
 use tenure::engine::access::AccessError;
 use tenure::engine::audit::{Line, Operation, lifetimes};
 use tenure::engine::change::Outcome;
-use tenure::engine::remote::{Broken, Fault, RemoteError};
+use tenure::engine::remote::{Broken, Fault, Malformed, RemoteError};
 
 #[test]
 fn an_error_shows_no_more_of_a_write_than_it_can() {
@@ -26,7 +26,7 @@ fn an_error_shows_no_more_of_a_write_than_it_can() {
         (RevokeTokens, remote("DELETE", tokens, Fault::TimedOut), Outcome::Sent),
         (RevokeTokens, remote("POST", tokens, status(500)), Outcome::Prepared),
         (SetCustomer, remote("POST", "/api/customer/", status(409)), Outcome::Refused),
-        (SetCustomer, remote("POST", "/api/customer", Fault::Malformed("")), Outcome::Sent),
+        (SetCustomer, remote("POST", "/api/customer", Fault::Malformed(Malformed::Long)), Outcome::Sent),
         (SetCustomer, remote("POST", "/api/auth/login", Fault::TimedOut), Outcome::Prepared),
     ] {
         assert_eq!(operation.outcome(&error), expected, "{operation:?} {error:?}");

@@ -14,7 +14,7 @@ use tenure::engine::login::{
     SecretVersion, record,
 };
 
-/// One Secret, the systems it is used for, and a ledger that is told of all of it as the operator would be.
+/// One Secret, the systems it is used for, and a ledger that observes all of it as in the operator.
 struct World {
     ledger: Ledger,
     seconds: u64,
@@ -335,5 +335,5 @@ fn at_most_three_logins_are_under_way_and_past_successes_come_first() {
     assert_eq!(world.decide().len(), 1);
     let (next, _) = world.trying.values().next().copied().unwrap();
     world.end_at(next, Accepted);
-    assert_eq!(world.decide().len(), 36, "once it is accepted nobody waits");
+    assert_eq!(world.decide().len(), 36, "once it is accepted no other waits");
 }

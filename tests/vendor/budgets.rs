@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenure::engine::access::AccessError;
-use tenure::engine::remote::Fault;
+use tenure::engine::remote::{Fault, Malformed};
 use tenure::vendor::credentials::Credentials;
 use tenure::vendor::http::Purpose;
 use tenure::vendor::kona::Kona;
@@ -92,7 +92,7 @@ async fn the_head_of_an_answer_is_bounded() {
     let (faults, grown) = hostile(half_head(400_000), 200, LATE).await;
     assert!(grown < ROOM, "200 heads of 400 kB: {grown} KiB");
     for fault in faults {
-        assert_eq!(fault, Fault::Malformed("its head is too long"));
+        assert_eq!(fault, Fault::Malformed(Malformed::LongHead));
     }
     let (faults, grown) = hostile(half_head(30_000), 200, SOON).await;
     assert!(grown < ROOM, "200 heads of 30 kB without an end: {grown} KiB");
@@ -124,6 +124,6 @@ async fn a_customer_with_too_many_keys_is_not_read() {
     let (faults, grown) = hostile(whole(&customer(CUSTOMER, 100_000)), 20, LATE).await;
     assert!(grown < ROOM, "20 customers of 100,000 keys: {grown} KiB");
     for fault in faults {
-        assert_eq!(fault, Fault::Malformed("it has more than 4096 keys"));
+        assert_eq!(fault, Fault::Malformed(Malformed::Customer("it has more than 4096 keys")));
     }
 }

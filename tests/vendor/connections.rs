@@ -183,7 +183,7 @@ async fn what_is_denied_is_not_dialled_though_allowed() {
 async fn a_name_to_verify_leads_to_no_other_address() {
     let canary = Canary::start().unwrap();
     let (_fleet, mut world) = secured();
-    // TEST-NET-1, which may be dialled and where nobody is; the name is the canary's address in several spellings.
+    // TEST-NET-1, which may be dialled and where nothing answers; the name is the canary's address in several spellings.
     let url = canary.url().replace("http:", "https:").replace("127.0.0.1", "192.0.2.1");
     (world.remotes, world.ending) = remotes(DialPolicy::default(), 64);
     for name in ["127.0.0.1", "2130706433", "0x7f000001", "127.1", "[::1]", ""] {

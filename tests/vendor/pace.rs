@@ -1,4 +1,4 @@
-//! How hard remote systems are asked, and how they say that it was too hard.
+//! How hard remote systems are asked, and how they answer that it was too hard.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ async fn requests_are_begun_at_the_rate_that_is_declared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_is_shared_by_url_and_made_anew_for_other_bounds() {
+async fn a_lane_is_shared_by_url_and_replaced_for_other_bounds() {
     let limits = Limits::default();
     let one = Bounds::ONE_AT_A_TIME;
     let first = limits.of(lane("a"), one);
@@ -180,7 +180,7 @@ async fn the_rest_of_a_change_passes_those_who_only_begin() {
     let mut urgent = Box::pin(limit.enter(true));
     assert!(futures::poll!(&mut urgent).is_pending());
     drop(held);
-    // One beginner stands at the front already; then it is the change's turn.
+    // One beginner is at the front already; then it is the change's turn.
     let mut first = None;
     for beginner in &mut beginners {
         if let std::task::Poll::Ready(permit) = futures::poll!(beginner) {
@@ -190,6 +190,26 @@ async fn the_rest_of_a_change_passes_those_who_only_begin() {
     }
     drop(first.expect("one was at the front"));
     assert!(futures::poll!(&mut urgent).is_ready());
+}
+
+#[tokio::test]
+async fn an_owner_waits_for_one_claimant_and_not_for_all() {
+    let (_fleet, mut world) = plain();
+    world.x2().log_in().await.unwrap();
+    world.endpoint.is_claimants = true;
+    let limit = &world.endpoint.limit;
+    let held = limit.enter(false).await;
+    let mut first = Box::pin(limit.enter_as_claimant());
+    assert!(futures::poll!(&mut first).is_pending());
+    let mut x2 = world.x2();
+    let mut second = Box::pin(x2.read_timeout());
+    assert!(futures::poll!(&mut second).is_pending());
+    let mut owner = Box::pin(limit.enter(false));
+    assert!(futures::poll!(&mut owner).is_pending());
+    drop(held);
+    drop(first.await);
+    assert!(futures::poll!(&mut owner).is_ready(), "it came after the second claimant, and goes first");
+    assert_eq!(second.await, Ok(86_400));
 }
 
 #[tokio::test]

@@ -70,14 +70,14 @@ async fn a_herd_with_a_refused_token_logs_in_once() {
     let (fleet, world) = plain();
     world.x2().log_in().await.unwrap();
     fleet.appliance(0).forget_tokens();
-    let looks = (0..20).map(async |_| {
+    let checks = (0..20).map(async |_| {
         let refused = match world.x2().read_timeout().await {
             Ok(read) => return read,
             Err(error) => stale(error),
         };
         world.x2_after(Some(refused)).read_timeout().await.unwrap()
     });
-    assert_eq!(join_all(looks).await, [86_400; 20]);
+    assert_eq!(join_all(checks).await, [86_400; 20]);
     assert_eq!(fleet.counts().login, 2);
 }
 
@@ -127,12 +127,12 @@ async fn what_refuses_a_password_and_what_does_not() {
     let own = r#"{"statusCode":403,"error":"Forbidden","message":"User is locked"}"#;
     fleet.appliance(0).fault(Fault::status(403, own).on(Kind::Login));
     assert_eq!(world.x2().log_in().await, Err(AccessError::Refused));
-    // Firewalls and proxies in front of an appliance say nothing of the password.
+    // Firewalls and proxies in front of an appliance show nothing of the password.
     for status in [302, 400, 403, 404, 422, 423, 429, 500, 502, 503] {
         let (fleet, world) = plain();
         fleet.appliance(0).fault(Fault::status(status, "{}").on(Kind::Login).times(1));
         assert_eq!(remote(world.x2().log_in().await.unwrap_err()).status(), Some(status));
-        assert_eq!(world.x2().log_in().await, Ok(()), "{status} says nothing of the password");
+        assert_eq!(world.x2().log_in().await, Ok(()), "{status} shows nothing of the password");
     }
 }
 
@@ -150,7 +150,7 @@ async fn three_appliances_that_refuse_a_password_are_enough() {
             .unwrap_err()
     });
     let errors = join_all(tries).await;
-    let count = |wanted: &AccessError| errors.iter().filter(|error| *error == wanted).count();
+    let count = |expected: &AccessError| errors.iter().filter(|error| *error == expected).count();
     assert_eq!(count(&AccessError::Refused), 3);
     assert_eq!(count(&AccessError::NotTried(NotTried::InARow)), 37);
     assert_eq!(fleet.counts().login, 3);
@@ -170,7 +170,7 @@ async fn a_login_that_fails_on_the_way_fails_for_all_who_wait_and_may_be_repeate
     let (first, second, ()) = tokio::join!(one.read_timeout(), two.read_timeout(), open);
     assert_eq!(remote(first.unwrap_err()).reason(), Reason::Unreachable);
     assert_eq!(remote(second.unwrap_err()).reason(), Reason::Unreachable);
-    assert_eq!(fleet.counts().login, 1, "nobody waits for one timeout after the other");
+    assert_eq!(fleet.counts().login, 1, "no caller waits for one timeout after the other");
     assert_eq!(two.read_timeout().await, Ok(86_400));
     assert_eq!(fleet.counts().login, 2);
 }

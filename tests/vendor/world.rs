@@ -35,7 +35,7 @@ use tokio::sync::watch;
 /// For writes that nothing speaks against.
 pub(crate) const ALLOWED: MaySend<'static> = &|| true;
 
-/// What must never stand in an error.
+/// What an error must never contain.
 const SECRETS: [&str; 5] =
     ["x2-admin-password", "x2-viewer-password", "kona-admin-password", "planted", "eyJ"];
 
@@ -84,6 +84,7 @@ pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
         timeout: Duration::from_secs(20),
         namespace: "a".to_owned(),
         limit: Limits::default().of(lane(url), Bounds::ONE_AT_A_TIME),
+        is_claimants: false,
         answered: Arc::default(),
     }
 }

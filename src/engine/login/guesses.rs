@@ -19,7 +19,7 @@ pub struct User {
     pub namespace: String,
     /// Effective URL of the system.
     pub system: String,
-    /// Stands for the name of the user.
+    /// Represents the name of the user.
     pub name: u64,
 }
 

@@ -47,7 +47,7 @@ enum Last {
     },
     /// Perhaps refused, or its tokens are.
     Doubtful,
-    /// Refused, but a person wants another try.
+    /// Refused, but a person requested another try.
     Forgiven,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Row {
     waiting: BTreeMap<u64, String>,
 }
 
-/// What the rules say of a try now. None: it is to wait for the outcome of others.
+/// What the rules decide about a try now. None: it is to wait for the outcome of others.
 type Judgement = Option<Result<Limit, NotTried>>;
 
 /// Whether tries are limited in number.

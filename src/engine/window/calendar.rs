@@ -3,29 +3,26 @@
 //! A schedule is about what the clocks on the wall show. It comes at the first moment at which they show its time or a
 //! later one: at the end of the gap where summer time skips it, and the first time only where an hour comes twice.
 
-use std::fmt;
+use std::sync::LazyLock;
 
-use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, CronComponent};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp};
 
 /// A year that has every day.
 const LEAP_YEAR: i16 = 2024;
+/// Every year until 5000: croner has a byte for each. It is kept once for all schedules, which have no field for it.
+static YEARS: LazyLock<CronComponent> =
+    LazyLock::new(|| read("* * * * *").map(|cron| cron.pattern.years).unwrap_or_default());
 
 /// A cron schedule in a time zone.
-#[derive(PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Calendar {
+    /// Without its years.
     cron: Cron,
     zone: TimeZone,
-}
-
-/// croner holds a byte for each year until 5000, which is far more than needed.
-impl fmt::Debug for Calendar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.cron, self.zone)
-    }
 }
 
 /// A time zone of the database that is part of the program.
@@ -35,7 +32,15 @@ pub(super) fn zone(name: &str) -> Option<TimeZone> {
 
 impl Calendar {
     pub(super) fn new(schedule: &str, zone: TimeZone) -> Option<Self> {
-        read(schedule).map(|cron| Self { cron, zone })
+        let mut cron = read(schedule)?;
+        cron.pattern.years = CronComponent::default();
+        Some(Self { cron, zone })
+    }
+
+    fn cron(&self) -> Cron {
+        let mut cron = self.cron.clone();
+        cron.pattern.years.clone_from(&YEARS);
+        cron
     }
 
     /// Whether the schedule comes at all: where only the day of month counts, a month of it has to have such a day.
@@ -52,13 +57,13 @@ impl Calendar {
 
     /// The last time that the schedule came, at `now` or before.
     pub(super) fn last(&self, now: Timestamp) -> Option<Timestamp> {
-        let start = self.cron.find_previous_occurrence(&self.latest_shown(now), true).ok()?;
+        let start = self.cron().find_previous_occurrence(&self.latest_shown(now), true).ok()?;
         self.first_shown(start)
     }
 
     /// The next time that the schedule comes, after `now`.
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let start = self.cron.find_next_occurrence(&self.latest_shown(now), false).ok()?;
+        let start = self.cron().find_next_occurrence(&self.latest_shown(now), false).ok()?;
         self.first_shown(start)
     }
 

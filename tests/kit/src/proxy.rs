@@ -22,6 +22,7 @@ pub enum Onward {
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
+    onward: Arc<Mutex<Onward>>,
     heads: Arc<Mutex<Vec<String>>>,
     // Aborted when dropped.
     _tasks: JoinSet<()>,
@@ -35,9 +36,15 @@ impl Proxy {
     pub async fn start(onward: Onward) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (port, heads) = (listener.local_addr()?.port(), Arc::default());
+        let onward = Arc::new(Mutex::new(onward));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, onward, Arc::clone(&heads)));
-        Ok(Self { port, heads, _tasks: tasks })
+        tasks.spawn(accept(listener, Arc::clone(&onward), Arc::clone(&heads)));
+        Ok(Self { port, onward, heads, _tasks: tasks })
+    }
+
+    /// Does this with the connections that are made from now on.
+    pub fn set_onward(&self, onward: Onward) {
+        *self.onward.lock().unwrap_or_else(PoisonError::into_inner) = onward;
     }
 
     /// The port.
@@ -59,10 +66,11 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, onward: Onward, heads: Arc<Mutex<Vec<String>>>) {
+async fn accept(listener: TcpListener, onward: Arc<Mutex<Onward>>, heads: Arc<Mutex<Vec<String>>>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve(stream, onward.clone(), Arc::clone(&heads)));
+        let onward = onward.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        connections.spawn(serve(stream, onward, Arc::clone(&heads)));
         while connections.try_join_next().is_some() {}
     }
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use secrecy::ExposeSecret as _;
-use tenure::engine::remote::{Broken, Fault};
+use tenure::engine::remote::{Broken, Fault, Malformed};
 use tenure::vendor::endpoint::Endpoint;
 use tenure::vendor::wire::{Answer, Content, MaySend, Request, Wire};
 
@@ -77,7 +77,7 @@ impl Line {
         };
         match reply {
             None => Err(Fault::Unreachable(Broken::Closed)),
-            Some(reply) if reply.body.len() > cap => Err(Fault::Malformed("it is too long")),
+            Some(reply) if reply.body.len() > cap => Err(Fault::Malformed(Malformed::Long)),
             Some(reply) if (200..300).contains(&reply.status) => Ok((reply.status, reply.body.into())),
             Some(reply) => Err(Fault::Status { code: reply.status, retry_after: reply.retry_after }),
         }
