@@ -20,6 +20,7 @@
 #[path = "../bench/api.rs"]
 mod api;
 mod attacks;
+mod audit;
 #[path = "../cluster/fixture.rs"]
 mod fixture;
 mod hostile;

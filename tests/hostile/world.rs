@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::api;
 use super::attacks::Attack;
+use super::audit::Audit;
 use super::fixture::{Fixture, customer, fleet, gateway, is_current, policy, ready, status};
 use super::hostile::Hostile;
 use super::process::Usage;
@@ -36,6 +37,8 @@ const CHECKS: u64 = 3;
 const REFUSALS: usize = 6;
 /// What an attack may take, with its objects, in MiB.
 const ROOM: u64 = 64;
+/// Longest time between two renewals of the Lease, which is renewed every two seconds and is lost after ten.
+const RENEWAL: Duration = Duration::from_secs(5);
 /// How often the operator's memory is read.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -62,7 +65,13 @@ pub struct Endured {
     refused: usize,
     /// Requests at servers that no password may go to.
     stray: u64,
-    /// Requests with which the operator has changed something at the API server, and how long that took.
+    /// Longest time between two renewals of the Lease.
+    renewal: Duration,
+    /// Honest objects whose statuses were written.
+    reports: Vec<String>,
+    /// How many requests with which the operator changes something at the API server the attacks may cause.
+    most_writes: u64,
+    /// How many there were, and how long that took.
     writes: u64,
     took: Duration,
     /// The operator's processor time.
@@ -91,6 +100,10 @@ impl Endured {
         assert_eq!(operator.get("/readyz").await.unwrap().0, 200);
         assert!(self.grown <= ROOM, "{} MiB more", self.grown);
         assert!(self.longest <= 2 * INTERVAL, "a check came after {:?}", self.longest);
+        assert!(self.renewal <= RENEWAL, "the Lease was renewed after {:?}", self.renewal);
+        assert!(self.writes <= self.most_writes, "{} writes to the API server", self.writes);
+        // What is checked below was true all the time.
+        assert!(self.reports.is_empty(), "{:?}", self.reports);
         assert!(self.refused <= REFUSALS, "{} logins were refused", self.refused);
         assert_eq!(self.stray, 0);
         world.is_in_sync().await;
@@ -180,6 +193,10 @@ impl World {
         api::Requests::read(&self.audit_log, self.f.ns.name()).unwrap()
     }
 
+    fn audit(&self) -> Audit {
+        Audit::read(&self.audit_log, self.f.ns.name())
+    }
+
     /// Logins that the honest systems have refused so far.
     fn refused(&self) -> usize {
         let entries = self.fleet.requests().entries().into_iter().chain(self.kona.requests().entries());
@@ -192,22 +209,30 @@ impl World {
     /// Begins the attacks, each in a namespace of its own, and waits until everything honest has been checked some times.
     pub async fn endure(&self, attacks: impl IntoIterator<Item = &Attack>) -> Endured {
         let (begun, before, api) = (clock::instant(), Usage::of(self.process).unwrap(), self.api());
-        let refused = self.refused();
+        let (refused, asked) = (self.refused(), self.audit().len());
         let usage = Sampled::begin(self.process);
-        let mut attackers = Vec::new();
+        let (mut attackers, mut most_writes) = (Vec::new(), 0);
         for attack in attacks {
+            most_writes += attack.most_writes;
             let attacker = Hostile::new(self, attack.name).await;
             attack.begin(self, &attacker).await;
             attackers.push(attacker);
         }
         self.checked(CHECKS).await;
         let highest = *usage.highest.borrow();
+        let audit = self.audit();
+        let mut reports = audit.reports(self.f.ns.name(), asked);
+        // One attack has gateways of its own there.
+        reports.retain(|name| !name.starts_with("borrowed-"));
         Endured {
             attackers,
             grown: highest.memory.saturating_sub(before.memory) / 1024,
             longest: self.longest(begun),
             refused: self.refused() - refused,
             stray: self.canary.requests().counts().total(),
+            renewal: audit.longest_renewal(),
+            reports,
+            most_writes,
             writes: self.api().since(&api).writes(),
             took: begun.elapsed(),
             cpu: highest.cpu.saturating_sub(before.cpu),
