@@ -116,8 +116,8 @@ impl Attack {
         Self {
             name: "many-transports",
             has_few_objects: false,
-            what: "1,000 changes of one gateway's server name",
-            most_writes: 5_000,
+            what: "5,000 changes of the server names of ten gateways",
+            most_writes: 12_000,
             begin: |_, hostile| objects::many_transports(hostile).boxed(),
         },
         Self {
