@@ -27,8 +27,11 @@ pub struct Attack {
 }
 
 impl Attack {
+    /// The one that needs an operator with a name server of its own.
+    pub const NAMES: &str = "silent-names";
+
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self {
             name: "borrowed",
             has_few_objects: true,
@@ -119,6 +122,13 @@ impl Attack {
             what: "5,000 changes of the server names of ten gateways",
             most_writes: 12_000,
             begin: |_, hostile| objects::many_transports(hostile).boxed(),
+        },
+        Self {
+            name: Self::NAMES,
+            has_few_objects: false,
+            what: "300 gateways with host names whose name server never answers",
+            most_writes: 1_400,
+            begin: |_, hostile| servers::silent_names(hostile).boxed(),
         },
         Self {
             name: "one-url",

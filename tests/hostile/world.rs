@@ -23,6 +23,7 @@ use super::attacks::Attack;
 use super::audit::Audit;
 use super::fixture::{Fixture, customer, fleet, gateway, is_current, policy, ready, status};
 use super::hostile::Hostile;
+use super::names;
 use super::process::Usage;
 
 /// Time between two checks of an object.
@@ -39,6 +40,7 @@ const REFUSALS: usize = 6;
 const ROOM: u64 = 64;
 /// Longest time between two renewals of the Lease, which is renewed every two seconds and is lost after ten.
 const RENEWAL: Duration = Duration::from_secs(5);
+const AUDIT_LOG: &str = "audit.log";
 /// How often the operator's memory is read.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -49,7 +51,8 @@ pub struct World {
     pub kona: KonaServer,
     /// No password may arrive there.
     pub canary: Canary,
-    audit_log: PathBuf,
+    /// Temporary files.
+    folder: PathBuf,
     process: u32,
     lease: String,
 }
@@ -63,7 +66,7 @@ pub struct Endured {
     longest: Duration,
     /// Logins that the honest systems have refused.
     refused: usize,
-    /// Requests at servers that no password may go to.
+    /// Connections to servers that no password may go to.
     stray: u64,
     /// Longest time between two renewals of the Lease.
     renewal: Duration,
@@ -79,7 +82,7 @@ pub struct Endured {
 }
 
 impl Endured {
-    pub const HEADINGS: &str = "| attack | memory | checks at most every | refused logins | stray requests | writes to the API server | processor time |\n| --- | --- | --- | --- | --- | --- | --- |";
+    pub const HEADINGS: &str = "| attack | memory | checks at most every | refused logins | stray connections | writes to the API server | processor time |\n| --- | --- | --- | --- | --- | --- | --- |";
 
     /// A row of the table.
     pub fn row(&self, attack: &str) -> String {
@@ -123,12 +126,14 @@ impl Endured {
 }
 
 impl World {
-    pub async fn begin(program: &Path) -> Self {
+    /// `has_names` starts the operator with a name server that never answers, and the name of the honest server in `/etc/hosts`.
+    pub async fn begin(program: &Path, has_names: bool) -> Self {
         let fleet = fleet(APPLIANCES);
         let kona = KonaServer::start(KonaOptions::default()).unwrap();
-        let folder = std::env::temp_dir();
-        let audit_log = folder.join(format!("tenure-hostile-audit-{}.log", std::process::id()));
-        let audited = control_plane::Options { audit_log: Some(audit_log.clone()), ..Default::default() };
+        let folder = std::env::temp_dir().join(format!("tenure-hostile-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let audit_log = Some(folder.join(AUDIT_LOG));
+        let audited = control_plane::Options { audit_log, ..Default::default() };
         let mut f = Fixture::alone_with("honest", audited).await;
         f.credentials(&fleet).await;
         f.kona(&kona).await;
@@ -149,11 +154,17 @@ impl World {
         let rules = [operator_rules(), lease_rules("tenure")].concat();
         let kubeconfig = service_account_kubeconfig(&f.plane, f.ns.name(), &rules).await.unwrap();
         let arguments = ["--leader-elect", "--lease-namespace", f.ns.name(), "--allow-cidr", "127.0.0.0/8"];
-        let operator = Operator::start(program, &kubeconfig, &arguments).await.unwrap();
+        let mut program = program.to_owned();
+        if has_names {
+            let url = kona.url().replace("127.0.0.1", kona.dns_name());
+            f.patch("KonaServer", "kona", json!({"spec": {"url": url}})).await;
+            program = names::program(&folder, &program, kona.dns_name());
+        }
+        let operator = Operator::start(&program, &kubeconfig, &arguments).await.unwrap();
         let process = operator.id().unwrap();
         f.operator = Some(operator);
         let canary = Canary::start().unwrap();
-        let mut world = Self { f, fleet, kona, canary, audit_log, process, lease: String::new() };
+        let mut world = Self { f, fleet, kona, canary, folder, process, lease: String::new() };
         world.is_in_sync().await;
         world.checked(1).await;
         world.lease = world.lease().await;
@@ -190,11 +201,11 @@ impl World {
     }
 
     fn api(&self) -> api::Requests {
-        api::Requests::read(&self.audit_log, self.f.ns.name()).unwrap()
+        api::Requests::read(&self.folder.join(AUDIT_LOG), self.f.ns.name()).unwrap()
     }
 
     fn audit(&self) -> Audit {
-        Audit::read(&self.audit_log, self.f.ns.name())
+        Audit::read(&self.folder.join(AUDIT_LOG), self.f.ns.name())
     }
 
     /// Logins that the honest systems have refused so far.
@@ -229,7 +240,7 @@ impl World {
             grown: highest.memory.saturating_sub(before.memory) / 1024,
             longest: self.longest(begun),
             refused: self.refused() - refused,
-            stray: self.canary.requests().counts().total(),
+            stray: self.canary.requests().connections(),
             renewal: audit.longest_renewal(),
             reports,
             most_writes,
@@ -254,7 +265,7 @@ impl World {
 
     pub async fn end(self) {
         self.f.finish().await;
-        std::fs::remove_file(self.audit_log).unwrap();
+        std::fs::remove_dir_all(self.folder).unwrap();
     }
 }
 
