@@ -184,7 +184,8 @@ impl<'a> Kona<'a> {
             .to_json()
             .ok_or_else(|| malformed("POST", path, "the customer cannot be written as JSON"))?;
         let body = Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
-        let request = Request { operation: "set_customer", body, ..post(path) };
+        let room = seat.room.take();
+        let request = Request { operation: "set_customer", body, room, ..post(path) };
         let answer =
             self.send(seat, request, Purpose::Write(may_send)).await.map_err(|error| match error {
                 AccessError::Remote(error) if is_token_fault(&error) && self.refused.is_some() => {
@@ -356,6 +357,7 @@ fn post(path: &'static str) -> Request<'static> {
         token: None,
         body: None,
         cap: CUSTOMER_CAP,
+        room: None,
         shows,
     }
 }

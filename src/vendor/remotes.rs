@@ -146,6 +146,7 @@ mod tests {
                 token: None,
                 body: None,
                 cap: 0,
+                room: None,
                 shows: |_, _| None,
             }
         };

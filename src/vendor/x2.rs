@@ -166,7 +166,18 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
 
 fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
-    Request { system: "x2", operation: "", method, path, template: path, token: None, body, cap: CAP, shows }
+    Request {
+        system: "x2",
+        operation: "",
+        method,
+        path,
+        template: path,
+        token: None,
+        body,
+        cap: CAP,
+        room: None,
+        shows,
+    }
 }
 
 /// Gives a status the meaning it has on an appliance.

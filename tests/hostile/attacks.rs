@@ -31,7 +31,7 @@ impl Attack {
     pub const NAMES: &str = "silent-names";
 
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self {
             name: "borrowed",
             has_few_objects: true,
@@ -94,6 +94,13 @@ impl Attack {
             what: "50 customers with 100,000 fields each",
             most_writes: 900,
             begin: |_, hostile| servers::many_fields(hostile).boxed(),
+        },
+        Self {
+            name: "large-customers",
+            has_few_objects: true,
+            what: "50 customers that are almost as large as is accepted: 1 MiB, and twice 4,096 fields",
+            most_writes: 900,
+            begin: |_, hostile| servers::large_customers(hostile).boxed(),
         },
         Self {
             name: "half-requests",

@@ -82,6 +82,26 @@ pub async fn many_fields(hostile: &Hostile) {
     hostile.keep(server);
 }
 
+pub async fn large_customers(hostile: &Hostile) {
+    let server = RawServer::start(TOKEN, whole(&large_customer())).await.unwrap();
+    hostile.secrets().await;
+    let plain = json!({"spec": {"allowPlaintext": true, "tls": null}});
+    hostile.apply_all((0..50).flat_map(|index| customer_of(index, &server.url(), &plain))).await;
+    hostile.keep(server);
+}
+
+/// A customer of almost 1 MiB, with 4,096 fields there and in its `additionalInfo`.
+fn large_customer() -> String {
+    let fields = |count| {
+        let fields = (0..count).map(|field| (format!("{field:x}"), json!("x".repeat(119))));
+        fields.collect::<serde_json::Map<_, _>>()
+    };
+    let mut customer = fields(4_094);
+    customer.insert("id".to_owned(), json!({"id": customer_id(0)}));
+    customer.insert("additionalInfo".to_owned(), Value::Object(fields(4_096)));
+    Value::Object(customer).to_string()
+}
+
 /// Gateways with names that the name server is silent about.
 pub async fn silent_names(hostile: &Hostile) {
     let server = silent_server().await;
