@@ -182,7 +182,8 @@ impl<'a> Kona<'a> {
     ) -> Result<(), AccessError> {
         let text = object.to_json().ok_or_else(|| malformed("POST", path, Malformed::Unwritable))?;
         let body = Some(("application/json", Zeroizing::new(text.get().as_bytes().to_vec())));
-        let request = Request { operation: "set_customer", body, ..post(path) };
+        let room = seat.room.take();
+        let request = Request { operation: "set_customer", body, room, ..post(path) };
         let answer =
             self.send(seat, request, Purpose::Write(may_send)).await.map_err(|error| match error {
                 AccessError::Remote(error) if is_token_fault(&error) && self.refused.is_some() => {
@@ -360,6 +361,7 @@ fn post(path: &'static str) -> Request<'static> {
         session: None,
         body: None,
         cap: CUSTOMER_CAP,
+        room: None,
         shows,
     }
 }

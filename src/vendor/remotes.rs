@@ -147,6 +147,7 @@ mod tests {
                 session: None,
                 body: None,
                 cap: 0,
+                room: None,
                 shows: |_, _| None,
             }
         };

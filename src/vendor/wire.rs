@@ -87,6 +87,8 @@ pub struct Request<'a> {
     pub body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
     /// Longest answer that is read, in bytes.
     pub cap: usize,
+    /// Room for the answer, if the request has some already: two that wait for each other's would wait until they time out.
+    pub(crate) room: Option<Room>,
     /// Finds out what the content of an answer with some status shows beyond that.
     pub(crate) shows: fn(u16, &[u8]) -> Option<Shown>,
 }
@@ -192,11 +194,11 @@ impl Network {
     async fn exchange(
         &self,
         endpoint: &Endpoint,
-        request: Request<'_>,
+        mut request: Request<'_>,
         may_send: MaySend<'_>,
     ) -> Result<Option<Answer>, Fault> {
         self.check_literals(endpoint)?;
-        let (cap, shows, session) = (request.cap, request.shows, request.session);
+        let (cap, shows, room, session) = (request.cap, request.shows, request.room.take(), request.session);
         let may_send = |met| match session {
             Some(session) if session.issuer != met => Err(Fault::OtherPeer),
             _ => Ok(may_send()),
@@ -208,7 +210,7 @@ impl Network {
         let key = line.met;
         let is_success = (200..300).contains(&status);
         let cap = if is_success { cap } else { REFUSAL_CAP };
-        let content = self.read(answer, cap, &endpoint.namespace).await;
+        let content = self.read(answer, cap, &endpoint.namespace, room).await;
         if content.is_ok() {
             client.keep(line);
         }
@@ -225,10 +227,11 @@ impl Network {
         mut answer: hyper::Response<Incoming>,
         cap: usize,
         namespace: &str,
+        room: Option<Room>,
     ) -> Result<Content, Fault> {
         let announced = answer.body().size_hint().upper().and_then(|length| usize::try_from(length).ok());
         let longest = announced.unwrap_or(cap).min(cap);
-        let mut content = Content::from(Vec::new());
+        let mut content = Content { room, ..Vec::new().into() };
         while let Some(frame) = answer.frame().await {
             let Ok(bytes) = frame.map_err(|error| diagnose(&error, Broken::Lost))?.into_data() else {
                 continue;

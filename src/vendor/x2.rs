@@ -181,6 +181,7 @@ fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>)
         session: None,
         body,
         cap: CAP,
+        room: None,
         shows,
     }
 }

@@ -7,6 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+/// The lines of an audit log about a namespace's accounts.
+pub fn lines(log: &str, namespace: &str) -> impl Iterator<Item = Value> {
+    let account = format!("system:serviceaccount:{namespace}:");
+    // The last line may still be under way.
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(move |line| line["user"]["username"].as_str().is_some_and(|user| user.starts_with(&account)))
+}
+
 /// Requests by verb and resource.
 #[derive(Clone, Debug, Default)]
 pub struct Requests(BTreeMap<(String, String), u64>);
@@ -15,14 +23,8 @@ impl Requests {
     /// Those of a namespace's accounts so far.
     pub fn read(audit_log: &Path, namespace: &str) -> Result<Self> {
         let log = std::fs::read_to_string(audit_log).context("reading the audit log")?;
-        let account = format!("system:serviceaccount:{namespace}:");
         let mut requests = Self::default();
-        // The last line may still be under way.
-        for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            if line["user"]["username"].as_str().is_some_and(|user| user.starts_with(&account)) {
-                requests.enter(&line);
-            }
-        }
+        lines(&log, namespace).for_each(|line| requests.enter(&line));
         Ok(requests)
     }
 

@@ -66,14 +66,26 @@ async fn refusal(client: &Client, namespace: &TestNamespace, object: &Value) -> 
     api.create(&params, &object).await.err().map(|error| error.to_string())
 }
 
+/// Why the API server would not edit an object, if so.
+async fn edit_refusal(
+    client: &Client,
+    namespace: &TestNamespace,
+    kind: &str,
+    edit: &Value,
+) -> Option<String> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace.name(), &resource(kind));
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    api.patch("a", &params, &Patch::Merge(edit)).await.err().map(|error| error.to_string())
+}
+
 /// Waits until something is rejected: a policy counts a moment after it is created.
-async fn until_rejected(client: &Client, namespace: &TestNamespace, object: &Value, word: &str) {
+async fn until_rejected(word: &str, refusal: impl AsyncFn() -> Option<String>) {
     let rejected = async {
-        while !refusal(client, namespace, object).await.is_some_and(|refusal| refusal.contains(word)) {
+        while !refusal().await.is_some_and(|refusal| refusal.contains(word)) {
             tokio::time::sleep(AGAIN).await;
         }
     };
-    tokio::time::timeout(SOON, rejected).await.unwrap_or_else(|_| panic!("{word}: {object}"));
+    tokio::time::timeout(SOON, rejected).await.unwrap_or_else(|_| panic!("{word}"));
 }
 
 /// A client with the token of an account.
@@ -135,7 +147,7 @@ async fn what_the_admission_policies_forbid_is_rejected_with_a_sentence() {
         (customer(3599, 7200), "spec.accessTokenTtlSeconds must be >= 3600"),
         (customer(3600, 86401), "spec.refreshTokenTtlSeconds must be <= 86400"),
     ] {
-        until_rejected(client, &tenant, &rejected, word).await;
+        until_rejected(word, async || refusal(client, &tenant, &rejected).await).await;
         assert_eq!(refusal(client, &elsewhere, &rejected).await, None, "{word} elsewhere");
     }
     for accepted in [
@@ -152,10 +164,63 @@ async fn what_the_admission_policies_forbid_is_rejected_with_a_sentence() {
 
     let high = policy(json!({"priority": 1}));
     let member = user(&cluster, &tenant, &["create", "patch"]).await;
-    until_rejected(&member, &tenant, &high, "restrictPriority").await;
+    until_rejected("restrictPriority", async || refusal(&member, &tenant, &high).await).await;
     assert_eq!(refusal(&member, &tenant, &policy(json!({}))).await, None);
     let lead = user(&cluster, &tenant, &["create", "patch", "set-priority"]).await;
     assert_eq!(refusal(&lead, &tenant, &high).await, None);
+    release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_are_checked_and_what_was_there_before_only_once_its_spec_is_edited() {
+    let cluster = Cluster::alone().await;
+    let (home, tenant) = (cluster.namespace("home").await, cluster.namespace("tenant").await);
+    cluster.install_crds().await;
+    // Each breaks rules that the release brings.
+    for before in [
+        gateway(json!({"url": "http://10.20.0.11", "allowPlaintext": true})),
+        server(json!({"tls": {"insecureSkipVerify": true}})),
+        object("TokenPolicy", json!({"gatewaySelector": {}, "timeoutSeconds": 600, "priority": 1})),
+        customer(600, 600),
+    ] {
+        tenant.apply_yaml(&before.to_string()).await.unwrap();
+    }
+    let release = Release { cluster: &cluster, helm: Helm::Four, name: "tenure", namespace: &home };
+    release.apply("install", &chart(), &["--take-ownership"], &values(&[&tenant])).await.unwrap();
+    let client = &cluster.client;
+    let refused =
+        async |kind: &str, spec: &Value| edit_refusal(client, &tenant, kind, &json!({"spec": spec})).await;
+    for (kind, spec, word) in [
+        ("X2Gateway", json!({"suspend": true}), "forbidPlaintext"),
+        ("KonaServer", json!({"requestTimeout": "20s"}), "forbidInsecureTls"),
+        ("TokenPolicy", json!({"timeoutSeconds": 7200}), "requireRollout"),
+        ("TokenPolicy", json!({"rollout": {}}), "spec.timeoutSeconds must be >= 3600"),
+        (
+            "CustomerTokenTtl",
+            json!({"refreshTokenTtlSeconds": 7200}),
+            "spec.accessTokenTtlSeconds must be >= 3600",
+        ),
+    ] {
+        until_rejected(word, async || refused(kind, &spec).await).await;
+    }
+    for (kind, spec) in [
+        ("X2Gateway", json!({"url": "https://10.20.0.11", "allowPlaintext": null})),
+        ("KonaServer", json!({"tls": null})),
+        ("TokenPolicy", json!({"timeoutSeconds": 7200, "rollout": {}})),
+        ("CustomerTokenTtl", json!({"accessTokenTtlSeconds": 3600, "refreshTokenTtlSeconds": 3600})),
+    ] {
+        assert_eq!(refused(kind, &spec).await, None, "{kind} {spec}");
+        // A spec that stays as it is breaks no rule.
+        let around = json!({"metadata": {"labels": {"site": "berlin"}, "finalizers": [FINALIZER]}});
+        assert_eq!(edit_refusal(client, &tenant, kind, &around).await, None, "{kind}");
+    }
+    let member = user(&cluster, &tenant, &["patch"]).await;
+    let prioritized = async |spec: Value| {
+        let valid = with(json!({"timeoutSeconds": 7200, "rollout": {}}), spec);
+        edit_refusal(&member, &tenant, "TokenPolicy", &json!({"spec": valid})).await
+    };
+    until_rejected("restrictPriority", async || prioritized(json!({"priority": 2})).await).await;
+    assert_eq!(prioritized(json!({"suspend": true})).await, None, "the priority is that of before");
     release.run(&["uninstall", "tenure", "--no-hooks"], &Value::Null).await.unwrap();
 }
 

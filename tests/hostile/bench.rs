@@ -20,9 +20,11 @@
 #[path = "../bench/api.rs"]
 mod api;
 mod attacks;
+mod audit;
 #[path = "../cluster/fixture.rs"]
 mod fixture;
 mod hostile;
+mod names;
 #[path = "../bench/process.rs"]
 mod process;
 mod world;
@@ -59,7 +61,7 @@ async fn main() {
         options.attacks.is_empty() || options.attacks.iter().any(|name| name == attack.name)
     };
     for attack in Attack::ALL.iter().filter(is_asked_for) {
-        let world = World::begin(&options.operator).await;
+        let world = World::begin(&options.operator, attack.name == Attack::NAMES).await;
         let endured = world.endure([attack]).await;
         println!("{}", endured.row(attack.what));
         if !options.unchecked {

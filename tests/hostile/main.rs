@@ -19,9 +19,11 @@
 #[path = "../bench/api.rs"]
 mod api;
 mod attacks;
+mod audit;
 #[path = "../cluster/fixture.rs"]
 mod fixture;
 mod hostile;
+mod names;
 #[path = "../bench/process.rs"]
 mod process;
 mod world;
@@ -31,7 +33,7 @@ use world::{Endured, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attacks_at_the_same_time_do_not_reach_another_namespace() {
-    let world = World::begin(fixture::program()).await;
+    let world = World::begin(fixture::program(), false).await;
     let endured = world.endure(Attack::ALL.iter().filter(|attack| attack.has_few_objects)).await;
     println!("{}\n{}", Endured::HEADINGS, endured.row("at the same time"));
     endured.check(&world).await;

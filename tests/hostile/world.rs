@@ -20,8 +20,10 @@ use tokio::task::JoinSet;
 
 use super::api;
 use super::attacks::Attack;
+use super::audit::Audit;
 use super::fixture::{Fixture, customer, fleet, gateway, is_current, policy, ready, status};
 use super::hostile::Hostile;
+use super::names;
 use super::process::Usage;
 
 /// Time between two checks of an object.
@@ -36,6 +38,9 @@ const CHECKS: u64 = 3;
 const REFUSALS: usize = 6;
 /// What an attack may take, with its objects, in MiB.
 const ROOM: u64 = 64;
+/// Longest time between two renewals of the Lease, which is renewed every two seconds and is lost after ten.
+const RENEWAL: Duration = Duration::from_secs(5);
+const AUDIT_LOG: &str = "audit.log";
 /// How often the operator's memory is read.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -46,7 +51,8 @@ pub struct World {
     pub kona: KonaServer,
     /// No password may arrive there.
     pub canary: Canary,
-    audit_log: PathBuf,
+    /// Temporary files.
+    folder: PathBuf,
     process: u32,
     lease: String,
 }
@@ -60,9 +66,15 @@ pub struct Endured {
     longest: Duration,
     /// Logins that the honest systems have refused.
     refused: usize,
-    /// Requests at servers that no password may go to.
+    /// Connections to servers that no password may go to.
     stray: u64,
-    /// Requests with which the operator has changed something at the API server, and how long that took.
+    /// Longest time between two renewals of the Lease.
+    renewal: Duration,
+    /// Honest objects whose statuses were written.
+    reports: Vec<String>,
+    /// How many requests with which the operator changes something at the API server the attacks may cause.
+    most_writes: u64,
+    /// How many there were, and how long that took.
     writes: u64,
     took: Duration,
     /// The operator's processor time.
@@ -70,7 +82,7 @@ pub struct Endured {
 }
 
 impl Endured {
-    pub const HEADINGS: &str = "| attack | memory | checks at most every | refused logins | stray requests | writes to the API server | processor time |\n| --- | --- | --- | --- | --- | --- | --- |";
+    pub const HEADINGS: &str = "| attack | memory | checks at most every | refused logins | stray connections | writes to the API server | processor time |\n| --- | --- | --- | --- | --- | --- | --- |";
 
     /// A row of the table.
     pub fn row(&self, attack: &str) -> String {
@@ -91,6 +103,10 @@ impl Endured {
         assert_eq!(operator.get("/readyz").await.unwrap().0, 200);
         assert!(self.grown <= ROOM, "{} MiB more", self.grown);
         assert!(self.longest <= 2 * INTERVAL, "a check came after {:?}", self.longest);
+        assert!(self.renewal <= RENEWAL, "the Lease was renewed after {:?}", self.renewal);
+        assert!(self.writes <= self.most_writes, "{} writes to the API server", self.writes);
+        // What is checked below was true all the time.
+        assert!(self.reports.is_empty(), "{:?}", self.reports);
         assert!(self.refused <= REFUSALS, "{} logins were refused", self.refused);
         assert_eq!(self.stray, 0);
         world.is_in_sync().await;
@@ -110,12 +126,14 @@ impl Endured {
 }
 
 impl World {
-    pub async fn begin(program: &Path) -> Self {
+    /// `has_names` starts the operator with a name server that never answers, and the name of the honest server in `/etc/hosts`.
+    pub async fn begin(program: &Path, has_names: bool) -> Self {
         let fleet = fleet(APPLIANCES);
         let kona = KonaServer::start(KonaOptions::default()).unwrap();
-        let folder = std::env::temp_dir();
-        let audit_log = folder.join(format!("tenure-hostile-audit-{}.log", std::process::id()));
-        let audited = control_plane::Options { audit_log: Some(audit_log.clone()), ..Default::default() };
+        let folder = std::env::temp_dir().join(format!("tenure-hostile-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let audit_log = Some(folder.join(AUDIT_LOG));
+        let audited = control_plane::Options { audit_log, ..Default::default() };
         let mut f = Fixture::alone_with("honest", audited).await;
         f.credentials(&fleet).await;
         f.kona(&kona).await;
@@ -136,11 +154,17 @@ impl World {
         let rules = [operator_rules(), lease_rules("tenure")].concat();
         let kubeconfig = service_account_kubeconfig(&f.plane, f.ns.name(), &rules).await.unwrap();
         let arguments = ["--leader-elect", "--lease-namespace", f.ns.name(), "--allow-cidr", "127.0.0.0/8"];
-        let operator = Operator::start(program, &kubeconfig, &arguments).await.unwrap();
+        let mut program = program.to_owned();
+        if has_names {
+            let url = kona.url().replace("127.0.0.1", kona.dns_name());
+            f.patch("KonaServer", "kona", json!({"spec": {"url": url}})).await;
+            program = names::program(&folder, &program, kona.dns_name());
+        }
+        let operator = Operator::start(&program, &kubeconfig, &arguments).await.unwrap();
         let process = operator.id().unwrap();
         f.operator = Some(operator);
         let canary = Canary::start().unwrap();
-        let mut world = Self { f, fleet, kona, canary, audit_log, process, lease: String::new() };
+        let mut world = Self { f, fleet, kona, canary, folder, process, lease: String::new() };
         world.is_in_sync().await;
         world.checked(1).await;
         world.lease = world.lease().await;
@@ -177,7 +201,11 @@ impl World {
     }
 
     fn api(&self) -> api::Requests {
-        api::Requests::read(&self.audit_log, self.f.ns.name()).unwrap()
+        api::Requests::read(&self.folder.join(AUDIT_LOG), self.f.ns.name()).unwrap()
+    }
+
+    fn audit(&self) -> Audit {
+        Audit::read(&self.folder.join(AUDIT_LOG), self.f.ns.name())
     }
 
     /// Logins that the honest systems have refused so far.
@@ -192,22 +220,30 @@ impl World {
     /// Begins the attacks, each in a namespace of its own, and waits until everything honest has been checked some times.
     pub async fn endure(&self, attacks: impl IntoIterator<Item = &Attack>) -> Endured {
         let (begun, before, api) = (clock::instant(), Usage::of(self.process).unwrap(), self.api());
-        let refused = self.refused();
+        let (refused, asked) = (self.refused(), self.audit().len());
         let usage = Sampled::begin(self.process);
-        let mut attackers = Vec::new();
+        let (mut attackers, mut most_writes) = (Vec::new(), 0);
         for attack in attacks {
+            most_writes += attack.most_writes;
             let attacker = Hostile::new(self, attack.name).await;
             attack.begin(self, &attacker).await;
             attackers.push(attacker);
         }
         self.checked(CHECKS).await;
         let highest = *usage.highest.borrow();
+        let audit = self.audit();
+        let mut reports = audit.reports(self.f.ns.name(), asked);
+        // One attack has gateways of its own there.
+        reports.retain(|name| !name.starts_with("borrowed-"));
         Endured {
             attackers,
             grown: highest.memory.saturating_sub(before.memory) / 1024,
             longest: self.longest(begun),
             refused: self.refused() - refused,
-            stray: self.canary.requests().counts().total(),
+            stray: self.canary.requests().connections(),
+            renewal: audit.longest_renewal(),
+            reports,
+            most_writes,
             writes: self.api().since(&api).writes(),
             took: begun.elapsed(),
             cpu: highest.cpu.saturating_sub(before.cpu),
@@ -229,7 +265,7 @@ impl World {
 
     pub async fn end(self) {
         self.f.finish().await;
-        std::fs::remove_file(self.audit_log).unwrap();
+        std::fs::remove_dir_all(self.folder).unwrap();
     }
 }
 

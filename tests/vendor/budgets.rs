@@ -7,7 +7,7 @@ use tenure::engine::access::AccessError;
 use tenure::engine::remote::{Fault, Malformed};
 use tenure::vendor::credentials::Credentials;
 use tenure::vendor::http::Purpose;
-use tenure::vendor::kona::Kona;
+use tenure::vendor::kona::{Fresh, Kona, Outgoing};
 use tenure::vendor::remotes::Remotes;
 use tenure_kit::raw::{RawServer, TOKEN, customer, half_body, half_head, whole};
 use tokio::sync::Mutex;
@@ -117,6 +117,26 @@ async fn long_answers_that_never_end_take_no_more_room_than_a_namespace_has() {
     let (faults, grown) = hostile.await.unwrap();
     assert!(grown < ROOM, "100 answers of 1 MiB without an end: {grown} KiB");
     assert!(faults.iter().all(|fault| *fault == Fault::TimedOut), "{faults:?}");
+}
+
+#[tokio::test]
+async fn a_customer_is_written_with_the_room_that_it_was_read_with() {
+    let text = "x".repeat(1_000_000);
+    let long = format!(r#"{{"id":{{"id":"{CUSTOMER}"}},"additionalInfo":null,"x":"{text}"}}"#);
+    let server = RawServer::start(TOKEN, whole(&long)).await.unwrap();
+    let (remotes, _ending) = remotes(loopback(), 2);
+    let kept =
+        [0, 1].map(|object| (endpoint(&format!("{}/{object}", server.url()), None), login("a", object)));
+    let konas = kept.each_ref().map(|(endpoint, login)| Kona::new(&remotes, endpoint, login, None));
+    // Two of them take all the room of a namespace.
+    let mut read = Vec::new();
+    for kona in &konas {
+        read.push((kona, kona.read_customer(CUSTOMER, Purpose::Ask).await.unwrap()));
+    }
+    for (kona, Fresh { customer, seat, .. }) in read {
+        let (outgoing, turn) = (Outgoing { id: CUSTOMER, object: &customer }, kona.turn().unwrap());
+        kona.write_customer(&outgoing, seat, turn, ALLOWED).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -190,15 +190,15 @@ impl Examination<'_, '_> {
         {
             return Ok(Some((read, turn)));
         }
-        let Read { info, seat, .. } = read;
-        // Others need it meanwhile.
-        drop(seat);
+        let original = read.info.original();
+        // Others need its seat meanwhile, and the room that it takes.
+        drop(read);
         if restores {
             self.secure(change, memory).await?;
         }
         let turn = kona.wait_turn(self.purpose()).await?;
         let again = self.read(kona).await?;
-        Ok((again.info.original() == info.original()).then_some((again, turn)))
+        Ok((again.info.original() == original).then_some((again, turn)))
     }
 
     /// Writes a customer as it was read, but for its `additionalInfo`. False if something else was faster.
@@ -288,8 +288,8 @@ impl Examination<'_, '_> {
             };
             let turn = if read.is_late { None } else { kona.turn() };
             let Some(turn) = turn else {
-                // Others need its seat meanwhile.
-                drop(read.seat);
+                // Others need its seat meanwhile, and the room that it takes.
+                drop((read, info));
                 drop(kona.wait_turn(self.purpose()).await?);
                 read = Read { is_late: false, ..self.read(kona).await? };
                 continue;

@@ -32,12 +32,14 @@ pub async fn long_ca(hostile: &Hostile) {
 }
 
 pub async fn many_transports(hostile: &Hostile) {
-    let fleet = fleet(1);
+    let fleet = fleet(10);
     hostile.credentials(&fleet).await;
-    let timeout = json!({"spec": {"requestTimeout": "1s"}});
-    hostile.apply(with(gateway("gateway", &fleet.appliance(0)), timeout)).await;
+    hostile.apply_all(fleet.appliances().map(|appliance| gateway(appliance.name(), &appliance))).await;
     let named = |number| json!({"spec": {"tls": {"serverName": format!("n{number}.example.net")}}});
-    hostile.patch("X2Gateway", "gateway", (0..1_000).map(named)).await;
+    let edits = fleet.appliances().map(async |appliance| {
+        hostile.patch("X2Gateway", appliance.name(), (0..500).map(named)).await;
+    });
+    futures::future::join_all(edits).await;
     hostile.keep(fleet);
 }
 

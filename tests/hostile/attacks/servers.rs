@@ -7,11 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenure_kit::proxy::{Onward, Proxy};
 use tenure_kit::raw::{RawServer, TOKEN, customer as raw_customer, half_body, half_head, whole};
+use tenure_kit::requests::Kind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::super::fixture::{customer, fleet, gateway, gateway_at, kona_server, policy, with};
 use super::super::hostile::Hostile;
+use super::super::names::silent_server;
 use super::super::world::{World, customer_id};
 use super::silent;
 
@@ -78,6 +80,45 @@ pub async fn many_fields(hostile: &Hostile) {
     let plain = json!({"spec": {"allowPlaintext": true, "tls": null}});
     hostile.apply_all((0..50).flat_map(|index| customer_of(index, &server.url(), &plain))).await;
     hostile.keep(server);
+}
+
+pub async fn large_customers(hostile: &Hostile) {
+    let server = RawServer::start(TOKEN, whole(&large_customer())).await.unwrap();
+    hostile.secrets().await;
+    let plain = json!({"spec": {"allowPlaintext": true, "tls": null}});
+    hostile.apply_all((0..50).flat_map(|index| customer_of(index, &server.url(), &plain))).await;
+    hostile.keep(server);
+}
+
+/// A customer of almost 1 MiB, with 4,096 fields there and in its `additionalInfo`.
+fn large_customer() -> String {
+    let fields = |count| {
+        let fields = (0..count).map(|field| (format!("{field:x}"), json!("x".repeat(119))));
+        fields.collect::<serde_json::Map<_, _>>()
+    };
+    let mut customer = fields(4_094);
+    customer.insert("id".to_owned(), json!({"id": customer_id(0)}));
+    customer.insert("additionalInfo".to_owned(), Value::Object(fields(4_096)));
+    Value::Object(customer).to_string()
+}
+
+/// Gateways with names that the name server is silent about.
+pub async fn silent_names(hostile: &Hostile) {
+    let server = silent_server().await;
+    // Once an appliance has let the user in, as many logins as there are gateways may be under way.
+    let fleet = fleet(1);
+    let appliance = fleet.appliance(0);
+    hostile.credentials(&fleet).await;
+    hostile.apply(gateway("known", &appliance)).await;
+    appliance.requests().wait_for(Kind::Get, 1).await;
+    let gateways = (0..300)
+        .map(|index| gateway_at(&format!("gateway-{index:03}"), &format!("https://x2-{index}.example.net")));
+    hostile.apply_all(gateways).await;
+    // Two questions about each of the sixteen names that are looked up at the same time.
+    for _ in 0..32 {
+        server.recv(&mut [0; 512]).await.unwrap();
+    }
+    hostile.keep((server, fleet));
 }
 
 /// A server with a path of its own, and a customer of it.
