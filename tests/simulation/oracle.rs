@@ -9,6 +9,7 @@ mod quiet;
 mod records;
 mod secrets;
 mod sight;
+mod terms;
 mod truth;
 mod writes;
 
@@ -47,6 +48,7 @@ pub struct Oracles {
     pub crashes: u32,
     /// Whether nothing is to be written any more.
     pub quiet: bool,
+    pub terms: terms::Terms,
     pub writes: writes::Writes,
     pub logins: logins::Logins,
     pub truth: truth::Truth,
@@ -65,6 +67,7 @@ impl Oracles {
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
         self.pace.check_each(entries)?;
         secrets::check(&self.planted, writes)?;
+        self.terms.check(entries, writes)?;
         self.writes.check(entries, writes)?;
         self.customers.check(entries)?;
         self.logins.check(entries, writes)?;

@@ -81,6 +81,7 @@ impl World {
         };
         let mut oracles = Oracles::default();
         oracles.writes.declared.several = knobs.replicas;
+        oracles.terms.elected = knobs.replicas;
         oracles.writes.restores = knobs.restore || knobs.namespaces;
         let places = (0..if knobs.replicas { 2 } else { 1 }).map(|_| Place::default()).collect();
         Self {
@@ -245,6 +246,9 @@ impl World {
             let Some(process) = &mut self.places[place].process else { continue };
             if resumes {
                 process.skip_to(begin);
+            }
+            if process.is_ending() {
+                self.oracles.terms.ends(process.index, process.now());
             }
             let stop = process.run_until(until);
             self.now = process.now();

@@ -16,7 +16,7 @@ use crate::time;
 /// Between an edit and the first write that must respect it: what the API server takes to report it.
 const LAG: Duration = Duration::from_millis(100);
 /// The same while several replicas take turns: their clocks differ by so much.
-const SKEW: Duration = Duration::from_secs(4);
+pub(super) const SKEW: Duration = Duration::from_secs(4);
 /// What the answer to a write takes, if the API server is not disturbed.
 const ANSWER: Duration = Duration::from_millis(10);
 
