@@ -4,6 +4,7 @@ mod customers;
 mod declared;
 mod end_state;
 mod logins;
+mod owners;
 mod pace;
 mod quiet;
 mod records;
@@ -18,7 +19,8 @@ use std::fmt;
 use crate::api::Write;
 use crate::remote::Entry;
 
-pub use end_state::unmet;
+pub use end_state::{reason, unmet};
+pub use owners::{Claim, claim};
 
 /// A rule that was broken.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::intent::governing;
 use crate::judge::Weather;
 use crate::log::Log;
 use crate::manifest::NAMESPACE;
-use crate::oracle::Violation;
+use crate::oracle::{Violation, reason};
 use crate::plan;
 use crate::remote::Mood;
 use crate::replica::client_name;
@@ -144,13 +144,6 @@ fn ask(world: &mut World, which: impl Fn(&Value) -> bool) {
 /// Whether a login is not tried any more. One request in ten minutes allows another try.
 fn is_locked_out(object: &Value) -> bool {
     reason(object) == "AuthenticationFailed"
-}
-
-/// The reason of an object's condition Ready.
-fn reason(object: &Value) -> &str {
-    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-    ready.and_then(|ready| ready["reason"].as_str()).unwrap_or_default()
 }
 
 fn stay_quiet(world: &mut World, calm_since: Duration) -> Result<(), Violation> {

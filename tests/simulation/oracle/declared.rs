@@ -138,6 +138,16 @@ impl Declared {
         left.is_some_and(|times| self.sight.has_seen(process, kind, times, self.lag()))
     }
 
+    /// Whether an object is surely there and like this, for all that a process may know at a time.
+    pub fn certainly(
+        &self,
+        (process, kind, key): (usize, Kind, &Key),
+        at: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> bool {
+        self.known(process, kind, key, at).all(|version| version.is_some_and(&is))
+    }
+
     /// All versions of an object in a namespace that a process sees.
     fn versions(&self, process: usize, kind: Kind, key: &Key) -> &[Version] {
         let versions = self.objects.get(&kind).and_then(|objects| objects.get(key));
