@@ -8,6 +8,7 @@ mod owners;
 mod pace;
 mod quiet;
 mod records;
+mod rollouts;
 mod secrets;
 mod sight;
 mod terms;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Violation;
 use super::declared::{Declared, Possible};
 use super::owners::{Owners, claim};
+use super::rollouts::Rollouts;
 use crate::api::{Kind, Write};
 use crate::intent::{CustomerIntent, Governing, is_deleting};
 use crate::plan::reached_by;
@@ -19,6 +20,7 @@ pub struct Writes {
     pub declared: Declared,
     pub restores: bool,
     owners: Owners,
+    rollouts: Rollouts,
     /// Changes under way, by process and policy: appliances, and when each change ends at the latest.
     under_way: BTreeMap<(usize, String), BTreeMap<String, Duration>>,
     /// Values that were found before writes of ours, by URL or customer.
@@ -30,12 +32,14 @@ impl Writes {
         for write in writes {
             self.declared.learn(write);
             self.owners.learn(write);
+            self.rollouts.learn(write);
         }
         for entry in entries {
             self.owners.hear(entry);
             match &entry.what {
                 What::Sent { asked: Asked::Timeout(to), exchange, replica, .. } => {
                     self.bounded(entry)?;
+                    self.rollouts.check(&self.declared, entry)?;
                     self.gateway(entry, *replica, *to).map_err(|why| {
                         Violation::new(
                             "only what is wanted is written",
