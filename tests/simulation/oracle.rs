@@ -73,6 +73,7 @@ impl Oracles {
         self.terms.check(entries, writes)?;
         self.writes.check(entries, writes)?;
         self.customers.check(entries)?;
+        self.logins.lossy = self.terms.elected && self.writes.declared.sight.is_stormy();
         self.logins.check(entries, writes)?;
         self.truth.check(entries, writes)?;
         self.records.check(entries, writes)?;

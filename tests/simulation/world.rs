@@ -245,6 +245,7 @@ impl World {
             let resumes = self.places[place].paused.take().is_some();
             let Some(process) = &mut self.places[place].process else { continue };
             if resumes {
+                self.oracles.logins.pauses += 1;
                 process.skip_to(begin);
             }
             if process.is_ending() {

@@ -70,7 +70,7 @@ impl Records {
                 self.saw(id, before, is_first);
                 self.saw(id, after, true);
             }
-            What::CarriedOut { effect: Effect::LoggedIn { user }, .. } if user_of(user) == user => {
+            What::CarriedOut { effect: Effect::LoggedIn { user, .. }, .. } if user_of(user) == user => {
                 *self.logins.entry(user.clone()).or_default() += 1;
             }
             _ => {}
