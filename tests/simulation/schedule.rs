@@ -104,7 +104,7 @@ fn go_through(world: &mut World) -> Result<Duration, Violation> {
 /// All faults end, and somebody asks for a check of everything.
 fn calm(world: &mut World) -> Result<(), Violation> {
     world.note("calm");
-    world.judge.set_weather(Weather::Fair);
+    world.set_weather(Weather::Fair);
     world.judge.deny(None);
     world.internet_now().systems.values_mut().for_each(|system| system.mood = Mood::Well);
     for number in world.running() {
@@ -114,7 +114,6 @@ fn calm(world: &mut World) -> Result<(), Violation> {
             world.oracles.writes.declared.sight.hold(number, kind, world.now, false);
         }
     }
-    world.oracles.writes.declared.sight.weather(world.now, false);
     let secrets: Vec<_> = world.secrets.clone().into_iter().collect();
     secrets.iter().for_each(|(name, password)| world.let_in(name, password));
     let now = world.now;

@@ -56,7 +56,7 @@ pub struct World {
 impl World {
     pub fn new(seed: Seed) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.number);
-        let knobs = Knobs::draw(seed.shape, &mut rng);
+        let knobs = Knobs::draw(seed, &mut rng);
         Self::with(knobs, rng)
     }
 
@@ -69,6 +69,9 @@ impl World {
         let internet = Internet::new(rng.u64(..));
         let judge = Judge::new(rng.u64(..));
         judge.preside(&api);
+        if knobs.unheard {
+            judge.attend_answers(&api);
+        }
         let concurrency = [1, 2, 64][rng.usize(0..3)];
         let outside = Outside {
             api: api.clone(),
