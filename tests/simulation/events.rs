@@ -323,14 +323,6 @@ impl World {
         self.set_weather(weather);
     }
 
-    pub fn set_weather(&mut self, weather: Weather) {
-        self.note(format!("the API server is now {weather:?}"));
-        self.judge.set_weather(weather);
-        let sight = &mut self.oracles.writes.declared.sight;
-        sight.slow_statuses = matches!(weather, Weather::SlowStatus(_));
-        sight.weather(self.now, !sight.slow_statuses && weather != Weather::Fair);
-    }
-
     fn change_denial(&mut self) {
         let rng = &mut self.rng;
         let code = [400, 403, 422][rng.usize(0..3)];

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::api::{Api, Key, Kind};
 use crate::depot::Depot;
 use crate::history::{History, Line, time_of};
-use crate::judge::Judge;
+use crate::judge::{Judge, Weather};
 use crate::knobs::Knobs;
 use crate::log;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE};
@@ -108,6 +108,15 @@ impl World {
     /// Notes what the harness does.
     pub fn note(&mut self, what: impl Into<String>) {
         self.history.push(self.now, Line::Harness(what.into()));
+    }
+
+    /// How the API server behaves from now on.
+    pub fn set_weather(&mut self, weather: Weather) {
+        self.note(format!("the API server is now {weather:?}"));
+        self.judge.set_weather(weather);
+        let sight = &mut self.oracles.writes.declared.sight;
+        sight.slow_statuses = matches!(weather, Weather::SlowStatus(_));
+        sight.weather(self.now, !sight.slow_statuses && weather != Weather::Fair);
     }
 
     pub fn internet_now(&self) -> MutexGuard<'_, crate::remote::State> {
