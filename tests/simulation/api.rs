@@ -52,6 +52,7 @@ pub use store::{Key, Stored};
 /// Says what is wrong with an object that is about to be kept, given the one before it.
 pub type Validator = dyn Fn(Kind, &Value, Option<&Value>) -> Option<String> + Send + Sync;
 type Judge = dyn FnMut(&RequestInfo) -> Verdict + Send;
+type Listening = dyn Fn(&str) -> bool + Send + Sync;
 
 /// The server.
 #[derive(Clone)]
@@ -60,6 +61,7 @@ pub struct Api(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     judge: Mutex<Box<Judge>>,
+    listening: Mutex<Arc<Listening>>,
     validator: Mutex<Arc<Validator>>,
     /// Requests whose clients have given up before they were applied, and when they will be.
     late: Mutex<Vec<(Timestamp, Request)>>,
@@ -72,6 +74,7 @@ impl Api {
         Self(Arc::new(Shared {
             state: Mutex::new(State::new(seed)),
             judge: Mutex::new(Box::new(|_| Verdict::PASS)),
+            listening: Mutex::new(Arc::new(|_| true)),
             validator: Mutex::new(Arc::new(|_, _, _| None)),
             late: Mutex::default(),
             clock: Box::new(clock),
@@ -89,6 +92,11 @@ impl Api {
     /// Decides about each request that comes from now on.
     pub fn set_judge(&self, judge: impl FnMut(&RequestInfo) -> Verdict + Send + 'static) {
         *self.0.judge.lock().unwrap() = Box::new(judge);
+    }
+
+    /// Decides whether a client is still there when an answer is due that was on its way to it.
+    pub fn set_listening(&self, listening: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        *self.0.listening.lock().unwrap() = Arc::new(listening);
     }
 
     /// Adds rules for what is kept.
@@ -159,6 +167,11 @@ impl Api {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
+    }
+
+    fn is_listening(&self, client: &str) -> bool {
+        let listening = Arc::clone(&self.0.listening.lock().unwrap());
+        listening(client)
     }
 
     fn validator(&self) -> Arc<Validator> {

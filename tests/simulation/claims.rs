@@ -9,7 +9,7 @@ use crate::knobs::Knobs;
 use crate::manifest::{self, NAMESPACE};
 use crate::plan::{self, appliance_url};
 use crate::remote::Mood;
-use crate::scripted::{reason, set_mood, wait, wait_for_read, world};
+use crate::scripted::{reason, servers, set_mood, wait, wait_for_read, world};
 use crate::world::World;
 
 /// Two gateways of one appliance: the older one was tried in vain before the younger one got in.
@@ -159,4 +159,17 @@ fn a_restart_unsettles_no_owner_for_one_that_was_refused_and_is_unreachable_sinc
     wait(&mut world);
     assert_eq!(reasons(&world), ["Conflict", "InSync"], "{}", world.history.text());
     assert_eq!(world.history.text().matches("Timeout(7200)").count(), before, "{}", world.history.text());
+}
+
+/// Two resources of one customer that require different lifetimes: only the older one's are written.
+#[test]
+fn the_older_of_two_resources_owns_a_customer() {
+    let mut world = servers(1);
+    let customer = world.api.get(Kind::CustomerTokenTtl, NAMESPACE, "customer-0").unwrap();
+    let spec = json!({"accessTokenTtlSeconds": 777, "refreshTokenTtlSeconds": 7_777, "interval": "30s"});
+    let id = customer.value["spec"]["customerId"].as_str().unwrap();
+    world.create(manifest::customer("a-young", "kona", id, &spec));
+    wait(&mut world);
+    let reasons = ["customer-0", "a-young"].map(|name| reason(&world, Kind::CustomerTokenTtl, name));
+    assert_eq!(reasons, ["InSync", "Conflict"], "{}", world.history.text());
 }

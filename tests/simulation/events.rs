@@ -45,6 +45,8 @@ pub enum Event {
     EndNamespace,
     EditElsewhere,
     List,
+    SlowStatus,
+    MoveServer,
 }
 
 /// Everything that may happen under these knobs.
@@ -84,6 +86,8 @@ pub fn possible(world: &World) -> Vec<Event> {
         (knobs.namespaces, Event::EndNamespace),
         (knobs.namespaces, Event::EditElsewhere),
         (knobs.namespaces, Event::List),
+        (knobs.slow_statuses, Event::SlowStatus),
+        (knobs.server_urls && knobs.servers, Event::MoveServer),
     ];
     all.into_iter().filter(|(possible, _)| *possible).map(|(_, event)| event).collect()
 }
@@ -128,6 +132,12 @@ impl World {
                 let all = self.rng.bool();
                 self.list_namespaces(all);
             }
+            Event::SlowStatus => {
+                let most = Duration::from_millis(self.rng.u64(100..20_000));
+                let slow = self.rng.bool();
+                self.set_weather(if slow { Weather::SlowStatus(most) } else { Weather::Fair });
+            }
+            Event::MoveServer => self.move_server(),
         }
     }
 
@@ -310,9 +320,7 @@ impl World {
             3 | 4 => Weather::Flaky,
             _ => Weather::Fair,
         };
-        self.note(format!("the API server is now {weather:?}"));
-        self.judge.set_weather(weather);
-        self.oracles.writes.declared.sight.weather(self.now, weather != Weather::Fair);
+        self.set_weather(weather);
     }
 
     fn change_denial(&mut self) {

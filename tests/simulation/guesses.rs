@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::api::Kind;
 use crate::depot::DEPOT;
 use crate::knobs::Knobs;
-use crate::manifest;
+use crate::manifest::{self, NAMESPACE};
 use crate::plan::{USER, appliance_url};
-use crate::scripted::{reason_of, world};
+use crate::scripted::{reason_of, wait, world};
 use crate::world::World;
 
 fn placed(mut object: Value) -> Value {
@@ -45,4 +45,18 @@ fn a_guest_has_three_guesses_an_hour() {
     assert_eq!(refused(&world), 6, "{}", world.history.text());
     let guest = || reason_of(&world.api.get(Kind::X2Gateway, DEPOT, "guest").unwrap().value);
     assert_eq!(guest(), "AuthenticationFailed");
+}
+
+#[test]
+fn a_password_that_is_refused_everywhere_is_tried_three_times() {
+    let mut world = world(Knobs::NONE);
+    for number in 1..6 {
+        world.add_appliance(&appliance_url(number), "planted-0");
+        world.create(manifest::gateway(&format!("gw-{number}"), &appliance_url(number), "shared", "a"));
+    }
+    wait(&mut world);
+    let data = json!({"data": manifest::credentials(USER, "planted-wrong")});
+    world.api.merge(Kind::Secret, NAMESPACE, "shared", data).unwrap();
+    (0..6).for_each(|_| wait(&mut world));
+    assert_eq!(refused(&world), 3, "{}", world.history.text());
 }

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::api::{Api, Kind};
 use crate::manifest::OUT_OF_SCOPE;
+use crate::oracle::{Claim, claim};
+use crate::plan::reached_by;
 
 /// The lifetimes that a policy admits, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,9 @@ impl Governing {
 pub struct CustomerIntent {
     pub name: String,
     pub id: String,
+    pub claim: Claim,
+    /// Where its server is, if there is one.
+    pub url: Option<String>,
     pub suspended: bool,
     pub deleting: bool,
     pub ttls: (Option<u64>, Option<u64>),
@@ -69,6 +74,8 @@ impl CustomerIntent {
         Self {
             name: text(&meta["name"]),
             id: text(&spec["customerId"]),
+            claim: claim(meta),
+            url: server.map(|server| reached_by(&server["spec"])),
             suspended: spec["suspend"] == true
                 || server.is_some_and(|server| server["spec"]["suspend"] == true),
             deleting: is_deleting(customer),

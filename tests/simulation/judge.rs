@@ -27,6 +27,8 @@ pub enum Weather {
     Away,
     /// Each write is refused with this code.
     Refusing(u16),
+    /// Each write of a status takes up to this long, and nothing else does.
+    SlowStatus(Duration),
     /// A fifth of all requests goes wrong in some way.
     Flaky,
 }
@@ -71,6 +73,12 @@ impl Judge {
     pub fn preside(&self, api: &Api) {
         let judge = self.clone();
         api.set_judge(move |request| judge.state().verdict(request));
+    }
+
+    /// Lets processes crash when the answer to a request is due, too.
+    pub fn attend_answers(&self, api: &Api) {
+        let judge = self.clone();
+        api.set_listening(move |client| judge.state().hears(client));
     }
 
     /// A process whose requests count as points at which it may crash.
@@ -120,16 +128,27 @@ impl State {
         let mut pause = |most: u64| Duration::from_millis(self.rng.u64(1..=most));
         let (before, after) = (pause(5), pause(5));
         match self.weather {
-            Weather::Slow(most) => {
+            Weather::Slow(most) | Weather::SlowStatus(most) if self.weather.slows(request) => {
                 let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
                 let (before, after) = (pause(most), pause(most));
                 Verdict::delayed(before, after)
             }
             Weather::Away => Verdict { before, ..Verdict::of(Course::CutOff) },
             Weather::Refusing(code) if request.verb.writes() => Verdict::refuse(code),
-            Weather::Fair | Weather::Refusing(_) => Verdict::delayed(before, after),
             Weather::Flaky => self.flaky(request, before, after),
+            _ => Verdict::delayed(before, after),
         }
+    }
+
+    /// Whether a process lives on when the answer to a request is due.
+    fn hears(&self, client: &str) -> bool {
+        let crash = process_of(client).and_then(|number| self.processes.get(&number));
+        crash.is_none_or(|crash| {
+            let lives = crash.passes();
+            // Its next request does not arrive.
+            crash.died_now();
+            lives
+        })
     }
 
     fn flaky(&mut self, request: &RequestInfo, before: Duration, after: Duration) -> Verdict {
@@ -147,6 +166,16 @@ impl State {
             6 => Verdict::delayed(long, after),
             7 => Verdict::delayed(before, long),
             _ => Verdict::delayed(before, after),
+        }
+    }
+}
+
+impl Weather {
+    fn slows(self, request: &RequestInfo) -> bool {
+        match self {
+            Self::Slow(_) => true,
+            Self::SlowStatus(_) => request.target.status && request.verb.writes(),
+            _ => false,
         }
     }
 }

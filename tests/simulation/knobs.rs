@@ -1,6 +1,6 @@
 //! What may happen in a schedule. Few things at once are easier to understand; so each seed draws some of them.
 
-use crate::seed::Shape;
+use crate::seed::{Seed, Shape};
 
 /// What a schedule has and does.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,12 @@ pub struct Knobs {
     pub verify: bool,
     /// A second namespace, which ends and comes back, and which processes see or not.
     pub namespaces: bool,
+    /// The API server is slow with statuses alone.
+    pub slow_statuses: bool,
+    /// Servers get another URL.
+    pub server_urls: bool,
+    /// A process may also crash when the answer of the API server is due.
+    pub unheard: bool,
 }
 
 impl Knobs {
@@ -87,6 +93,9 @@ impl Knobs {
         scope: true,
         verify: true,
         namespaces: true,
+        slow_statuses: true,
+        server_urls: true,
+        unheard: true,
     };
 
     /// Nothing happens by itself.
@@ -121,10 +130,14 @@ impl Knobs {
         scope: false,
         verify: false,
         namespaces: false,
+        slow_statuses: false,
+        server_urls: false,
+        unheard: false,
     };
 
     /// Draws some.
-    pub fn draw(shape: Shape, rng: &mut fastrand::Rng) -> Self {
+    pub fn draw(seed: Seed, rng: &mut fastrand::Rng) -> Self {
+        let shape = seed.shape;
         let (most, is_long) = (Self::ALL, shape == Shape::Long);
         // In some schedules nearly everything happens, in others one or two things.
         let eagerness = rng.u8(10..70);
@@ -165,6 +178,9 @@ impl Knobs {
             scope: !is_long && on(most.scope),
             verify: !is_long && late(most.verify),
             namespaces: !is_long && late(most.namespaces),
+            slow_statuses: seed.is_latest() && late(most.slow_statuses),
+            server_urls: seed.is_latest() && late(most.server_urls),
+            unheard: seed.is_latest() && late(most.unheard),
         }
     }
 }

@@ -4,11 +4,14 @@ mod customers;
 mod declared;
 mod end_state;
 mod logins;
+mod owners;
 mod pace;
 mod quiet;
 mod records;
+mod rollouts;
 mod secrets;
 mod sight;
+mod terms;
 mod truth;
 mod writes;
 
@@ -17,7 +20,8 @@ use std::fmt;
 use crate::api::Write;
 use crate::remote::Entry;
 
-pub use end_state::unmet;
+pub use end_state::{reason, unmet};
+pub use owners::{Claim, claim};
 
 /// A rule that was broken.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub struct Oracles {
     pub crashes: u32,
     /// Whether nothing is to be written any more.
     pub quiet: bool,
+    pub terms: terms::Terms,
     pub writes: writes::Writes,
     pub logins: logins::Logins,
     pub truth: truth::Truth,
@@ -65,8 +70,10 @@ impl Oracles {
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
         self.pace.check_each(entries)?;
         secrets::check(&self.planted, writes)?;
+        self.terms.check(entries, writes)?;
         self.writes.check(entries, writes)?;
         self.customers.check(entries)?;
+        self.logins.lossy = self.terms.elected && self.writes.declared.sight.is_stormy();
         self.logins.check(entries, writes)?;
         self.truth.check(entries, writes)?;
         self.records.check(entries, writes)?;

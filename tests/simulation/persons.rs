@@ -5,13 +5,40 @@ use serde_json::json;
 use crate::api::Kind;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, GROUPS};
-use crate::remote::{Device, Role};
+use crate::remote::{Device, Effect, Mood, Role, Server, System};
 use crate::world::World;
 
 /// The gateway that has the URL of another.
 const RIVAL: &str = "rival";
 
 impl World {
+    /// A server gets the URL of another one, which has the same customers and users.
+    pub fn move_server(&mut self) {
+        let url = plan::server_url(self.internet_now().systems.len());
+        let Some(name) = self.pick(Kind::KonaServer) else { return };
+        let Some(object) = self.api.get(Kind::KonaServer, NAMESPACE, &name) else { return };
+        let before = object.value["spec"]["url"].as_str().unwrap_or_default().to_owned();
+        let make = plan::make(&mut self.rng);
+        let mut server = Server::new(make);
+        let ids: Vec<String> = match self.internet_now().systems.get(&before).map(|system| &system.device) {
+            Some(Device::Kona(old)) => old.customers.keys().cloned().collect(),
+            _ => return,
+        };
+        for (number, id) in ids.iter().enumerate() {
+            server.customers.insert(id.clone(), plan::found(id, number, make, &mut self.rng));
+        }
+        let (now, customers) = (self.now, server.customers.clone());
+        let system = System { device: Device::Kona(server), mood: Mood::Well };
+        self.internet_now().systems.insert(url.clone(), system);
+        for (id, customer) in customers {
+            // What is there is nothing that the operator has set.
+            let (before, after) = (customer.text(), customer.text());
+            self.internet_now().foreign(&url, now, |_| Effect::Customer { id, before, after });
+        }
+        self.merge(Kind::KonaServer, &name, json!({"spec": {"url": url}}));
+        self.secrets.clone().iter().for_each(|(name, password)| self.let_in(name, password));
+    }
+
     /// The operator's user loses its role at a system, or gets it back.
     pub fn demote(&mut self) {
         let Some(url) = self.system() else { return };

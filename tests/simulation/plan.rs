@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::knobs::Knobs;
 use crate::manifest::{self, NAMESPACE};
-use crate::remote::{Appliance, Device, Make, Mood, Role, Server, System, customer};
+use crate::remote::{Appliance, Device, Fields, Make, Mood, Role, Server, System, customer};
 use crate::seed::Shape;
 use crate::world::World;
 
@@ -104,23 +104,14 @@ pub fn lay_out(world: &mut World) {
 }
 
 pub fn lay_out_server(world: &mut World, shared: &str) {
-    let rng = &mut world.rng;
-    let make = Make { versions: rng.bool(), slash: rng.bool(), info_as_text: rng.bool() };
+    let make = make(&mut world.rng);
     let mut server = Server::new(make);
     server.accounts.set(USER, shared, Role::Admin);
     let mut objects = vec![manifest::server("kona", &server_url(0), "shared")];
     for number in 0..world.rng.usize(1..=world.knobs.customers) {
         let id = format!("00000000-0000-4000-8000-00000000000{number}");
-        let info = [
-            "null",
-            r#""""#,
-            r#"{"theme":"dark"}"#,
-            r#"{"accessTokenTtlSeconds":5000,"x":[1.50,{"y":null}]}"#,
-        ];
-        let info = info[world.rng.usize(0..info.len())];
-        server
-            .customers
-            .insert(id.clone(), customer(&id, &format!("Customer {number}"), info, make.versions));
+        let found = found(&id, number, make, &mut world.rng);
+        server.customers.insert(id.clone(), found);
         let mut spec = customer_spec(&world.knobs, &mut world.rng);
         let name = format!("customer-{number}");
         if world.knobs.verify {
@@ -136,6 +127,19 @@ pub fn lay_out_server(world: &mut World, shared: &str) {
         .systems
         .insert(server_url(0), System { device: Device::Kona(server), mood: Mood::Well });
     objects.into_iter().for_each(|object| world.create(object));
+}
+
+/// How a server is.
+pub fn make(rng: &mut fastrand::Rng) -> Make {
+    Make { versions: rng.bool(), slash: rng.bool(), info_as_text: rng.bool() }
+}
+
+/// A customer as it was before there was an operator.
+pub fn found(id: &str, number: usize, make: Make, rng: &mut fastrand::Rng) -> Fields {
+    let info =
+        ["null", r#""""#, r#"{"theme":"dark"}"#, r#"{"accessTokenTtlSeconds":5000,"x":[1.50,{"y":null}]}"#];
+    let info = info[rng.usize(0..info.len())];
+    customer(id, &format!("Customer {number}"), info, make.versions)
 }
 
 /// A policy's target: an exact one, or a range.

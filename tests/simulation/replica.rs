@@ -139,6 +139,11 @@ impl Replica {
         }
     }
 
+    /// Whether the operator was asked to end.
+    pub fn is_ending(&self) -> bool {
+        self.end.is_none()
+    }
+
     /// The time by the replica's clock.
     pub fn now(&self) -> Duration {
         let _entered = self.runtime().enter();

@@ -10,7 +10,7 @@ use crate::intent::governing;
 use crate::judge::Weather;
 use crate::log::Log;
 use crate::manifest::NAMESPACE;
-use crate::oracle::Violation;
+use crate::oracle::{Violation, reason};
 use crate::plan;
 use crate::remote::Mood;
 use crate::replica::client_name;
@@ -104,7 +104,7 @@ fn go_through(world: &mut World) -> Result<Duration, Violation> {
 /// All faults end, and somebody asks for a check of everything.
 fn calm(world: &mut World) -> Result<(), Violation> {
     world.note("calm");
-    world.judge.set_weather(Weather::Fair);
+    world.set_weather(Weather::Fair);
     world.judge.deny(None);
     world.internet_now().systems.values_mut().for_each(|system| system.mood = Mood::Well);
     for number in world.running() {
@@ -114,7 +114,6 @@ fn calm(world: &mut World) -> Result<(), Violation> {
             world.oracles.writes.declared.sight.hold(number, kind, world.now, false);
         }
     }
-    world.oracles.writes.declared.sight.weather(world.now, false);
     let secrets: Vec<_> = world.secrets.clone().into_iter().collect();
     secrets.iter().for_each(|(name, password)| world.let_in(name, password));
     let now = world.now;
@@ -144,13 +143,6 @@ fn ask(world: &mut World, which: impl Fn(&Value) -> bool) {
 /// Whether a login is not tried any more. One request in ten minutes allows another try.
 fn is_locked_out(object: &Value) -> bool {
     reason(object) == "AuthenticationFailed"
-}
-
-/// The reason of an object's condition Ready.
-fn reason(object: &Value) -> &str {
-    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-    ready.and_then(|ready| ready["reason"].as_str()).unwrap_or_default()
 }
 
 fn stay_quiet(world: &mut World, calm_since: Duration) -> Result<(), Violation> {

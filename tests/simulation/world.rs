@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::api::{Api, Key, Kind};
 use crate::depot::Depot;
 use crate::history::{History, Line, time_of};
-use crate::judge::Judge;
+use crate::judge::{Judge, Weather};
 use crate::knobs::Knobs;
 use crate::log;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE};
@@ -56,7 +56,7 @@ pub struct World {
 impl World {
     pub fn new(seed: Seed) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.number);
-        let knobs = Knobs::draw(seed.shape, &mut rng);
+        let knobs = Knobs::draw(seed, &mut rng);
         Self::with(knobs, rng)
     }
 
@@ -69,6 +69,9 @@ impl World {
         let internet = Internet::new(rng.u64(..));
         let judge = Judge::new(rng.u64(..));
         judge.preside(&api);
+        if knobs.unheard {
+            judge.attend_answers(&api);
+        }
         let concurrency = [1, 2, 64][rng.usize(0..3)];
         let outside = Outside {
             api: api.clone(),
@@ -81,6 +84,7 @@ impl World {
         };
         let mut oracles = Oracles::default();
         oracles.writes.declared.several = knobs.replicas;
+        oracles.terms.elected = knobs.replicas;
         oracles.writes.restores = knobs.restore || knobs.namespaces;
         let places = (0..if knobs.replicas { 2 } else { 1 }).map(|_| Place::default()).collect();
         Self {
@@ -104,6 +108,15 @@ impl World {
     /// Notes what the harness does.
     pub fn note(&mut self, what: impl Into<String>) {
         self.history.push(self.now, Line::Harness(what.into()));
+    }
+
+    /// How the API server behaves from now on.
+    pub fn set_weather(&mut self, weather: Weather) {
+        self.note(format!("the API server is now {weather:?}"));
+        self.judge.set_weather(weather);
+        let sight = &mut self.oracles.writes.declared.sight;
+        sight.slow_statuses = matches!(weather, Weather::SlowStatus(_));
+        sight.weather(self.now, !sight.slow_statuses && weather != Weather::Fair);
     }
 
     pub fn internet_now(&self) -> MutexGuard<'_, crate::remote::State> {
@@ -244,7 +257,11 @@ impl World {
             let resumes = self.places[place].paused.take().is_some();
             let Some(process) = &mut self.places[place].process else { continue };
             if resumes {
+                self.oracles.logins.pauses += 1;
                 process.skip_to(begin);
+            }
+            if process.is_ending() {
+                self.oracles.terms.ends(process.index, process.now());
             }
             let stop = process.run_until(until);
             self.now = process.now();

@@ -42,7 +42,7 @@ pub async fn answer(
 ) -> Result<Response<Body>, BoxError> {
     let (parts, body) = request.into_parts();
     let body = body.collect_bytes().await?;
-    let request = match Request::read(&api, client, &parts, body) {
+    let request = match Request::read(&api, Arc::clone(&client), &parts, body) {
         Ok(request) => request,
         Err(refusal) => return Ok(refused(&refusal)),
     };
@@ -62,6 +62,9 @@ pub async fn answer(
         return std::future::pending().await;
     }
     pass(after).await;
+    if !api.is_listening(&client) {
+        return std::future::pending().await;
+    }
     if let Course::LoseAnswer = course {
         return Err("the connection was closed before the answer".into());
     }

@@ -16,7 +16,7 @@ use crate::time;
 /// Between an edit and the first write that must respect it: what the API server takes to report it.
 const LAG: Duration = Duration::from_millis(100);
 /// The same while several replicas take turns: their clocks differ by so much.
-const SKEW: Duration = Duration::from_secs(4);
+pub(super) const SKEW: Duration = Duration::from_secs(4);
 /// What the answer to a write takes, if the API server is not disturbed.
 const ANSWER: Duration = Duration::from_millis(10);
 
@@ -136,6 +136,16 @@ impl Declared {
             }
         }
         left.is_some_and(|times| self.sight.has_seen(process, kind, times, self.lag()))
+    }
+
+    /// Whether an object is surely there and like this, for all that a process may know at a time.
+    pub fn certainly(
+        &self,
+        (process, kind, key): (usize, Kind, &Key),
+        at: Duration,
+        is: impl Fn(&Value) -> bool,
+    ) -> bool {
+        self.known(process, kind, key, at).all(|version| version.is_some_and(&is))
     }
 
     /// All versions of an object in a namespace that a process sees.

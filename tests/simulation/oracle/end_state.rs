@@ -60,6 +60,13 @@ fn current(object: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// The reason of an object's condition Ready.
+pub fn reason(object: &Value) -> &str {
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+    ready.and_then(|ready| ready["reason"].as_str()).unwrap_or_default()
+}
+
 fn ready(object: &Value, reasons: &[&str]) -> Result<(), String> {
     let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ready = conditions.iter().find(|condition| condition["type"] == "Ready").unwrap_or(&Value::Null);

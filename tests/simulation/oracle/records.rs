@@ -70,7 +70,7 @@ impl Records {
                 self.saw(id, before, is_first);
                 self.saw(id, after, true);
             }
-            What::CarriedOut { effect: Effect::LoggedIn { user }, .. } if user_of(user) == user => {
+            What::CarriedOut { effect: Effect::LoggedIn { user, .. }, .. } if user_of(user) == user => {
                 *self.logins.entry(user.clone()).or_default() += 1;
             }
             _ => {}
@@ -182,7 +182,8 @@ impl Records {
         if original.is_object() && !status["pending"].is_object() && !KEYS.iter().all(was) {
             return wrong(format!("has an original that was not there before: {original}"));
         }
-        let is_new = |before: &Value| before["lastProvenTime"] != status["lastProvenTime"];
+        let proven = &status["lastProvenTime"];
+        let is_new = |before: &Value| !proven.is_null() && before["lastProvenTime"] != *proven;
         let is_current = status["observedGeneration"] == after.value["metadata"]["generation"];
         if is_new(before) && is_current && !spec["verifyCredentialsSecretRef"].is_null() {
             let user = user_secret(&write.key.1);

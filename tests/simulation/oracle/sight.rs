@@ -25,6 +25,8 @@ pub struct Sight {
     namespaces: BTreeMap<usize, Vec<&'static str>>,
     /// Whether the API server is disturbed.
     stormy: bool,
+    /// Whether answers to writes of statuses are late.
+    pub slow_statuses: bool,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +82,7 @@ impl Sight {
 
     /// Whether answers of the API server may get lost.
     pub fn is_stormy(&self) -> bool {
-        self.stormy
+        self.stormy || self.slow_statuses
     }
 
     /// What a process does at a time is about what there was at some moment since this one. `lag` is what an undisturbed

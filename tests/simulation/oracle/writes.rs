@@ -7,8 +7,11 @@ use serde_json::Value;
 
 use super::Violation;
 use super::declared::{Declared, Possible};
-use crate::api::Write;
+use super::owners::{Owners, claim};
+use super::rollouts::Rollouts;
+use crate::api::{Kind, Write};
 use crate::intent::{CustomerIntent, Governing, is_deleting};
+use crate::plan::reached_by;
 use crate::remote::{Asked, Effect, Entry, What};
 
 /// What was declared, and what was found at the remote systems.
@@ -16,6 +19,8 @@ use crate::remote::{Asked, Effect, Entry, What};
 pub struct Writes {
     pub declared: Declared,
     pub restores: bool,
+    owners: Owners,
+    rollouts: Rollouts,
     /// Changes under way, by process and policy: appliances, and when each change ends at the latest.
     under_way: BTreeMap<(usize, String), BTreeMap<String, Duration>>,
     /// Values that were found before writes of ours, by URL or customer.
@@ -24,11 +29,17 @@ pub struct Writes {
 
 impl Writes {
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
-        writes.iter().for_each(|write| self.declared.learn(write));
+        for write in writes {
+            self.declared.learn(write);
+            self.owners.learn(write);
+            self.rollouts.learn(write);
+        }
         for entry in entries {
+            self.owners.hear(entry);
             match &entry.what {
                 What::Sent { asked: Asked::Timeout(to), exchange, replica, .. } => {
                     self.bounded(entry)?;
+                    self.rollouts.check(&self.declared, entry)?;
                     self.gateway(entry, *replica, *to).map_err(|why| {
                         Violation::new(
                             "only what is wanted is written",
@@ -88,7 +99,13 @@ impl Writes {
 
     fn gateway(&self, entry: &Entry, process: usize, to: u32) -> Result<(), String> {
         let mut why = "no gateway has this URL".to_owned();
+        let same = |rival: &Value| reached_by(&rival["spec"]) == entry.url;
         for Possible { gateway, policies } in self.declared.gateways(process, &entry.url, entry.at) {
+            let (by, claim) = ((process, entry), claim(&gateway["metadata"]));
+            if let Some(owner) = self.owners.another(&self.declared, by, &claim, (Kind::X2Gateway, &same)) {
+                why = owner;
+                continue;
+            }
             for policy in policies {
                 match self.admits(gateway, policy.as_ref(), &entry.url, (to, entry.at)) {
                     Ok(()) => return Ok(()),
@@ -137,7 +154,18 @@ impl Writes {
         ttls: (Option<u64>, Option<u64>),
     ) -> Result<(), String> {
         let mut why = "nothing is wanted of this customer".to_owned();
+        let same = |rival: &Value| rival["spec"]["customerId"] == *id;
         for customer in self.declared.customers(process, id, entry.at) {
+            if customer.url.as_ref().is_some_and(|url| *url != entry.url) {
+                why = format!("the server of {} is elsewhere", customer.name);
+                continue;
+            }
+            let by = (process, entry);
+            let same = (Kind::CustomerTokenTtl, &same as &dyn Fn(&Value) -> bool);
+            if let Some(owner) = self.owners.another(&self.declared, by, &customer.claim, same) {
+                why = owner;
+                continue;
+            }
             match self.admits_customer(&customer, ttls, entry.at) {
                 Ok(()) => return Ok(()),
                 Err(because) => why = because,

@@ -57,6 +57,7 @@ pub enum Effect {
     None,
     LoggedIn {
         user: String,
+        password: String,
     },
     LoginRefused {
         user: String,

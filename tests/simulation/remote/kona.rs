@@ -84,7 +84,7 @@ impl Server {
         if self.accounts.check(&user, &password).is_none() {
             return (failure(401, 10), Effect::LoginRefused { user, password });
         }
-        (self.issue(&user, call.wall, now), Effect::LoggedIn { user })
+        (self.issue(&user, call.wall, now), Effect::LoggedIn { user, password })
     }
 
     fn refresh(&mut self, call: &Call, now: Duration) -> Reply {

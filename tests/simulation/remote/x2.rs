@@ -69,7 +69,7 @@ impl Appliance {
         let valid_until = now + Duration::from_secs(self.timeout.into());
         self.tokens.insert(token.clone(), (user.clone(), valid_until));
         let answer = json!({"token": token, "role": role.as_str(), "id": 21, "source": "local"});
-        (Reply::ok(&answer), Effect::LoggedIn { user })
+        (Reply::ok(&answer), Effect::LoggedIn { user, password })
     }
 
     fn setting(&mut self, call: &Call, now: Duration) -> (Reply, Effect) {
