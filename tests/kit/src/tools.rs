@@ -39,6 +39,14 @@ pub fn kubeconform() -> Result<PathBuf> {
     install("github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0", "")
 }
 
+/// kube-state-metrics.
+///
+/// # Errors
+/// When Go is missing or its build fails.
+pub fn kube_state_metrics() -> Result<PathBuf> {
+    install("k8s.io/kube-state-metrics/v2", "v2.18.0", "")
+}
+
 /// The folder with the CRDs of the Prometheus operator, out of its module.
 ///
 /// # Errors
@@ -57,7 +65,7 @@ pub fn prometheus_operator_crds() -> Result<PathBuf> {
 
 /// A program of a module, built if need be.
 fn install(package: &str, version: &str, linker_flags: &str) -> Result<PathBuf> {
-    let name = package.rsplit('/').next().unwrap_or(package);
+    let name = package.trim_end_matches("/v2").rsplit('/').next().unwrap_or(package);
     let folder = folder(&format!("{}@{version}", package.replace('/', "_")))?;
     let program = folder.join(name);
     if program.is_file() {
@@ -68,22 +76,26 @@ fn install(package: &str, version: &str, linker_flags: &str) -> Result<PathBuf> 
     if !program.is_file() {
         // Elsewhere first: a build that is interrupted must not look like a program.
         let partial = folder.join("partial");
-        build(&format!("{package}@{version}"), linker_flags, &partial)?;
+        build(package, version, linker_flags, &partial)?;
         fs::rename(partial.join(name), &program)
             .with_context(|| format!("putting {} in place", program.display()))?;
     }
     Ok(program)
 }
 
-fn build(package: &str, linker_flags: &str, output: &Path) -> Result<()> {
-    say(&format!("building {package} by Go (one or two minutes, once) …"));
+/// In a module that requires the program's: for `go install`, the proxy would have to list all versions, too.
+fn build(package: &str, version: &str, linker_flags: &str, output: &Path) -> Result<()> {
+    say(&format!("building {package}@{version} by Go (one or two minutes, once) …"));
     fs::create_dir_all(output).with_context(|| format!("making {}", output.display()))?;
-    let mut install = go(output)?;
-    install.args(["install", "-buildvcs=false", "-ldflags", &format!("-s -w {linker_flags}"), package]);
-    install.env("GOBIN", output).env("CGO_ENABLED", "0").stdout(Stdio::null());
-    let output = install.output().context("starting go install")?;
+    let module = package.split("/cmd/").next().unwrap_or(package);
+    let manifest = format!("module tools\n\ngo 1.26.0\n\nrequire {module} {version}\n");
+    fs::write(output.join("go.mod"), manifest).context("writing go.mod")?;
+    let mut build = go(output)?;
+    build.args(["build", "-mod=mod", "-buildvcs=false", "-ldflags", &format!("-s -w {linker_flags}")]);
+    build.args(["-o", "./", package]).env("CGO_ENABLED", "0").stdout(Stdio::null());
+    let output = build.output().context("starting go build")?;
     if !output.status.success() {
-        bail!("`go install {package}` failed:\n{}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("`go build {package}` failed:\n{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     say(&format!("built {package}"));
     Ok(())
@@ -119,6 +131,7 @@ mod tests {
         assert!(output(helm3().unwrap(), "version").contains("v3.22"));
         assert!(output(helm4().unwrap(), "version").contains("v4.3"));
         assert!(output(kubeconform().unwrap(), "-h").contains("-schema-location"));
+        assert!(output(kube_state_metrics().unwrap(), "--help").contains("--custom-resource-state-only"));
         assert!(
             prometheus_operator_crds().unwrap().join("monitoring.coreos.com_prometheusrules.yaml").is_file()
         );
