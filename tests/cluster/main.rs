@@ -28,7 +28,6 @@ mod examples;
 mod fixture;
 mod gateways;
 mod gitops;
-mod kube_state_metrics;
 mod leader;
 mod logins;
 mod monitoring;

@@ -1,4 +1,5 @@
-//! What takes longer than a test may, and is run by `.ci/deep`: the ten minutes that a deletion waits at the most.
+//! What takes longer than a test may, and is run by `.ci/deep`: the ten minutes that a deletion waits at most, and
+//! kube-state-metrics, which Go builds for minutes.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -17,4 +18,5 @@
 
 #[path = "../cluster/fixture.rs"]
 mod fixture;
+mod kube_state_metrics;
 mod patience;

@@ -131,7 +131,6 @@ mod tests {
         assert!(output(helm3().unwrap(), "version").contains("v3.22"));
         assert!(output(helm4().unwrap(), "version").contains("v4.3"));
         assert!(output(kubeconform().unwrap(), "-h").contains("-schema-location"));
-        assert!(output(kube_state_metrics().unwrap(), "--help").contains("--custom-resource-state-only"));
         assert!(
             prometheus_operator_crds().unwrap().join("monitoring.coreos.com_prometheusrules.yaml").is_file()
         );
