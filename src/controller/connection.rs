@@ -83,7 +83,7 @@ impl Connections {
 
     /// The endpoint and the login of a server, for itself and for its customers. The smallest limits of all servers that were
     /// let in there count.
-    pub async fn reach_server(
+    pub(crate) async fn reach_server(
         &self,
         (servers, claims): (&Store<KonaServer>, &Claims),
         server: &KonaServer,

@@ -71,7 +71,7 @@ pub struct Found {
 }
 
 /// Reconciles customers.
-pub struct CustomerController {
+pub(crate) struct CustomerController {
     pub(super) customers: Arc<Store<CustomerTokenTtl>>,
     pub(super) servers: Arc<Store<KonaServer>>,
     /// Which resources declare which customer.

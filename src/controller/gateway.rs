@@ -83,7 +83,7 @@ pub struct Found {
 }
 
 /// Reconciles gateways.
-pub struct GatewayController {
+pub(crate) struct GatewayController {
     pub(super) gateways: Arc<Store<X2Gateway>>,
     pub(super) policies: Arc<Store<TokenPolicy>>,
     pub(super) specs: Arc<Specs>,

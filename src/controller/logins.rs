@@ -38,7 +38,7 @@ pub fn observe<K: LogsIn + Reported>(admission: &Admission, meta: &ObjectMeta, o
 }
 
 /// Handles requests for a new login: from a user, or to decide whether other systems may try the password.
-pub async fn take_requests(
+pub(crate) async fn take_requests(
     remotes: &Remotes,
     holder: &Holder,
     asked: bool,
@@ -55,7 +55,7 @@ pub async fn take_requests(
 
 /// Reads the Secrets again that there are tokens of, and drops the tokens of those that were replaced or are gone. To be called
 /// every few seconds: each Secret is read once a minute, also for those whose next check is a day away.
-pub async fn recheck(sessions: &Sessions, references: &References) {
+pub(crate) async fn recheck(sessions: &Sessions, references: &References) {
     let recheck = async |account: Account| {
         let (username_key, password_key) = account.keys.clone();
         let reference = CredentialsRef { name: account.secret.clone(), username_key, password_key };
@@ -70,7 +70,7 @@ pub async fn recheck(sessions: &Sessions, references: &References) {
 
 /// A refusal that another user may end: until the next check is due, only the Secret is checked.
 #[derive(Clone, Debug)]
-pub struct Barred {
+pub(crate) struct Barred {
     identity: Identity,
     error: AccessError,
     until: Instant,
@@ -88,7 +88,7 @@ impl Barred {
 
     /// The refusal, if it still counts for a login and it is not time to try again.
     #[must_use]
-    pub fn error_for(&self, credentials: &Credentials) -> Option<AccessError> {
+    pub(crate) fn error_for(&self, credentials: &Credentials) -> Option<AccessError> {
         let applies = self.identity == credentials.identity && clock::instant() < self.until;
         applies.then(|| self.error.clone())
     }

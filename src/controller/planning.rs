@@ -11,7 +11,7 @@ const SHARE: u32 = 10;
 
 /// When the policies of each namespace are planned.
 #[derive(Debug, Default)]
-pub struct Planning(Mutex<HashMap<String, Queue>>);
+pub(crate) struct Planning(Mutex<HashMap<String, Queue>>);
 
 #[derive(Debug)]
 struct Queue {

@@ -55,7 +55,7 @@ pub struct Memory {
 }
 
 /// Reconciles policies.
-pub struct PolicyController {
+pub(crate) struct PolicyController {
     pub(super) policies: Arc<Store<TokenPolicy>>,
     pub(super) gateways: Arc<Store<X2Gateway>>,
     pub(super) specs: Arc<Specs>,

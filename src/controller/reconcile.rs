@@ -364,7 +364,7 @@ fn remembered<K: Managed>(given: &Given<K>, reason: Option<Reason>) -> Contest {
 
 /// Reason of the Ready condition, if it is about the current spec.
 #[must_use]
-pub fn current_reason<K: Reported>(object: &K) -> Option<Reason> {
+pub(crate) fn current_reason<K: Reported>(object: &K) -> Option<Reason> {
     let status = object.status()?;
     let is_current = K::observed_generation(status) == object.meta().generation;
     verdict::ready_reason(K::conditions(status)).filter(|_| is_current)

@@ -125,7 +125,7 @@ impl References {
     }
 
     /// The CA that a Secret has under a key.
-    pub async fn secret_ca(
+    pub(crate) async fn secret_ca(
         &self,
         namespace: &str,
         CaRef { name, key }: &CaRef,
@@ -141,7 +141,7 @@ impl References {
     }
 
     /// The CA that a `ConfigMap` has under a key.
-    pub async fn config_map_ca(
+    pub(crate) async fn config_map_ca(
         &self,
         namespace: &str,
         CaRef { name, key }: &CaRef,
@@ -216,7 +216,7 @@ lJn5AiB2RxY2q9NurM+p1kBNGzBvJTUefayvV5jb4hV0V+kZzQ==
 
     /// An API server with one Secret.
     #[derive(Debug, Default)]
-    pub struct OneSecret {
+    pub(crate) struct OneSecret {
         /// How often it was read.
         reads: AtomicU32,
         /// Its resourceVersion; 0 if it is not there.

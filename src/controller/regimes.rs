@@ -16,7 +16,7 @@ const AT_ONCE: usize = 20_000;
 /// What is required of each gateway. A policy sums up all gateways, and for each of them all policies count: if each policy
 /// found that out for itself, an edit would cost (policies)² × gateways.
 #[derive(Debug, Default)]
-pub struct Regimes {
+pub(crate) struct Regimes {
     policies: Arc<Policies>,
     gateways: Mutex<HashMap<String, Known>>,
 }
@@ -46,7 +46,7 @@ impl Regimes {
     }
 
     /// Finds out what is required of gateways, and lets other tasks go on meanwhile. They are read only if that is kept.
-    pub async fn find_out(&self, gateways: impl FnOnce() -> Vec<Entry<X2Gateway>>) {
+    pub(crate) async fn find_out(&self, gateways: impl FnOnce() -> Vec<Entry<X2Gateway>>) {
         if !self.are_kept() {
             return;
         }

@@ -20,7 +20,7 @@ pub fn open<K: Reported>(object: &K) -> Option<Request> {
 
 /// Which requests on a policy or server were carried out by which of its parts.
 #[derive(Debug, Default)]
-pub struct Handled(Mutex<HashMap<(Kind, Key), HashSet<Request>>>);
+pub(crate) struct Handled(Mutex<HashMap<(Kind, Key), HashSet<Request>>>);
 
 impl Handled {
     /// A part has carried out requests; older ones are of no interest anymore.
@@ -34,7 +34,7 @@ impl Handled {
     }
 
     /// Whether all these parts have carried out a request. They are in the namespace of what it was made on.
-    pub fn by_all<'a>(
+    pub(crate) fn by_all<'a>(
         &self,
         kind: Kind,
         mut parts: impl Iterator<Item = &'a str>,
@@ -50,11 +50,11 @@ impl Handled {
 
 /// Objects that are to be reconciled although they are not due.
 #[derive(Debug, Default)]
-pub struct Alarms(Mutex<HashSet<Key>>);
+pub(crate) struct Alarms(Mutex<HashSet<Key>>);
 
 impl Alarms {
     /// Requests a reconcile.
-    pub fn raise(&self, key: Key) {
+    pub(crate) fn raise(&self, key: Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
 

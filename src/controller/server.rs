@@ -39,7 +39,7 @@ use crate::vendor::sessions::SessionKey;
 const INTERVAL: Duration = CAP;
 
 /// Reconciles servers.
-pub struct ServerController {
+pub(crate) struct ServerController {
     pub(super) servers: Arc<Store<KonaServer>>,
     pub(super) customers: Arc<Store<CustomerTokenTtl>>,
     /// Which resources declare which server.

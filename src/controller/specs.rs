@@ -15,7 +15,7 @@ use crate::runtime::store::Store;
 
 /// The policies of all namespaces, with their specs as they were parsed.
 #[derive(Debug)]
-pub struct Specs {
+pub(crate) struct Specs {
     policies: Arc<Store<TokenPolicy>>,
     bounds: Bounds,
     namespaces: Mutex<HashMap<String, Known>>,

@@ -81,7 +81,7 @@ impl AccessError {
 
     /// Whether nothing can be said of the remote side: the operator is shutting down, lost its lease, or was not permitted to write.
     #[must_use]
-    pub fn is_silence(&self) -> bool {
+    pub(crate) fn is_silence(&self) -> bool {
         matches!(self, Self::NotSent | Self::NotAwaited)
     }
 
@@ -112,7 +112,7 @@ impl AccessError {
 
     /// Whether another user, or another password, may help.
     #[must_use]
-    pub fn awaits_secret(&self) -> bool {
+    pub(crate) fn awaits_secret(&self) -> bool {
         match self {
             Self::Remote(error) => matches!(error.status(), Some(401 | 403)),
             Self::Half | Self::NotAdmin | Self::TokenRefused | Self::Stale(_) => true,

@@ -114,7 +114,7 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
 
     /// Whether the API server did not accept the last status.
     #[must_use]
-    pub fn is_unwritten(&self) -> bool {
+    pub(crate) fn is_unwritten(&self) -> bool {
         self.unwritten > 0
     }
 
@@ -142,7 +142,7 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
 
     /// Whether the last reconcile failed, whether that was reported or not.
     #[must_use]
-    pub fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failures > 0
     }
 

@@ -24,7 +24,7 @@ pub enum Outcome {
 impl Outcome {
     /// As the record of writes names it.
     #[must_use]
-    pub fn of_write(self) -> &'static str {
+    pub(crate) fn of_write(self) -> &'static str {
         match self {
             Self::Prepared => "not sent",
             Self::Sent => "unknown",
@@ -244,7 +244,10 @@ pub struct Ending {
 }
 
 /// Adds changes to a history, newest first.
-pub fn add_to_history<'a, C: Clone + 'a>(history: &mut Vec<C>, changes: impl IntoIterator<Item = &'a C>) {
+pub(crate) fn add_to_history<'a, C: Clone + 'a>(
+    history: &mut Vec<C>,
+    changes: impl IntoIterator<Item = &'a C>,
+) {
     changes.into_iter().for_each(|change| history.insert(0, change.clone()));
     history.truncate(HISTORY);
 }

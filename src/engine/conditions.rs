@@ -122,7 +122,7 @@ pub fn conditions(
 }
 
 /// What an object reports while its own `spec.suspend` is true.
-pub const SUSPENDED: &str = "spec.suspend is true: nothing is read or changed.";
+pub(crate) const SUSPENDED: &str = "spec.suspend is true: nothing is read or changed.";
 
 /// Conditions of a suspended object: Ready stays as it was, and nothing is under way.
 #[must_use]

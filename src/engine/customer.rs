@@ -74,7 +74,7 @@ impl Wish {
 
     /// Whether the customer's own user logs in at all.
     #[must_use]
-    pub fn proves_by_login(&self) -> bool {
+    pub(crate) fn proves_by_login(&self) -> bool {
         self.by_login && self.mode == Mode::Enforce
     }
 }
@@ -191,7 +191,7 @@ pub fn has_drifted(wish: Wish, prior: &Prior, seen: TtlSeconds) -> bool {
 
 /// The contest after these lifetimes were read.
 #[must_use]
-pub fn follow_contest(
+pub(crate) fn follow_contest(
     contest: Contest,
     wish: Wish,
     prior: &Prior,

@@ -28,7 +28,7 @@ pub const PROOFS: u8 = 3;
 /// Policies that a message names.
 const NAMES: usize = 3;
 /// Wait between two of them: three fit into five seconds.
-pub const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
+pub(crate) const BETWEEN_PROOFS: Duration = Duration::from_secs(2);
 
 /// Which policy governs a gateway, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -48,7 +48,7 @@ impl Policy {
 
     /// Whether its gateways are changed as its own task permits.
     #[must_use]
-    pub fn rolls(&self) -> bool {
+    pub(crate) fn rolls(&self) -> bool {
         let claim = &self.spec.claim;
         !claim.suspended && claim.mode != Mode::Observe && self.is_bounded()
     }
@@ -76,7 +76,7 @@ impl Policy {
 
     /// The request to reconcile now, unless it was carried out.
     #[must_use]
-    pub fn open_request(&self) -> Option<&str> {
+    pub(crate) fn open_request(&self) -> Option<&str> {
         open_request(&self.object)
     }
 
@@ -98,7 +98,7 @@ impl Policy {
 
 /// The request on a policy to reconcile now, unless it was carried out.
 #[must_use]
-pub fn open_request(policy: &TokenPolicy) -> Option<&str> {
+pub(crate) fn open_request(policy: &TokenPolicy) -> Option<&str> {
     let handled = policy.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
     request::open(&policy.metadata, handled)
 }
@@ -134,7 +134,7 @@ impl Governance {
 
     /// What the policy's changes refer to.
     #[must_use]
-    pub fn change_reference(&self) -> Option<String> {
+    pub(crate) fn change_reference(&self) -> Option<String> {
         reference(&self.policy.as_ref()?.object.metadata)
     }
 
@@ -171,7 +171,7 @@ impl Policies {
     /// Whether they require of each gateway what others required of it: of no policy anything has changed but its status,
     /// its labels or its annotations.
     #[must_use]
-    pub fn govern_as(&self, others: &Self) -> bool {
+    pub(crate) fn govern_as(&self, others: &Self) -> bool {
         self.len() == others.len()
             && self.0.iter().zip(&others.0).all(|((name, policy), (other, before))| {
                 name == other && policy.as_ref().map(Policy::rules) == before.as_ref().map(Policy::rules)

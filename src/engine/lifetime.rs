@@ -3,9 +3,9 @@
 use std::fmt;
 
 /// Shortest lifetime an X2 appliance accepts, in seconds (ten minutes; the vendor's page on token timeouts).
-pub const X2_SHORTEST: u32 = 600;
+pub(crate) const X2_SHORTEST: u32 = 600;
 /// Longest lifetime an X2 appliance accepts, in seconds (thirty days; the vendor's page on token timeouts).
-pub const X2_LONGEST: u32 = 2_592_000;
+pub(crate) const X2_LONGEST: u32 = 2_592_000;
 /// Two lifetimes this close, in seconds, are the same: a token's times are whole seconds taken one after the other.
 const TOLERANCE: u32 = 2;
 
@@ -118,7 +118,7 @@ impl Target {
 
     /// Whether a token of this lifetime, in seconds, proves that a setting satisfies this.
     #[must_use]
-    pub fn is_proven_by(self, token: u32) -> bool {
+    pub(crate) fn is_proven_by(self, token: u32) -> bool {
         proves(token, self.nearest(token))
     }
 

@@ -123,7 +123,7 @@ pub struct Claimed {
 impl Claimed {
     /// What a gateway claims: its effective URL.
     #[must_use]
-    pub fn by_gateway(gateway: &X2Gateway) -> Option<Self> {
+    pub(crate) fn by_gateway(gateway: &X2Gateway) -> Option<Self> {
         let connection = &gateway.spec.connection;
         if is_released(&gateway.metadata) {
             // Something else keeps it from going.
@@ -142,7 +142,7 @@ impl Claimed {
 
     /// What a server claims: its effective URL. It keeps no other from it, but its limits count there.
     #[must_use]
-    pub fn by_server(server: &KonaServer) -> Option<Self> {
+    pub(crate) fn by_server(server: &KonaServer) -> Option<Self> {
         let connection = &server.spec.connection;
         let Place { url: object, via, peer } = Place::of(connection)?;
         let shown = server.status.as_ref().map(|status| Shown {
@@ -227,7 +227,7 @@ pub enum Standing {
 }
 
 /// Longest wait for an answer to one that is not the owner, or that others wait for.
-pub const LONGEST_TRY: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_TRY: Duration = Duration::from_secs(10);
 /// Shortest time between two tries of one that is not the owner, and was refused.
 const BETWEEN_TRIES: Duration = Duration::from_hours(1);
 

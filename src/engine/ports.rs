@@ -39,7 +39,11 @@ impl Ports {
 }
 
 /// Checks a URL and its proxy against what the operator's flag lists, if it lists anything.
-pub fn check_listed(listed: &[Ports], target: &BaseUrl, proxy: Option<&BaseUrl>) -> Result<(), Verdict> {
+pub(crate) fn check_listed(
+    listed: &[Ports],
+    target: &BaseUrl,
+    proxy: Option<&BaseUrl>,
+) -> Result<(), Verdict> {
     let is_listed = |port| listed.is_empty() || listed.iter().any(|ports| ports.contains(port));
     let Some((field, port)) = other(target, proxy, is_listed) else { return Ok(()) };
     Err(refused(format!(
@@ -48,7 +52,7 @@ pub fn check_listed(listed: &[Ports], target: &BaseUrl, proxy: Option<&BaseUrl>)
 }
 
 /// Checks a URL and its proxy for a Secret that has no `tenure.dev/allowed-origins` to name other ports.
-pub fn check_usual(
+pub(crate) fn check_usual(
     listed: &[Ports],
     secret: &str,
     target: &BaseUrl,

@@ -8,9 +8,9 @@ const LOGIN_TYPES: [&str; 3] = ["Opaque", "kubernetes.io/basic-auth", "tenure.de
 /// Longest user name, in bytes.
 pub const LONGEST_USERNAME: usize = 256;
 /// Longest password, in bytes.
-pub const LONGEST_PASSWORD: usize = 4 * 1024;
+pub(crate) const LONGEST_PASSWORD: usize = 4 * 1024;
 /// Most that a CA's certificates may have, in bytes.
-pub const LONGEST_CA: usize = 256 * 1024;
+pub(crate) const LONGEST_CA: usize = 256 * 1024;
 
 /// What a resource refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub fn secret_text<'a>(
 
 /// A `ConfigMap` lacks the key of a CA's certificate.
 #[must_use]
-pub fn no_ca(name: &str, key: &str) -> Verdict {
+pub(crate) fn no_ca(name: &str, key: &str) -> Verdict {
     let message = format!(
         "ConfigMap {name} has no key {key}. Add the CA's certificate under this key, or correct the key."
     );
@@ -116,14 +116,14 @@ pub fn no_ca(name: &str, key: &str) -> Verdict {
 
 /// What a Secret or `ConfigMap` has under a key is too large for a CA's certificates.
 #[must_use]
-pub fn large_ca(what: &str) -> Verdict {
+pub(crate) fn large_ca(what: &str) -> Verdict {
     let message = format!("{what} has more than 256 KiB. Store only the CA's certificates there.");
     Verdict::new(Reason::CaUnusable, message)
 }
 
 /// What a Secret or `ConfigMap` has under a key is no CA's certificate.
 #[must_use]
-pub fn unusable_ca(what: &str) -> Verdict {
+pub(crate) fn unusable_ca(what: &str) -> Verdict {
     let message = format!("{what} contains no usable PEM certificate. Store the CA's certificate there.");
     Verdict::new(Reason::CaUnusable, message)
 }

@@ -50,7 +50,7 @@ pub enum Fault {
 impl Fault {
     /// Whether the system does not answer. One that closes a connection in the middle was there.
     #[must_use]
-    pub fn is_silence(&self) -> bool {
+    pub(crate) fn is_silence(&self) -> bool {
         match self {
             Self::Unreachable(broken) => !matches!(broken, Broken::Reset | Broken::Closed | Broken::Lost),
             Self::TimedOut | Self::Tls(_) | Self::NoTurn => true,

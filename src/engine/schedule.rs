@@ -9,7 +9,7 @@ pub const SECRET_POLL: Duration = Duration::from_secs(30);
 /// Time between two reads of a gateway that no policy selects.
 pub const UNMANAGED: Duration = Duration::from_mins(10);
 /// Time between two corrections of a contested value.
-pub const CONTESTED: Duration = Duration::from_hours(1);
+pub(crate) const CONTESTED: Duration = Duration::from_hours(1);
 /// First wait after a failure; two more tries then fit into a minute.
 const FIRST: Duration = Duration::from_secs(5);
 

@@ -7,7 +7,8 @@ use super::verdict::Verdict;
 use crate::crd::{CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus, Mode, Time};
 
 /// What a server reports while its `spec.suspend` is true.
-pub const SUSPENDED: &str = "spec.suspend is true: neither the server nor its customers are read or changed.";
+pub(crate) const SUSPENDED: &str =
+    "spec.suspend is true: neither the server nor its customers are read or changed.";
 
 /// The login works.
 #[must_use]

@@ -52,7 +52,7 @@ impl BaseUrl {
 
     /// Whether the scheme is http.
     #[must_use]
-    pub fn is_plaintext(&self) -> bool {
+    pub(crate) fn is_plaintext(&self) -> bool {
         self.0.scheme() == "http"
     }
 

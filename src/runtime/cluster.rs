@@ -46,7 +46,7 @@ impl Cluster {
 
     /// Publishes that an object needs attention, or is ready again, unless it did so before. `warned` is the last reason to
     /// need it since the object was ready.
-    pub fn report_transition(
+    pub(crate) fn report_transition(
         &self,
         object: ObjectReference,
         policy: impl FnOnce() -> Option<ObjectReference>,

@@ -21,7 +21,7 @@ use crate::metrics::Shown;
 type Changed<K> = Box<dyn Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync>;
 
 /// The objects of one kind, and what it takes to change them.
-pub struct Store<K> {
+pub(crate) struct Store<K> {
     objects: Objects<K>,
     out_of_scope: OutOfScope,
     changed: Changed<K>,

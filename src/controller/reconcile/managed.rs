@@ -182,7 +182,7 @@ pub struct Given<K: Managed> {
 impl<K: Managed> Given<K> {
     /// Whether a request to reconcile now was not carried out yet.
     #[must_use]
-    pub fn is_asked(&self, memory: &Memory<K>) -> bool {
+    pub(crate) fn is_asked(&self, memory: &Memory<K>) -> bool {
         !self.requests.is_subset(&memory.handled)
     }
 

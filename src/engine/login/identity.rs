@@ -12,7 +12,7 @@ pub struct SecretVersion {
 impl SecretVersion {
     /// Whether this is known to be an earlier version of the same Secret: resource versions are numbers that grow.
     #[must_use]
-    pub fn is_older_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
         let number = |version: &Self| version.resource_version.parse::<u64>().ok();
         self.uid == other.uid && number(self).zip(number(other)).is_some_and(|(a, b)| a < b)
     }

@@ -96,7 +96,7 @@ impl Decision {
 
     /// Names of the canaries that are known to have been lost.
     #[must_use]
-    pub fn lost_canaries(&self) -> Vec<String> {
+    pub(crate) fn lost_canaries(&self) -> Vec<String> {
         let canaries = self.plan.record.as_ref().map(|record| &*record.canaries).unwrap_or_default();
         let is_lost = |name: &&String| self.members.get(*name).is_some_and(Member::is_lost);
         canaries.iter().filter(is_lost).cloned().collect()
