@@ -40,7 +40,7 @@ pub const RESTORE: &str = "tenure.dev/restore";
 /// `"true"` releases an object without restoring anything.
 pub const SKIP_RESTORE: &str = "tenure.dev/skip-restore";
 /// On a Secret: the only origins its password may be sent to.
-pub(crate) const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
+pub const ALLOWED_ORIGINS: &str = "tenure.dev/allowed-origins";
 /// On a policy: the target hash of a rollout that may go on after its canaries.
 pub const APPROVE: &str = "tenure.dev/approve";
 /// On a policy or customer: what its changes refer to, such as the number of a ticket.

@@ -55,7 +55,7 @@ pub(crate) struct Session {
     pub(crate) refresh: Option<SecretString>,
     /// Which one it is.
     pub(crate) serial: Serial,
-    /// The key that the peer has proven to have which issued it, if it has: it is sent to no other.
+    /// The key of the peer that issued it, if it has proven one: the token is sent to no other.
     pub(crate) issuer: Option<KeyId>,
     renew_at: Instant,
 }
