@@ -121,9 +121,7 @@ impl<C: Controller> Begun<'_, C> {
         match &mut memory.inputs {
             None => {
                 memory.contest = remembered(given, reason);
-                // What was contested may not be desired anymore.
-                let failure = reason.filter(|reason| *reason != Reason::Contested || memory.contest.is_on());
-                if let Some(failure) = failure.filter(|reason| reason.is_remote())
+                if let Some(failure) = reason.filter(|reason| reason.is_remote())
                     && !asked
                     && !is_called
                 {
