@@ -184,7 +184,8 @@ fn expand(tree: &str, prefix: &str, found: &mut Vec<String>) {
 fn paths(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for statement in code.split(';') {
-        let is_use = |line: &str| line.trim_start_matches("pub ").starts_with("use ");
+        let is_use =
+            |line: &str| line.starts_with("use ") || line.starts_with("pub") && line.contains(" use ");
         let lines = statement.lines().map(str::trim).skip_while(|line| !is_use(line)).collect::<Vec<_>>();
         if let Some((_, tree)) = lines.join(" ").split_once("use ") {
             expand(tree, "", &mut found);

@@ -75,7 +75,7 @@ pub(super) async fn visit<K: Managed>(
         }
         memory.barred = None;
         endpoint.is_claimants = given.standing == Standing::TryNow;
-        if given.standing == Standing::TryNow || given.is_awaited {
+        if endpoint.is_claimants || given.is_awaited {
             endpoint.timeout = endpoint.timeout.min(LONGEST_TRY);
         }
         if let Some(holder) = visitor.holder() {
