@@ -4,10 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{Hosts, TokioResolver};
 
 use super::shares::Shares;
 
@@ -22,6 +24,7 @@ const NO_NAME: Duration = Duration::from_secs(5);
 
 /// Resolves host names.
 pub(super) struct Names {
+    hosts: Hosts,
     resolver: Option<TokioResolver>,
     lookups: Shares,
 }
@@ -39,26 +42,37 @@ impl Names {
             tracing::warn!(%error, "/etc/resolv.conf cannot be used: only the names in /etc/hosts are known");
             (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default())
         });
-        Self::new(config, options)
+        Self::new(Hosts::from_system().unwrap_or_default(), config, options)
     }
 
-    fn new(config: ResolverConfig, options: ResolverOpts) -> Self {
+    fn new(hosts: Hosts, config: ResolverConfig, options: ResolverOpts) -> Self {
         let mut builder =
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.use_hosts_file = ResolveHosts::Never;
         options.cache_size = KEPT;
         options.negative_max_ttl = Some(NO_NAME);
         options.max_active_requests = 2 * ALL;
-        Self { resolver: builder.build().ok(), lookups: Shares::new(EACH, ALL) }
+        Self { hosts, resolver: builder.build().ok(), lookups: Shares::new(EACH, ALL) }
     }
 
     /// The addresses of a host, for a namespace; none if the name has no address, or no name server answers.
     pub(super) async fn lookup(&self, namespace: &str, host: &str) -> Option<Vec<IpAddr>> {
-        let _share = self.lookups.take(namespace, 1).await?;
-        let found = self.resolver.as_ref()?.lookup_ip(absolute(host)).await.ok()?;
-        let addresses: Vec<_> = found.iter().collect();
+        let mut addresses = self.in_hosts(host);
+        if addresses.is_empty() {
+            let _share = self.lookups.take(namespace, 1).await?;
+            addresses = self.resolver.as_ref()?.lookup_ip(absolute(host)).await.ok()?.iter().collect();
+        }
         (!addresses.is_empty()).then_some(addresses)
+    }
+
+    /// The addresses of a host in `/etc/hosts`. If it is there, no name server is asked for a family that is not.
+    fn in_hosts(&self, host: &str) -> Vec<IpAddr> {
+        let name = Name::from_utf8(host).unwrap_or_default();
+        let of = |family| self.hosts.lookup_static_host(&Query::query(name.clone(), family));
+        let found: Vec<_> = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of).collect();
+        found.iter().flat_map(|lookup| lookup.answers()).filter_map(|record| record.data.ip_addr()).collect()
     }
 
     /// Drops what is not in use anymore; to be called now and then.
@@ -80,7 +94,6 @@ mod tests {
 
     use futures::future::join_all;
     use hickory_resolver::config::NameServerConfig;
-    use hickory_resolver::proto::rr::Name;
     use tokio::net::UdpSocket;
     use tokio::task::JoinSet;
 
@@ -107,7 +120,9 @@ mod tests {
             let config = ResolverConfig::from_parts(None, search, vec![server]);
             let mut options = ResolverOpts::default();
             (options.ndots, options.attempts) = (5, 1);
-            Self { names: Arc::new(Names::new(config, options)), asked }
+            let mut hosts = Hosts::default();
+            hosts.read_hosts_conf("192.0.2.8 four.silent\n2001:db8::8 six.silent\n".as_bytes()).unwrap();
+            Self { names: Arc::new(Names::new(hosts, config, options)), asked }
         }
 
         /// The names that were asked for.
@@ -160,6 +175,15 @@ mod tests {
         assert_eq!(server.names.lookup("a", "x2").await, None);
         let searched = ["x2.a.svc.cluster.local.", "x2.net.", "x2."].map(str::to_owned);
         assert_eq!(server.asked(), BTreeSet::from(searched));
+    }
+
+    #[tokio::test]
+    async fn a_host_of_one_address_family_is_no_matter_for_name_servers() {
+        let server = Server::start().await;
+        for (host, address) in [("four.silent", "192.0.2.8"), ("Six.silent", "2001:db8::8")] {
+            assert_eq!(server.names.lookup("a", host).await, Some(vec![address.parse().unwrap()]));
+        }
+        assert!(server.asked().is_empty());
     }
 
     #[tokio::test]
