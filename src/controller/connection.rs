@@ -43,7 +43,8 @@ impl Connections {
         validate(connection, &self.restrictions)
     }
 
-    /// The endpoint of a connection, and user name and password for it.
+    /// The endpoint of a connection, and user name and password for it: read now if a login is due, since they may have been
+    /// corrected after they were last read.
     pub async fn reach(
         &self,
         connection: &ValidConnection,
@@ -65,7 +66,12 @@ impl Connections {
         let is_claimants = false;
         let endpoint =
             Endpoint { base, transport, ca_source, timeout, namespace, limit, is_claimants, answered };
-        let credentials = self.login(&endpoint, reference, user, age).await?;
+        let mut login = self.read(&endpoint, reference, age).await?;
+        let key = SessionKey::new(&endpoint, &login.credentials.identity);
+        if age == Age::InUse && !self.remotes.sessions.is_living(&key).await {
+            login = self.read(&endpoint, reference, Age::Now).await?;
+        }
+        let credentials = self.used(login, &endpoint, user);
         Ok((endpoint, credentials))
     }
 
@@ -97,22 +103,6 @@ impl Connections {
         self.reach(connection, reference, user, limit, age).await
     }
 
-    /// User name and password of an endpoint, for an object: read now if a login with them is due, since they may have been
-    /// corrected after they were last read.
-    async fn login(
-        &self,
-        endpoint: &Endpoint,
-        reference: &CredentialsRef,
-        user: User<'_>,
-        age: Age,
-    ) -> Result<Credentials, Unread> {
-        let known = self.read(endpoint, reference, age).await?;
-        let key = SessionKey::new(endpoint, &known.credentials.identity);
-        let is_due = age == Age::InUse && !self.remotes.sessions.is_living(&key).await;
-        let login = if is_due { self.read(endpoint, reference, Age::Now).await? } else { known };
-        Ok(self.used(login, endpoint, user))
-    }
-
     /// Reads user name and password for an object, and checks that they may be sent to an endpoint.
     pub async fn credentials(
         &self,
@@ -125,7 +115,13 @@ impl Connections {
         Ok(self.used(login, endpoint, user))
     }
 
-    async fn read(&self, endpoint: &Endpoint, reference: &CredentialsRef, age: Age) -> Result<Login, Unread> {
+    /// Reads a Secret, and checks that what it holds may be sent to an endpoint.
+    pub(crate) async fn read(
+        &self,
+        endpoint: &Endpoint,
+        reference: &CredentialsRef,
+        age: Age,
+    ) -> Result<Login, Unread> {
         let login = self.references.login(&endpoint.namespace, reference, age).await?;
         origin::check(login.allowed.as_deref(), &self.restrictions, &reference.name, endpoint.route())?;
         Ok(login)

@@ -95,8 +95,7 @@ impl Managed for CustomerTokenTtl {
     type Found = Found;
     type Extra = Extra;
 
-    fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> CustomerTokenTtlStatus {
-        let mut status = report.object.status.clone().unwrap_or_default();
+    fn update(status: &mut CustomerTokenTtlStatus, report: &Report<'_, Self>, memory: &mut Memory<Self>) {
         let was_shown = status.pending.is_some();
         let findings = report.findings;
         if report.shown {
@@ -112,11 +111,10 @@ impl Managed for CustomerTokenTtl {
         };
         let owed = memory.owed.unrecorded(|made| status.history.contains(&made.change));
         let changes = Changes { open: memory.change.as_ref(), owed };
-        update(&mut status, &found, Wish::of(&report.object.spec), changes, &clock::now());
+        update(status, &found, Wish::of(&report.object.spec), changes, &clock::now());
         if !was_shown && status.pending.is_none() {
             memory.change = None;
         }
-        status
     }
 
     fn pausing(status: &mut CustomerTokenTtlStatus) {

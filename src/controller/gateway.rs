@@ -104,8 +104,7 @@ impl Managed for X2Gateway {
     type Found = Found;
     type Extra = Extra;
 
-    fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> X2GatewayStatus {
-        let mut status = report.object.status.clone().unwrap_or_default();
+    fn update(status: &mut X2GatewayStatus, report: &Report<'_, Self>, memory: &mut Memory<Self>) {
         let findings = report.findings;
         let found = gateway::Found {
             reason: findings.verdict.reason,
@@ -117,11 +116,10 @@ impl Managed for X2Gateway {
         };
         let owed = memory.owed.unrecorded(|change| status.history.contains(change));
         let changes = Changes { open: memory.change.as_ref(), owed };
-        update(&mut status, &found, &report.given.parents.governance.regime, changes, &clock::now());
+        update(status, &found, &report.given.parents.governance.regime, changes, &clock::now());
         if status.pending.is_none() {
             memory.change = None;
         }
-        status
     }
 
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
@@ -168,7 +166,8 @@ impl Controller for GatewayController {
     }
 
     fn gather(&self, gateway: &X2Gateway, _: &mut Memory<X2Gateway>) -> Given<X2Gateway> {
-        let governance = self.specs.namespace(&gateway.namespace().unwrap_or_default()).governance(gateway);
+        let namespace = gateway.namespace().unwrap_or_default();
+        let governance = self.specs.namespace(&namespace).policies.governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();
         Given {
             standing: self.claims.standing(gateway.meta()),

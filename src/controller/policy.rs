@@ -86,7 +86,7 @@ impl Reconciler for PolicyController {
         }
         memory.generation = object.meta().generation;
         let finding_out = clock::instant();
-        self.specs.regimes(namespace).find_out(|| self.gateways.namespace(namespace)).await;
+        self.specs.namespace(namespace).regimes.find_out(|| self.gateways.namespace(namespace)).await;
         let finding_out = finding_out.elapsed();
         let policy = &self.specs.of(object);
         let gather = || fleet(policy, &self.gateways, &self.specs);
@@ -218,7 +218,7 @@ impl PolicyController {
 /// A policy with the gateways that concern it, as they are now.
 fn fleet<'a>(policy: &'a Policy, gateways: &Store<X2Gateway>, specs: &Specs) -> Fleet<'a> {
     let namespace = policy.object.namespace().unwrap_or_default();
-    let (entries, regimes) = (gateways.namespace(&namespace), specs.regimes(&namespace));
+    let (entries, regimes) = (gateways.namespace(&namespace), specs.namespace(&namespace).regimes);
     let gateways = entries.iter().map(|entry| (entry.meta(), entry.valid()));
     Fleet::of(policy, gateways, |gateway| regimes.of(gateway))
 }

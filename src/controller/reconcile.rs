@@ -300,7 +300,8 @@ impl<C: Controller> Begun<'_, C> {
     /// Writes a report, and publishes what is new once it is written.
     async fn write(&self, report: &Report<'_, C::Object>, memory: &mut Memory<C::Object>) {
         let (object, findings) = (report.object, report.findings);
-        let mut status = C::Object::new_status(report, memory);
+        let mut status = object.status().cloned().unwrap_or_default();
+        C::Object::update(&mut status, report, memory);
         if report.shown {
             status::set_verdict(&mut status, object, &findings.verdict, &findings.notes);
         }

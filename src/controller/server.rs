@@ -66,12 +66,10 @@ impl Managed for KonaServer {
 
     const SPACING: Option<Duration> = Some(Duration::from_secs(1));
 
-    fn new_status(report: &Report<'_, Self>, _: &mut Memory<Self>) -> KonaServerStatus {
-        let mut status = report.object.status.clone().unwrap_or_default();
+    fn update(status: &mut KonaServerStatus, report: &Report<'_, Self>, _: &mut Memory<Self>) {
         let findings = report.findings;
         let (effective_url, news) = (findings.effective_url.clone(), findings.news.clone());
-        server::update(&mut status, Found { effective_url, checked: findings.found.clone(), news });
-        status
+        server::update(status, Found { effective_url, checked: findings.found.clone(), news });
     }
 }
 

@@ -21,11 +21,11 @@ pub(crate) struct Specs {
     namespaces: Mutex<HashMap<String, Known>>,
 }
 
-/// The policies of a namespace as they were read last.
+/// The policies of a namespace as they were read last, and what they require of its gateways.
 #[derive(Clone, Debug, Default)]
-struct Known {
-    policies: Arc<Policies>,
-    regimes: Arc<Regimes>,
+pub(super) struct Known {
+    pub(super) policies: Arc<Policies>,
+    pub(super) regimes: Arc<Regimes>,
     /// Whether none of them has changed since.
     is_current: bool,
 }
@@ -37,16 +37,7 @@ impl Specs {
     }
 
     /// The policies of a namespace as they are now.
-    pub fn namespace(&self, namespace: &str) -> Arc<Policies> {
-        self.current(namespace).policies
-    }
-
-    /// What they require of its gateways.
-    pub fn regimes(&self, namespace: &str) -> Arc<Regimes> {
-        self.current(namespace).regimes
-    }
-
-    fn current(&self, namespace: &str) -> Known {
+    pub(super) fn namespace(&self, namespace: &str) -> Known {
         // Locked while they are read: a change comes before or after that.
         let mut namespaces = self.known();
         if let Some(known) = namespaces.get(namespace).filter(|known| known.is_current) {
@@ -75,13 +66,13 @@ impl Specs {
     /// A policy with its spec.
     pub fn of(&self, policy: &Arc<TokenPolicy>) -> Policy {
         let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
-        self.namespace(namespace).parse(policy, self.bounds, clock::now().0)
+        self.namespace(namespace).policies.parse(policy, self.bounds, clock::now().0)
     }
 
     /// Reconciles the policies that a gateway concerns.
     pub fn wake(&self, gateway: &ObjectMeta, status: Option<&X2GatewayStatus>) {
         let namespace = gateway.namespace.as_deref().unwrap_or_default();
-        for policy in self.namespace(namespace).concerned(gateway, status) {
+        for policy in self.namespace(namespace).policies.concerned(gateway, status) {
             self.policies.cluster().wake(Kind::Policy, Key::new(namespace, policy));
         }
     }

@@ -79,12 +79,13 @@ impl Uses {
 
     /// A Secret is about to be used for an object.
     pub fn note(&self, user: User<'_>, credentials: &Credentials, route: Route<'_>, is_bound: bool) {
-        if self.is_new(credentials, self.place(route), is_bound) {
+        if self.add(credentials, self.place(route), is_bound) {
             record(user, credentials, route, is_bound);
         }
     }
 
-    fn is_new(&self, credentials: &Credentials, place: u64, is_bound: bool) -> bool {
+    /// Adds a place. Returns whether it is new.
+    fn add(&self, credentials: &Credentials, place: u64, is_bound: bool) -> bool {
         let Account { namespace, secret, .. } = &credentials.identity.account;
         let uid = &credentials.identity.version.uid;
         let mut secrets = self.secrets();

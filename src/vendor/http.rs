@@ -41,6 +41,11 @@ pub enum Purpose<'a> {
 }
 
 impl Purpose<'_> {
+    /// A question, or what follows a write that was sent.
+    pub(crate) fn after(sent: bool) -> Self {
+        if sent { Self::Follow } else { Self::Ask }
+    }
+
     fn is_urgent(self) -> bool {
         !matches!(self, Self::Ask)
     }

@@ -139,9 +139,13 @@ impl<'a> Kona<'a> {
         self.login.remotes.spellings.turn(&self.login.endpoint.place())
     }
 
-    /// Waits for leave to write. To be asked before a customer is read for a write, not between the two.
+    /// Waits for leave to write, no longer than for a place. To be asked before a customer is read for a write, not between the
+    /// two.
     pub async fn wait_turn(&self, purpose: Purpose<'_>) -> Result<Turn, AccessError> {
-        self.login.wait_turn(purpose).await
+        let Login { remotes, endpoint, .. } = self.login;
+        let place = endpoint.place();
+        let turn = Box::pin(remotes.spellings.wait_turn(&place));
+        Ok(remotes.http.in_turn(turn, purpose).await?)
     }
 
     /// Writes a customer from the seat where it was read just before, if `may_send` still permits it: so a 404 means that the
@@ -351,19 +355,7 @@ fn session_of(
 }
 
 fn post(path: &'static str) -> Request<'static> {
-    Request {
-        system: "kona",
-        operation: "",
-        method: Method::POST,
-        path,
-        template: path,
-        token: None,
-        session: None,
-        body: None,
-        cap: CUSTOMER_CAP,
-        room: None,
-        shows,
-    }
+    Request { cap: CUSTOMER_CAP, shows, ..Request::new("kona", Method::POST, path) }
 }
 
 /// What the content of a refusal shows: that it has the server's own form, and which field it is about.

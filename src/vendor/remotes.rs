@@ -5,7 +5,7 @@ use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::http::{Http, Purpose};
 use super::sessions::{SessionKey, Sessions};
-use super::spelling::{Spellings, Turn};
+use super::spelling::Spellings;
 use super::wire::{Answer, Request};
 use crate::engine::access::AccessError;
 use crate::engine::login::{LONGEST, Outcome};
@@ -36,13 +36,6 @@ impl<'a> Login<'a> {
     /// What its tokens are kept under.
     pub(crate) fn key(&self) -> SessionKey {
         SessionKey::new(self.endpoint, &self.credentials.identity)
-    }
-
-    /// Waits for leave to write customers, no longer than for a place.
-    pub(super) async fn wait_turn(&self, purpose: Purpose<'_>) -> Result<Turn, AccessError> {
-        let place = self.endpoint.place();
-        let turn = Box::pin(self.remotes.spellings.wait_turn(&place));
-        Ok(self.remotes.http.in_turn(turn, purpose).await?)
     }
 
     /// Makes one login, if it may be tried. Its request contains the password, so it is made only then. Whether it was accepted
@@ -137,19 +130,7 @@ mod tests {
         let is_made = Cell::new(false);
         let request = || {
             is_made.set(true);
-            Request {
-                system: "x2",
-                operation: "login",
-                method: Method::POST,
-                path: "/",
-                template: "/",
-                token: None,
-                session: None,
-                body: None,
-                cap: 0,
-                room: None,
-                shows: |_, _| None,
-            }
+            Request::new("x2", Method::POST, "/")
         };
         let mut attempt = Box::pin(login.attempt(request, Purpose::Ask));
         assert!(futures::poll!(&mut attempt).is_pending(), "it waits for others with the same password");

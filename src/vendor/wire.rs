@@ -93,6 +93,25 @@ pub struct Request<'a> {
     pub(crate) shows: fn(u16, &[u8]) -> Option<Shown>,
 }
 
+impl Request<'static> {
+    /// A request without token and content, whose answer is not read.
+    pub(crate) fn new(system: &'static str, method: Method, path: &'static str) -> Self {
+        Self {
+            system,
+            operation: "",
+            method,
+            path,
+            template: path,
+            token: None,
+            session: None,
+            body: None,
+            cap: 0,
+            room: None,
+            shows: |_, _| None,
+        }
+    }
+}
+
 /// An answer of success.
 #[derive(Debug)]
 pub struct Answer {

@@ -71,7 +71,7 @@ impl<'a> X2<'a> {
     /// Reads the token lifetime that is set, in seconds.
     pub async fn read_timeout(&mut self) -> Result<u32, AccessError> {
         let request = Request { operation: "get_timeout", ..self::request(Method::GET, TIMEOUT, None) };
-        let answer = self.authorized(request, self.purpose()).await?;
+        let answer = self.authorized(request, Purpose::after(self.sent)).await?;
         timeout_of(&answer.content).map_err(|why| malformed("GET", TIMEOUT, why).into())
     }
 
@@ -86,7 +86,7 @@ impl<'a> X2<'a> {
 
     /// Logs in afresh and returns the new token's lifetime, in seconds.
     pub async fn prove(&mut self) -> Result<u32, AccessError> {
-        self.session(Acceptable::Fresh, self.purpose()).await.map(|session| session.lifetime)
+        self.session(Acceptable::Fresh, Purpose::after(self.sent)).await.map(|session| session.lifetime)
     }
 
     /// Invalidates every token of the user that is logged in, ours among them: it is logged out everywhere. It follows a
@@ -101,10 +101,6 @@ impl<'a> X2<'a> {
 
     fn living(&self) -> Acceptable {
         self.refused.map_or(Acceptable::Living, Acceptable::Not)
-    }
-
-    fn purpose(&self) -> Purpose<'static> {
-        if self.sent { Purpose::Follow } else { Purpose::Ask }
     }
 
     /// Makes a request with a token. The first refused token of a check is returned as stale.
@@ -171,19 +167,7 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
 
 fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
-    Request {
-        system: "x2",
-        operation: "",
-        method,
-        path,
-        template: path,
-        token: None,
-        session: None,
-        body,
-        cap: CAP,
-        room: None,
-        shows,
-    }
+    Request { body, cap: CAP, shows, ..Request::new("x2", method, path) }
 }
 
 /// Whether another token may do: this one is refused, or another peer has issued it.

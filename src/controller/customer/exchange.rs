@@ -37,14 +37,9 @@ struct Draft<'a> {
 
 impl Examination<'_, '_> {
     async fn read(&mut self, kona: &Kona<'_>) -> Result<Read, Stop> {
-        let purpose = self.purpose();
+        let purpose = Purpose::after(self.progress.sent);
         let fresh = kona.read_customer(&self.customer.spec.customer_id, purpose).await?;
         Ok(understand(fresh, &mut self.progress)?)
-    }
-
-    /// What follows a write is made although the operator is shutting down.
-    fn purpose(&self) -> Purpose<'_> {
-        if self.progress.sent { Purpose::Follow } else { Purpose::Ask }
     }
 
     /// Takes one step after the other until there is something to report.
@@ -101,7 +96,7 @@ impl Examination<'_, '_> {
         // Read again before the login: what was read for an earlier reconcile may have been corrected since.
         let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(()) };
         let kona = Kona::new(&self.controller.connections.remotes, endpoint, &credentials, None);
-        let token = kona.prove(self.purpose()).await;
+        let token = kona.prove(Purpose::after(self.progress.sent)).await;
         let access = token.map_err(|error| self.not_proven(&error, &credentials))?;
         seen.token = Some(access);
         let ttl = self.wish.ttl;
@@ -196,7 +191,7 @@ impl Examination<'_, '_> {
         if restores {
             self.secure(change, memory).await?;
         }
-        let turn = kona.wait_turn(self.purpose()).await?;
+        let turn = kona.wait_turn(Purpose::after(self.progress.sent)).await?;
         let again = self.read(kona).await?;
         Ok((again.info.original() == original).then_some((again, turn)))
     }
@@ -290,7 +285,7 @@ impl Examination<'_, '_> {
             let Some(turn) = turn else {
                 // Others need its seat meanwhile, and the room that it takes.
                 drop((read, info));
-                drop(kona.wait_turn(self.purpose()).await?);
+                drop(kona.wait_turn(Purpose::after(self.progress.sent)).await?);
                 read = Read { is_late: false, ..self.read(kona).await? };
                 continue;
             };

@@ -3,11 +3,9 @@
 use super::examine::{Examination, Stop};
 use super::{Found, GatewayController};
 use crate::clock;
-use crate::controller::access::Visitor as _;
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{Findings, Memory, send};
 use crate::controller::rollout::{Answer, Held};
-use crate::controller::uses::User;
 use crate::crd::{Cause, Kind, TokenPolicySpec, X2Gateway, X2GatewayStatus};
 use crate::engine::access::AccessError;
 use crate::engine::audit::{Declarer, Line, Operation};
@@ -78,10 +76,9 @@ impl Examination<'_, '_> {
         &self,
         (endpoint, credentials): (&Endpoint, &Credentials),
     ) -> Result<(), Stop> {
-        let (gateway, connections) = (self.object(), &self.controller.connections);
-        let reference = &gateway.spec.connection.credentials_secret_ref;
-        match connections.credentials(endpoint, reference, User::of(gateway), Age::Now).await {
-            Ok(now) if now.identity == credentials.identity => Ok(()),
+        let reference = &self.gateway.spec.connection.credentials_secret_ref;
+        match self.controller.connections.read(endpoint, reference, Age::Now).await {
+            Ok(now) if now.credentials.identity == credentials.identity => Ok(()),
             Err(Unread::Silence) => Err(Inconclusive::Unanswered.into()),
             _ => Err(Inconclusive::Outdated.into()),
         }
@@ -123,7 +120,7 @@ impl Examination<'_, '_> {
     ) -> Result<bool, AccessError> {
         let earlier = memory.change.clone().filter(|open| open.is_to_be_closed(&intent.from));
         let Some((earlier, policy)) = earlier.zip(self.governance.regime.policy()) else { return Ok(false) };
-        let due = self.owes_revocation(&earlier);
+        let due = owes_revocation(self.policy_spec(), &earlier);
         if due {
             self.revoke_tokens(x2).await?;
         }
@@ -156,7 +153,8 @@ impl Examination<'_, '_> {
         let token = seen.token.or(x2.fresh_lifetime());
         // An open change shows that its revocation was not done yet, also after a restart.
         let open = memory.change.as_ref().filter(|open| open.holds(&timeout));
-        let revokes = verdict.reason == Reason::InSync && open.is_some_and(|open| self.owes_revocation(open));
+        let owes = |open| owes_revocation(self.policy_spec(), open);
+        let revokes = verdict.reason == Reason::InSync && open.is_some_and(owes);
         if revokes {
             self.revoke_tokens(x2).await?;
         }
@@ -178,10 +176,6 @@ impl Examination<'_, '_> {
             drifted_from: None,
         };
         Ok(Findings { found, ..Findings::from(verdict) })
-    }
-
-    fn owes_revocation(&self, change: &OpenChange) -> bool {
-        owes_revocation(self.policy_spec(), change)
     }
 
     /// The spec of the policy in force.

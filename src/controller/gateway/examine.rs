@@ -151,7 +151,7 @@ impl Examination<'_, '_> {
         let now = self.gateway.current()?;
         let owns = self.controller.claims.standing(now.meta()) == Standing::Owner;
         let namespace = now.metadata.namespace.as_deref().unwrap_or_default();
-        let governance = self.controller.specs.namespace(namespace).governance(&now);
+        let governance = self.controller.specs.namespace(namespace).policies.governance(&now);
         (owns && governance.regime == self.governance.regime).then_some(governance)
     }
 }

@@ -48,8 +48,8 @@ pub trait Managed: Reported + LogsIn {
     /// If a status sums up other objects: it is written at most once in this time for their sake.
     const SPACING: Option<Duration> = None;
 
-    /// The status after a reconcile, but for its conditions.
-    fn new_status(report: &Report<'_, Self>, memory: &mut Memory<Self>) -> Self::Status;
+    /// Puts into a status what a reconcile has found, but for the conditions.
+    fn update(status: &mut Self::Status, report: &Report<'_, Self>, memory: &mut Memory<Self>);
     /// A reconcile begins (none), or has ended with this reason. One that came to nothing does not end.
     fn progress(given: &Given<Self>, ended: Option<Reason>) {
         let _ = (given, ended);
