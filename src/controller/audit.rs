@@ -58,6 +58,7 @@ impl Drop for Write {
             policy_uid = policy.and_then(|policy| policy.uid.as_deref()),
             policy_generation = policy.and_then(|policy| policy.generation),
             policy_manager = policy.and_then(|policy| policy.manager.as_deref()),
+            approved_by = line.approved_by,
             cause = line.cause.map(Cause::as_str),
             change_ref = line.change_ref,
             from = line.from,

@@ -3,9 +3,15 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::access::AccessError;
+use super::annotation;
 use super::change::Outcome;
 use super::text::printable;
-use crate::crd::{Cause, Kind, TtlSeconds};
+use crate::crd::{APPROVE, Approval, Cause, Kind, TokenPolicy, TtlSeconds};
+
+/// The spec, in the managed fields of an object.
+pub const SPEC: &str = "/f:spec";
+/// The annotation that approves a rollout, likewise.
+pub const APPROVAL: &str = "/f:metadata/f:annotations/f:tenure.dev~1approve";
 
 /// A request that changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +75,30 @@ impl Declarer {
     /// A resource as one that asks for a write.
     #[must_use]
     pub fn of(meta: &ObjectMeta) -> Self {
-        let manager = meta.managed_fields.iter().flatten().find_map(|entry| entry.manager.as_deref());
         Self {
             name: meta.name.clone(),
             uid: meta.uid.clone(),
             generation: meta.generation,
-            manager: manager.map(printable),
+            manager: manager(meta, SPEC),
         }
     }
+}
+
+/// The manager that last changed a field, of an object whose managed fields are trimmed.
+fn manager(meta: &ObjectMeta, field: &str) -> Option<String> {
+    let mut entries = meta.managed_fields.iter().flatten();
+    let entry = entries.find(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0 == field))?;
+    entry.manager.as_deref().map(printable)
+}
+
+/// The manager that approved the rollout of a policy, if that required approval and has it.
+#[must_use]
+pub fn approver(policy: &TokenPolicy) -> Option<String> {
+    let canary = policy.spec.rollout.as_ref()?.canary.as_ref()?;
+    let hash = &*policy.status.as_ref()?.rollout.as_ref()?.target_hash;
+    let is_approved =
+        canary.approval == Approval::Required && annotation::value(&policy.metadata, APPROVE) == Some(hash);
+    is_approved.then(|| manager(&policy.metadata, APPROVAL)).flatten()
 }
 
 /// What is known of one write.
@@ -94,6 +116,8 @@ pub struct Line {
     pub object: Declarer,
     /// The policy that an appliance is changed for.
     pub policy: Option<Declarer>,
+    /// Who approved the policy's rollout, if it required that.
+    pub approved_by: Option<String>,
     /// The customer that is changed.
     pub customer: Option<String>,
     /// Why.
@@ -123,6 +147,7 @@ impl Line {
             namespace: object.namespace.clone(),
             object: Declarer::of(object),
             policy: None,
+            approved_by: None,
             customer: None,
             cause: None,
             change_ref: None,

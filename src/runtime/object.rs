@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::crd::{Condition, Kind, Time};
 use crate::engine::annotation;
+use crate::engine::audit::{APPROVAL, SPEC};
 pub use crate::engine::key::Key;
 
 /// A kind whose status we write.
@@ -99,33 +100,34 @@ impl<K: ResourceExt> Entry<K> {
 }
 
 /// Drops what nothing reads and would take more memory than the object: what `kubectl apply` or a user annotates it with, and
-/// all of its managed fields but the name of the manager that last changed its spec.
+/// all of its managed fields but the names of the managers that last changed its spec and its approval.
 fn trim(meta: &mut ObjectMeta) {
     meta.annotations.iter_mut().for_each(annotation::trim);
     meta.annotations.take_if(|annotations| annotations.is_empty());
-    let manager = meta.managed_fields.take().and_then(spec_manager);
-    meta.managed_fields =
-        manager.map(|manager| vec![ManagedFieldsEntry { manager: Some(manager), ..Default::default() }]);
+    let fields = meta.managed_fields.take().unwrap_or_default();
+    let kept: Vec<_> = [SPEC, APPROVAL].into_iter().filter_map(|field| last_of(&fields, field)).collect();
+    meta.managed_fields = Some(kept).filter(|kept| !kept.is_empty());
 }
 
-/// The manager that last changed the spec: a status is ours to write.
-fn spec_manager(fields: Vec<ManagedFieldsEntry>) -> Option<String> {
-    let of_spec = |entry: &ManagedFieldsEntry| {
+/// The manager that last changed a field, and nothing else of its entry: a status is ours to write.
+fn last_of(entries: &[ManagedFieldsEntry], field: &str) -> Option<ManagedFieldsEntry> {
+    let has_set = |entry: &&ManagedFieldsEntry| {
         entry.subresource.is_none()
-            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some())
+            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(field).is_some())
     };
-    let last = fields.into_iter().filter(of_spec).max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-    last.and_then(|entry| entry.manager)
+    let last = entries.iter().filter(has_set).max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    let (manager, fields_v1) = (last.manager.clone(), Some(FieldsV1(field.into())));
+    Some(ManagedFieldsEntry { manager, fields_v1, ..ManagedFieldsEntry::default() })
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, Time};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kube::core::WatchEvent;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::crd::TokenPolicy;
+    use crate::crd::{APPROVE, CHANGE_REF, TokenPolicy};
 
     fn entry(manager: &str, second: i64, subresource: Option<&str>, fields: Value) -> ManagedFieldsEntry {
         ManagedFieldsEntry {
@@ -183,21 +185,29 @@ mod tests {
     }
 
     #[test]
-    fn the_last_manager_of_the_spec_is_kept_and_nothing_else() {
+    fn the_last_managers_of_the_spec_and_of_the_approval_are_kept_and_nothing_else() {
         let spec = || json!({"f:spec": {"f:timeoutSeconds": {}}});
+        let annotation = |name: &str| json!({"f:metadata": {"f:annotations": {format!("f:{name}"): {}}}});
         let mut meta = ObjectMeta {
             managed_fields: Some(vec![
                 entry("argocd", 10, None, spec()),
                 entry("alice", 20, None, spec()),
                 entry("flux", 15, None, spec()),
+                entry("bob", 25, None, annotation(APPROVE)),
+                entry("carol", 24, None, annotation(APPROVE)),
                 entry("labels", 30, None, json!({"f:metadata": {}})),
+                entry("ticket", 35, None, annotation(CHANGE_REF)),
                 entry("tenure", 40, Some("status"), json!({"f:spec": {}, "f:status": {}})),
             ]),
             ..ObjectMeta::default()
         };
         trim(&mut meta);
-        let alone = ManagedFieldsEntry { manager: Some("alice".to_owned()), ..Default::default() };
-        assert_eq!(meta.managed_fields, Some(vec![alone]));
+        let last = |manager: &str, field: &str| ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            fields_v1: Some(FieldsV1(json!(field))),
+            ..ManagedFieldsEntry::default()
+        };
+        assert_eq!(meta.managed_fields, Some(vec![last("alice", SPEC), last("bob", APPROVAL)]));
         let mut none = ObjectMeta {
             managed_fields: Some(vec![entry("tenure", 1, Some("status"), json!({}))]),
             ..ObjectMeta::default()

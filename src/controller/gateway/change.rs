@@ -8,17 +8,18 @@ use crate::controller::reconcile::{Findings, Memory, send};
 use crate::controller::rollout::{Answer, Held};
 use crate::crd::{Cause, Kind, TokenPolicySpec, X2Gateway, X2GatewayStatus};
 use crate::engine::access::AccessError;
-use crate::engine::audit::{Declarer, Line, Operation};
+use crate::engine::audit::{Declarer, Line, Operation, approver};
 use crate::engine::backoff::Inconclusive;
 use crate::engine::gateway::{
-    BETWEEN_PROOFS, Conclusion, Intent, OpenChange, Prior, Seen, Step, awaiting_rollout, decide, entry,
-    follow, known_original, must_be_durable, not_restored, owes_revocation, prepare, put_on_record,
+    BETWEEN_PROOFS, Conclusion, Intent, OpenChange, Prior, Regime, Seen, Step, awaiting_rollout, decide,
+    entry, follow, known_original, must_be_durable, not_restored, owes_revocation, prepare, put_on_record,
     under_change,
 };
 use crate::engine::governance::Policy;
 use crate::engine::lifetime::proves;
 use crate::engine::references::Unread;
 use crate::engine::verdict::{Notes, Reason, Verdict};
+use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
 use crate::runtime::status;
 use crate::vendor::credentials::Credentials;
@@ -136,9 +137,17 @@ impl Examination<'_, '_> {
         let policy = self.governance.policy.as_ref();
         Line {
             policy: policy.map(|policy| Declarer::of(&policy.object.metadata)),
+            approved_by: self.approver(),
             change_ref: self.governance.change_reference(),
             ..Line::new(operation, &self.url, Kind::Gateway, &self.gateway.metadata)
         }
+    }
+
+    /// Who approved the rollout that the gateway is changed in. The approval may be newer than what the reconcile began with.
+    fn approver(&self) -> Option<String> {
+        let Regime::Enforced { policy, .. } = &self.governance.regime else { return None };
+        let key = Key::new(self.gateway.metadata.namespace.as_deref()?, policy);
+        approver(&*self.controller.policies.valid(&key)?)
     }
 
     /// Sums up what was found and done.

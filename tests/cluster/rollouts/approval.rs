@@ -1,5 +1,6 @@
 //! A rollout that waits after its canaries until a person approves.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tenure_kit::faults::Fault;
 use tenure_kit::requests::Kind;
@@ -14,7 +15,9 @@ impl World {
     async fn approve(&self, hash: impl Into<Value>) {
         let hash: Value = hash.into();
         let annotation = json!({"metadata": {"annotations": {"tenure.dev/approve": hash}}});
-        self.f.patch("TokenPolicy", "fleet", annotation).await;
+        let params = PatchParams { field_manager: Some("board".to_owned()), ..PatchParams::default() };
+        let api = self.f.ns.api("TokenPolicy").await.unwrap();
+        api.patch("fleet", &params, &Patch::Merge(annotation)).await.unwrap();
     }
 
     /// Waits until every gateway was checked again, so that whatever may be begun has begun.
@@ -76,6 +79,11 @@ async fn the_others_wait_for_the_approval_of_this_target_also_after_restarts() {
     w.approve(hash(&again)).await;
     w.complete().await;
     assert_eq!(w.fleet.standing_at(14400), 4);
+    // The audit log names who approved; a canary needs no approval.
+    let audit = w.f.logged(7, |line| line["operation"] == "set_timeout").await;
+    let said: Vec<_> = audit.iter().map(|line| format!("{} {}", line["to"], line["approved_by"])).collect();
+    let (first, canary, second) = (r#""28800" "board""#, r#""14400" null"#, r#""14400" "board""#);
+    assert_eq!(said, [first, first, first, canary, second, second, second]);
     w.f.finish().await;
 }
 
