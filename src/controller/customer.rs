@@ -319,16 +319,6 @@ fn announce_change(cluster: &Cluster, customer: &CustomerTokenTtl, change: &TtlC
     if reason == EventReason::DriftCorrected {
         cluster.metrics.drift_corrected(Kind::Customer.as_str());
     }
-    let TtlChange { to, cause, .. } = change;
-    tracing::info!(
-        kind = Kind::Customer.as_str(),
-        namespace = customer.namespace(),
-        name = customer.name_any(),
-        access = to.access_token_ttl_seconds,
-        refresh = to.refresh_token_ttl_seconds,
-        ?cause,
-        "{note}"
-    );
     cluster.publish(customer, reason, note, None);
 }
 

@@ -241,8 +241,6 @@ impl Controller for GatewayController {
             let reference = report.given.parents.governance.change_reference();
             let (reason, note) =
                 (EventReason::TokensRevoked, referring(REVOKED.to_owned(), reference.as_deref()));
-            let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
-            tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
             self.gateways.cluster().publish(gateway, reason, note, policy());
         }
         if let Some(why) = findings.found.skipped {
@@ -291,13 +289,10 @@ impl GatewayController {
 
     fn announce_change(&self, gateway: &X2Gateway, change: &Change) {
         let (reason, note) = changed(change);
-        let Change { from, to, policy, cause, .. } = change;
-        let (kind, namespace, name) = (Kind::Gateway.as_str(), gateway.namespace(), gateway.name_any());
-        tracing::info!(kind, namespace, name, from, to, policy, ?cause, "{note}");
         let cluster = self.gateways.cluster();
         if reason == EventReason::DriftCorrected {
-            cluster.metrics.drift_corrected(kind);
+            cluster.metrics.drift_corrected(Kind::Gateway.as_str());
         }
-        cluster.publish(gateway, reason, note, Some(self.reference(gateway, policy)));
+        cluster.publish(gateway, reason, note, Some(self.reference(gateway, &change.policy)));
     }
 }

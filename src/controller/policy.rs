@@ -22,7 +22,6 @@ use crate::engine::rollout::Decision;
 use crate::engine::tally::{Tally, covered};
 use crate::engine::verdict::{self, Reason, Verdict};
 use crate::metrics::{Outcome, Whole};
-use crate::runtime::cluster::Cluster;
 use crate::runtime::counts::count;
 use crate::runtime::events::reference;
 use crate::runtime::object::{Entry, Key};
@@ -209,7 +208,9 @@ impl PolicyController {
         if written == Written::Done && !policy.spec.suspend {
             self.policies.cluster().report_transition(reference(policy), || None, (before, *warned), verdict);
             *warned = since_ready(Some(verdict.reason), since_ready(before, *warned));
-            events.into_iter().for_each(|event| publish(self.policies.cluster(), policy, event));
+            for Event { reason, note } in events {
+                self.policies.cluster().publish(policy, reason, note, None);
+            }
         }
         written
     }
@@ -228,10 +229,4 @@ fn is_current(policies: &Store<TokenPolicy>, policy: &TokenPolicy) -> bool {
     policies
         .valid(&Key::of(policy.meta()))
         .is_some_and(|now| now.uid() == policy.uid() && now.meta().generation == policy.meta().generation)
-}
-
-fn publish(cluster: &Cluster, policy: &TokenPolicy, Event { reason, note }: Event) {
-    let (kind, namespace, name) = (Kind::Policy.as_str(), policy.namespace(), policy.name_any());
-    tracing::info!(kind, namespace, name, reason = reason.as_str(), "{note}");
-    cluster.publish(policy, reason, note, None);
 }

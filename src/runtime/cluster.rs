@@ -54,10 +54,6 @@ impl Cluster {
         now: &Verdict,
     ) {
         let Some((reason, note)) = transition(before, warned, now) else { return };
-        if reason.is_warning() {
-            let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
-            tracing::warn!(kind, namespace, name, reason = now.reason.as_str(), "{note}");
-        }
         self.events.publish(Happening { object, reason, note, policy: policy() });
     }
 

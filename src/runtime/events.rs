@@ -52,7 +52,7 @@ impl Happening {
     }
 }
 
-/// Takes events; never waits.
+/// Logs and takes events; never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
     queue: mpsc::UnboundedSender<Message>,
@@ -122,8 +122,15 @@ impl Events {
         (Self { queue, waiting, metrics }, write_events)
     }
 
-    /// Hands an event over.
+    /// Logs an event, and hands it over.
     pub(crate) fn publish(&self, happening: Happening) {
+        let Happening { object: ObjectReference { kind, namespace, name, uid, .. }, reason, note, .. } =
+            &happening;
+        if reason.is_warning() {
+            tracing::warn!(kind, namespace, name, uid, reason = reason.as_str(), "{note}");
+        } else {
+            tracing::info!(kind, namespace, name, uid, reason = reason.as_str(), "{note}");
+        }
         let has_room = self.waiting.counts().add(happening.namespace(), WAITING);
         if !has_room || self.queue.send(Message::Happened(Box::new(happening))).is_err() {
             self.metrics.event_dropped();

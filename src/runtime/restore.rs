@@ -88,7 +88,5 @@ pub(crate) async fn release<K: Reported>(store: &Store<K>, meta: &ObjectMeta, wh
 /// Reports that an object went, or was changed, without its remote value being restored. `why` is a clause.
 pub(crate) fn report_skipped(cluster: &Cluster, object: ObjectReference, why: &str) {
     let note = restoration::not_restored(why);
-    let (kind, namespace, name) = (&object.kind, &object.namespace, &object.name);
-    tracing::warn!(kind, namespace, name, "{note}");
     cluster.events.publish(Happening { object, reason: EventReason::RestoreSkipped, note, policy: None });
 }

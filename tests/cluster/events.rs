@@ -15,6 +15,12 @@ async fn notes(f: &Fixture, object: &str, reason: &str) -> Vec<String> {
     events.filter(|(about, why, _)| about == object && why == reason).map(|(_, _, note)| note).collect()
 }
 
+/// The level of each log line with this reason about an object, once there is one.
+async fn levels(f: &Fixture, object: &str, reason: &str) -> Vec<String> {
+    let lines = f.logged(1, |line| line["name"] == object && line["reason"] == reason).await;
+    lines.iter().map(|line| line["level"].as_str().unwrap().to_owned()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_that_a_policy_does_not_correct_for_now_is_reported_once() {
     for (name, pause) in [
@@ -37,6 +43,7 @@ async fn drift_that_a_policy_does_not_correct_for_now_is_reported_once() {
         assert!(note.starts_with("Something changed the token lifetime from 28800s to 86400s."), "{note}");
         f.look("X2Gateway", "x2-1", "again").await;
         assert_eq!(notes(&f, "x2-1", "DriftFound").await.len(), 1, "{name}");
+        assert_eq!(levels(&f, "x2-1", "DriftFound").await, ["INFO"], "{name}");
         assert_eq!(
             (fleet.appliance(0).timeout(), notes(&f, "x2-1", "DriftCorrected").await),
             (86400, vec![])
@@ -67,6 +74,7 @@ async fn drift_of_a_customer_that_is_not_corrected_for_now_is_reported_once() {
         assert!(note.contains("3600s") && note.contains("7200s"), "{note}");
         f.look("CustomerTokenTtl", "acme", "again").await;
         assert_eq!(notes(&f, "acme", "DriftFound").await.len(), 1, "{name}");
+        assert_eq!(levels(&f, "acme", "DriftFound").await, ["INFO"], "{name}");
         assert_eq!(acme.token_ttls(), (Some(7200), Some(86400)));
         assert_eq!(notes(&f, "acme", "DriftCorrected").await, Vec::<String>::new());
         f.finish().await;
@@ -98,6 +106,7 @@ async fn a_server_and_its_customer_report_that_they_are_ready_again_after_a_warn
         assert!(note.starts_with("Ready again after UnexpectedAnswer. "), "{note}");
         f.look(kind, name, "steady").await;
         assert_eq!(notes(&f, name, "Recovered").await.len(), 1, "{name}");
+        assert_eq!(levels(&f, name, "Recovered").await, ["INFO"], "{name}");
     }
     f.finish().await;
 }
@@ -125,6 +134,9 @@ async fn a_policy_and_its_gateway_report_that_they_are_ready_again_after_a_warni
     }
     f.look("X2Gateway", "x2-1", "steady").await;
     assert_eq!(notes(&f, "x2-1", "Recovered").await.len(), 1);
+    for (reason, level) in [("UnexpectedAnswer", "WARN"), ("Recovered", "INFO"), ("TimeoutChanged", "INFO")] {
+        assert_eq!(levels(&f, "x2-1", reason).await, [level], "{reason}");
+    }
     f.finish().await;
 }
 
@@ -163,8 +175,9 @@ async fn a_rollout_reports_its_start_its_halt_and_its_end_once_each() {
     let mut published = notes(&f, "fleet", "RolloutStarted").await;
     published.sort_by_key(|note| note.contains("resumed"));
     assert_eq!(published, started);
-    for reason in ["RolloutHalted", "RolloutComplete"] {
+    for (reason, level) in [("RolloutHalted", "WARN"), ("RolloutComplete", "INFO")] {
         assert_eq!(notes(&f, "fleet", reason).await.len(), 1, "{reason}");
+        assert_eq!(levels(&f, "fleet", reason).await, [level], "{reason}");
     }
     f.finish().await;
 }
