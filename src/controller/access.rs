@@ -14,6 +14,7 @@ use crate::engine::verdict::Verdict;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
+use crate::runtime::workers::Trigger;
 use crate::vendor::admission::Admission;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
@@ -124,6 +125,6 @@ pub(super) fn refusal<K: Managed>(
 /// Wakes the objects that are called upon to log in again, since the next try of a password is left to them.
 fn wake_called(admission: &Admission, cluster: &Cluster) {
     for Holder { kind, namespace, name } in admission.take_untold() {
-        cluster.wake(kind, Key::new(namespace, name));
+        cluster.wake(kind, Key::new(namespace, name), Trigger::Login);
     }
 }

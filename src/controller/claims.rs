@@ -8,7 +8,7 @@ use crate::crd::Kind;
 use crate::engine::ownership::{ClaimId, Claimed, Standing, Table, Trial};
 use crate::engine::system::Peer;
 use crate::runtime::object::Key;
-use crate::runtime::workers::Workers;
+use crate::runtime::workers::{Trigger, Workers};
 use crate::vendor::endpoint::Endpoint;
 
 /// All claims of one kind. The rivals that a change concerns are woken.
@@ -78,6 +78,6 @@ impl Claims {
             // They share what they ask, and none waits for another.
             return;
         }
-        rivals.into_iter().for_each(|rival| self.workers.wake(self.kind, rival));
+        rivals.into_iter().for_each(|rival| self.workers.wake(self.kind, rival, Trigger::Related));
     }
 }

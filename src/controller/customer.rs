@@ -32,7 +32,7 @@ use crate::runtime::cluster::Cluster;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::Reconcile;
 use crate::runtime::store::Store;
-use crate::runtime::workers::UNDISTURBED;
+use crate::runtime::workers::{Trigger, UNDISTURBED};
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
 
@@ -151,7 +151,7 @@ impl Controller for CustomerController {
 
     fn changed(&self, before: Option<&Entry<CustomerTokenTtl>>, after: Option<&Entry<CustomerTokenTtl>>) {
         if let Some(customer) = after.or(before).and_then(Entry::valid) {
-            self.customers.cluster().wake(Kind::Server, server_key(customer));
+            self.customers.cluster().wake(Kind::Server, server_key(customer), Trigger::Related);
         }
     }
 
@@ -256,7 +256,7 @@ impl Controller for CustomerController {
     }
 
     fn carried_out(&self, customer: &CustomerTokenTtl) {
-        self.customers.cluster().wake(Kind::Server, server_key(customer));
+        self.customers.cluster().wake(Kind::Server, server_key(customer), Trigger::Related);
     }
 }
 

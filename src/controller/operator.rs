@@ -33,7 +33,7 @@ use crate::runtime::namespaces::Namespaces;
 use crate::runtime::outages::Outages;
 use crate::runtime::reconcile::Reconciler as _;
 use crate::runtime::watch::{Scope, View, Watches};
-use crate::runtime::workers::Workers;
+use crate::runtime::workers::{Trigger, Workers};
 use crate::runtime::writer::Writer;
 use crate::vendor::admission::Admission;
 use crate::vendor::http::Http;
@@ -315,7 +315,7 @@ async fn namespace_changed(controllers: Arc<Controllers>, namespace: String, ter
             release_namespace(customers.store(), &namespace),
         );
     }
-    gateways.store().cluster().workers.wake_all(Some(&namespace));
+    gateways.store().cluster().workers.wake_all(Some(&namespace), Trigger::Namespace);
 }
 
 /// How remote systems are reached.
@@ -349,7 +349,7 @@ async fn recover(cluster: Arc<Cluster>) {
         for wait in [Duration::ZERO, LATE] {
             tokio::time::sleep(wait).await;
             fence.opened().await;
-            outages.take().into_iter().for_each(|(kind, key)| cluster.wake(kind, key));
+            outages.take().into_iter().for_each(|(kind, key)| cluster.wake(kind, key, Trigger::ApiServer));
         }
     }
 }

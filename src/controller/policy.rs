@@ -28,7 +28,7 @@ use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::status::{self, AGAIN};
 use crate::runtime::store::Store;
-use crate::runtime::workers::{Pool, UNDISTURBED};
+use crate::runtime::workers::{Pool, Trigger, UNDISTURBED};
 use crate::runtime::writer::Written;
 use crate::runtime::{finalizers, restore};
 
@@ -139,17 +139,17 @@ impl Reconciler for PolicyController {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         let (key, cluster) = (Key::of(meta), self.policies.cluster());
         self.specs.changed(&key.namespace);
+        cluster.wake(Kind::Policy, key.clone(), Trigger::Change);
         let both = before.and_then(Entry::valid).zip(after.and_then(Entry::valid));
         if !both.is_some_and(|(before, after)| is_alike(before, after)) {
             for gateway in self.gateways.namespace(&key.namespace) {
-                cluster.wake(Kind::Gateway, Key::of(gateway.meta()));
+                cluster.wake(Kind::Gateway, Key::of(gateway.meta()), Trigger::Related);
             }
             // Others may have lost or won gateways.
             for policy in self.policies.namespace(&key.namespace) {
-                cluster.wake(Kind::Policy, Key::of(policy.meta()));
+                cluster.wake(Kind::Policy, Key::of(policy.meta()), Trigger::Related);
             }
         }
-        cluster.wake(Kind::Policy, key);
     }
 
     fn gone(&self, key: &Key) {

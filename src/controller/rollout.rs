@@ -12,7 +12,7 @@ use crate::engine::lifetime::Target;
 use crate::engine::rollout::{Decision, Machine, Outcome, Permit, Reply, Survey, Wish};
 use crate::runtime::object::Key;
 use crate::runtime::store::Store;
-use crate::runtime::workers::Workers;
+use crate::runtime::workers::{Trigger, Workers};
 
 /// Which policy has which rollout.
 #[derive(Debug, Default)]
@@ -92,7 +92,8 @@ impl Rollout {
     pub(super) fn answer(&self, decision: &Decision) {
         let called = self.machine().answer(decision);
         for name in called {
-            self.workers.wake(Kind::Gateway, Key::new(self.policy.namespace.clone(), name));
+            let gateway = Key::new(self.policy.namespace.clone(), name);
+            self.workers.wake(Kind::Gateway, gateway, Trigger::Rollout);
         }
     }
 
@@ -111,7 +112,7 @@ impl Rollout {
     pub fn ended(&self, gateway: (&str, &str), target: Option<Target>, outcome: Outcome) {
         let news = self.machine().ended(gateway, target, outcome);
         if news {
-            self.workers.wake(Kind::Policy, self.policy.clone());
+            self.workers.wake(Kind::Policy, self.policy.clone(), Trigger::Rollout);
         }
     }
 
@@ -120,7 +121,7 @@ impl Rollout {
         let (uid, name) = (gateway.uid().unwrap_or_default(), gateway.name_any());
         let (reply, news) = self.machine().ask((&uid, &name), target, wish, clock::elapsed());
         if news {
-            self.workers.wake(Kind::Policy, self.policy.clone());
+            self.workers.wake(Kind::Policy, self.policy.clone(), Trigger::Rollout);
         }
         match reply {
             Reply::Granted(permit) if permit.allows(&uid, target) => {
@@ -148,7 +149,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
             self.rollout.machine().give_back(permit.uid());
-            self.rollout.workers.wake(Kind::Policy, self.rollout.policy.clone());
+            self.rollout.workers.wake(Kind::Policy, self.rollout.policy.clone(), Trigger::Rollout);
         }
     }
 }

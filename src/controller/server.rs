@@ -30,6 +30,7 @@ use crate::runtime::counts::count;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::secrets::Age;
 use crate::runtime::store::Store;
+use crate::runtime::workers::Trigger;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
@@ -103,7 +104,7 @@ impl Controller for ServerController {
         let Some(meta) = after.or(before).map(Entry::meta) else { return };
         for customer in customers_of(&self.customers, &Key::of(meta)) {
             self.customer_claims.set(customer.meta(), super::customer::claimed(&self.servers, &customer));
-            self.servers.cluster().wake(Kind::Customer, Key::of(customer.meta()));
+            self.servers.cluster().wake(Kind::Customer, Key::of(customer.meta()), Trigger::Related);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::engine::governance::{Policies, Policy};
 use crate::engine::lifetime::Bounds;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::store::Store;
+use crate::runtime::workers::Trigger;
 
 /// The policies of all namespaces, with their specs as they were parsed.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Specs {
     pub fn wake(&self, gateway: &ObjectMeta, status: Option<&X2GatewayStatus>) {
         let namespace = gateway.namespace.as_deref().unwrap_or_default();
         for policy in self.namespace(namespace).policies.concerned(gateway, status) {
-            self.policies.cluster().wake(Kind::Policy, Key::new(namespace, policy));
+            self.policies.cluster().wake(Kind::Policy, Key::new(namespace, policy), Trigger::Related);
         }
     }
 

@@ -9,7 +9,7 @@ use super::events::{Events, Happening, reference};
 use super::namespaces::Namespaces;
 use super::object::{Key, Reported};
 use super::outages::Outages;
-use super::workers::Workers;
+use super::workers::{Trigger, Workers};
 use super::writer::Writer;
 use crate::crd::Kind;
 use crate::engine::reason::{EventReason, Reason};
@@ -40,8 +40,8 @@ pub struct Cluster {
 
 impl Cluster {
     /// Something that concerns an object has happened: it is reconciled if anything is to be done.
-    pub(crate) fn wake(&self, kind: Kind, key: Key) {
-        self.workers.wake(kind, key);
+    pub(crate) fn wake(&self, kind: Kind, key: Key, trigger: Trigger) {
+        self.workers.wake(kind, key, trigger);
     }
 
     /// Publishes that an object needs attention, or is ready again, unless it did so before. `warned` is the last reason to

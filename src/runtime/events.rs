@@ -291,7 +291,7 @@ struct Writer {
 impl Writer {
     async fn write(&self, happening: Happening) {
         self.fence.opened().await;
-        let ObjectReference { kind, namespace, name, .. } = happening.object.clone();
+        let ObjectReference { kind, namespace, name, uid, .. } = happening.object.clone();
         let event = event(&self.instance, happening);
         let api = Api::<Event>::namespaced(self.client.clone(), namespace.as_deref().unwrap_or_default());
         let params = PostParams::default();
@@ -304,12 +304,13 @@ impl Writer {
                     kind,
                     namespace,
                     name,
+                    uid,
                     code = status.code,
                     "the API server refused an event: {}",
                     status.message
                 );
             }
-            _ => tracing::debug!(kind, namespace, name, "the API server did not accept an event"),
+            _ => tracing::debug!(kind, namespace, name, uid, "the API server did not accept an event"),
         }
     }
 }

@@ -98,7 +98,7 @@ async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[Stri
         {"op": "test", "path": "/metadata/finalizers", "value": present},
         {"op": "add", "path": "/metadata/finalizers", "value": desired},
     ]);
-    match store.cluster().writer.patch::<K>(&Key::of(meta), Part::Finalizers, operations).await {
+    match store.cluster().writer.patch::<K>(meta, Part::Finalizers, operations).await {
         Ok(Some(entry)) => {
             // Its deletion may be news: the watch can be behind.
             store.put(&entry, Source::OwnWrite);
@@ -145,8 +145,8 @@ async fn try_to_release<K: Reported>(store: &Store<K>, meta: &ObjectMeta) -> boo
     };
     match release(store, &now).await {
         Written::Done => {
-            let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
-            tracing::info!(kind, namespace, name, "removed the finalizer: the object is out of scope");
+            let (kind, uid, Key { namespace, name }) = (K::KIND.as_str(), &meta.uid, key);
+            tracing::info!(kind, namespace, name, uid, "removed the finalizer: the object is out of scope");
             true
         }
         Written::Unchanged | Written::Gone => true,

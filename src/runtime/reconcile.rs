@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::counts::count;
 use super::object::{Entry, Key, Reported};
 use super::store::Store;
-use super::workers::{Plan, Pool, Work};
+use super::workers::{Plan, Pool, Trigger, Work};
 use super::{finalizers, restore, undecodable};
 use crate::clock;
 use crate::engine::reason::Reason;
@@ -116,7 +116,7 @@ impl<R: Reconciler> Work for Remembered<R> {
         Plan { pool: Pool::Remote, urgent: true, too_late: Some(clock::instant() + left) }
     }
 
-    fn step<'a>(&'a mut self, key: &'a Key) -> BoxFuture<'a, Option<Instant>> {
+    fn step<'a>(&'a mut self, key: &'a Key, trigger: Trigger) -> BoxFuture<'a, Option<Instant>> {
         async move {
             let reconciler = self.reconciler.upgrade()?;
             let store = reconciler.store();
@@ -142,7 +142,7 @@ impl<R: Reconciler> Work for Remembered<R> {
                 Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.undecodable).await,
                 Entry::Valid(object) => {
                     self.undecodable = undecodable::Memory::default();
-                    reconcile(&*reconciler, &object, &mut self.memory).await
+                    reconcile(&*reconciler, &object, &mut self.memory, trigger).await
                 }
             })
         }
@@ -177,10 +177,11 @@ async fn reconcile<R: Reconciler>(
     reconciler: &R,
     object: &Arc<R::Object>,
     memory: &mut R::Memory,
+    trigger: Trigger,
 ) -> Instant {
     let metrics = &reconciler.store().cluster().metrics;
     let (kind, begun) = (R::Object::KIND.as_str(), clock::instant());
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let (namespace, name, uid) = (object.namespace().unwrap_or_default(), object.name_any(), object.uid());
     let span = traces::reconcile(kind, &namespace, &name);
     let reconcile = Box::pin(reconciler.reconcile(object, memory)).instrument(span.clone());
     let result = AssertUnwindSafe(reconcile).catch_unwind().await;
@@ -191,9 +192,20 @@ async fn reconcile<R: Reconciler>(
             let took = begun.elapsed();
             metrics.reconciled(kind, outcome, took);
             traces::reconciled(&span, outcome);
-            let (generation, result) = (object.meta().generation, outcome.as_str());
-            let next_in = next.saturating_duration_since(clock::instant());
-            tracing::debug!(kind, namespace, name, generation, result, ?took, ?next_in, "reconciled");
+            let (generation, trigger) = (object.meta().generation, <&str>::from(trigger));
+            let (result, next_in) = (outcome.as_str(), next.saturating_duration_since(clock::instant()));
+            tracing::debug!(
+                kind,
+                namespace,
+                name,
+                uid,
+                generation,
+                trigger,
+                result,
+                ?took,
+                ?next_in,
+                "reconciled"
+            );
             if outcome == Outcome::Success {
                 metrics.succeeded(kind, &namespace, &name, Some(clock::now().0.as_second()));
             }
@@ -201,7 +213,13 @@ async fn reconcile<R: Reconciler>(
         }
         Err(_) => {
             // Its message may quote a secret, so it is not repeated.
-            tracing::error!(kind, namespace, name, "a reconcile panicked: this is a bug, please report it");
+            tracing::error!(
+                kind,
+                namespace,
+                name,
+                uid,
+                "a reconcile panicked: this is a bug, please report it"
+            );
             metrics.reconciled(kind, Outcome::Panic, begun.elapsed());
             traces::reconciled(&span, Outcome::Panic);
             *memory = R::Memory::default();

@@ -87,7 +87,7 @@ async fn send<K: Reported>(
             {"op": "add", "path": "/metadata/resourceVersion", "value": version},
             {"op": "add", "path": "/status", "value": value},
         ]);
-        if let Some(entry) = writer.patch::<K>(&key, Part::Status, operations).await? {
+        if let Some(entry) = writer.patch::<K>(object.meta(), Part::Status, operations).await? {
             store.put(&entry, Source::OwnWrite);
             return Ok(Some(entry));
         }
@@ -101,8 +101,8 @@ async fn send<K: Reported>(
             Some(_) => break,
         }
     }
-    let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
-    tracing::debug!(kind, namespace, name, "the status has changed in the meantime");
+    let (kind, uid, Key { namespace, name }) = (K::KIND.as_str(), object.uid(), key);
+    tracing::debug!(kind, namespace, name, uid, "the status has changed in the meantime");
     Err(Written::Failed)
 }
 

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use super::cluster::Cluster;
 use super::object::{Entry, Key, Reported};
 use super::out_of_scope::OutOfScope;
+use super::workers::Trigger;
 use crate::engine::conditions;
 use crate::engine::reason::{ConditionType, Reason};
 use crate::engine::restoration::has_finalizer;
@@ -115,7 +116,7 @@ impl<K: Reported> Store<K> {
     /// An object is out of scope and may have our finalizer: it is released once the object is not reconciled anymore.
     pub(crate) fn left(&self, meta: &ObjectMeta) {
         self.out_of_scope.record(meta);
-        self.cluster.wake(K::KIND, Key::of(meta));
+        self.cluster.wake(K::KIND, Key::of(meta), Trigger::Change);
     }
 
     /// Counts what an object shows now, and not anymore what it showed before.

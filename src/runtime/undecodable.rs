@@ -64,11 +64,12 @@ async fn set_condition<K: Reported>(store: &Store<K>, meta: &ObjectMeta, memory:
         outages.wait(K::KIND, Key::of(meta));
         memory.refused = memory.refused.saturating_add(1);
         if memory.refused == LOGGED {
-            let (kind, Key { namespace, name }) = (K::KIND.as_str(), Key::of(meta));
+            let (kind, ObjectMeta { namespace, name, uid, .. }) = (K::KIND.as_str(), meta);
             tracing::warn!(
                 kind,
                 namespace,
                 name,
+                uid,
                 "the status could not be updated to report that the object does not match the schema: correct or delete the object"
             );
         }

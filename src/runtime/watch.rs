@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::object::{Entry, Key, Reported};
 use super::store::{Source, Store};
+use super::workers::Trigger;
 use crate::clock;
 use crate::crd::Kind;
 
@@ -209,7 +210,7 @@ fn answered<K: Reported>(
         }
         cluster.metrics.watched(K::KIND.as_str(), namespace.unwrap_or("*"), clock::now().0.as_second());
         if namespace.is_some_and(|namespace| cluster.namespaces.set_unreadable(namespace, K::KIND, false)) {
-            cluster.workers.wake_all(namespace);
+            cluster.workers.wake_all(namespace, Trigger::Namespace);
         }
     }
 }
@@ -280,7 +281,7 @@ async fn watch<K: Reported>(
 fn set_unreadable<K: Reported>(store: &Store<K>, namespace: &str) {
     let cluster = store.cluster();
     if cluster.namespaces.set_unreadable(namespace, K::KIND, true) {
-        cluster.workers.wake_all(Some(namespace));
+        cluster.workers.wake_all(Some(namespace), Trigger::Namespace);
     }
 }
 
@@ -332,7 +333,7 @@ fn follow<K: Reported>(
 
 fn forget<K: Reported>(store: &Store<K>, key: Key) {
     store.remove(&key);
-    store.cluster().wake(K::KIND, key);
+    store.cluster().wake(K::KIND, key, Trigger::Change);
 }
 
 /// Reports in our own words what keeps a watch from working; it is tried again.

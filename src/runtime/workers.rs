@@ -22,11 +22,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use strum::IntoStaticStr;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use self::state::{Id, Object, Place, State};
+use self::state::{Begun, Id, Object, Place, State};
 use super::object::Key;
 use crate::clock;
 use crate::crd::Kind;
@@ -47,6 +48,28 @@ pub(crate) enum Pool {
     Cluster,
 }
 
+/// Why an object is reconciled, as log lines show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub(crate) enum Trigger {
+    /// The operator has begun to work.
+    Start,
+    /// The object has appeared, changed or gone.
+    Change,
+    /// An object that it depends on, or sums up, has changed.
+    Related,
+    /// Its namespace has changed, or the rights in it.
+    Namespace,
+    /// Its policy's rollout goes on.
+    Rollout,
+    /// It is to try a login that others wait for.
+    Login,
+    /// The API server answers again.
+    ApiServer,
+    /// It is due.
+    Timer,
+}
+
 /// How an object is queued.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -63,7 +86,7 @@ pub(crate) trait Work: Send {
     /// How the object is queued.
     fn plan(&self, key: &Key) -> Plan;
     /// Reconciles the object once. When to do so again; none if it is gone.
-    fn step<'a>(&'a mut self, key: &'a Key) -> BoxFuture<'a, Option<Instant>>;
+    fn step<'a>(&'a mut self, key: &'a Key, trigger: Trigger) -> BoxFuture<'a, Option<Instant>>;
     /// Whether there is such an object.
     fn is_there(&self, key: &Key) -> bool;
     /// It is gone.
@@ -129,16 +152,16 @@ impl Workers {
     /// Begins the work, once all stores are filled.
     pub(crate) fn start(&self) {
         self.0.started.store(true, Ordering::Release);
-        self.wake_all(None);
+        self.wake_all(None, Trigger::Start);
     }
 
     /// Something that concerns all objects of a namespace, or all there are, has happened.
-    pub(crate) fn wake_all(&self, namespace: Option<&str>) {
-        self.0.kinds.objects(namespace).into_iter().for_each(|(kind, key)| self.wake(kind, key));
+    pub(crate) fn wake_all(&self, namespace: Option<&str>, trigger: Trigger) {
+        self.0.kinds.objects(namespace).into_iter().for_each(|(kind, key)| self.wake(kind, key, trigger));
     }
 
     /// Something that concerns an object has happened: it is reconciled if anything is to be done.
-    pub(crate) fn wake(&self, kind: Kind, key: Key) {
+    pub(crate) fn wake(&self, kind: Kind, key: Key, trigger: Trigger) {
         if !self.are_started() || *self.0.ending.borrow() {
             return;
         }
@@ -149,7 +172,7 @@ impl Workers {
             due: None,
             work: Some(self.0.kinds.new_work(kind)),
         });
-        state.enqueue(&id);
+        state.enqueue(&id, trigger);
         drop(state);
         self.begin_more();
     }
@@ -176,7 +199,7 @@ impl Workers {
                 if let Some(object) = state.objects.get_mut(&id) {
                     object.due = None;
                 }
-                state.enqueue(&id);
+                state.enqueue(&id, Trigger::Timer);
             }
             drop(state);
             self.begin_more();
@@ -195,17 +218,17 @@ impl Workers {
         for pool in [Pool::Cluster, Pool::Remote] {
             loop {
                 let begun = self.state().begin(pool);
-                let Some((id, work)) = begun else { break };
-                self.0.tracker.spawn(self.clone().reconcile(id, work, pool));
+                let Some(begun) = begun else { break };
+                self.0.tracker.spawn(self.clone().reconcile(begun, pool));
             }
         }
     }
 
     /// Reconciles one object once.
-    async fn reconcile(self, id: Id, mut work: Box<dyn Work>, pool: Pool) {
+    async fn reconcile(self, (id, mut work, trigger): Begun, pool: Pool) {
         let mut slow = false;
         let next = {
-            let mut step = work.step(&id.1);
+            let mut step = work.step(&id.1, trigger);
             let quick = tokio::select! {
                 biased;
                 next = &mut step => Some(next),
@@ -233,10 +256,10 @@ impl Workers {
     fn rest(&self, id: &Id, work: Box<dyn Work>, next: Instant) {
         let mut state = self.state();
         let Some(object) = state.objects.get_mut(id) else { return };
-        let again = object.place == Place::UnderWay { again: true };
+        let again = object.place.trigger();
         (object.place, object.work) = (Place::Idle, Some(work));
-        if again {
-            state.enqueue(id);
+        if let Some(trigger) = again {
+            state.enqueue(id, trigger);
         } else if state.set_due(id, Some(next.max(clock::instant() + SHORTEST))) {
             self.0.sooner.notify_one();
         }
@@ -249,7 +272,7 @@ impl Workers {
             if let Some(object) = state.objects.get_mut(id) {
                 (object.place, object.work) = (Place::Idle, Some(work));
             }
-            return state.enqueue(id);
+            return state.enqueue(id, Trigger::Change);
         }
         state.objects.remove(id);
         drop(state);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, ObjectMeta};
 use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -69,23 +69,25 @@ impl Writer {
     /// version that is not the newest anymore.
     pub(crate) async fn patch<K: Reported>(
         &self,
-        key: &Key,
+        meta: &ObjectMeta,
         part: Part,
         operations: Value,
     ) -> Result<Option<Entry<K>>, Written> {
         let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|_| Written::Failed)?;
+        let key = Key::of(meta);
         let api = Api::<DeserializeGuard<K>>::namespaced(self.client(), &key.namespace);
         let (params, patch) = (PatchParams::default(), Patch::Json::<()>(patch));
         for attempt in 0..TRIES {
             let turn = tokio::time::timeout(LONGEST_WAIT, self.in_flight.acquire());
             let Ok(turn) = self.fence.within(turn).await else { return Err(Written::Failed) };
             let Ok(permit) = turn else {
-                let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
+                let (kind, ObjectMeta { namespace, name, uid, .. }) = (K::KIND.as_str(), meta);
                 let part = part.as_str();
                 tracing::warn!(
                     kind,
                     namespace,
                     name,
+                    uid,
                     "{part} waited a minute for other writes: the API server is slow"
                 );
                 return Err(Written::Failed);
@@ -104,13 +106,13 @@ impl Writer {
                 Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Err(Written::Gone),
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => return Ok(None),
                 Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
-                    return Err(part.refused(K::KIND, key, status.code));
+                    return Err(part.refused(K::KIND, meta, status.code));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(attempt)).await,
             }
         }
-        let (kind, Key { namespace, name }) = (K::KIND.as_str(), key);
-        tracing::warn!(kind, namespace, name, "the API server did not accept {}", part.as_str());
+        let (kind, ObjectMeta { namespace, name, uid, .. }) = (K::KIND.as_str(), meta);
+        tracing::warn!(kind, namespace, name, uid, "the API server did not accept {}", part.as_str());
         Err(Written::Failed)
     }
 
@@ -144,13 +146,13 @@ impl Part {
 
     /// What a refusal means. 422: a test failed, or the object does not fit its schema anymore. Of a status only the UID
     /// is tested; finalizers are others' to change, too.
-    fn refused(self, kind: Kind, Key { namespace, name }: &Key, code: u16) -> Written {
-        let kind = kind.as_str();
+    fn refused(self, kind: Kind, meta: &ObjectMeta, code: u16) -> Written {
+        let (kind, ObjectMeta { namespace, name, uid, .. }) = (kind.as_str(), meta);
         if self == Self::Finalizers && code == 422 {
-            tracing::debug!(kind, namespace, name, "the finalizers have changed in the meantime");
+            tracing::debug!(kind, namespace, name, uid, "the finalizers have changed in the meantime");
             return Written::Failed;
         }
-        tracing::warn!(kind, namespace, name, code, "the API server refused {}", self.as_str());
+        tracing::warn!(kind, namespace, name, uid, code, "the API server refused {}", self.as_str());
         match code {
             403 if self == Self::Finalizers => Written::Forbidden,
             422 => Written::Gone,
@@ -178,8 +180,8 @@ mod tests {
         let ((_end, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
         let writer = Writer::new(Client::new(tower::service_fn(never), "a"), Fence::new(ending, term));
         let _others = writer.in_flight.acquire_many(u32::try_from(IN_FLIGHT).unwrap()).await.unwrap();
-        let key = Key::new("a", "gateway");
-        let write = writer.patch::<X2Gateway>(&key, Part::Status, json!([]));
+        let meta = ObjectMeta::default();
+        let write = writer.patch::<X2Gateway>(&meta, Part::Status, json!([]));
         let written = tokio::time::timeout(Duration::from_mins(5), write).await.expect("the wait is bounded");
         assert_eq!(written.err(), Some(Written::Failed));
     }

@@ -147,6 +147,17 @@ fn the_table_of_audit_fields_lists_them_all() {
 }
 
 #[test]
+fn the_table_of_triggers_lists_them_all() {
+    let source = source("src/runtime/workers.rs");
+    let (_, variants) = source.split_once("enum Trigger {").unwrap();
+    let variants = variants.lines().map(str::trim).take_while(|line| *line != "}");
+    let names = variants.filter_map(|line| line.strip_suffix(',')).map(str::to_lowercase);
+    let text = page("docs/observability.md").text;
+    let listed = words(part(&text, "### Triggers")).into_iter().map(str::to_owned);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), names.collect());
+}
+
+#[test]
 fn the_page_of_values_names_each_group() {
     let text = page("docs/reference/helm-values.md").text;
     let values: Value = serde_saphyr::from_str(&source("charts/tenure/values.yaml")).unwrap();

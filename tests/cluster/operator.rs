@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::requests::{Counts, Kind};
@@ -93,17 +93,24 @@ async fn a_reconcile_of_a_suspended_policy_counts_as_waiting_and_not_as_a_succes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_log_follows_each_reconcile_and_each_request() {
+async fn its_log_follows_each_reconcile_from_its_trigger_to_the_next() {
     let fleet = fleet(1);
     let mut f = Fixture::new("followed").await;
     f.credentials(&fleet).await;
-    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    fleet.appliance(0).fault(Fault::status(500, "{}").on(Kind::Get).times(1));
+    let gateway = f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800}))).await;
     f.start().await;
-    f.reason("TokenPolicy", "short", "InSync").await;
-    for line in [r#""message":"reconciled","kind":"X2Gateway""#, r#""message":"request","namespace":"#] {
-        f.operator().wait_for_log(line, SOON).await.unwrap();
-    }
+    f.reason("X2Gateway", "x2-1", "InSync").await;
+    f.look("X2Gateway", "x2-1", "now").await;
+    let is_about = |line: &Value, message: &str| line["name"] == "x2-1" && line["message"] == message;
+    let lines = f.logged(3, |line| is_about(line, "reconciled")).await;
+    let of = |field: &str| lines.iter().map(|line| line[field].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(of("trigger"), ["start", "timer", "change"]);
+    assert_eq!(of("result"), ["failure", "success", "success"]);
+    assert_eq!(of("uid"), [gateway.metadata.uid.as_deref().unwrap(); 3]);
+    assert_eq!(of("namespace"), [f.ns.name(); 3]);
+    assert_eq!(of("next_in").len(), 3);
     f.finish().await;
 }
 

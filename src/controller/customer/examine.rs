@@ -29,6 +29,7 @@ use crate::engine::verdict::{Reason, Verdict};
 use crate::engine::window::{Closed, Windows, override_annotation};
 use crate::runtime::object::Key;
 use crate::runtime::secrets::Age;
+use crate::runtime::workers::Trigger;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
@@ -240,7 +241,7 @@ impl Examination<'_, '_> {
     fn raise_alarm(&self) {
         let key = Key::of(self.server.meta());
         self.controller.alarms.raise(key.clone());
-        self.controller.servers.cluster().wake(Kind::Server, key);
+        self.controller.servers.cluster().wake(Kind::Server, key, Trigger::Related);
     }
 
     /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer

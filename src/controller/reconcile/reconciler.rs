@@ -13,6 +13,7 @@ use crate::metrics::Whole;
 use crate::runtime::object::{Entry, Key, Reported as _};
 use crate::runtime::reconcile::{Reconcile, Reconciler};
 use crate::runtime::store::Store;
+use crate::runtime::workers::Trigger;
 use crate::runtime::{finalizers, restore};
 
 impl<C: Controller> Reconciler for C {
@@ -51,7 +52,7 @@ impl<C: Controller> Reconciler for C {
         let now = after.and_then(Entry::valid);
         self.claims().set(meta, now.and_then(|object| self.claimed(object)));
         Controller::changed(self, before, after);
-        Controller::store(self).cluster().wake(C::Object::KIND, Key::of(meta));
+        Controller::store(self).cluster().wake(C::Object::KIND, Key::of(meta), Trigger::Change);
     }
 
     fn skipped(&self, object: &C::Object) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::queue::Queue;
-use super::{Pool, Work};
+use super::{Pool, Trigger, Work};
 use crate::crd::Kind;
 use crate::runtime::object::Key;
 
@@ -18,14 +18,27 @@ const CLUSTER: usize = 32;
 pub(super) enum Place {
     /// It waits for a time, or for a change.
     Idle,
-    /// It waits in the queue.
-    Queued(Pool),
+    /// It waits in the queue, since the trigger.
+    Queued(Pool, Trigger),
     /// It is being reconciled; `again`: something has changed meanwhile.
-    UnderWay { again: bool },
+    UnderWay { again: Option<Trigger> },
+}
+
+impl Place {
+    /// What its next reconcile is for, if that does not only wait for its time.
+    pub(super) fn trigger(self) -> Option<Trigger> {
+        match self {
+            Self::Idle => None,
+            Self::Queued(_, trigger) => Some(trigger),
+            Self::UnderWay { again } => again,
+        }
+    }
 }
 
 /// An object's kind and key.
 pub(super) type Id = Arc<(Kind, Key)>;
+/// An object, how it is reconciled, and why.
+pub(super) type Begun = (Id, Box<dyn Work>, Trigger);
 
 pub(super) struct Object {
     pub(super) place: Place,
@@ -76,32 +89,35 @@ impl State {
         self.times.first_key_value().is_some_and(|(first, _)| *first == due)
     }
 
-    /// Puts an object into the queue, unless it is there.
-    pub(super) fn enqueue(&mut self, id: &Id) {
+    /// Puts an object into the queue, unless it is there. Of several triggers the first counts.
+    pub(super) fn enqueue(&mut self, id: &Id, trigger: Trigger) {
         let Some(object) = self.objects.get_mut(id) else { return };
+        let trigger = object.place.trigger().unwrap_or(trigger);
         let Some(work) = &object.work else {
-            object.place = Place::UnderWay { again: true };
+            object.place = Place::UnderWay { again: Some(trigger) };
             return;
         };
         let plan = work.plan(&id.1);
-        if object.place != Place::Queued(plan.pool) {
-            object.place = Place::Queued(plan.pool);
+        let place = Place::Queued(plan.pool, trigger);
+        if object.place != place {
+            object.place = place;
             self.set_due(id, plan.too_late);
             self.queue(plan.pool).push(&id.1.namespace, Arc::clone(id), plan.urgent);
         }
     }
 
     /// The next object that may be reconciled.
-    pub(super) fn begin(&mut self, pool: Pool) -> Option<(Id, Box<dyn Work>)> {
+    pub(super) fn begin(&mut self, pool: Pool) -> Option<Begun> {
         loop {
             let id = self.queue(pool).begin()?;
-            let object = self.objects.get_mut(&id).filter(|object| object.place == Place::Queued(pool));
-            if let Some(object) = object
+            if let Some(object) = self.objects.get_mut(&id)
+                && let Place::Queued(queue, trigger) = object.place
+                && queue == pool
                 && let Some(work) = object.work.take()
             {
-                object.place = Place::UnderWay { again: false };
+                object.place = Place::UnderWay { again: None };
                 self.set_due(&id, None);
-                return Some((id, work));
+                return Some((id, work, trigger));
             }
             // It has been moved to the other queue.
             self.queue(pool).ended(&id.1.namespace, false);
