@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::claims::Claims;
+use super::logins;
 use super::references::{Login, References};
 use super::uses::{User, Uses};
 use crate::crd::{Connection, CredentialsRef, Kind, KonaServer, Tls};
@@ -62,10 +63,10 @@ impl Connections {
             proxy: connection.proxy.clone(),
         };
         let (base, timeout) = (connection.base.clone(), connection.timeout);
-        let (namespace, answered) = (namespace.to_owned(), Arc::default());
+        let (holder, answered) = (logins::holder(user.kind, user.meta), Arc::default());
         let is_claimants = false;
         let endpoint =
-            Endpoint { base, transport, ca_source, timeout, namespace, limit, is_claimants, answered };
+            Endpoint { base, transport, ca_source, timeout, holder, limit, is_claimants, answered };
         let mut login = self.read(&endpoint, reference, age).await?;
         let key = SessionKey::new(&endpoint, &login.credentials.identity);
         if age == Age::InUse && !self.remotes.sessions.is_living(&key).await {
@@ -122,7 +123,7 @@ impl Connections {
         reference: &CredentialsRef,
         age: Age,
     ) -> Result<Login, Unread> {
-        let login = self.references.login(&endpoint.namespace, reference, age).await?;
+        let login = self.references.login(&endpoint.holder.namespace, reference, age).await?;
         origin::check(login.allowed.as_deref(), &self.restrictions, &reference.name, endpoint.route())?;
         Ok(login)
     }

@@ -43,7 +43,7 @@ impl ClientKey {
     /// What the connections to an endpoint are shared by.
     pub(super) fn of(endpoint: &Endpoint) -> Self {
         let (_, host, port) = endpoint.base.origin();
-        let (namespace, transport) = (endpoint.namespace.clone(), endpoint.transport.clone());
+        let (namespace, transport) = (endpoint.holder.namespace.clone(), endpoint.transport.clone());
         Self { namespace, transport, host: host.to_owned(), port }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ca::Ca;
 use super::limits::Limit;
+use crate::engine::login::Holder;
 use crate::engine::origin::{Route, Trust};
 use crate::engine::system::{KeyId, Via};
 use crate::engine::url::BaseUrl;
@@ -33,8 +34,8 @@ pub struct Endpoint {
     pub ca_source: Option<String>,
     /// Longest wait for one answer.
     pub timeout: Duration,
-    /// Whose slots the exchanges use.
-    pub namespace: String,
+    /// The object that the exchanges are for: they use the slots of its namespace.
+    pub holder: Holder,
     /// How hard it may be asked.
     pub limit: Arc<Limit>,
     /// Whether it is asked by one that may not be the owner, and only tries to log in.
@@ -100,7 +101,7 @@ mod tests {
                 transport: Transport::default(),
                 ca_source: None,
                 timeout: Duration::from_secs(10),
-                namespace: "a".to_owned(),
+                holder: Holder { kind: Kind::Gateway, namespace: "a".to_owned(), name: "x2".to_owned() },
                 limit: Limits::default().of(lane, Bounds::ONE_AT_A_TIME),
                 is_claimants: false,
                 answered: Arc::default(),

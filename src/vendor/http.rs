@@ -14,6 +14,7 @@ use super::slots::{Slot, Slots};
 pub use super::wire::MaySend;
 use super::wire::{Answer, Request, Wire};
 use crate::clock;
+use crate::engine::login::Holder;
 use crate::engine::remote::{Fault, NoAnswer, RemoteError, Shown};
 use crate::leader::fence::{Closed, Fence};
 use crate::metrics::Metrics;
@@ -132,7 +133,7 @@ impl Http {
             } else {
                 limit.enter(urgent).await?
             };
-            let slot = Some(self.slots.acquire(&endpoint.namespace, urgent).await);
+            let slot = Some(self.slots.acquire(&endpoint.holder.namespace, urgent).await);
             Ok(Place { pass, slot, used: false })
         });
         // What was decided before a lease was lost is decided again when there is one again.
@@ -199,8 +200,9 @@ impl Http {
         }
         let answer = answer.map_err(|fault| RemoteError { method, path, fault });
         let code = answer.as_ref().map_or_else(RemoteError::code, |answer| answer.status.to_string());
-        let (took, url, namespace) = (begun.elapsed(), &endpoint.base, &endpoint.namespace);
-        tracing::trace!(namespace, %url, system, operation, method, path, code, ?took, "request");
+        let Endpoint { base: url, holder: Holder { kind, namespace, name }, .. } = endpoint;
+        let (kind, took) = (kind.as_str(), begun.elapsed());
+        tracing::trace!(kind, namespace, name, %url, system, operation, method, path, code, ?took, "request");
         let code = label(code);
         if answer.is_err() {
             traces::failed(&span, &code);
@@ -223,7 +225,7 @@ impl Http {
                 place.pass.again().await;
             }
             if lent {
-                place.slot = Some(self.slots.acquire(&endpoint.namespace, purpose.is_urgent()).await);
+                place.slot = Some(self.slots.acquire(&endpoint.holder.namespace, purpose.is_urgent()).await);
             }
         });
         self.in_turn(ready, purpose).await

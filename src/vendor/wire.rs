@@ -229,7 +229,7 @@ impl Network {
         let key = line.met;
         let is_success = (200..300).contains(&status);
         let cap = if is_success { cap } else { REFUSAL_CAP };
-        let content = self.read(answer, cap, &endpoint.namespace, room).await;
+        let content = self.read(answer, cap, &endpoint.holder.namespace, room).await;
         if content.is_ok() {
             client.keep(line);
         }

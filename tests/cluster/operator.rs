@@ -111,6 +111,11 @@ async fn its_log_follows_each_reconcile_from_its_trigger_to_the_next() {
     assert_eq!(of("uid"), [gateway.metadata.uid.as_deref().unwrap(); 3]);
     assert_eq!(of("namespace"), [f.ns.name(); 3]);
     assert_eq!(of("next_in").len(), 3);
+    let requests = f.logged(6, |line| is_about(line, "request")).await;
+    assert_eq!(requests[0]["operation"], "login");
+    for line in requests {
+        assert_eq!((&line["kind"], &line["namespace"]), (&json!("X2Gateway"), &json!(f.ns.name())));
+    }
     f.finish().await;
 }
 

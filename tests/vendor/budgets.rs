@@ -40,7 +40,7 @@ async fn read_customer(
     timeout: Duration,
 ) -> Result<(), AccessError> {
     let mut endpoint = endpoint(&server.url(), None);
-    namespace.clone_into(&mut endpoint.namespace);
+    namespace.clone_into(&mut endpoint.holder.namespace);
     endpoint.timeout = timeout;
     let login = login(namespace, object);
     let kona = Kona::new(remotes, &endpoint, &login, None);

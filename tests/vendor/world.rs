@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use tenure::crd::Kind;
 use tenure::engine::access::{AccessError, Serial};
 use tenure::engine::customer::RawObject;
+use tenure::engine::login::Holder;
 use tenure::engine::remote::RemoteError;
 use tenure::engine::system::Via;
 use tenure::engine::url::BaseUrl;
@@ -82,7 +83,7 @@ pub(crate) fn endpoint(url: &str, ca: Option<String>) -> Endpoint {
         transport: Transport { ca: ca.map(|pem| ca_of(&pem)), ..Transport::default() },
         ca_source: None,
         timeout: Duration::from_secs(20),
-        namespace: "a".to_owned(),
+        holder: Holder { kind: Kind::Gateway, namespace: "a".to_owned(), name: "x2".to_owned() },
         limit: Limits::default().of(lane(url), Bounds::ONE_AT_A_TIME),
         is_claimants: false,
         answered: Arc::default(),
