@@ -1,8 +1,8 @@
 """The playground's image: its contents, and the playground at work with the operator's image.
 
 `.ci/image` and `cargo test --test cluster playground` come first; needs root, runc and readelf. The API server is real, and the
-manifests are applied as they are. There is no node: runc starts the program of the playground's Pod with the Pod's arguments,
-and instead of the cluster's DNS and Services there are a name server and forwarders on loopback.
+manifests are applied as they are. There is no node: runc starts the programs of the Pods with the Pods' arguments, and instead of
+the cluster's DNS and Services there are a name server and forwarders on loopback.
 """
 
 import json
@@ -60,16 +60,17 @@ class AtWork(unittest.TestCase):
         self.folder = Path(folder.name)
         self.plane = ControlPlane(self.folder)
         self.addCleanup(self.plane.close)
-        self.plane.kubectl("apply", "-f", oci.REPOSITORY / "crds")
+        self.plane.kubectl("apply", "-f", oci.REPOSITORY / "examples/install/install.yaml")
         self.plane.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
         self.plane.kubectl("apply", "-k", oci.REPOSITORY / "examples/playground")
 
     def kubectl(self, *arguments):
         return self.plane.kubectl("--namespace", NAMESPACE, *arguments)
 
-    def pod(self):
+    def pod(self, namespace=NAMESPACE, deployment="tenure-playground"):
         """The template of the Pod, and its only container."""
-        deployment = json.loads(self.kubectl("get", "deployment", "tenure-playground", "--output=json"))
+        get = ["get", "deployment", deployment, "--namespace", namespace, "--output=json"]
+        deployment = json.loads(self.plane.kubectl(*get))
         template = deployment["spec"]["template"]
         (container,) = template["spec"]["containers"]
         return template, container
@@ -101,11 +102,12 @@ class AtWork(unittest.TestCase):
         kubeconfig, resolver = self.folder / "for-the-operator", self.folder / "resolv.conf"
         kubeconfig.write_text(self.plane.kubeconfig.read_text())
         resolver.write_text(f"nameserver {RESOLVER}\noptions ndots:1\n")
-        # The stand-ins of the Services are on loopback; the rest is as the chart has it.
-        environment = ["KUBECONFIG=/kubeconfig", "TENURE_LISTEN=127.0.0.1:0", "TENURE_ALLOW_CIDR=127.0.0.0/8"]
-        environment.append("TENURE_REQUIRE_ALLOWED_ORIGINS=true")
+        _, container = self.pod("tenure-system", "tenure")
+        # The stand-ins of the Services are on loopback, and the Lease is in the namespace of the Pod.
+        arguments = [argument.replace("0.0.0.0:8080", "127.0.0.1:0") for argument in container["args"]]
+        arguments += ["--allow-cidr=127.0.0.0/8", "--lease-namespace=tenure-system"]
         files = [("/kubeconfig", kubeconfig), ("/etc/resolv.conf", resolver)]
-        return Container(oci.images()[oci.OURS], [], environment, files, PATIENCE)
+        return Container(oci.images()[oci.OURS], arguments, ["KUBECONFIG=/kubeconfig"], files, PATIENCE)
 
     def await_event(self, reason):
         watch = self.plane.command("--namespace", NAMESPACE, "get", "events.events.k8s.io", "--watch")
