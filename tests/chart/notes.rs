@@ -18,6 +18,8 @@ async fn the_notes_say_what_to_do_next() {
     let home = cluster.namespace("notes").await;
     let cases = [
         (json!({}), vec!["rollout status deployment/tenure", "kind: TokenPolicy"], vec!["WARNING"]),
+        (json!({}), vec!["set listen.address to [::]", " --no-hooks\n"], vec![]),
+        (json!({"listen": {"address": "[::]"}}), vec!["can pull the image."], vec!["[::]"]),
         (
             json!({"rbac": {"scope": "namespaces", "namespaces": ["a", "b"]}}),
             vec!["manages the namespaces a, b only", "kubectl --namespace a apply"],
@@ -44,8 +46,8 @@ async fn the_notes_say_what_to_do_next() {
         (json!({"crds": {"keep": false}}), vec!["WARNING: crds.keep is false"], vec![]),
         (
             json!({"releaseFinalizers": {"enabled": false}}),
-            vec!["WARNING: `helm uninstall` will not remove finalizers"],
-            vec![],
+            vec!["WARNING: `helm uninstall` does not remove finalizers"],
+            vec!["--no-hooks"],
         ),
         (json!({"rbac": {"create": false}}), vec!["WARNING: rbac.create is false"], vec![]),
     ];

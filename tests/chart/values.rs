@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
+use super::conformity::{admission, monitoring, pod_monitoring};
 use super::documents::documented;
 use super::helm::*;
 use table::monitoring::{DASHBOARD, RULE, down};
@@ -104,9 +105,9 @@ fn without_an_image_nothing_is_rendered() {
 fn a_chart_that_depends_on_this_one_may_pass_global_values() {
     let secrets = json!(["pull", {"name": "own"}, {"name": "other"}]);
     let values = json!({
-        "global": {"imageRegistry": "r.example.net", "imagePullSecrets": secrets, "else": 1},
+        "global": {"imageRegistry": "r.example.net/", "imagePullSecrets": secrets, "else": 1},
         "imagePullSecrets": [{"name": "own"}],
-        "image": {"repository": "net/tenure", "tag": "1"},
+        "image": {"registry": "other.example.net", "repository": "net/tenure", "tag": "1"},
     });
     for helm in Helm::BOTH {
         let rendered = helm.render(&values);
@@ -127,7 +128,13 @@ fn the_values_of_the_pages_are_values() {
         for block in page.blocks().iter().filter(|block| block.info == ["yaml", "values"]) {
             let values: Value = serde_saphyr::from_str(&block.text).unwrap();
             for helm in Helm::BOTH {
-                assert!(!helm.render(&values).is_empty(), "{}", page.path.display());
+                let rendered = helm.render(&values);
+                assert!(!rendered.is_empty(), "{}", page.path.display());
+                for dashboard in rendered.iter().filter(|object| object["kind"] == "GrafanaDashboard") {
+                    let source = &dashboard["spec"]["configMapRef"];
+                    let map = find(&rendered, "ConfigMap", text(&source["name"])).unwrap();
+                    assert!(map["data"][text(&source["key"])].is_string(), "{source}");
+                }
             }
             blocks += 1;
         }
@@ -194,6 +201,18 @@ fn releases_do_not_meet() {
         let args =
             &find(objects, "Deployment", lease).unwrap()["spec"]["template"]["spec"]["containers"][0]["args"];
         assert!(args.as_array().unwrap().contains(&json!(format!("--lease-name={lease}"))), "{args}");
+    }
+}
+
+/// All that a release has in its namespace, or names by it.
+#[test]
+fn another_namespace_is_as_good_as_that_of_the_release() {
+    for mut values in [monitoring(), pod_monitoring(), admission()] {
+        let place =
+            |release: &str, values: &Value| Helm::Four.template_as("tenure", release, values).unwrap();
+        let there = objects(&place(NAMESPACE, &values));
+        values["namespaceOverride"] = json!(NAMESPACE);
+        assert_eq!(objects(&place("elsewhere", &values)), there, "{values}");
     }
 }
 

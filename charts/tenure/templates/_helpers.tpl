@@ -9,9 +9,13 @@
 {{- default $default .Values.fullnameOverride | trunc 44 | trimSuffix "-" }}
 {{- end }}
 
+{{- define "tenure.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
 {{/* For roles: those of two releases meet in the cluster, or in a namespace that is neither's. */}}
 {{- define "tenure.roleName" -}}
-{{- printf "%s:%s" .Release.Namespace (include "tenure.fullname" .) }}
+{{- printf "%s:%s" (include "tenure.namespace" .) (include "tenure.fullname" .) }}
 {{- end }}
 
 {{- define "tenure.selectorLabels" -}}
@@ -55,10 +59,10 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- end }}
 
-{{/* A parent chart may name the registry for all images. */}}
+{{/* A parent chart may name the registry for all images: it takes precedence. */}}
 {{- define "tenure.image" -}}
-{{- $registry := (.Values.global | default dict).imageRegistry }}
 {{- with .Values.image }}
+{{- $registry := default .registry ($.Values.global | default dict).imageRegistry | default "" | trimSuffix "/" }}
 {{- if not .repository }}
 {{- fail "image.repository must name an image of the operator that your cluster can pull, such as registry.example/tenure: no image is published yet. Build one and push it to your registry, as docs/image.md describes" }}
 {{- end }}
@@ -87,7 +91,7 @@ app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "tenure.leaseNamespace" -}}
-{{- default .Release.Namespace .Values.leaderElection.leaseNamespace }}
+{{- default (include "tenure.namespace" .) .Values.leaderElection.leaseNamespace }}
 {{- end }}
 
 {{/* What the operator and the Job that cleans up after it work on. */}}
