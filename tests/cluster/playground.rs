@@ -117,7 +117,7 @@ async fn everything_becomes_in_sync_and_an_appliance_that_is_reset_is_corrected(
     assert!(program.wait().await.unwrap().success());
     for line in [
         "berlin-core: POST /api2/tokens: 200",
-        "berlin-core: reset to factory settings, 28800 s -> 86400 s",
+        "berlin-core: reset to factory settings, 28800s -> 86400s",
         "berlin-core: PUT /api2/token/timeout: 200",
         "kona: POST /api/customer/: 200",
         "shutting down",

@@ -140,7 +140,7 @@ class AtWork(unittest.TestCase):
             systems.signal(signal.SIGTERM)
             code, log = systems.ended()
         self.assertEqual(code, 0, log)
-        self.assertIn("berlin-core: reset to factory settings, 28800 s -> 86400 s", log)
+        self.assertIn("berlin-core: reset to factory settings, 28800s -> 86400s", log)
         self.assertIn("shutting down", log)
 
 

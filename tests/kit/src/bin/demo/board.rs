@@ -36,7 +36,7 @@ pub(crate) struct Board<'a> {
     known: HashSet<String>,
     changes: mpsc::Receiver<Change>,
     since: Instant,
-    /// Whether events and messages are shown, too.
+    /// Whether events, messages and policies without gateways are shown, too.
     talkative: bool,
     _watches: JoinSet<()>,
 }
@@ -59,11 +59,7 @@ impl<'a> Board<'a> {
     ///
     /// # Errors
     /// When the API server does not know a kind.
-    pub(crate) async fn watch(
-        namespace: &TestNamespace,
-        screen: &'a Screen,
-        talkative: bool,
-    ) -> Result<Self> {
+    pub(crate) async fn watch(namespace: &TestNamespace, screen: &'a Screen) -> Result<Self> {
         let (send, changes) = mpsc::channel(1024);
         let mut watches = JoinSet::new();
         for kind in Kind::ALL {
@@ -79,9 +75,14 @@ impl<'a> Board<'a> {
             known: HashSet::new(),
             changes,
             since: clock::instant(),
-            talkative,
+            talkative: false,
             _watches: watches,
         })
+    }
+
+    /// Shows more from here on: the examples are in place, and what comes now is the user's doing.
+    pub(crate) fn talk(&mut self) {
+        self.talkative = true;
     }
 
     /// Counts times from here.
@@ -120,7 +121,9 @@ impl<'a> Board<'a> {
     fn applied(&mut self, kind: Kind, object: DynamicObject) {
         let key = (kind, object.name_any());
         let target = |policy: &str| Some(row::target(self.objects.get(&(Kind::Policy, policy.to_owned()))?));
-        let row = Row::of(kind, &object, target);
+        // The examples have policies before their gateways: that there are none yet is no news.
+        let is_news = self.talkative || reason(&object) != "NoGatewaysMatch";
+        let row = Row::of(kind, &object, target).filter(|_| is_news);
         self.objects.insert(key.clone(), object);
         let Some(row) = row.filter(|row| self.printed.get(&key) != Some(row)) else { return };
         self.screen.line(row.line(self.since.elapsed(), self.screen));

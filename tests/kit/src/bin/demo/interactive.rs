@@ -25,12 +25,13 @@ pub(crate) async fn run(stage: &Stage, screen: &Screen) -> Result<()> {
         .title("The manifests of examples/, with the addresses, passwords and CAs of the simulated systems");
     screen.line(format!("Gateways and customers are checked every {INTERVAL} here."));
     screen.blank();
-    let mut board = Board::watch(&stage.namespace, screen, true).await?;
+    let mut board = Board::watch(&stage.namespace, screen).await?;
     stage.apply_examples(Some(INTERVAL), screen).await?;
     screen.blank();
     board.head();
     let all = |board: &Board<'_>| stage.names().all(|(kind, name)| board.has(kind, name, is_ready));
     board.until("every object to be ready", READY_TIMEOUT, all).await?;
+    board.talk();
     explain(stage, screen).await;
     let mut keys = keys();
     let mut turn = 0;
@@ -79,8 +80,8 @@ async fn explain(stage: &Stage, screen: &Screen) {
     }
     screen.title("Or here, a letter and Enter:");
     screen.blank();
-    screen.line(format!("  d   drift: set {DRIFT} s on an appliance itself"));
-    screen.line("  r   reset all appliances to factory settings, 86400 s");
+    screen.line(format!("  d   drift: set {DRIFT}s on an appliance itself"));
+    screen.line("  r   reset all appliances to factory settings, 86400s");
     screen.line("  q   quit, as Ctrl-C does; everything is removed");
     screen.blank();
 }
@@ -97,7 +98,7 @@ fn drift(stage: &Stage, screen: &Screen, turn: usize) {
     let Some((name, appliance)) = gateways.iter().cycle().nth(turn % gateways.len().max(1)) else { return };
     let before = appliance.timeout();
     appliance.set_timeout(DRIFT);
-    screen.line(format!("  {:<10}x2/{name:<19}{before} s -> {DRIFT} s, on the appliance itself", "drift"));
+    screen.line(format!("  {:<10}x2/{name:<19}{before}s -> {DRIFT}s, on the appliance itself", "drift"));
 }
 
 fn reset(stage: &Stage, screen: &Screen) {
@@ -105,8 +106,7 @@ fn reset(stage: &Stage, screen: &Screen) {
         let before = appliance.timeout();
         appliance.factory_reset();
         let after = appliance.timeout();
-        screen
-            .line(format!("  {:<10}x2/{name:<19}{before} s -> {after} s, on the appliance itself", "reset"));
+        screen.line(format!("  {:<10}x2/{name:<19}{before}s -> {after}s, on the appliance itself", "reset"));
     }
 }
 

@@ -68,7 +68,7 @@ impl Stage {
         let (appliances, customers) = (world.gateways.len(), world.customers.len());
         screen.item(
             "systems",
-            &format!("{appliances} simulated Profitap X2 with factory settings: tokens live 86400 s"),
+            &format!("{appliances} simulated Profitap X2 with factory settings: tokens live 86400s"),
         );
         let (later, file) = (rollout.gateways(), rollout.name);
         screen.item("", &format!("({later} of them are for examples/{file}, which only the tour applies)"));

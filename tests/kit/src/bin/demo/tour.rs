@@ -39,7 +39,7 @@ struct Figures {
 /// # Errors
 /// The first thing that is not as expected: what was expected and what was seen.
 pub(crate) async fn run(stage: &Stage, screen: &Screen) -> Result<()> {
-    let board = Board::watch(&stage.namespace, screen, false).await?;
+    let board = Board::watch(&stage.namespace, screen).await?;
     let mut tour = Tour { stage, screen, board, figures: Vec::new(), requests: 0 };
     let done = tour.go().await;
     if done.is_err() {

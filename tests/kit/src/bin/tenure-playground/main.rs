@@ -39,7 +39,7 @@ struct Options {
     /// The DNS domain of the systems: the certificates are for berlin-core.DOMAIN, kona.DOMAIN and so on
     #[arg(long, value_parser = domain, default_value = "tenure-playground.svc.cluster.local")]
     domain: String,
-    /// How often an appliance is reset to its factory setting, 86400 s, one appliance after the other. 0: never
+    /// How often an appliance is reset to its factory setting, 86400s, one appliance after the other. 0: never
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     reset_every: u64,
 }
@@ -120,7 +120,7 @@ async fn reset(appliances: &[Appliance], every: Duration) {
         ticks.tick().await;
         let before = appliance.timeout();
         appliance.factory_reset();
-        info!("{}: reset to factory settings, {before} s -> {} s", appliance.name(), appliance.timeout());
+        info!("{}: reset to factory settings, {before}s -> {}s", appliance.name(), appliance.timeout());
     }
 }
 

@@ -97,14 +97,13 @@ fn number(object: &Value, name: &str) -> Option<i64> {
     object.get(name).and_then(Value::as_i64)
 }
 
-/// What a policy wants: `28800 s`, or `600-43200 s`.
+/// What a policy requires: `28800s`, or `600s-43200s`.
 pub(crate) fn target(policy: &DynamicObject) -> String {
     let spec = policy.data.get("spec").unwrap_or(&Value::Null);
-    let bound = |name| number(spec, name).map_or_else(String::new, |seconds| seconds.to_string());
-    number(spec, "timeoutSeconds").map_or_else(
-        || format!("{}-{} s", bound("minTimeoutSeconds"), bound("maxTimeoutSeconds")),
-        |seconds| format!("{seconds} s"),
-    )
+    let seconds = |name| number(spec, name).map(|seconds| format!("{seconds}s"));
+    let bound = |name| seconds(name).unwrap_or_default();
+    seconds("timeoutSeconds")
+        .unwrap_or_else(|| format!("{}-{}", bound("minTimeoutSeconds"), bound("maxTimeoutSeconds")))
 }
 
 impl Row {
@@ -159,9 +158,9 @@ impl Row {
 }
 
 fn seconds(numbers: &[Option<i64>]) -> String {
-    let text = |number: &Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let text = |number: &Option<i64>| number.map_or_else(|| "-".to_owned(), |number| format!("{number}s"));
     let numbers: Vec<String> = numbers.iter().map(text).collect();
-    format!("{} s", numbers.join(" / "))
+    numbers.join(" / ")
 }
 
 fn summary<'a>(status: &'a Value, counts: &str) -> &'a str {

@@ -25,7 +25,7 @@ impl Tour<'_> {
         self.stage.world.gateway(canary)?.fault(Fault::status(500, "{}").on(Request::Write));
         self.screen.item("fault", &format!("The appliance of {canary} answers every PUT with 500."));
         self.stage.apply(&self.stage.rollout, None, self.screen).await?;
-        self.screen.item("canary", "It is observed for 5 s here, not for 10 min.");
+        self.screen.item("canary", "Its soak time is 5s here, not 10m.");
         self.screen.blank();
         self.board.head();
         let halted = |policy: &DynamicObject| reason(policy) == "RolloutHalted";
@@ -68,7 +68,7 @@ impl Tour<'_> {
             .await?;
         self.screen.blank();
         self.standing([WANTED; 3])?;
-        self.screen.ok("the canary first, then the others, one at a time: all at 28800 s");
+        self.screen.ok("the canary first, then the others, one at a time: all at 28800s");
         Ok(())
     }
 

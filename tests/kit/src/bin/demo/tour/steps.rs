@@ -47,7 +47,7 @@ impl Tour<'_> {
             let proven = number(self.board.get(Kind::Gateway, name)?, "provenTimeoutSeconds");
             check(&format!("how long {name}'s fresh token lives"), &Some(seconds), &proven)?;
         }
-        self.screen.ok("4 appliances: from 86400 s to what their policies require, proven by new tokens");
+        self.screen.ok("4 appliances: from 86400s to what their policies require, proven by new tokens");
         for (name, access, refresh) in CUSTOMERS {
             let tenant = self.tenant(name)?;
             let ttls = tenant.customer.token_ttls();
@@ -73,10 +73,10 @@ impl Tour<'_> {
         appliance.factory_reset();
         self.screen.item(
             "reset",
-            &format!("{name}: {before} s -> {} s, on the appliance itself", appliance.timeout()),
+            &format!("{name}: {before}s -> {}s, on the appliance itself", appliance.timeout()),
         );
         check("what the appliance has after its reset", &FACTORY, &appliance.timeout())?;
-        self.screen.item("check", "The next check, within 10 min, finds it. To request one now:");
+        self.screen.item("check", "The next check, within 10m, finds it. To request one now:");
         self.command("annotate x2 munich-edge tenure.dev/reconcile-requested-at=\"$(date)\" --overwrite");
         self.look(&[(Kind::Gateway, name)]).await?;
         self.board
@@ -115,8 +115,7 @@ impl Tour<'_> {
         self.appliances(&CHANGED)?;
         let summary = summary(self.board.get(Kind::Policy, "berlin-sessions")?, "gateways");
         check("how many gateways follow", &"2/2", &summary)?;
-        self.screen
-            .ok(&format!("2 appliances at 3600 s; the policy is ready at its generation {generation}"));
+        self.screen.ok(&format!("2 appliances at 3600s; the policy is ready at its generation {generation}"));
         let counts: Vec<Counts> = self
             .stage
             .world
@@ -161,7 +160,7 @@ impl Tour<'_> {
         let (_, _, password) = self.stage.world.login("x2-admin")?;
         let since = self.board.elapsed();
         self.set_password(password).await?;
-        self.screen.item("wait", "The operator reads the Secret every 30 s while its password is refused.");
+        self.screen.item("wait", "The operator reads the Secret every 30s while its password is refused.");
         self.screen.blank();
         self.ready_all("all gateways to be ready again", SECRET_TIMEOUT).await?;
         let took = self.board.elapsed().saturating_sub(since).as_secs_f64();
