@@ -16,6 +16,7 @@
 mod command_line;
 mod links;
 mod lists;
+mod pictures;
 mod reasons;
 mod reference;
 mod threats;
