@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"html"
+	"maps"
 	"math"
 	"os"
 	"regexp"
@@ -21,9 +22,15 @@ const (
 )
 
 var (
-	palette = []string{"#2f7ed8", "#e08b27", "#3f9c4b", "#b84fc0", "#c8453c", "#12908e", "#8a6d3b", "#5c6bc0"}
-	colours = map[string]string{
-		"green": "#2e8b3d", "blue": "#2f7ed8", "orange": "#d9822b", "red": "#c23b33", "purple": "#8e5bb5", "#8a8f98": "#8a8f98",
+	palette = []string{"blue", "orange", "green", "magenta", "red", "teal", "brown", "indigo"}
+	// Each on a light page, and on a dark one.
+	colours = map[string][2]string{
+		"page": {"#eef0f2", "#111217"}, "panel": {"#fff", "#1c1f25"}, "grid": {"#e6e8eb", "#30343c"},
+		"title": {"#222", "#fff"}, "words": {"#444", "#ccccdc"}, "none": {"#777", "#9a9ca8"},
+		"green": {"#2e8b3d", "#6ccf70"}, "blue": {"#2f7ed8", "#5b9dff"}, "orange": {"#d9822b", "#ff9f40"},
+		"red": {"#c23b33", "#ff6b6b"}, "purple": {"#8e5bb5", "#bd8be0"}, "grey": {"#8a8f98", "#a3a9b5"},
+		"magenta": {"#b84fc0", "#dd86e4"}, "teal": {"#12908e", "#4ec5c2"}, "brown": {"#8a6d3b", "#c9a56a"},
+		"indigo": {"#5c6bc0", "#94a1f0"},
 	}
 	legends = regexp.MustCompile(`\{\{(\w+)\}\}`)
 )
@@ -58,9 +65,10 @@ func draw(dashboardFile, scrapes string) error {
 	}
 	width := 24*column + gap
 	out := os.Stdout
-	fmt.Fprintf(out, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %.0f" width="%d" height="%.0f" font-family="system-ui, sans-serif" font-size="12" fill="#444">`+"\n", width, height, width, height)
-	fmt.Fprintf(out, `<rect width="100%%" height="100%%" fill="#eef0f2"/>`+"\n")
-	text(out, gap*2, 32, `font-size="20" font-weight="600" fill="#222"`, d.Title)
+	fmt.Fprintf(out, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %.0f" width="%d" height="%.0f" font-family="system-ui, sans-serif" font-size="12" class="words">`+"\n", width, height, width, height)
+	fmt.Fprintln(out, styles())
+	fmt.Fprintln(out, `<rect width="100%" height="100%" class="page"/>`)
+	text(out, gap*2, 32, `font-size="20" font-weight="600" class="title"`, d.Title)
 	span := fmt.Sprintf("%s of a running operator, scraped once a second", s.end.Sub(s.start).Round(time.Second))
 	text(out, float64(width)-gap*2, 32, `text-anchor="end"`, span)
 	fmt.Fprint(out, panels.String())
@@ -69,8 +77,8 @@ func draw(dashboardFile, scrapes string) error {
 }
 
 func drawPanel(out *strings.Builder, s *store, p panel, at area) error {
-	fmt.Fprintf(out, `<rect x="%.0f" y="%.0f" width="%.0f" height="%.0f" rx="3" fill="#fff" stroke="#dcdfe3"/>`+"\n", at.x, at.y, at.w, at.h)
-	text(out, at.x+margin, at.y+20, `font-weight="600" fill="#333"`, p.Title)
+	fmt.Fprintf(out, `<rect x="%.0f" y="%.0f" width="%.0f" height="%.0f" rx="3" class="panel"/>`+"\n", at.x, at.y, at.w, at.h)
+	text(out, at.x+margin, at.y+20, `font-weight="600" class="title"`, p.Title)
 	var lines []line
 	for _, target := range p.Targets {
 		found, err := s.query(context.Background(), target.Expr, shortRate)
@@ -86,12 +94,12 @@ func drawPanel(out *strings.Builder, s *store, p panel, at area) error {
 	}
 	if len(lines) == 0 {
 		// As Grafana does: nothing may be not ready.
-		text(out, at.x+at.w/2, at.y+at.h/2+6, `text-anchor="middle" fill="#777"`, "No data")
+		text(out, at.x+at.w/2, at.y+at.h/2+6, `text-anchor="middle" class="none"`, "No data")
 		return nil
 	}
 	if p.Type == "stat" {
 		last := lines[0].points[len(lines[0].points)-1].value
-		style := fmt.Sprintf(`font-size="34" font-weight="600" text-anchor="middle" fill="%s"`, colour(p, last))
+		style := fmt.Sprintf(`font-size="34" font-weight="600" text-anchor="middle" class="%s"`, colour(p, last))
 		text(out, at.x+at.w/2, at.y+at.h/2+24, style, words(last, p.FieldConfig.Defaults.Unit))
 		return nil
 	}
@@ -142,7 +150,7 @@ func drawLines(out *strings.Builder, s *store, p panel, lines []line, at area) {
 	}
 	y := func(v float64) float64 { return plot.y + plot.h*(1-v/most) }
 	for v := 0.0; v <= most*1.001; v += rise {
-		fmt.Fprintf(out, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="#e6e8eb"/>`+"\n", plot.x, y(v), plot.x+plot.w, y(v))
+		fmt.Fprintf(out, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="grid"/>`+"\n", plot.x, y(v), plot.x+plot.w, y(v))
 		text(out, plot.x-6, y(v)+4, `text-anchor="end" font-size="11"`, words(v, p.FieldConfig.Defaults.Unit))
 	}
 	length := s.end.Sub(s.start)
@@ -160,7 +168,7 @@ func drawLines(out *strings.Builder, s *store, p panel, lines []line, at area) {
 		if left+width > at.x+at.w-margin {
 			left, down = plot.x-30, down+15
 		}
-		fmt.Fprintf(out, `<rect x="%.1f" y="%.1f" width="12" height="4" fill="%s"/>`+"\n", left, down-6, one.colour)
+		fmt.Fprintf(out, `<rect x="%.1f" y="%.1f" width="12" height="4" class="%s"/>`+"\n", left, down-6, one.colour)
 		text(out, left+16, down, `font-size="11"`, one.name)
 		left += width
 	}
@@ -185,9 +193,9 @@ func drawLine(out *strings.Builder, one line, top map[time.Time]float64, filled 
 		points := strings.Join(path, " ")
 		if filled {
 			first, last := x(one.points[start].at), x(one.points[end-1].at)
-			fmt.Fprintf(out, `<polygon points="%.1f,%.1f %s %.1f,%.1f" fill="%s" fill-opacity="0.85"/>`+"\n", first, y(0), points, last, y(0), one.colour)
+			fmt.Fprintf(out, `<polygon points="%.1f,%.1f %s %.1f,%.1f" class="%s" fill-opacity="0.85"/>`+"\n", first, y(0), points, last, y(0), one.colour)
 		} else {
-			fmt.Fprintf(out, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.8"/>`+"\n", points, one.colour)
+			fmt.Fprintf(out, `<polyline points="%s" class="%s" stroke-width="1.8"/>`+"\n", points, one.colour)
 		}
 		start = end
 	}
@@ -211,17 +219,35 @@ func niceStep(least float64) float64 {
 func seriesColour(p panel, name, otherwise string) string {
 	for _, override := range p.FieldConfig.Overrides {
 		if override.Matcher.Options == name && len(override.Properties) > 0 {
-			return colours[override.Properties[0].Value.Color]
+			return class(override.Properties[0].Value.Color)
 		}
 	}
 	return otherwise
 }
 
+// The class of a colour of the dashboard, which gives its grey as a number.
+func class(colour string) string {
+	if colour == "#8a8f98" {
+		return "grey"
+	}
+	return colour
+}
+
+// A class for each colour, whatever is drawn in it.
+func styles() string {
+	var light, dark strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(colours)) {
+		fmt.Fprintf(&light, ".%s{color:%s}", name, colours[name][0])
+		fmt.Fprintf(&dark, ".%s{color:%s}", name, colours[name][1])
+	}
+	return fmt.Sprintf("<style>text,rect,polygon{fill:currentColor}line,polyline{fill:none;stroke:currentColor}\n%s\n@media(prefers-color-scheme:dark){%s}</style>", &light, &dark)
+}
+
 func colour(p panel, value float64) string {
-	found := "#444"
+	found := "words"
 	for _, step := range p.FieldConfig.Defaults.Thresholds.Steps {
 		if step.Value == nil || value >= *step.Value {
-			found = colours[step.Color]
+			found = class(step.Color)
 		}
 	}
 	return found
