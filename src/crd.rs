@@ -58,7 +58,7 @@ pub enum Mode {
     Observe,
 }
 
-/// How far a change that is not recorded yet has come.
+/// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PendingOutcome {
     /// Nothing was written yet, or the last write was refused.
@@ -67,7 +67,8 @@ pub enum PendingOutcome {
     Sent,
 }
 
-/// Why a remote value was changed.
+/// Policy: the desired value has changed. Drift: something else has changed the remote value. Restore: the original value is
+/// restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cause {
     /// The desired value had changed.

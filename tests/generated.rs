@@ -77,6 +77,13 @@ fn every_field_is_described_for_kubectl_explain() {
         for noise in ["Auto-generated", "`", "<", ">", "\n"] {
             assert!(!text.contains(noise), "{path}: {text}");
         }
+        // It stands alone: kubectl explain shows neither its neighbours nor what the values mean.
+        for elsewhere in [" below", " within it"] {
+            assert!(!text.contains(elsewhere), "{path}: {text}");
+        }
+        for value in schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            assert!(text.contains(value), "{path} does not explain {value}: {text}");
+        }
     });
     assert!(fields > 100, "only {fields} were found");
 }

@@ -98,7 +98,7 @@ pub struct CustomerTokenTtlStatus {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// The server that the values below were read from. They are dropped when it changes.
+    /// URL of the Kona server that the values in this status were read from. They are dropped when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_url: Option<String>,
     /// The customer's title on the server.
@@ -166,12 +166,12 @@ pub struct TtlPending {
     pub from: Option<TtlSeconds>,
     /// The lifetimes that the change sets; an absent one is removed.
     pub to: TtlSeconds,
-    /// Why it is made, as in history.
+    /// Why it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<super::Cause>,
     /// When the change began.
     pub since: Time,
-    /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
+    /// How far it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<super::PendingOutcome>,
     /// Value of the annotation tenure.dev/change-ref of the customer, when the change began.

@@ -96,7 +96,7 @@ pub struct CaRef {
     #[serde(deserialize_with = "parse::object_name")]
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::object_name()))]
     pub name: String,
-    /// Key of the PEM certificates within it.
+    /// Key in the Secret or `ConfigMap` that contains the PEM certificates.
     #[serde(default = "default_ca_key")]
     #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::data_key(), "default" = "ca.crt"))]
     pub key: String,

@@ -62,11 +62,11 @@ fn three() -> NumberOrPercent {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules::one_canary()))]
 pub struct Canary {
-    /// Number of canaries, 1 to 100, chosen by name among the gateways that can be read.
+    /// Number of canaries, 1 to 100, instead of selector: the first by name among the gateways that can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", extend("minimum" = 1, "maximum" = 100))]
     pub count: Option<u32>,
-    /// Selects the canaries by label.
+    /// Selects the canaries by label among the gateways of the policy, instead of count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<GatewaySelector>,
     /// How long to observe the canaries after the last of them was changed, 0s to 168h. They are then checked again before

@@ -51,7 +51,7 @@ pub struct X2GatewayStatus {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-    /// The URL that the values below were read from. They are dropped when it changes.
+    /// URL of the appliance that the values in this status were read from. They are dropped when it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_url: Option<String>,
     /// Token lifetime last read from the appliance, in seconds.
@@ -107,12 +107,12 @@ pub struct Pending {
     /// The value that the change sets, in seconds.
     #[schemars(with = "i64")]
     pub to: u32,
-    /// Why it is made, as in history.
+    /// Why it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<super::Cause>,
     /// When the change began.
     pub since: Time,
-    /// Prepared: nothing was written yet, or the last write was refused. Sent: a write may have taken effect.
+    /// How far it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<super::PendingOutcome>,
     /// Value of the annotation tenure.dev/change-ref of the policy, when the change began.
