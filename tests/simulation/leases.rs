@@ -40,6 +40,53 @@ fn a_report_that_arrives_after_the_next_leaders_changes_nothing() {
     assert_eq!(now.value, gateway.value, "{}", world.history.text());
 }
 
+/// Two replicas. The leader can neither read nor renew its lease anymore, and its patches are answered this late.
+fn without_lease(late: Duration) -> World {
+    let mut world = world(Knobs { replicas: true, ..Knobs::NONE });
+    world.start(1);
+    wait(&mut world);
+    let (lease, writes) = (client_name(1, "lease"), client_name(1, "writes"));
+    world.api.set_judge(move |request| match (&*request.client, request.verb) {
+        (client, _) if *client == *lease => Verdict::of(Course::CutOff),
+        (client, Verb::Patch) if *client == *writes => Verdict::delayed(Duration::ZERO, late),
+        _ => Verdict::PASS,
+    });
+    world
+}
+
+fn lengthen(world: &World) {
+    let edit = json!({"spec": {"timeoutSeconds": 7200}});
+    world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", edit).unwrap();
+}
+
+/// Only the other replica does, although both see the edit: an oracle finds what is sent without the lease.
+fn assert_lengthened(world: &World) {
+    assert_eq!(timeout(world), 7200, "{}", world.history.text());
+    assert_eq!(world.running(), [1, 2], "the first one does not know that it has lost the lease");
+}
+
+#[test]
+fn a_replica_that_cannot_renew_its_lease_sends_nothing() {
+    let mut world = without_lease(Duration::ZERO);
+    wait(&mut world);
+    lengthen(&world);
+    wait(&mut world);
+    assert_lengthened(&world);
+}
+
+#[test]
+fn a_replica_that_is_paused_before_a_change_does_not_make_it_later() {
+    let mut world = without_lease(Duration::from_secs(1));
+    lengthen(&world);
+    while !world.history.text().contains("Setting the token lifetime to 7200s") {
+        world.run_until(world.now + Duration::from_millis(1)).unwrap();
+    }
+    // The answer to this report is due when it goes on, and then the change.
+    world.places[0].paused = Some(world.now + Duration::from_mins(1));
+    wait(&mut world);
+    assert_lengthened(&world);
+}
+
 /// Turns the gateway into one that an older schema let in.
 fn spoil(world: &World) {
     let edit = |gateway: &mut Value| gateway["spec"]["url"] = json!(["10.0.0.1"]);

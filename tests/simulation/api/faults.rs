@@ -78,6 +78,8 @@ pub enum Break {
 /// A write that was applied and has changed something.
 #[derive(Clone, Debug)]
 pub struct Write {
+    /// When it was sent.
+    pub sent: Timestamp,
     pub time: Timestamp,
     pub client: Arc<str>,
     pub verb: Verb,

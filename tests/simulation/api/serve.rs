@@ -137,8 +137,9 @@ impl Request {
         let metadata =
             header(header::ACCEPT).is_some_and(|accept| accept.contains("as=PartialObjectMetadata"));
         let manager = query.get("fieldManager").unwrap_or(&client).to_owned();
+        let time = api.now();
         Ok(Self {
-            origin: Origin { time: api.now(), client, verb, target, manager },
+            origin: Origin { sent: time, time, client, verb, target, manager },
             query,
             form: if metadata { Form::Metadata } else { Form::Full },
             content_type: header(header::CONTENT_TYPE).map(str::to_owned),

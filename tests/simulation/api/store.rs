@@ -134,6 +134,7 @@ pub struct State {
 /// Who does something, and when.
 #[derive(Clone, Debug)]
 pub struct Origin {
+    pub sent: Timestamp,
     pub time: Timestamp,
     pub client: Arc<str>,
     pub verb: Verb,
@@ -204,8 +205,8 @@ impl State {
         let holder =
             |stored: &Option<Arc<Stored>>| Some(stored.as_ref()?.value["spec"]["holderIdentity"].clone());
         if kind != Kind::Lease || holder(&before) != holder(&after) {
-            let Origin { time, client, verb, target, .. } = origin.clone();
-            self.writes.push(Write { time, client, verb, target, key, before, after });
+            let Origin { sent, time, client, verb, target, .. } = origin.clone();
+            self.writes.push(Write { sent, time, client, verb, target, key, before, after });
         }
         stored
     }

@@ -136,6 +136,7 @@ impl Api {
             status: false,
             watch: false,
         };
-        Origin { time: self.now(), client: Arc::from(USER), verb, target, manager: USER.to_owned() }
+        let time = self.now();
+        Origin { sent: time, time, client: Arc::from(USER), verb, target, manager: USER.to_owned() }
     }
 }

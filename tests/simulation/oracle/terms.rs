@@ -1,4 +1,5 @@
-//! A replica changes remote systems only while it has the lease, and not once it is shutting down.
+//! A replica sends requests to remote systems and writes to the API server only while it has the lease, and changes no remote
+//! system once it is shutting down.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::remote::{Asked, Entry, What};
 use crate::replica::process_of;
 use crate::time;
 
-/// When each process may change something.
+/// When each process may work.
 #[derive(Debug, Default)]
 pub struct Terms {
     /// Whether a lease decides which process works.
@@ -28,27 +29,33 @@ impl Terms {
     }
 
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
-        writes.iter().filter(|write| write.target.kind == Kind::Lease).for_each(|write| self.learn(write));
-        for entry in entries {
-            let What::Sent { exchange, replica, asked, .. } = &entry.what else { continue };
-            if !matches!(asked, Asked::Timeout(_) | Asked::Customer { .. }) {
+        for write in writes {
+            if write.target.kind == Kind::Lease {
+                self.learn(write);
                 continue;
             }
-            if let Some(why) = self.forbids(*replica, entry.at) {
-                let what = format!("process {replica} sends #{exchange} at {:?} {why}", entry.at);
-                return Err(Violation::new("replicas write while they may", what));
+            let (process, sent) = (process_of(&write.client), time::passed(write.sent));
+            if let Some(process) = process.filter(|process| !self.leads(*process, sent)) {
+                let what = format!("{:?} {:?} {:?}", write.verb, write.target.kind, write.key);
+                return Err(broken(process, what, sent, "without the lease"));
+            }
+        }
+        for entry in entries {
+            let What::Sent { exchange, replica, asked, .. } = &entry.what else { continue };
+            let changes = matches!(asked, Asked::Timeout(_) | Asked::Customer { .. });
+            if changes && self.ending.get(replica).is_some_and(|since| *since < entry.at) {
+                return Err(broken(*replica, format!("#{exchange}"), entry.at, "while it shuts down"));
+            }
+            if !self.leads(*replica, entry.at) {
+                return Err(broken(*replica, format!("#{exchange}"), entry.at, "without the lease"));
             }
         }
         Ok(())
     }
 
-    fn forbids(&self, process: usize, at: Duration) -> Option<&'static str> {
-        if self.ending.get(&process).is_some_and(|since| *since < at) {
-            return Some("while it shuts down");
-        }
+    fn leads(&self, process: usize, at: Duration) -> bool {
         let has_led = self.led.get(&process).is_some_and(|since| *since <= at);
-        let leads = has_led && self.lost.get(&process).is_none_or(|lost| at <= *lost);
-        (self.elected && !leads).then_some("without the lease")
+        !self.elected || has_led && self.lost.get(&process).is_none_or(|lost| at <= *lost)
     }
 
     /// Another process has the lease now, or none.
@@ -68,4 +75,8 @@ impl Terms {
             self.lost.remove(&after);
         }
     }
+}
+
+fn broken(process: usize, what: String, at: Duration, why: &str) -> Violation {
+    Violation::new("replicas work while they may", format!("process {process} sends {what} at {at:?} {why}"))
 }
