@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
@@ -72,7 +73,7 @@ impl Names {
         let name = Name::from_utf8(host).unwrap_or_default();
         let of = |family| self.hosts.lookup_static_host(&Query::query(name.clone(), family));
         let found: Vec<_> = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of).collect();
-        found.iter().flat_map(|lookup| lookup.answers()).filter_map(|record| record.data.ip_addr()).collect()
+        found.iter().flat_map(Lookup::answers).filter_map(|record| record.data.ip_addr()).collect()
     }
 
     /// Drops what is not in use anymore; to be called now and then.
