@@ -366,7 +366,7 @@ async fn clean_up(cluster: Arc<Cluster>, connections: Arc<Connections>) {
     let mut every = tokio::time::interval(CLEAN_UP);
     loop {
         every.tick().await;
-        let Connections { remotes, references, uses, .. } = &*connections;
+        let Connections { remotes, limits, references, uses, .. } = &*connections;
         references.purge();
         cluster.namespaces.purge();
         remotes.http.purge();
@@ -374,6 +374,7 @@ async fn clean_up(cluster: Arc<Cluster>, connections: Arc<Connections>) {
         let in_use = remotes.admission.systems();
         remotes.sessions.purge(&in_use);
         remotes.spellings.purge(&in_use);
+        limits.purge(&in_use);
         uses.purge(&in_use);
     }
 }

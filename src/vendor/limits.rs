@@ -1,12 +1,13 @@
 //! How hard one remote system is asked: requests under way at once, and requests begun per second.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::credentials::Account;
 use crate::clock;
 use crate::crd::Kind;
 use crate::engine::system::{Peer, Via};
@@ -132,6 +133,11 @@ impl Limit {
         (!left.is_zero()).then_some(Paused { status, left })
     }
 
+    /// Whether a request is under way.
+    fn is_busy(&self) -> bool {
+        self.in_flight.available_permits() < self.bounds.in_flight.max(1) as usize
+    }
+
     /// Takes down that the system gave a good answer.
     pub(crate) fn heard(&self) {
         self.memory().heard = Some(clock::instant());
@@ -231,15 +237,47 @@ impl Limits {
         match limits.get(&key) {
             Some(limit) if limit.bounds == bounds => Arc::clone(limit),
             known => {
-                // Unused ones go, now and then: looking at all of them at each new one would be quadratic.
                 let memory = known.map(|limit| *limit.memory()).unwrap_or_default();
-                if limits.len().is_power_of_two() {
-                    limits.retain(|_, limit| Arc::strong_count(limit) > 1 || limit.paused().is_some());
-                }
                 let limit = Arc::new(Limit::new(bounds, memory));
                 limits.insert(key, Arc::clone(&limit));
                 limit
             }
         }
+    }
+
+    /// Drops those of systems that no object logs in to; `in_use` has those that one does. To be called now and then.
+    pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
+        let systems: BTreeSet<&String> = in_use.values().flatten().collect();
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.retain(|(_, url, _), limit| {
+            systems.contains(url) || limit.is_busy() || limit.paused().is_some()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_known_of_a_system_goes_with_its_last_object() {
+        let limits = Limits::default();
+        let of = |number, peer| {
+            let url = format!("https://x2-{number}.example.net");
+            limits.of(Lane { kind: Kind::Gateway, url, via: Via::Direct, peer }, Bounds::ONE_AT_A_TIME)
+        };
+        for number in 0..100 {
+            assert!(Arc::ptr_eq(&of(number, None), &of(number, Some(Peer::Key([0; 16])))));
+        }
+        let under_way = of(100, None).enter(false).await.unwrap();
+        of(101, None).pause(429, Duration::from_mins(1));
+        let keys = ("username".to_owned(), "password".to_owned());
+        let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
+        let in_use = BTreeMap::from([(account, BTreeSet::from(["https://x2-7.example.net".to_owned()]))]);
+        limits.purge(&in_use);
+        assert_eq!(limits.0.lock().unwrap().len(), 4);
+        drop(under_way);
+        limits.purge(&in_use);
+        assert_eq!(limits.0.lock().unwrap().len(), 3);
     }
 }
