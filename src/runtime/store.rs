@@ -95,6 +95,7 @@ impl<K: Reported> Store<K> {
 
     /// Puts an object in, unless a newer one is there.
     pub(crate) fn put(&self, entry: &Entry<K>, source: Source) {
+        let _turn = self.cluster.turn();
         let (before, newer) = self.objects.put(entry, source);
         if newer {
             self.count(before.as_ref(), Some(entry));
@@ -104,6 +105,7 @@ impl<K: Reported> Store<K> {
 
     /// Takes an object out. If it had our finalizer by then, it has left with it.
     pub(crate) fn remove(&self, key: &Key) {
+        let _turn = self.cluster.turn();
         if let Some(before) = self.objects.remove(key) {
             if has_finalizer(before.meta()) {
                 self.out_of_scope.record(before.meta());
@@ -252,8 +254,79 @@ fn is_newer(new: &ObjectMeta, old: &ObjectMeta) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+    use std::time::Duration;
+
+    use kube::Client;
+    use tokio::sync::watch;
+
     use super::*;
-    use crate::crd::X2Gateway;
+    use crate::crd::{Kind, X2Gateway};
+    use crate::leader::fence::{Fence, Term};
+    use crate::metrics::Metrics;
+    use crate::runtime::deletions::Deletions;
+    use crate::runtime::events::Events;
+    use crate::runtime::namespaces::Namespaces;
+    use crate::runtime::outages::Outages;
+    use crate::runtime::workers::{Kinds, Work, Workers};
+    use crate::runtime::writer::Writer;
+
+    /// Nothing is reconciled.
+    struct NoKinds;
+
+    impl Kinds for NoKinds {
+        fn new_work(&self, _: Kind) -> Box<dyn Work> {
+            unreachable!("the workers are not started")
+        }
+
+        fn objects(&self, _: Option<&str>) -> Vec<(Kind, Key)> {
+            Vec::new()
+        }
+    }
+
+    fn cluster() -> Cluster {
+        let ((_, ending), (_, term)) = (watch::channel(false), watch::channel(Term::Endless));
+        let serve = |_: axum::http::Request<kube::client::Body>| {
+            std::future::pending::<Result<axum::http::Response<kube::client::Body>, std::io::Error>>()
+        };
+        let (client, fence) = (Client::new(tower::service_fn(serve), "a"), Fence::new(ending, term));
+        let metrics = Arc::new(Metrics::new(false));
+        let (events, _) = Events::new(client.clone(), String::new(), fence.clone(), Arc::clone(&metrics));
+        Cluster {
+            writer: Writer::new(client, fence.clone()),
+            events,
+            namespaces: Namespaces::default(),
+            deletions: Deletions::default(),
+            outages: Outages::default(),
+            workers: Workers::new(Box::new(NoKinds), 1, fence.ending()),
+            metrics,
+            fence,
+            turn: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_last_of_an_object_is_what_there_is() {
+        let (telling, has_begun) = mpsc::channel();
+        let (gone, is_gone) = mpsc::channel();
+        let (told, is_gone) = (Arc::<Mutex<Vec<bool>>>::default(), Mutex::new(is_gone));
+        let all = Arc::clone(&told);
+        let store = Arc::new(Store::new(Arc::new(cluster()), move |_, after: Option<&Entry<X2Gateway>>| {
+            if after.is_some() {
+                telling.send(()).unwrap();
+                // It is removed by now, unless that waits.
+                let _ = is_gone.lock().unwrap().recv_timeout(Duration::from_millis(100));
+            }
+            all.lock().unwrap().push(after.is_some());
+            let _ = gone.send(());
+        }));
+        let writes = Arc::clone(&store);
+        let writes = std::thread::spawn(move || writes.put(&entry("5"), Source::Watch));
+        has_begun.recv().unwrap();
+        store.remove(&Key::new("berlin", "x2"));
+        writes.join().unwrap();
+        assert_eq!(*told.lock().unwrap(), [true, false]);
+    }
 
     fn entry(version: &str) -> Entry<X2Gateway> {
         let meta = ObjectMeta {
