@@ -31,7 +31,7 @@ impl Attack {
     pub const NAMES: &str = "silent-names";
 
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self {
             name: "borrowed",
             has_few_objects: true,
@@ -87,6 +87,13 @@ impl Attack {
             what: "500 appliances and 100 customers whose answers have heads of 400 kB or bodies of 1 MiB and never end",
             most_writes: 4_000,
             begin: |_, hostile| servers::half_answers(hostile).boxed(),
+        },
+        Self {
+            name: "drip",
+            has_few_objects: false,
+            what: "300 appliances and 100 servers that answer a byte a second, half of them all but logins",
+            most_writes: 2_000,
+            begin: |_, hostile| servers::drip(hostile).boxed(),
         },
         Self {
             name: "many-fields",

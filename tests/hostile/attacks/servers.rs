@@ -74,6 +74,33 @@ pub async fn half_answers(hostile: &Hostile) {
     hostile.keep((heads, bodies));
 }
 
+/// A byte a second: neither the head nor the content is complete within the longest timeout.
+pub async fn drip(hostile: &Hostile) {
+    let (answer, second) = (whole(&"x".repeat(1_000)), Duration::from_secs(1));
+    let logins = RawServer::dripping(None, answer.clone(), second).await.unwrap();
+    let reads = RawServer::dripping(Some(TOKEN), answer, second).await.unwrap();
+    hostile.secrets().await;
+    let plain = json!({"spec": {"allowPlaintext": true, "tls": null, "requestTimeout": "5m"}});
+    // With a Secret each, so that no login waits for another.
+    let name = |index| format!("login-{index:03}");
+    let alone = |index| with(plain.clone(), json!({"spec": {"credentialsSecretRef": {"name": name(index)}}}));
+    for index in 0..200 {
+        let login = [("username", "admin"), ("password", "planted-wrong-password")];
+        hostile.ns.secret(&name(index), &login).await.unwrap();
+    }
+    let url = |server: &RawServer, index: usize| format!("{}/{index}", server.url());
+    let gateway = |index| with(gateway_at(&name(index), &url(&logins, index)), alone(index));
+    hostile.apply_all((0..150).map(gateway)).await;
+    hostile.apply_all((150..200).flat_map(|index| customer_of(index, &logins.url(), &alone(index)))).await;
+    hostile.apply_all((0..50).flat_map(|index| customer_of(index, &reads.url(), &plain))).await;
+    let gateway = |index| with(gateway_at(&format!("read-{index:03}"), &url(&reads, index)), plain.clone());
+    hostile.apply_all((0..150).map(gateway)).await;
+    // As many as one namespace may have waiting.
+    logins.wait_asked(64).await;
+    reads.wait_asked(64).await;
+    hostile.keep((logins, reads));
+}
+
 pub async fn many_fields(hostile: &Hostile) {
     let server = RawServer::start(TOKEN, whole(&raw_customer(&customer_id(0), 100_000))).await.unwrap();
     hostile.secrets().await;

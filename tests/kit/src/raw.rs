@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,12 +30,22 @@ impl RawServer {
     /// # Errors
     /// When there is no port to listen on.
     pub async fn start(token: &str, answer: Vec<u8>) -> io::Result<Self> {
+        Self::dripping(Some(token), answer, Duration::ZERO).await
+    }
+
+    /// The same with a pause after each byte, except of the answers to logins. Without a token, logins are requests like others.
+    ///
+    /// # Errors
+    /// When there is no port to listen on.
+    pub async fn dripping(token: Option<&str>, answer: Vec<u8>, pause: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let login = whole(&format!(r#"{{"token":"{token}","refreshToken":"{token}","role":"admin"}}"#));
+        let login =
+            |token| whole(&format!(r#"{{"token":"{token}","refreshToken":"{token}","role":"admin"}}"#));
         let (count, asked) = watch::channel(0);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::new(Answers { login, other: answer, count })));
+        let answers = Answers { login: token.map(login), other: answer, pause, count };
+        tasks.spawn(accept(listener, Arc::new(answers)));
         Ok(Self { port, asked, _tasks: tasks })
     }
 
@@ -61,9 +72,25 @@ impl RawServer {
 
 /// What it sends, and how many requests that are no logins it has had.
 struct Answers {
-    login: Vec<u8>,
+    login: Option<Vec<u8>>,
     other: Vec<u8>,
+    /// After each byte of the others.
+    pause: Duration,
     count: watch::Sender<u64>,
+}
+
+impl Answers {
+    async fn send_other(&self, stream: &mut BufReader<TcpStream>) -> io::Result<()> {
+        self.count.send_modify(|count| *count += 1);
+        if self.pause.is_zero() {
+            return stream.write_all(&self.other).await;
+        }
+        for byte in self.other.chunks(1) {
+            stream.write_all(byte).await?;
+            tokio::time::sleep(self.pause).await;
+        }
+        Ok(())
+    }
 }
 
 /// A token that is valid for 136 years, with this many bytes beside what it needs.
@@ -121,12 +148,11 @@ async fn serve(stream: TcpStream, answers: Arc<Answers>) -> io::Result<()> {
         let length = length.and_then(|length| length.parse().ok()).unwrap_or_default();
         stream.read_exact(&mut vec![0; length]).await?;
         let line = head.lines().next().unwrap_or_default();
-        if line.starts_with("POST ") && (line.contains("/api/auth/login ") || line.contains("/api2/tokens "))
-        {
-            stream.write_all(&answers.login).await?;
-        } else {
-            answers.count.send_modify(|count| *count += 1);
-            stream.write_all(&answers.other).await?;
+        let is_login = line.starts_with("POST ")
+            && (line.contains("/api/auth/login ") || line.contains("/api2/tokens "));
+        match answers.login.as_ref().filter(|_| is_login) {
+            Some(login) => stream.write_all(login).await?,
+            None => answers.send_other(&mut stream).await?,
         }
     }
 }
