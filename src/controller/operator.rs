@@ -3,7 +3,7 @@
 //! It listens on no port, catches no signal and reads no file: the command line, or a simulation, does.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -160,7 +160,6 @@ impl Operator {
                 workers: Workers::new(kinds, settings.concurrency.into(), fence.ending()),
                 metrics,
                 fence,
-                turn: Mutex::default(),
             });
             Controllers::new(all, &cluster, &connections, settings.rules.bounds)
         });

@@ -1,6 +1,6 @@
 //! The API server's side of the operator, whatever its kinds are.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
@@ -36,17 +36,9 @@ pub struct Cluster {
     pub(crate) metrics: Arc<Metrics>,
     /// Whether this replica may work.
     pub(crate) fence: Fence,
-    /// Held while an object changes in a store, and while that is told.
-    pub(crate) turn: Mutex<()>,
 }
 
 impl Cluster {
-    /// Waits until other changes are told. The answer to a write and the end of the object may come at the same time: what is told
-    /// last of an object has to be what there is.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Something that concerns an object has happened: it is reconciled if anything is to be done.
     pub(crate) fn wake(&self, kind: Kind, key: Key, trigger: Trigger) {
         self.workers.wake(kind, key, trigger);

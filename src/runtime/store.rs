@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -25,7 +25,9 @@ type Changed<K> = Box<dyn Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync
 pub(crate) struct Store<K> {
     objects: Objects<K>,
     out_of_scope: OutOfScope,
-    changed: Changed<K>,
+    /// Locked while an object changes and until the call has returned. The answer to a write and the end of the object may come
+    /// at the same time: the last call is about what there is.
+    changed: Mutex<Changed<K>>,
     cluster: Arc<Cluster>,
 }
 
@@ -43,7 +45,7 @@ impl<K: Reported> Store<K> {
         changed: impl Fn(Option<&Entry<K>>, Option<&Entry<K>>) + Send + Sync + 'static,
     ) -> Self {
         let (objects, out_of_scope) = (Objects::default(), OutOfScope::default());
-        Self { objects, out_of_scope, changed: Box::new(changed), cluster }
+        Self { objects, out_of_scope, changed: Mutex::new(Box::new(changed)), cluster }
     }
 
     /// What all kinds share.
@@ -95,24 +97,28 @@ impl<K: Reported> Store<K> {
 
     /// Puts an object in, unless a newer one is there.
     pub(crate) fn put(&self, entry: &Entry<K>, source: Source) {
-        let _turn = self.cluster.turn();
+        let changed = self.changed();
         let (before, newer) = self.objects.put(entry, source);
         if newer {
             self.count(before.as_ref(), Some(entry));
-            (self.changed)(before.as_ref(), Some(entry));
+            changed(before.as_ref(), Some(entry));
         }
     }
 
     /// Takes an object out. If it had our finalizer by then, it has left with it.
     pub(crate) fn remove(&self, key: &Key) {
-        let _turn = self.cluster.turn();
+        let changed = self.changed();
         if let Some(before) = self.objects.remove(key) {
             if has_finalizer(before.meta()) {
                 self.out_of_scope.record(before.meta());
             }
             self.count(Some(&before), None);
-            (self.changed)(Some(&before), None);
+            changed(Some(&before), None);
         }
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Changed<K>> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An object is out of scope and may have our finalizer: it is released once the object is not reconciled anymore.
@@ -254,7 +260,7 @@ fn is_newer(new: &ObjectMeta, old: &ObjectMeta) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use kube::Client;
@@ -301,19 +307,18 @@ mod tests {
             workers: Workers::new(Box::new(NoKinds), 1, fence.ending()),
             metrics,
             fence,
-            turn: Mutex::default(),
         }
     }
 
     #[tokio::test]
-    async fn what_is_told_last_of_an_object_is_what_there_is() {
-        let (telling, has_begun) = mpsc::channel();
+    async fn the_last_call_about_an_object_is_about_what_there_is() {
+        let (begun, has_begun) = mpsc::channel();
         let (gone, is_gone) = mpsc::channel();
-        let (told, is_gone) = (Arc::<Mutex<Vec<bool>>>::default(), Mutex::new(is_gone));
-        let all = Arc::clone(&told);
+        let (calls, is_gone) = (Arc::<Mutex<Vec<bool>>>::default(), Mutex::new(is_gone));
+        let all = Arc::clone(&calls);
         let store = Arc::new(Store::new(Arc::new(cluster()), move |_, after: Option<&Entry<X2Gateway>>| {
             if after.is_some() {
-                telling.send(()).unwrap();
+                begun.send(()).unwrap();
                 // It is removed by now, unless that waits.
                 let _ = is_gone.lock().unwrap().recv_timeout(Duration::from_millis(100));
             }
@@ -325,7 +330,7 @@ mod tests {
         has_begun.recv().unwrap();
         store.remove(&Key::new("berlin", "x2"));
         writes.join().unwrap();
-        assert_eq!(*told.lock().unwrap(), [true, false]);
+        assert_eq!(*calls.lock().unwrap(), [true, false]);
     }
 
     fn entry(version: &str) -> Entry<X2Gateway> {
