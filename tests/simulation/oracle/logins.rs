@@ -48,10 +48,18 @@ pub struct Logins {
 /// Refusals of a password since it was last accepted, its Secret was edited, or a user has asked for another try.
 #[derive(Debug, Default)]
 struct Row {
-    heard: Vec<Duration>,
-    /// Interruptions before the first of them.
-    interrupted: u32,
+    refusals: Vec<Refusal>,
+    /// Interruptions before the first of them, and before the last.
+    interrupted: (u32, u32),
     accepted: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    url: String,
+    heard: Duration,
+    /// Whether a status shows it: an interruption makes the others forgotten.
+    is_recorded: bool,
 }
 
 impl Logins {
@@ -70,7 +78,7 @@ impl Logins {
                 What::CarriedOut { exchange, effect: Effect::LoginRefused { password, .. }, .. } => {
                     if let Some((sent, Some(heard))) = self.sent.remove(exchange) {
                         self.refusal(&entry.url, password)?;
-                        self.in_a_row(password, sent, heard)?;
+                        self.in_a_row(password, &entry.url, sent, heard)?;
                     }
                 }
                 What::CarriedOut { effect: Effect::LoggedIn { password, .. }, .. } => {
@@ -98,6 +106,9 @@ impl Logins {
             self.rows.clear();
         }
         if process_of(&write.client).is_some() && !after.is_null() {
+            if after["status"]["refusedLogin"].get(0).is_some() {
+                self.recorded(&reached_by(&after["spec"]));
+            }
             return;
         }
         match kind {
@@ -127,6 +138,11 @@ impl Logins {
         self.rows.retain(|password, _| secrets.get(password).is_none_or(|keys| !keys.contains(&key)));
     }
 
+    fn recorded(&mut self, url: &str) {
+        let refusals = self.rows.values_mut().flat_map(|row| &mut row.refusals);
+        refusals.filter(|refusal| refusal.url == url).for_each(|refusal| refusal.is_recorded = true);
+    }
+
     fn interruptions(&self) -> u32 {
         self.processes.saturating_sub(1) + self.pauses
     }
@@ -148,16 +164,26 @@ impl Logins {
     }
 
     /// A password is tried nowhere after three refusals in a row, wherever they were.
-    fn in_a_row(&mut self, password: &str, sent: Duration, heard: Duration) -> Result<(), Violation> {
+    fn in_a_row(
+        &mut self,
+        password: &str,
+        url: &str,
+        sent: Duration,
+        heard: Duration,
+    ) -> Result<(), Violation> {
         let interruptions = self.interruptions();
         let secrets = self.secrets.get(password).map_or(1, |keys| keys.len().max(1));
         let row = self.rows.entry(password.to_owned()).or_default();
-        if row.heard.is_empty() {
-            row.interrupted = interruptions;
+        if row.refusals.is_empty() {
+            row.interrupted = (interruptions, interruptions);
         }
-        let before = row.heard.iter().filter(|at| **at < sent).count();
-        let repeated = usize::try_from(interruptions - row.interrupted).unwrap_or(usize::MAX);
-        row.heard.push(heard);
+        if row.interrupted.1 < interruptions {
+            row.interrupted.1 = interruptions;
+            row.refusals.retain(|refusal| refusal.is_recorded);
+        }
+        let before = row.refusals.iter().filter(|refusal| refusal.heard < sent).count();
+        let repeated = usize::try_from(interruptions - row.interrupted.0).unwrap_or(usize::MAX);
+        row.refusals.push(Refusal { url: url.to_owned(), heard, is_recorded: false });
         let is_fresh = row.accepted.is_some_and(|at| sent < at + FRESH);
         if is_fresh || before < ROW * secrets + repeated {
             return Ok(());
