@@ -244,12 +244,14 @@ async fn the_operator_may_write_its_finalizer_and_the_status_only() {
     };
     // Also once the first of these edits was accepted, and only the second one is not.
     let edit = async |suspend: bool| patch(json!({"spec": {"suspend": suspend}})).await.unwrap_or_default();
+    let mut last = String::new();
     let denied = async {
-        while !(edit(true).await + &edit(false).await).contains("operatorWrites") {
+        while !last.contains("operatorWrites") {
             tokio::time::sleep(AGAIN).await;
+            last = edit(true).await + &edit(false).await;
         }
     };
-    tokio::time::timeout(SOON, denied).await.unwrap();
+    tokio::time::timeout(SOON, denied).await.unwrap_or_else(|_| panic!("{last}"));
     for change in [
         json!({"metadata": {"labels": {"site": "berlin"}}}),
         json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": "now"}}}),

@@ -94,8 +94,8 @@ async fn show(options: &Options, screen: &Screen) -> ExitCode {
 }
 
 async fn perform(options: &Options, screen: &Screen, cleanup: &mut Cleanup) -> Result<()> {
-    let kind = if options.tour { "a tour in six steps" } else { "a demo" };
-    screen.title(&format!("tenure {}: {kind}", env!("CARGO_PKG_VERSION")));
+    let kind = if options.tour { "Tour in six steps" } else { "Demo" };
+    screen.title(&format!("{kind}: tenure {}", env!("CARGO_PKG_VERSION")));
     screen.blank();
     let stage = Stage::set_up(options.kubeconfig.clone(), &options.cargo, screen, cleanup).await?;
     if options.tour {
