@@ -1,6 +1,7 @@
 //! Events: on transitions only, after the status, at most fifty per second.
 
-use std::collections::{BTreeMap, VecDeque};
+mod surplus;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::surplus::{Counts, Surplus};
 use super::object::Key;
 use crate::clock;
 use crate::engine::reason::EventReason;
@@ -22,10 +24,6 @@ use crate::metrics::Metrics;
 const RATE: u32 = 50;
 /// Events of a namespace that wait to be taken up.
 const WAITING: usize = 4096;
-/// Events of a namespace beyond the rate that are kept, one for each object and reason.
-const SURPLUS: usize = 512;
-/// Events of all namespaces that wait, and events beyond the rate that are kept.
-const TOTAL: usize = 32_768;
 /// Longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
 /// Longest part of an event's name that is the object's, in bytes: names are ASCII.
@@ -63,36 +61,6 @@ pub(crate) struct Events {
 /// How many events of each namespace wait to be taken up.
 #[derive(Debug, Default)]
 struct Waiting(Mutex<Counts>);
-
-/// How many events there are of each namespace that has any. One namespace may have as many as there is room left for, so
-/// that others always find some.
-#[derive(Debug, Default)]
-struct Counts {
-    namespaces: BTreeMap<String, usize>,
-    total: usize,
-}
-
-impl Counts {
-    /// Counts one more, if there is room for it. `most` is what one namespace may have at most.
-    fn add(&mut self, namespace: &str, most: usize) -> bool {
-        let count = self.namespaces.get(namespace).copied().unwrap_or_default();
-        let has_room = count < most.min(TOTAL - self.total);
-        if has_room {
-            self.namespaces.insert(namespace.to_owned(), count + 1);
-            self.total += 1;
-        }
-        has_room
-    }
-
-    fn remove(&mut self, namespace: &str) {
-        let Some(count) = self.namespaces.get_mut(namespace) else { return };
-        *count -= 1;
-        self.total -= 1;
-        if *count == 0 {
-            self.namespaces.remove(namespace);
-        }
-    }
-}
 
 impl Waiting {
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -226,61 +194,6 @@ fn in_a_second() -> Instant {
     clock::instant() + Duration::from_secs(1)
 }
 
-/// Kind and name of what an event is about, and its reason.
-type About = (String, String, EventReason);
-
-/// Events beyond the rate: summed up, and served by namespaces in turn, so that one of them does not silence the others.
-struct Surplus {
-    namespaces: BTreeMap<String, BTreeMap<About, (Happening, usize)>>,
-    order: VecDeque<String>,
-    counts: Counts,
-    metrics: Arc<Metrics>,
-}
-
-impl Surplus {
-    fn new(metrics: Arc<Metrics>) -> Self {
-        Self { namespaces: BTreeMap::new(), order: VecDeque::new(), counts: Counts::default(), metrics }
-    }
-
-    fn add(&mut self, happening: Happening) {
-        let about = happening.policy.as_ref().unwrap_or(&happening.object);
-        let text = |part: &Option<String>| part.clone().unwrap_or_default();
-        let (namespace, key) =
-            (text(&about.namespace), (text(&about.kind), text(&about.name), happening.reason));
-        let is_known = self.namespaces.get(&namespace).is_some_and(|waiting| waiting.contains_key(&key));
-        if !is_known && !self.counts.add(&namespace, SURPLUS) {
-            return self.metrics.event_dropped();
-        }
-        let waiting = self.namespaces.entry(namespace.clone()).or_default();
-        if waiting.is_empty() {
-            self.order.push_back(namespace);
-        }
-        waiting.entry(key).or_insert((happening, 0)).1 += 1;
-    }
-
-    fn next(&mut self) -> Option<Happening> {
-        let namespace = self.order.pop_front()?;
-        let waiting = self.namespaces.get_mut(&namespace)?;
-        let (_, (one, count)) = waiting.pop_first()?;
-        self.counts.remove(&namespace);
-        if waiting.is_empty() {
-            self.namespaces.remove(&namespace);
-        } else {
-            self.order.push_back(namespace);
-        }
-        Some(summed_up(one, count))
-    }
-}
-
-fn summed_up(one: Happening, count: usize) -> Happening {
-    match one.policy.clone() {
-        Some(policy) if count > 1 => {
-            Happening { object: policy, note: format!("{count} gateways: {}", one.note), ..one }
-        }
-        _ => one,
-    }
-}
-
 /// Writes events, as long as the fence is open.
 struct Writer {
     client: Client,
@@ -352,7 +265,7 @@ mod tests {
     use super::*;
     use crate::leader::fence::Term;
 
-    fn happening(kind: &str, namespace: &str, name: &str) -> Happening {
+    pub(super) fn happening(kind: &str, namespace: &str, name: &str) -> Happening {
         let object = ObjectReference {
             kind: Some(kind.to_owned()),
             namespace: Some(namespace.to_owned()),
@@ -361,75 +274,6 @@ mod tests {
         };
         let note = String::new();
         Happening { object, reason: EventReason::RestoreSkipped, note, policy: None }
-    }
-
-    fn names(surplus: &mut Surplus) -> Vec<String> {
-        std::iter::from_fn(|| surplus.next()).filter_map(|one| one.object.name).collect()
-    }
-
-    #[test]
-    fn namespaces_take_turns() {
-        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
-        for (namespace, name) in [("aaa", "1"), ("aaa", "2"), ("aaa", "3"), ("zzz", "4")] {
-            surplus.add(happening("X2Gateway", namespace, name));
-        }
-        assert_eq!(names(&mut surplus), ["1", "4", "2", "3"]);
-        assert!(surplus.namespaces.is_empty() && surplus.order.is_empty() && surplus.counts.total == 0);
-    }
-
-    #[test]
-    fn the_policy_sums_up_what_happened_to_its_gateways() {
-        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
-        let policy = happening("TokenPolicy", "berlin", "short").object;
-        for name in ["x2-1", "x2-2", "x2-3"] {
-            let changed = happening("X2Gateway", "berlin", name);
-            surplus.add(Happening { note: format!("Of {name}."), policy: Some(policy.clone()), ..changed });
-        }
-        let alone = happening("X2Gateway", "berlin", "x2-4");
-        let other = happening("TokenPolicy", "berlin", "other").object;
-        surplus.add(Happening { note: "Of x2-4.".to_owned(), policy: Some(other), ..alone });
-        let next = |surplus: &mut Surplus| surplus.next().map(|one| (one.object.name.unwrap(), one.note));
-        assert_eq!(next(&mut surplus), Some(("x2-4".to_owned(), "Of x2-4.".to_owned())));
-        assert_eq!(next(&mut surplus), Some(("short".to_owned(), "3 gateways: Of x2-1.".to_owned())));
-        assert_eq!(next(&mut surplus), None);
-    }
-
-    #[test]
-    fn many_namespaces_share_what_is_kept_in_all() {
-        let mut counts = Counts::default();
-        let mut fill = |namespace: usize| {
-            let name = namespace.to_string();
-            (0..=WAITING).filter(|_| counts.add(&name, WAITING)).count()
-        };
-        let kept: Vec<usize> = (0..12).map(&mut fill).collect();
-        assert_eq!(kept[..7], [WAITING; 7]);
-        assert!(kept[7..].array_windows().all(|[one, next]| one >= next && *next > 0), "{kept:?}");
-        assert!(kept.iter().sum::<usize>() <= TOTAL);
-        counts.remove("0");
-        assert!(counts.add("new", WAITING), "there is always room for one more");
-    }
-
-    #[test]
-    fn two_kinds_of_one_name_have_events_of_their_own() {
-        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
-        for kind in ["X2Gateway", "TokenPolicy", "X2Gateway"] {
-            surplus.add(happening(kind, "berlin", "same"));
-        }
-        assert_eq!(names(&mut surplus), ["same", "same"]);
-    }
-
-    #[test]
-    fn what_one_namespace_keeps_is_bounded() {
-        let mut surplus = Surplus::new(Arc::new(Metrics::new(false)));
-        for number in 0..2 * SURPLUS {
-            surplus.add(happening("X2Gateway", "berlin", &number.to_string()));
-        }
-        // Once more what is there already takes no room.
-        surplus.add(happening("X2Gateway", "berlin", "0"));
-        surplus.add(happening("X2Gateway", "hamburg", "0"));
-        assert_eq!(names(&mut surplus).len(), SURPLUS + 1);
-        let text = surplus.metrics.text();
-        assert!(text.contains(&format!("tenure_events_dropped_total {SURPLUS}\n")), "{text}");
     }
 
     #[tokio::test]
