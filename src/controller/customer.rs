@@ -14,8 +14,7 @@ use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Wor
 use super::requests::{self, Alarms, Handled};
 use crate::clock;
 use crate::crd::{
-    Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlChange,
-    TtlSeconds,
+    Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlSeconds,
 };
 use crate::engine::backoff::Inconclusive;
 use crate::engine::customer::{
@@ -28,7 +27,6 @@ use crate::engine::url::BaseUrl;
 use crate::engine::verdict::{Reason, Verdict};
 use crate::engine::{schedule, spec};
 use crate::metrics::Outcome;
-use crate::runtime::cluster::Cluster;
 use crate::runtime::object::{Entry, Key};
 use crate::runtime::reconcile::Reconcile;
 use crate::runtime::store::Store;
@@ -246,7 +244,8 @@ impl Controller for CustomerController {
     fn announce(&self, report: &Report<'_, CustomerTokenTtl>, memory: &Memory<CustomerTokenTtl>) {
         let (customer, findings) = (report.object, report.findings);
         for Made { change, .. } in memory.owed.iter() {
-            announce_change(self.customers.cluster(), customer, change);
+            let (reason, note) = changed(change);
+            self.customers.cluster().publish(customer, reason, note, None);
         }
         let seen = findings.found.read.as_ref().map(|read| read.ttl);
         let wish = Wish::of(&customer.spec);
@@ -312,14 +311,6 @@ async fn release(
             Reconcile::Done { next: clock::instant() + UNDISTURBED, outcome: Outcome::Success }
         }
     }
-}
-
-fn announce_change(cluster: &Cluster, customer: &CustomerTokenTtl, change: &TtlChange) {
-    let (reason, note) = changed(change);
-    if reason == EventReason::DriftCorrected {
-        cluster.metrics.drift_corrected(Kind::Customer.as_str());
-    }
-    cluster.publish(customer, reason, note, None);
 }
 
 /// What a customer's resource claims.

@@ -235,7 +235,9 @@ impl Controller for GatewayController {
         let (gateway, findings) = (report.object, report.findings);
         let policy = || self.policy(gateway, report.given);
         for change in &*memory.owed {
-            self.announce_change(gateway, change);
+            let (reason, note) = changed(change);
+            let policy = self.reference(gateway, &change.policy);
+            self.gateways.cluster().publish(gateway, reason, note, Some(policy));
         }
         if findings.found.revoked {
             let reference = report.given.parents.governance.change_reference();
@@ -285,14 +287,5 @@ impl GatewayController {
         let key = Key::new(gateway.namespace().unwrap_or_default(), policy);
         let uid = self.policies.get(&key).and_then(|entry| entry.meta().uid.clone());
         reference_to::<TokenPolicy>(&key, uid)
-    }
-
-    fn announce_change(&self, gateway: &X2Gateway, change: &Change) {
-        let (reason, note) = changed(change);
-        let cluster = self.gateways.cluster();
-        if reason == EventReason::DriftCorrected {
-            cluster.metrics.drift_corrected(Kind::Gateway.as_str());
-        }
-        cluster.publish(gateway, reason, note, Some(self.reference(gateway, &change.policy)));
     }
 }

@@ -57,7 +57,7 @@ impl Cluster {
         self.events.publish(Happening { object, reason, note, policy: policy() });
     }
 
-    /// Publishes what has happened to an object. Its policy sums up if there is too much.
+    /// Publishes what has happened to an object, and counts drift that was corrected. Its policy sums up if there is too much.
     pub fn publish<K: Reported>(
         &self,
         object: &K,
@@ -65,6 +65,9 @@ impl Cluster {
         note: String,
         policy: Option<ObjectReference>,
     ) {
+        if reason == EventReason::DriftCorrected {
+            self.metrics.drift_corrected(K::KIND.as_str());
+        }
         self.events.publish(Happening { object: reference(object), reason, note, policy });
     }
 }
