@@ -7,43 +7,19 @@ use serde_json::{Value, json};
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::namespace::FIELD_MANAGER as TESTS;
-use tenure_kit::operator::Operator;
 use tenure_kit::requests::Kind;
 use tenure_kit::x2::PutEffect;
 
 use super::fixture::*;
 
-/// The record so far: of writes.
-fn record(operator: &Operator) -> Vec<Value> {
-    on_record(operator, |operation| operation != "use_secret")
+/// Whether a line is on record and about a write.
+fn is_write(line: &Value) -> bool {
+    line["audit"] == true && line["operation"] != "use_secret"
 }
 
-/// The same, of uses of Secrets.
-fn uses(operator: &Operator) -> Vec<Value> {
-    on_record(operator, |operation| operation == "use_secret")
-}
-
-fn on_record(operator: &Operator, is_meant: impl Fn(&Value) -> bool) -> Vec<Value> {
-    let log = operator.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["audit"] == true && is_meant(&line["operation"])).collect()
-}
-
-/// Waits until there are so many lines of a record of writes.
-async fn lines(operator: &Operator, count: usize) -> Vec<Value> {
-    until(operator, || record(operator).len() >= count).await;
-    record(operator)
-}
-
-/// Waits until the log is as it should be.
-async fn until(operator: &Operator, reached: impl Fn() -> bool) {
-    let mut grown = operator.lines();
-    let enough = async {
-        while !reached() {
-            grown.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(SOON, enough).await.unwrap_or_else(|_| panic!("{}", operator.log()));
+/// Whether it is about the use of a Secret.
+fn is_use(line: &Value) -> bool {
+    line["audit"] == true && line["operation"] == "use_secret"
 }
 
 /// Whether a line says all of this.
@@ -72,7 +48,7 @@ async fn a_gateways_changes_name_the_policy_and_who_wrote_it() {
     let policy = f.apply(&policy("short", spec)).await;
     f.start().await;
     let gateway = f.reason("X2Gateway", "x2-1", "InSync").await;
-    let record = lines(f.operator(), 2).await;
+    let record = logged(f.operator(), 2, is_write).await;
     let declared = json!({
         "level": "INFO", "system": "x2", "url": fleet.appliance(0).url(), "kind": "X2Gateway",
         "policy": "short", "policy_uid": policy.uid(), "policy_generation": 1, "policy_manager": TESTS,
@@ -97,14 +73,14 @@ async fn a_gateways_changes_name_the_policy_and_who_wrote_it() {
         let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
         api.patch("short", &params, &Patch::Merge(patch)).await.unwrap();
     }
-    let record = lines(f.operator(), 3).await;
+    let record = logged(f.operator(), 3, is_write).await;
     assert_says(&record[2], &json!({"policy_generation": 2, "policy_manager": "alice", "manager": TESTS}));
     assert_says(&record[2], &json!({"from": "28800", "to": "36000", "proven_value": "36000"}));
     f.wait("X2Gateway", "x2-1", |g| status(g)["provenTimeoutSeconds"] == 36000).await;
     // Drift is put back.
     fleet.appliance(0).set_timeout(600);
     f.look("X2Gateway", "x2-1", "now").await;
-    let record = lines(f.operator(), 4).await;
+    let record = logged(f.operator(), 4, is_write).await;
     assert_says(&record[3], &json!({"cause": "Drift", "from": "600", "to": "36000", "proven": "yes"}));
     assert_eq!(record.len(), 4, "{record:?}");
     f.finish().await;
@@ -122,7 +98,7 @@ async fn a_write_of_unknown_outcome_and_a_refused_one_are_on_record() {
     f.apply(&gateway("refuses", &fleet.appliance(1))).await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
     f.start().await;
-    let record = lines(f.operator(), 2).await;
+    let record = logged(f.operator(), 2, is_write).await;
     let of = |name: &str| record.iter().find(|line| line["name"] == name).unwrap();
     assert_says(
         of("hangs"),
@@ -143,7 +119,7 @@ async fn what_does_not_take_effect_is_on_record_as_that() {
     f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
     f.apply(&policy("short", json!({"timeoutSeconds": 28800, "interval": "24h"}))).await;
     f.start().await;
-    let record = lines(f.operator(), 1).await;
+    let record = logged(f.operator(), 1, is_write).await;
     assert_says(&record[0], &json!({"outcome": "accepted", "proven": "no", "proven_value": "86400"}));
     f.finish().await;
 }
@@ -159,7 +135,7 @@ async fn a_customers_changes_are_on_record_at_every_level_of_the_log() {
     f.apply(&with(customer("acme", id, 3600, 86400), restored)).await;
     let mut operator = f.spawn(&["--log-level", "error"]);
     let acme = f.reason("CustomerTokenTtl", "acme", "InSync").await;
-    let record = lines(&operator, 1).await;
+    let record = logged(&operator, 1, is_write).await;
     let declared = json!({
         "system": "kona", "operation": "set_customer", "url": kona.url(), "kind": "CustomerTokenTtl", "customer": id,
         "policy": null, "outcome": "accepted", "proven": "yes",
@@ -170,7 +146,7 @@ async fn a_customers_changes_are_on_record_at_every_level_of_the_log() {
         json!({"cause": "Policy", "from": "none/none", "to": "3600/86400", "proven_value": "3600/86400"});
     assert_says(&record[0], &values);
     f.ns.delete_object("CustomerTokenTtl", "acme").await.unwrap();
-    let record = lines(&operator, 2).await;
+    let record = logged(&operator, 2, is_write).await;
     assert_says(&record[1], &declared);
     let values =
         json!({"cause": "Restore", "from": "3600/86400", "to": "none/none", "proven_value": "none/none"});
@@ -178,7 +154,7 @@ async fn a_customers_changes_are_on_record_at_every_level_of_the_log() {
     assert!(operator.terminate(SOON).await.unwrap().success());
     // Nothing else is said at that level, and no password.
     let log = operator.log();
-    assert_eq!((log.lines().count(), uses(&operator).len()), (3, 1), "{log}");
+    assert_eq!((log.lines().count(), log_lines(&operator, is_use).len()), (3, 1), "{log}");
     assert!(PLANTED.iter().all(|secret| !log.contains(secret)), "{log}");
     f.finish().await;
 }
@@ -199,7 +175,7 @@ async fn a_gateways_changes_are_on_record_with_what_they_refer_to() {
     f.start().await;
     let gateway = f.reason("X2Gateway", "x2-1", "InSync").await;
     assert_eq!(status(&gateway)["history"][0]["changeRef"], "CHG-1");
-    for line in lines(f.operator(), 2).await {
+    for line in logged(f.operator(), 2, is_write).await {
         assert_says(&line, &json!({"change_ref": "CHG-1"}));
     }
     for reason in ["TimeoutChanged", "TokensRevoked"] {
@@ -244,7 +220,7 @@ async fn a_customers_changes_are_on_record_with_what_they_refer_to() {
     assert_eq!(status(&acme)["history"][0]["changeRef"], "CHG-7");
     assert!(f.event("acme", "TtlChanged").await.ends_with(" Change reference: CHG-7."));
     f.ns.delete_object("CustomerTokenTtl", "acme").await.unwrap();
-    for line in lines(f.operator(), 2).await {
+    for line in logged(f.operator(), 2, is_write).await {
         assert_says(&line, &json!({"change_ref": "CHG-7"}));
     }
     f.event_saying("acme", "TtlChanged", "restored").await;
@@ -262,7 +238,7 @@ async fn the_first_use_of_a_secret_at_an_origin_is_on_record() {
     let namespace = f.ns.name();
     let unbound = format!("tenure_secrets_without_origins{{namespace=\"{namespace}\"}} 1");
     assert!(f.operator().metrics().await.unwrap().contains(&unbound));
-    let first = uses(f.operator()).remove(0);
+    let first = log_lines(f.operator(), is_use).remove(0);
     let secret = f.ns.get("Secret", "x2-admin").await.unwrap();
     assert_says(&first, &identity(&gateway, TESTS));
     assert_says(
@@ -276,14 +252,13 @@ async fn the_first_use_of_a_secret_at_an_origin_is_on_record() {
     // Once, however often it is used; and again for each other place, and for what is trusted there.
     f.look("X2Gateway", "x2-1", "again").await;
     f.patch("X2Gateway", "x2-1", json!({"spec": {"tls": {"insecureSkipVerify": true}}})).await;
-    until(f.operator(), || uses(f.operator()).len() > 1).await;
+    logged(f.operator(), 2, is_use).await;
     let origins = format!("https://127.0.0.0/8:{}, tls=insecure", fleet.appliance(0).port());
     let bound = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": origins}}});
     f.patch("Secret", "x2-admin", bound).await;
     f.look("X2Gateway", "x2-1", "bound").await;
     f.patch("X2Gateway", "x2-1", json!({"spec": {"url": fleet.appliance(1).url()}})).await;
-    until(f.operator(), || uses(f.operator()).len() > 2).await;
-    let uses = uses(f.operator());
+    let uses = logged(f.operator(), 3, is_use).await;
     assert_says(&uses[1], &json!({"url": fleet.appliance(0).url(), "certificates": "tls=insecure"}));
     assert_says(&uses[2], &json!({"url": fleet.appliance(1).url(), "allowed_origins": true}));
     assert_eq!(uses.len(), 3, "{uses:?}");

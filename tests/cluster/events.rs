@@ -17,7 +17,7 @@ async fn notes(f: &Fixture, object: &str, reason: &str) -> Vec<String> {
 
 /// The level of each log line with this reason about an object, once there is one.
 async fn levels(f: &Fixture, object: &str, reason: &str) -> Vec<String> {
-    let lines = f.logged(1, |line| line["name"] == object && line["reason"] == reason).await;
+    let lines = logged(f.operator(), 1, |line| line["name"] == object && line["reason"] == reason).await;
     lines.iter().map(|line| line["level"].as_str().unwrap().to_owned()).collect()
 }
 

@@ -265,24 +265,6 @@ impl Fixture {
         })
     }
 
-    /// The log lines that are meant, once there are so many.
-    pub async fn logged(&self, count: usize, is_meant: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let operator = self.operator();
-        let found = || {
-            let log = operator.log();
-            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.filter(&is_meant).collect::<Vec<_>>()
-        };
-        let mut grown = operator.lines();
-        let enough = async {
-            while found().len() < count {
-                grown.changed().await.unwrap();
-            }
-        };
-        tokio::time::timeout(SOON, enough).await.unwrap_or_else(|_| panic!("{}", operator.log()));
-        found()
-    }
-
     /// Ends the operator properly, and searches everything it has left behind for planted secrets.
     pub async fn finish(mut self) {
         let mut everything = self.logs.clone();
@@ -404,4 +386,23 @@ pub fn is_current(object: &DynamicObject) -> bool {
 
 pub fn version(object: &DynamicObject) -> String {
     object.resource_version().unwrap()
+}
+
+/// The log lines that are meant, so far.
+pub fn log_lines(operator: &Operator, is_meant: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let log = operator.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+    lines.filter(is_meant).collect()
+}
+
+/// The same, once there are so many.
+pub async fn logged(operator: &Operator, count: usize, is_meant: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut grown = operator.lines();
+    let enough = async {
+        while log_lines(operator, &is_meant).len() < count {
+            grown.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(SOON, enough).await.unwrap_or_else(|_| panic!("{}", operator.log()));
+    log_lines(operator, is_meant)
 }

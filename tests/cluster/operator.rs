@@ -104,14 +104,14 @@ async fn its_log_follows_each_reconcile_from_its_trigger_to_the_next() {
     f.reason("X2Gateway", "x2-1", "InSync").await;
     f.look("X2Gateway", "x2-1", "now").await;
     let is_about = |line: &Value, message: &str| line["name"] == "x2-1" && line["message"] == message;
-    let lines = f.logged(3, |line| is_about(line, "reconciled")).await;
+    let lines = logged(f.operator(), 3, |line| is_about(line, "reconciled")).await;
     let of = |field: &str| lines.iter().map(|line| line[field].as_str().unwrap()).collect::<Vec<_>>();
     assert_eq!(of("trigger"), ["start", "timer", "change"]);
     assert_eq!(of("result"), ["failure", "success", "success"]);
     assert_eq!(of("uid"), [gateway.metadata.uid.as_deref().unwrap(); 3]);
     assert_eq!(of("namespace"), [f.ns.name(); 3]);
     assert_eq!(of("next_in").len(), 3);
-    let requests = f.logged(6, |line| is_about(line, "request")).await;
+    let requests = logged(f.operator(), 6, |line| is_about(line, "request")).await;
     assert_eq!(requests[0]["operation"], "login");
     for line in requests {
         assert_eq!((&line["kind"], &line["namespace"]), (&json!("X2Gateway"), &json!(f.ns.name())));

@@ -91,7 +91,7 @@ impl Attack {
         Self {
             name: "drip",
             has_few_objects: false,
-            what: "300 appliances and 100 servers that answer a byte a second, half of them all but logins",
+            what: "300 appliances and 100 servers that answer one byte per second, half of them all but logins",
             most_writes: 2_000,
             begin: |_, hostile| servers::drip(hostile).boxed(),
         },

@@ -81,7 +81,7 @@ async fn the_others_wait_for_the_approval_of_this_target_also_after_restarts() {
     assert_eq!(w.fleet.standing_at(14400), 4);
     // The audit log names who approved; a canary needs no approval.
     let is_write = |line: &Value| line["audit"] == true && line["operation"] == "set_timeout";
-    let audit = w.f.logged(7, is_write).await;
+    let audit = logged(w.f.operator(), 7, is_write).await;
     let said: Vec<_> = audit.iter().map(|line| format!("{} {}", line["to"], line["approved_by"])).collect();
     let (first, canary, second) = (r#""28800" "board""#, r#""14400" null"#, r#""14400" "board""#);
     assert_eq!(said, [first, first, first, canary, second, second, second]);

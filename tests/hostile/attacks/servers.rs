@@ -74,7 +74,7 @@ pub async fn half_answers(hostile: &Hostile) {
     hostile.keep((heads, bodies));
 }
 
-/// A byte a second: neither the head nor the content is complete within the longest timeout.
+/// One byte per second: neither the head nor the content is complete within the longest timeout.
 pub async fn drip(hostile: &Hostile) {
     let (answer, second) = (whole(&"x".repeat(1_000)), Duration::from_secs(1));
     let logins = RawServer::dripping(None, answer.clone(), second).await.unwrap();
