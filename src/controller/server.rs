@@ -108,6 +108,10 @@ impl Controller for ServerController {
         }
     }
 
+    fn gone(&self, key: &Key) {
+        self.alarms.take(key);
+    }
+
     fn gather(&self, server: &KonaServer, _: &mut Memory<KonaServer>) -> Given<KonaServer> {
         Given {
             parents: (),

@@ -91,6 +91,8 @@ pub enum NotTried {
     Unanswered,
     /// Too many other passwords of the user were refused there in the last hour.
     TooMany,
+    /// Passwords of too many users of the namespace were refused in the last hour.
+    TooManyUsers,
 }
 
 /// Permission to try a password once.

@@ -52,7 +52,7 @@ impl State {
         User { namespace: identity.account.namespace.clone(), system: system.to_owned(), name }
     }
 
-    fn may_try(&mut self, user: &User, version: &SecretVersion) -> bool {
+    fn may_try(&mut self, user: &User, version: &SecretVersion) -> Result<(), NotTried> {
         let Self { ledger, guesses, .. } = self;
         let is_guest = || ledger.is_guest(&user.namespace, &user.system);
         guesses.may_try(user, version, is_guest, clock::uptime())
@@ -85,11 +85,10 @@ pub(crate) struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
-    /// It is this password's turn, unless too many others of the user were refused.
+    /// It is this password's turn, unless too many others were refused.
     fn admitted(mut self, pass: Pass) -> Result<Self, NotTried> {
-        if !self.admission.state().may_try(&self.user, &self.who.version) {
-            return Err(NotTried::TooMany);
-        }
+        let permitted = self.admission.state().may_try(&self.user, &self.who.version);
+        permitted?;
         (self.awaited, self.outcome) = (pass.awaited, Outcome::Unknown);
         Ok(self)
     }

@@ -14,6 +14,8 @@ use crate::engine::system::{Peer, Via};
 
 /// A pause of this length is waited for; a longer one is reported.
 const WAITED_FOR: Duration = Duration::from_secs(5);
+/// Peers of one URL whose limits are kept while they are not asked anything. A server may prove a new key at each login.
+const IDLE_PEERS: usize = 16;
 /// What a timer may be late by.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -133,9 +135,9 @@ impl Limit {
         (!left.is_zero()).then_some(Paused { status, left })
     }
 
-    /// Whether a request is under way.
-    fn is_busy(&self) -> bool {
-        self.in_flight.available_permits() < self.bounds.in_flight.max(1) as usize
+    /// Whether a request is under way, or the system is left alone.
+    fn is_in_use(&self) -> bool {
+        self.in_flight.available_permits() < self.bounds.in_flight.max(1) as usize || self.paused().is_some()
     }
 
     /// Takes down that the system gave a good answer.
@@ -215,42 +217,48 @@ pub struct Lane {
 
 /// The limits of remote systems.
 #[derive(Debug, Default)]
-pub struct Limits(Mutex<HashMap<(Kind, String, Peer), Arc<Limit>>>);
+pub struct Limits(Mutex<HashMap<(Kind, String), Peers>>);
+
+/// The limits of the peers at one URL; the one that was used last is the last one.
+type Peers = Vec<(Peer, Arc<Limit>)>;
 
 impl Limits {
     /// The limit of a remote system; a new one if its bounds have changed.
     pub fn of(&self, lane: Lane, bounds: Bounds) -> Arc<Limit> {
         let Lane { kind, url, via, peer } = lane;
-        let by_way = (kind, url, Peer::Via(via));
-        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = match peer {
-            Some(peer) => {
-                let key = (kind, by_way.1.clone(), peer);
-                // Those that were under way before the peer was met count on.
-                if let Some(limit) = limits.get(&by_way).filter(|_| !limits.contains_key(&key)).cloned() {
-                    limits.insert(key.clone(), limit);
-                }
-                key
-            }
-            None => by_way,
+        let mut systems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let peers = systems.entry((kind, url)).or_default();
+        let by_way = Peer::Via(via);
+        let peer = peer.unwrap_or_else(|| by_way.clone());
+        let known = match peers.iter().position(|(known, _)| *known == peer) {
+            Some(index) => Some(peers.remove(index).1),
+            // Those that were under way before the peer was met count on.
+            None => peers.iter().find(|(known, _)| *known == by_way).map(|(_, limit)| Arc::clone(limit)),
         };
-        match limits.get(&key) {
-            Some(limit) if limit.bounds == bounds => Arc::clone(limit),
+        let limit = match known {
+            Some(limit) if limit.bounds == bounds => limit,
             known => {
                 let memory = known.map(|limit| *limit.memory()).unwrap_or_default();
-                let limit = Arc::new(Limit::new(bounds, memory));
-                limits.insert(key, Arc::clone(&limit));
-                limit
+                Arc::new(Limit::new(bounds, memory))
             }
-        }
+        };
+        peers.push((peer, Arc::clone(&limit)));
+        let mut idle = peers.iter().filter(|(_, limit)| !limit.is_in_use()).count();
+        peers.retain(|(_, limit)| {
+            let is_kept = limit.is_in_use() || idle <= IDLE_PEERS;
+            idle -= usize::from(!is_kept);
+            is_kept
+        });
+        limit
     }
 
     /// Drops those of systems that no object logs in to; `in_use` has those that one does. To be called now and then.
     pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
-        let systems: BTreeSet<&String> = in_use.values().flatten().collect();
-        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        limits.retain(|(_, url, _), limit| {
-            systems.contains(url) || limit.is_busy() || limit.paused().is_some()
+        let known: BTreeSet<&String> = in_use.values().flatten().collect();
+        let mut systems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        systems.retain(|(_, url), peers| {
+            peers.retain(|(_, limit)| known.contains(url) || limit.is_in_use());
+            !peers.is_empty()
         });
     }
 }
@@ -274,10 +282,28 @@ mod tests {
         let keys = ("username".to_owned(), "password".to_owned());
         let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
         let in_use = BTreeMap::from([(account, BTreeSet::from(["https://x2-7.example.net".to_owned()]))]);
+        let kept = || limits.0.lock().unwrap().values().map(Vec::len).sum::<usize>();
         limits.purge(&in_use);
-        assert_eq!(limits.0.lock().unwrap().len(), 4);
+        assert_eq!(kept(), 4);
         drop(under_way);
         limits.purge(&in_use);
-        assert_eq!(limits.0.lock().unwrap().len(), 3);
+        assert_eq!(kept(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_proves_a_new_key_each_time_fills_no_memory() {
+        let limits = Limits::default();
+        let of = |key: u8| {
+            let (url, peer) = ("https://kona.example.net".to_owned(), Some(Peer::Key([key; 16])));
+            limits.of(Lane { kind: Kind::Server, url, via: Via::Direct, peer }, Bounds::ONE_AT_A_TIME)
+        };
+        let (real, under_way) = (of(0), of(1).enter(false).await.unwrap());
+        for key in 2..=u8::MAX {
+            assert!(Arc::ptr_eq(&real, &of(0)), "one in use is kept");
+            of(key);
+        }
+        let kept = limits.0.lock().unwrap().values().map(Vec::len).sum::<usize>();
+        assert_eq!(kept, IDLE_PEERS + 1);
+        assert!(Arc::ptr_eq(&under_way.limit, &of(1)), "a request is under way");
     }
 }

@@ -239,9 +239,11 @@ impl Examination<'_, '_> {
 
     /// Has the server checked: what went wrong is its to report.
     fn raise_alarm(&self) {
-        let key = Key::of(self.server.meta());
-        self.controller.alarms.raise(key.clone());
-        self.controller.servers.cluster().wake(Kind::Server, key, Trigger::Related);
+        let (key, servers) = (Key::of(self.server.meta()), &self.controller.servers);
+        if servers.valid(&key).is_some() {
+            self.controller.alarms.raise(key.clone());
+            servers.cluster().wake(Kind::Server, key, Trigger::Related);
+        }
     }
 
     /// Whether a reconcile is only for the sake of the proving user's Secret, which is still the refused one: the customer

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Outcome, SecretVersion};
+use super::{NotTried, Outcome, SecretVersion};
 
 /// Passwords that a namespace may have refused within [`WITHIN`].
 const MOST: usize = 10;
 /// The same where only users of other namespaces have been let in.
 const MOST_OF_GUESTS: usize = 3;
+/// Users of one namespace whose passwords are being tried, or were refused within [`WITHIN`].
+const MOST_USERS: usize = 4096;
 const WITHIN: Duration = Duration::from_hours(1);
 
 /// A user of a system, as one namespace has it in its Secrets.
@@ -41,25 +43,36 @@ impl Guess {
 }
 
 impl Guesses {
-    /// Whether a password may be tried: it then counts until the try has ended. How often one and the same is tried is not
+    /// Permits a password to be tried: it then counts until the try has ended. How often one and the same is tried is not
     /// decided here. `is_guest`: whether only users of other namespaces have been let in at this system.
+    ///
+    /// # Errors
+    /// Too many passwords of this user, or of all users of the namespace, were refused or are being tried.
     pub fn may_try(
         &mut self,
         user: &User,
         version: &SecretVersion,
         is_guest: impl FnOnce() -> bool,
         now: Duration,
-    ) -> bool {
+    ) -> Result<(), NotTried> {
+        if !self.0.contains_key(user) && self.users_of(&user.namespace) >= MOST_USERS {
+            return Err(NotTried::TooManyUsers);
+        }
         let tried = self.0.entry(user.clone()).or_default();
         tried.retain(|guess| guess.counts(now));
         if tried.iter().any(|guess| guess.version == *version) {
-            return true;
+            return Ok(());
         }
-        let is_free = tried.len() < MOST_OF_GUESTS || tried.len() < MOST && !is_guest();
-        if is_free {
-            tried.push(Guess { version: version.clone(), at: now, refused: false });
+        if tried.len() >= MOST || tried.len() >= MOST_OF_GUESTS && is_guest() {
+            return Err(NotTried::TooMany);
         }
-        is_free
+        tried.push(Guess { version: version.clone(), at: now, refused: false });
+        Ok(())
+    }
+
+    fn users_of(&self, namespace: &str) -> usize {
+        let first = User { namespace: namespace.to_owned(), system: String::new(), name: 0 };
+        self.0.range(first..).take_while(|(user, _)| user.namespace == namespace).count()
     }
 
     /// A try has ended.
@@ -75,6 +88,9 @@ impl Guesses {
                     (guess.at, guess.refused) = (now, true);
                 }
             }
+        }
+        if tried.is_empty() {
+            self.0.remove(user);
         }
     }
 

@@ -23,41 +23,8 @@ pub enum Failure {
 #[must_use]
 pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
     let (reason, message) = match failure {
-        Failure::Refused | Failure::NotTried(NotTried::Here) => (
-            Reason::AuthenticationFailed,
-            format!(
-                "{system} rejected the user name or password of Secret {secret}, or the account is disabled or locked. Correct the Secret, or \
-                 repair the account and set the annotation tenure.dev/reconcile-requested-at to a new value to retry the login."
-            ),
-        ),
-        Failure::NotTried(NotTried::InARow) => (
-            Reason::AuthenticationFailed,
-            format!(
-                "The user name or password of Secret {secret} was rejected by three systems in a row and is not tried here, to avoid locking \
-                 the account: correct the Secret, or set the annotation tenure.dev/reconcile-requested-at to try it again."
-            ),
-        ),
-        Failure::NotTried(NotTried::Reserved) => (
-            Reason::AuthenticationFailed,
-            format!(
-                "The user name or password of Secret {secret} was rejected by other systems. To avoid locking the account, it is tried here only after a system that \
-                 accepted it before accepts it again: correct the Secret, or the user on those systems."
-            ),
-        ),
-        Failure::NotTried(NotTried::TooMany) => (
-            Reason::AuthenticationFailed,
-            format!(
-                "{system} has rejected several passwords of this user within an hour. To avoid locking the account, the password of Secret {secret} is \
-                 tried only after that hour."
-            ),
-        ),
-        Failure::NotTried(NotTried::Unanswered) => (
-            Reason::TimedOut,
-            format!(
-                "The latest logins with Secret {secret} got no answer and no system has accepted it yet, so it is retried at intervals of up to 10m. \
-                 Check that the systems that it is used for are reachable."
-            ),
-        ),
+        Failure::Refused => not_tried(NotTried::Here, system, secret),
+        Failure::NotTried(why) => not_tried(why, system, secret),
         Failure::Half => (
             Reason::AuthenticationFailed,
             format!(
@@ -74,11 +41,58 @@ pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
         Failure::TokenRefused => (
             Reason::AuthenticationFailed,
             format!(
-                "{system} rejects tokens that it has just issued to the user of Secret {secret}. Check its time and its user settings."
+                "{system} rejects tokens that it has just issued to the user of Secret {secret}. Check the system's clock and the settings of this user."
             ),
         ),
     };
     Verdict { reason, message }
+}
+
+fn not_tried(why: NotTried, system: &str, secret: &str) -> (Reason, String) {
+    match why {
+        NotTried::Here => (
+            Reason::AuthenticationFailed,
+            format!(
+                "{system} rejected the user name or password of Secret {secret}, or the account is disabled or locked. Correct the Secret, or \
+                 repair the account and set the annotation tenure.dev/reconcile-requested-at to a new value to retry the login."
+            ),
+        ),
+        NotTried::InARow => (
+            Reason::AuthenticationFailed,
+            format!(
+                "The user name or password of Secret {secret} was rejected by three systems in a row and is not tried here, to avoid locking \
+                 the account: correct the Secret, or set the annotation tenure.dev/reconcile-requested-at to try it again."
+            ),
+        ),
+        NotTried::Reserved => (
+            Reason::AuthenticationFailed,
+            format!(
+                "The user name or password of Secret {secret} was rejected by other systems. To avoid locking the account, it is tried here only after a system that \
+                 accepted it before accepts it again: correct the Secret, or the user on those systems."
+            ),
+        ),
+        NotTried::TooMany => (
+            Reason::AuthenticationFailed,
+            format!(
+                "{system} has rejected several passwords of this user within an hour. To avoid locking the account, the password of Secret {secret} is \
+                 tried only after that hour."
+            ),
+        ),
+        NotTried::TooManyUsers => (
+            Reason::AuthenticationFailed,
+            format!(
+                "Systems have rejected passwords of more than 4,000 users of this namespace within an hour, so the password of Secret {secret} \
+                 is tried only after that hour. Correct the Secrets, or delete the resources that use them."
+            ),
+        ),
+        NotTried::Unanswered => (
+            Reason::TimedOut,
+            format!(
+                "The latest logins with Secret {secret} got no answer, and no system has accepted its password yet. The login is retried at intervals of up to 10m. \
+                 Check that the systems that use this Secret are reachable."
+            ),
+        ),
+    }
 }
 
 /// What is new about an object's logins.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure::engine::login::{Guesses, SecretVersion, User};
+use tenure::engine::login::{Guesses, NotTried, SecretVersion, User};
 
 use super::{Accepted, Outcome, Refused, Unknown, Unsent};
 
@@ -20,10 +20,10 @@ fn version(number: usize) -> SecretVersion {
 fn tried(guesses: &mut Guesses, numbers: std::ops::Range<usize>, is_guest: bool, outcome: Outcome) -> usize {
     let mut attempt = |number: &usize| {
         let may = guesses.may_try(&user(), &version(*number), || is_guest, Duration::ZERO);
-        if may {
+        if may.is_ok() {
             guesses.ended(&user(), &version(*number), outcome, Duration::ZERO);
         }
-        may
+        may.is_ok()
     };
     numbers.filter(|number| attempt(number)).count()
 }
@@ -40,7 +40,7 @@ fn ten_passwords_are_tried_and_three_of_guests() {
         User { system: "https://x2-2.example.net".to_owned(), ..user() },
         User { namespace: "c".to_owned(), ..user() },
     ] {
-        assert!(guesses.may_try(&other, &version(50), || true, Duration::ZERO), "{other:?}");
+        assert_eq!(guesses.may_try(&other, &version(50), || true, Duration::ZERO), Ok(()), "{other:?}");
     }
 }
 
@@ -48,11 +48,11 @@ fn ten_passwords_are_tried_and_three_of_guests() {
 fn what_is_under_way_counts_and_what_was_not_refused_does_not() {
     let mut guesses = Guesses::default();
     for number in 0..3 {
-        assert!(guesses.may_try(&user(), &version(number), || true, Duration::ZERO));
+        assert_eq!(guesses.may_try(&user(), &version(number), || true, Duration::ZERO), Ok(()));
     }
-    assert!(!guesses.may_try(&user(), &version(3), || true, Duration::ZERO));
+    assert_eq!(guesses.may_try(&user(), &version(3), || true, Duration::ZERO), Err(NotTried::TooMany));
     guesses.ended(&user(), &version(2), Unsent, Duration::ZERO);
-    assert!(guesses.may_try(&user(), &version(3), || true, Duration::ZERO));
+    assert_eq!(guesses.may_try(&user(), &version(3), || true, Duration::ZERO), Ok(()));
     for outcome in [Unsent, Unknown, Accepted] {
         assert_eq!(tried(&mut Guesses::default(), 0..50, true, outcome), 50, "{outcome:?}");
     }
@@ -74,9 +74,9 @@ fn an_hour_later_another_one_is_tried() {
     assert_eq!(tried(&mut guesses, 0..50, true, Refused), 3);
     let almost = HOUR.checked_sub(Duration::from_secs(1)).unwrap();
     guesses.purge(almost);
-    assert!(!guesses.may_try(&user(), &version(50), || true, almost));
+    assert_eq!(guesses.may_try(&user(), &version(50), || true, almost), Err(NotTried::TooMany));
     guesses.purge(HOUR);
-    assert!(guesses.may_try(&user(), &version(50), || true, HOUR));
+    assert_eq!(guesses.may_try(&user(), &version(50), || true, HOUR), Ok(()));
 }
 
 #[test]
@@ -85,4 +85,30 @@ fn a_password_that_is_accepted_ends_the_guessing() {
     assert_eq!(tried(&mut guesses, 0..2, true, Refused), 2);
     assert_eq!(tried(&mut guesses, 2..3, true, Accepted), 1);
     assert_eq!(tried(&mut guesses, 3..50, true, Refused), 3);
+}
+
+#[test]
+fn what_is_kept_of_a_namespace_is_bounded() {
+    const USERS: u64 = 4096;
+    let mut guesses = Guesses::default();
+    let user_of = |namespace: &str, name| User { namespace: namespace.to_owned(), name, ..user() };
+    let mut attempt = |namespace: &str, name, outcome| {
+        let user = user_of(namespace, name);
+        let may = guesses.may_try(&user, &version(0), || false, Duration::ZERO);
+        if may.is_ok() {
+            guesses.ended(&user, &version(0), outcome, Duration::ZERO);
+        }
+        may
+    };
+    for outcome in [Accepted, Unknown, Unsent] {
+        assert!((0..2 * USERS).all(|name| attempt("b", name, outcome) == Ok(())), "{outcome:?}");
+    }
+    assert!((0..USERS).all(|name| attempt("b", name, Refused) == Ok(())));
+    assert_eq!(attempt("b", USERS, Refused), Err(NotTried::TooManyUsers));
+    assert_eq!(attempt("a", USERS, Refused), Ok(()), "another namespace");
+    assert_eq!(attempt("c", USERS, Refused), Ok(()), "another namespace");
+    assert_eq!(attempt("b", 0, Accepted), Ok(()), "one that is known");
+    assert_eq!(attempt("b", USERS, Refused), Ok(()), "there is room again");
+    guesses.purge(HOUR);
+    assert_eq!(guesses.may_try(&user_of("b", 0), &version(0), || false, HOUR), Ok(()));
 }
