@@ -21,7 +21,7 @@ use super::requests::{self, Handled, Request};
 use super::rollout::Rollouts;
 use super::specs::Specs;
 use crate::clock;
-use crate::crd::{Change, Kind, TokenPolicy, X2Gateway, X2GatewayStatus};
+use crate::crd::{Change, Kind, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::change::referring;
@@ -49,6 +49,8 @@ pub struct Extra {
     has_recalled: bool,
     /// What was last reported of a closed change window.
     window: Option<Closed>,
+    /// When a login last proved the lifetime. A proof alone is no reason to write a status: the next write shows it.
+    proven: Option<Time>,
 }
 
 /// Who governs a gateway, and its part in the rollout.
@@ -117,6 +119,11 @@ impl Managed for X2Gateway {
         let owed = memory.owed.unrecorded(|change| status.history.contains(change));
         let changes = Changes { open: memory.change.as_ref(), owed };
         update(status, &found, &report.given.parents.governance.regime, changes, &clock::now());
+        if found.token.is_some() {
+            memory.extra.proven.clone_from(&status.last_proven_time);
+        } else if status.proven_timeout_seconds.is_some() {
+            status.last_proven_time = status.last_proven_time.take().max(memory.extra.proven.clone());
+        }
         if status.pending.is_none() {
             memory.change = None;
         }

@@ -41,6 +41,7 @@ mod outages;
 mod patience;
 mod persons;
 mod plan;
+mod proofs;
 mod remote;
 mod replica;
 mod schedule;
