@@ -37,6 +37,8 @@ pub struct Logins {
     edits: BTreeMap<String, u32>,
     /// Requests for many, and edits of customers.
     requests: u32,
+    /// Objects with a request that is not carried out yet, by uid.
+    open: BTreeSet<String>,
     /// Whether a process may give up what is under way, since it does not keep the lease.
     pub lossy: bool,
     /// Processes so far: one that ends may not have recorded a refusal.
@@ -52,6 +54,8 @@ struct Row {
     /// Interruptions before the first of them, and before the last.
     interrupted: (u32, u32),
     accepted: Option<Duration>,
+    /// Whether a request was open when the Secret got the password: what is still to be carried out of it permits as many more.
+    is_requested: bool,
 }
 
 #[derive(Debug)]
@@ -105,6 +109,15 @@ impl Logins {
         if is_declared && (is_request || after.is_null()) {
             self.rows.clear();
         }
+        if let Some(uid) = [&after, &before].into_iter().find_map(|object| object["metadata"]["uid"].as_str())
+        {
+            let asked = request(&after);
+            if asked.is_null() || asked == after["status"]["lastHandledReconcileAt"] {
+                self.open.remove(uid);
+            } else {
+                self.open.insert(uid.to_owned());
+            }
+        }
         if process_of(&write.client).is_some() && !after.is_null() {
             if after["status"]["refusedLogin"].get(0).is_some() {
                 self.recorded(&reached_by(&after["spec"]));
@@ -131,11 +144,14 @@ impl Logins {
         let password = secret["data"]["password"].as_str().and_then(|text| STANDARD.decode(text).ok());
         let password = password.and_then(|password| String::from_utf8(password).ok());
         *self.versions.entry(key.clone()).or_default() += 1;
-        if let Some(password) = password {
-            self.secrets.entry(password).or_default().insert(key.clone());
+        if let Some(password) = &password {
+            self.secrets.entry(password.clone()).or_default().insert(key.clone());
         }
         let secrets = &self.secrets;
         self.rows.retain(|password, _| secrets.get(password).is_none_or(|keys| !keys.contains(&key)));
+        if let Some(password) = password {
+            self.rows.insert(password, Row { is_requested: !self.open.is_empty(), ..Row::default() });
+        }
     }
 
     fn recorded(&mut self, url: &str) {
@@ -185,7 +201,8 @@ impl Logins {
         let repeated = usize::try_from(interruptions - row.interrupted.0).unwrap_or(usize::MAX);
         row.refusals.push(Refusal { url: url.to_owned(), heard, is_recorded: false });
         let is_fresh = row.accepted.is_some_and(|at| sent < at + FRESH);
-        if is_fresh || before < ROW * secrets + repeated {
+        let requested = if row.is_requested { ROW } else { 0 };
+        if is_fresh || before < ROW * secrets + repeated + requested {
             return Ok(());
         }
         let what = format!("a password was sent at {sent:?} after {before} refusals in a row");
