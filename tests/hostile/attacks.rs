@@ -1,5 +1,6 @@
 //! The attacks: what a user who may edit one namespace, or a server that they run, can try.
 
+mod deletions;
 mod logins;
 mod objects;
 mod servers;
@@ -31,7 +32,7 @@ impl Attack {
     pub const NAMES: &str = "silent-names";
 
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self {
             name: "borrowed",
             has_few_objects: true,
@@ -171,6 +172,13 @@ impl Attack {
             what: "300 gateways that change all the time between two errors, each an event and a status",
             most_writes: 12_000,
             begin: |_, hostile| objects::flapping(hostile).boxed(),
+        },
+        Self {
+            name: "deletions",
+            has_few_objects: false,
+            what: "300 objects that are created and deleted again and again, and 30 gateways that wait to be restored",
+            most_writes: 20_000,
+            begin: |world, hostile| deletions::deletions(world, hostile).boxed(),
         },
     ];
 

@@ -3,14 +3,17 @@
 use std::any::Any;
 use std::future::Future;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tenure_kit::clock;
 use tenure_kit::namespace::TestNamespace;
 use tenure_kit::x2::X2Fleet;
 use tokio::task::JoinSet;
 
+use super::fixture::SOON;
 use super::world::World;
 
 /// Requests to the API server that are under way at the same time.
@@ -36,9 +39,38 @@ impl Hostile {
     }
 
     pub async fn apply_all(&self, objects: impl IntoIterator<Item = Value>) {
-        let applied = objects.into_iter().map(async |object| self.ns.apply_yaml(&object.to_string()).await);
-        let applied: Vec<_> = futures::stream::iter(applied).buffer_unordered(AT_ONCE).collect().await;
-        applied.into_iter().for_each(|applied| drop(applied.unwrap()));
+        let apply = async |object: Value| self.ns.apply_yaml(&object.to_string()).await.map(drop);
+        at_once(objects.into_iter().map(apply)).await.unwrap();
+    }
+
+    /// Requests the deletion of objects.
+    pub async fn delete_all(&self, objects: &[Value]) {
+        let all = objects.iter().map(reference);
+        at_once(all.map(async |(kind, name)| self.ns.delete_object(&kind, &name).await)).await.unwrap();
+    }
+
+    /// Creates and deletes objects again and again.
+    pub async fn storm(&self, objects: &[Value], time: Duration) {
+        let begun = clock::instant();
+        self.apply_all(objects.to_vec()).await;
+        while begun.elapsed() < time {
+            self.delete_all(objects).await;
+            // One whose deletion ends at this moment is created the next time.
+            let apply = async |object: Value| {
+                let _ = self.ns.apply_yaml(&object.to_string()).await;
+                Ok(())
+            };
+            at_once(objects.iter().cloned().map(apply)).await.unwrap();
+        }
+        self.delete_all(objects).await;
+    }
+
+    /// Waits until objects are gone.
+    pub async fn are_gone(&self, objects: &[Value]) {
+        let all = objects.iter().map(reference);
+        at_once(all.map(async |(kind, name)| self.ns.wait_until_gone(&kind, &name, SOON).await))
+            .await
+            .unwrap();
     }
 
     /// The Secret and the ConfigMap that `gateway` and `kona_server` name.
@@ -69,10 +101,10 @@ impl Hostile {
     pub async fn patch_all(&self, kind: &str, edits: impl IntoIterator<Item = (String, Value)>) {
         let api = self.ns.api(kind).await.unwrap();
         let all = edits.into_iter().map(async |(name, patch)| {
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            Ok(())
         });
-        let all: Vec<_> = futures::stream::iter(all).buffer_unordered(AT_ONCE).collect().await;
-        all.into_iter().for_each(|edited| edited.unwrap());
+        at_once(all).await.unwrap();
     }
 
     /// Merges one patch after the other into an object.
@@ -116,4 +148,17 @@ impl Hostile {
         }
         assert!(self.tasks.lock().unwrap().try_join_next().is_none(), "an attack has ended early");
     }
+}
+
+/// Makes requests, some of them at the same time.
+async fn at_once(
+    requests: impl Iterator<Item = impl Future<Output = anyhow::Result<()>>>,
+) -> anyhow::Result<()> {
+    futures::stream::iter(requests).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Kind and name of an object.
+pub fn reference(object: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (text(&object["kind"]), text(&object["metadata"]["name"]))
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::api;
 use super::attacks::Attack;
 use super::audit::Audit;
-use super::fixture::{Fixture, customer, fleet, gateway, is_current, policy, ready, status};
+use super::fixture::{Fixture, SOON, customer, fleet, gateway, is_current, policy, ready, status};
 use super::hostile::Hostile;
 use super::names;
 use super::process::Usage;
@@ -38,6 +38,8 @@ const CHECKS: u64 = 3;
 const REFUSALS: usize = 6;
 /// What an attack may take, with its objects, in MiB.
 const ROOM: u64 = 64;
+/// What may be left of that once the objects are gone, in MiB.
+const REST: u64 = 8;
 /// Longest time between two renewals of the Lease, which is renewed every two seconds and is lost after ten.
 const RENEWAL: Duration = Duration::from_secs(5);
 const AUDIT_LOG: &str = "audit.log";
@@ -198,6 +200,23 @@ impl World {
         let leases: Api<Lease> = Api::namespaced(self.f.ns.client(), self.f.ns.name());
         let spec = leases.get("tenure").await.unwrap().spec.unwrap();
         format!("{:?}, {:?} transitions", spec.holder_identity, spec.lease_transitions)
+    }
+
+    /// The operator's memory, in MiB.
+    pub fn memory(&self) -> u64 {
+        Usage::of(self.process).unwrap().memory / 1024
+    }
+
+    /// Waits until the operator shows nothing of a namespace, and takes little more memory than before.
+    pub async fn has_forgotten(&self, namespace: &str, memory: u64) {
+        let forgotten = async {
+            while self.f.operator().metrics().await.unwrap().contains(namespace)
+                || self.memory() > memory + REST
+            {
+                tokio::time::sleep(SAMPLE).await;
+            }
+        };
+        tokio::time::timeout(SOON, forgotten).await.unwrap_or_else(|_| panic!("{} MiB", self.memory()));
     }
 
     fn api(&self) -> api::Requests {
