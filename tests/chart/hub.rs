@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, KINDS};
@@ -25,6 +27,14 @@ fn list(name: &str) -> Vec<Value> {
 fn the_license_is_the_projects() {
     let cargo = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(cargo.contains(&format!("\nlicense = \"{}\"\n", annotation("license"))), "{cargo}");
+}
+
+#[test]
+fn the_icon_is_the_books() {
+    let manifest = manifest();
+    let icon = text(&manifest["icon"]).strip_prefix("data:image/svg+xml;base64,").unwrap();
+    let file = fs::read(root().join("docs/theme/favicon.svg")).unwrap();
+    assert_eq!(icon, STANDARD.encode(file));
 }
 
 /// A version that is not released, or is marked as one before a release.
