@@ -96,15 +96,15 @@ async fn the_rules_of_a_release_are_about_that_release() {
         "exp_labels": {"severity": "warning", "namespace": "berlin", "job": "tenure"},
         "exp_annotations": {
             "summary": "The tenure operator is down, or is not scraped.",
-            "description": "Prometheus receives no metrics of the operator berlin/tenure. Token lifetimes stay as they are; \
-                            drift is neither detected nor corrected.",
+            "description": "Prometheus receives no metrics of the operator berlin/tenure. If it is down, token lifetimes stay \
+                            as they are, and drift is neither detected nor corrected.",
         },
     }]);
     let long = json!([{
         "exp_labels": {"severity": "warning", "namespace": "site", "cluster": "west"},
         "exp_annotations": {
             "summary": "A token lifetime in namespace site is 2h 0m 0s.",
-            "description": "That is longer than the threshold of this alert, which includes gateways that no policy governs.",
+            "description": "That is longer than the threshold of this alert. The alert includes gateways that no policy governs.",
         },
     }]);
     let tests = json!({"rule_files": ["rules.yaml"], "tests": [{
