@@ -14,10 +14,10 @@ const LONGEST: usize = 63;
 /// everything.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Namespaces to manage, separated by commas [default: all]
+    /// Namespaces of the resources that the command applies to, separated by commas [default: all]
     #[arg(long, env = "TENURE_NAMESPACES", value_delimiter = ',', value_parser = namespace)]
     namespaces: Vec<String>,
-    /// Label selector: only manage resources that match it.
+    /// Label selector: apply only to resources that match it [default: all]
     #[arg(long, env = "TENURE_SELECTOR", value_parser = NonEmptyStringValueParser::new())]
     selector: Option<String>,
 }

@@ -30,7 +30,8 @@ pub struct Connection {
     #[serde(default = "default_request_timeout")]
     #[schemars(length(max = 16), extend("x-kubernetes-validations" = rules::duration("1s", "5m", "10s or 1m30s"), "default" = "10s"))]
     pub request_timeout: String,
-    /// Set to true to pause reconciliation of this object. Ready stays as it is, and the condition Suspended is set.
+    /// Set to true to pause reconciliation of this object and, for a `KonaServer`, of all its customers. Ready stays as it is,
+    /// and the condition Suspended is set.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub suspend: bool,

@@ -67,8 +67,8 @@ pub struct TokenPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub windows: Vec<Window>,
-    /// Whether tokens issued before a change are invalidated. This applies only to the operator's own user, and logs it
-    /// out of all sessions: Never; `OnTightening`, if the change shortened the lifetime; or `OnChange`.
+    /// Whether tokens issued before a change are invalidated: Never; `OnTightening`, if the change shortened the lifetime; or
+    /// `OnChange`. This applies only to the operator's own user, and logs it out of all sessions.
     #[serde(default)]
     #[schemars(extend("default" = "Never"))]
     pub revoke_tokens: RevokeTokens,

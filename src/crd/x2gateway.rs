@@ -80,7 +80,7 @@ pub struct X2GatewayStatus {
     /// A change that has begun and is not yet verified and recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
-    /// Refused logins, which are not repeated until the Secret changes.
+    /// Refused logins, which are not repeated until the Secret changes or a reconcile is requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub refused_login: Vec<RefusedLogin>,

@@ -215,17 +215,17 @@ impl fmt::Display for RemoteError {
             Fault::Tls(how) => how.fmt(f),
             Fault::TimedOut => write!(f, "{method} {path} timed out after requestTimeout"),
             Fault::NoTurn => f.write_str(
-                "the request waited five minutes for its turn and was not sent: check for systems of this namespace that do not answer, and raise spec.limits of the KonaServer if it is one",
+                "the request waited five minutes for its turn and was not sent: check for systems of this namespace that do not answer, and, for a KonaServer, raise its spec.limits",
             ),
             Fault::OtherPeer => f.write_str(
                 "servers with different keys answer at the URL: use the URL of one server, or the same key for all",
             ),
             Fault::AddressRefused(address) => {
                 let which = address.as_ref().map_or_else(|| "its address".to_owned(), |ip| format!("the address {ip}"));
-                write!(f, "{which} is not an allowed destination; to allow it, set --allow-cidr on the operator")
+                write!(f, "{which} is not an allowed destination; to allow it, add it to --allow-cidr on the operator, or remove it from --deny-cidr, which takes precedence")
             }
             Fault::Status { code: 429, .. } | Fault::Paused { code: 429, .. } => f.write_str(
-                "too many requests (status 429): raise its request limit, or lower spec.limits of the KonaServer if it is one",
+                "too many requests (status 429): raise the system's own request limit, or, for a KonaServer, lower its spec.limits",
             ),
             Fault::Status { code, retry_after: Some(_) } | Fault::Paused { code, .. } => {
                 write!(f, "it asked the operator to retry later (status {code})")

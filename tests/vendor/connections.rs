@@ -144,7 +144,7 @@ async fn special_addresses_are_not_dialled_unless_allowed() {
     assert_eq!((code.as_str(), reason), ("connect", Reason::AddressRefused));
     assert_eq!(
         text,
-        "the address 127.1.0.1 is not an allowed destination; to allow it, set --allow-cidr on the operator"
+        "the address 127.1.0.1 is not an allowed destination; to allow it, add it to --allow-cidr on the operator, or remove it from --deny-cidr, which takes precedence"
     );
     let port = fleet.appliance(0).port();
     for host in [

@@ -36,7 +36,7 @@ pub(in crate::cli) struct Options {
     /// 127.0.0.0/8; separated by commas.
     #[arg(long, env = "TENURE_ALLOW_CIDR", value_delimiter = ',', value_parser = address::block)]
     pub(super) allow_cidr: Vec<IpNet>,
-    /// Address ranges to deny; separated by commas.
+    /// Address ranges to deny, even if --allow-cidr contains them; separated by commas.
     #[arg(long, env = "TENURE_DENY_CIDR", value_delimiter = ',', value_parser = address::block)]
     pub(super) deny_cidr: Vec<IpNet>,
     /// Ports of URLs and proxies to allow, such as 443,8000-8999; separated by commas [default: 80, 443, 8080, 8443, and what
@@ -81,7 +81,7 @@ pub(in crate::cli) struct Options {
     /// --lease-renew-deadline.
     #[arg(long, env = "TENURE_LEASE_DURATION", default_value = "15s", value_parser = duration)]
     lease_duration: Duration,
-    /// Time after its last renewal of the Lease after which the leader stops all requests and writes; longer than
+    /// The leader stops all requests and writes if it has not renewed the Lease for this time; longer than
     /// --lease-retry-period.
     #[arg(long, env = "TENURE_LEASE_RENEW_DEADLINE", default_value = "10s", value_parser = duration)]
     lease_renew_deadline: Duration,
@@ -94,7 +94,7 @@ pub(in crate::cli) struct Options {
     otlp_endpoint: Option<String>,
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
     otel_exporter_otlp_endpoint: Option<String>,
-    /// Export the metric `last_success_timestamp_seconds`, one series per object.
+    /// Export the metric `tenure_last_success_timestamp_seconds`, one series per object.
     #[arg(long, env = "TENURE_METRICS_PER_OBJECT")]
     pub(super) metrics_per_object: bool,
 }

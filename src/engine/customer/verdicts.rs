@@ -29,7 +29,7 @@ pub fn answered(status: Option<u16>, is_vendors: bool, id: &str, server: &str) -
         Some(404) if is_vendors => Some(Verdict::new(
             Reason::CustomerNotFound,
             format!(
-                "Customer {id} does not exist on the server, or its user is not permitted to see it. Correct spec.customerId."
+                "Customer {id} does not exist on the server, or the user of KonaServer {server} is not permitted to see it. Grant it the permission. If spec.customerId is wrong, delete this resource and create it again, because the field is immutable."
             ),
         )),
         Some(403) => Some(Verdict::new(
@@ -77,7 +77,7 @@ pub fn server_not_ready(server: &str, reason: Reason) -> Verdict {
 #[must_use]
 pub fn server_not_found(server: &str) -> Verdict {
     let message = format!(
-        "KonaServer {server} does not exist in this namespace: create it, or correct spec.serverRef."
+        "KonaServer {server} does not exist in this namespace: create it. If spec.serverRef is wrong, delete this resource and create it again, because the field is immutable."
     );
     Verdict::new(Reason::ServerNotFound, message)
 }
