@@ -14,7 +14,8 @@ use crate::engine::system::{Peer, Via};
 
 /// A pause of this length is waited for; a longer one is reported.
 const WAITED_FOR: Duration = Duration::from_secs(5);
-/// Peers of one URL whose limits are kept while they are not asked anything. A server may prove a new key at each login.
+/// Limits of one URL that are kept while nobody uses them, and peers that one limit is known by. A server may prove a new key
+/// at each login.
 const IDLE_PEERS: usize = 16;
 /// What a timer may be late by.
 const TICK: Duration = Duration::from_millis(2);
@@ -215,50 +216,73 @@ pub struct Lane {
     pub peer: Option<Peer>,
 }
 
-/// The limits of remote systems.
+/// The limits of remote systems, by kind and URL. What was used last is the last one.
 #[derive(Debug, Default)]
-pub struct Limits(Mutex<HashMap<(Kind, String), Peers>>);
+pub struct Limits(Mutex<HashMap<(Kind, String), Vec<Known>>>);
 
-/// The limits of the peers at one URL; the one that was used last is the last one.
-type Peers = Vec<(Peer, Arc<Limit>)>;
+/// A limit, and the peers that it is known by: those that were met on one way were one system so far.
+#[derive(Debug)]
+struct Known {
+    peers: Vec<Peer>,
+    limit: Arc<Limit>,
+}
+
+impl Known {
+    /// Takes down that it was used for a peer. The way that leads to it stays known, whatever keys are met there.
+    fn used(&mut self, peer: Peer) {
+        self.peers.retain(|known| *known != peer);
+        self.peers.push(peer);
+        if self.peers.len() > IDLE_PEERS
+            && let Some(oldest) = self.peers.iter().position(|peer| matches!(peer, Peer::Key(_)))
+        {
+            self.peers.remove(oldest);
+        }
+    }
+
+    /// Whether nobody uses it.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.limit) == 1 && !self.limit.is_in_use()
+    }
+}
 
 impl Limits {
     /// The limit of a remote system; a new one if its bounds have changed.
     pub fn of(&self, lane: Lane, bounds: Bounds) -> Arc<Limit> {
         let Lane { kind, url, via, peer } = lane;
+        let way = Peer::Via(via);
+        let peer = peer.unwrap_or_else(|| way.clone());
         let mut systems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let peers = systems.entry((kind, url)).or_default();
-        let by_way = Peer::Via(via);
-        let peer = peer.unwrap_or_else(|| by_way.clone());
-        let known = match peers.iter().position(|(known, _)| *known == peer) {
-            Some(index) => Some(peers.remove(index).1),
-            // Those that were under way before the peer was met count on.
-            None => peers.iter().find(|(known, _)| *known == by_way).map(|(_, limit)| Arc::clone(limit)),
-        };
-        let limit = match known {
-            Some(limit) if limit.bounds == bounds => limit,
-            known => {
-                let memory = known.map(|limit| *limit.memory()).unwrap_or_default();
-                Arc::new(Limit::new(bounds, memory))
+        let all = systems.entry((kind, url)).or_default();
+        let position = |peer| all.iter().position(|known| known.peers.contains(peer));
+        // Those that were under way before the peer was met count on.
+        let mut known = position(&peer).or_else(|| position(&way)).map(|index| all.remove(index));
+        let memory = known.as_ref().map(|known| *known.limit.memory()).unwrap_or_default();
+        if let Some(other) = known.take_if(|known| known.limit.bounds != bounds) {
+            let peers: Vec<_> = other.peers.into_iter().filter(|known| *known != peer).collect();
+            if !peers.is_empty() {
+                all.push(Known { peers, ..other });
             }
-        };
-        peers.push((peer, Arc::clone(&limit)));
-        let mut idle = peers.iter().filter(|(_, limit)| !limit.is_in_use()).count();
-        peers.retain(|(_, limit)| {
-            let is_kept = limit.is_in_use() || idle <= IDLE_PEERS;
-            idle -= usize::from(!is_kept);
-            is_kept
-        });
+        }
+        let new = || Known { peers: Vec::new(), limit: Arc::new(Limit::new(bounds, memory)) };
+        let mut known = known.unwrap_or_else(new);
+        known.used(peer);
+        let limit = Arc::clone(&known.limit);
+        all.push(known);
+        while all.len() > IDLE_PEERS
+            && let Some(oldest) = all.iter().position(Known::is_idle)
+        {
+            all.remove(oldest);
+        }
         limit
     }
 
     /// Drops those of systems that no object logs in to; `in_use` has those that one does. To be called now and then.
     pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
-        let known: BTreeSet<&String> = in_use.values().flatten().collect();
+        let declared: BTreeSet<&String> = in_use.values().flatten().collect();
         let mut systems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        systems.retain(|(_, url), peers| {
-            peers.retain(|(_, limit)| known.contains(url) || limit.is_in_use());
-            !peers.is_empty()
+        systems.retain(|(_, url), all| {
+            all.retain(|known| declared.contains(url) || known.limit.is_in_use());
+            !all.is_empty()
         });
     }
 }
@@ -266,6 +290,13 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// How many limits are kept, and how many peers.
+    fn kept(limits: &Limits) -> (usize, usize) {
+        let systems = limits.0.lock().unwrap();
+        let all: Vec<_> = systems.values().flatten().collect();
+        (all.len(), all.iter().map(|known| known.peers.len()).sum())
+    }
 
     #[tokio::test]
     async fn what_is_known_of_a_system_goes_with_its_last_object() {
@@ -282,28 +313,32 @@ mod tests {
         let keys = ("username".to_owned(), "password".to_owned());
         let account = Account { namespace: "a".to_owned(), secret: "login".to_owned(), keys };
         let in_use = BTreeMap::from([(account, BTreeSet::from(["https://x2-7.example.net".to_owned()]))]);
-        let kept = || limits.0.lock().unwrap().values().map(Vec::len).sum::<usize>();
         limits.purge(&in_use);
-        assert_eq!(kept(), 4);
+        assert_eq!(kept(&limits), (3, 4));
         drop(under_way);
         limits.purge(&in_use);
-        assert_eq!(kept(), 3);
+        assert_eq!(kept(&limits), (2, 3));
     }
 
     #[tokio::test]
     async fn a_server_that_proves_a_new_key_each_time_fills_no_memory() {
         let limits = Limits::default();
-        let of = |key: u8| {
-            let (url, peer) = ("https://kona.example.net".to_owned(), Some(Peer::Key([key; 16])));
-            limits.of(Lane { kind: Kind::Server, url, via: Via::Direct, peer }, Bounds::ONE_AT_A_TIME)
+        let of = |name: &str, key: Option<u8>| {
+            let (url, via) = ("https://kona.example.net".to_owned(), Via::Name(name.into()));
+            let peer = key.map(|key| Peer::Key([key; 16]));
+            limits.of(Lane { kind: Kind::Server, url, via, peer }, Bounds::ONE_AT_A_TIME)
         };
-        let (real, under_way) = (of(0), of(1).enter(false).await.unwrap());
-        for key in 2..=u8::MAX {
-            assert!(Arc::ptr_eq(&real, &of(0)), "one in use is kept");
-            of(key);
+        let (under_way, held) = (of("a", None).enter(false).await.unwrap(), of("b", Some(0)));
+        for key in 1..=u8::MAX {
+            of("a", None);
+            of("a", Some(key));
         }
-        let kept = limits.0.lock().unwrap().values().map(Vec::len).sum::<usize>();
-        assert_eq!(kept, IDLE_PEERS + 1);
-        assert!(Arc::ptr_eq(&under_way.limit, &of(1)), "a request is under way");
+        assert_eq!(kept(&limits), (2, IDLE_PEERS + 1));
+        for number in 0..=u8::MAX {
+            of(&number.to_string(), None);
+        }
+        assert_eq!(kept(&limits), (IDLE_PEERS, IDLE_PEERS - 2 + IDLE_PEERS + 1));
+        assert!(Arc::ptr_eq(&under_way.limit, &of("a", None)), "a request is under way");
+        assert!(Arc::ptr_eq(&held, &of("b", Some(0))), "a reconcile holds it");
     }
 }
