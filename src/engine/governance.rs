@@ -125,6 +125,12 @@ impl Governance {
         self.policy.as_ref().is_some_and(Policy::is_to_restore)
     }
 
+    /// What a change takes besides the regime: a permit, and what makes sure that its original value is restored.
+    #[must_use]
+    pub fn demands(&self) -> (bool, bool) {
+        (self.policy.as_ref().is_some_and(Policy::is_bounded), self.restores())
+    }
+
     /// Whether the gateway was changed and its original value is to be restored one day, whichever policy governs it now.
     #[must_use]
     pub fn owes_original(&self, gateway: &X2Gateway) -> bool {

@@ -152,6 +152,7 @@ impl Examination<'_, '_> {
         let owns = self.controller.claims.standing(now.meta()) == Standing::Owner;
         let namespace = now.metadata.namespace.as_deref().unwrap_or_default();
         let governance = self.controller.specs.namespace(namespace).policies.governance(&now);
-        (owns && governance.regime == self.governance.regime).then_some(governance)
+        let terms = |governance: &Governance| (governance.regime.clone(), governance.demands());
+        (owns && terms(&governance) == terms(self.governance)).then_some(governance)
     }
 }
