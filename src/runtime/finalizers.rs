@@ -93,12 +93,17 @@ fn finalizers(meta: &ObjectMeta) -> &[String] {
 async fn write<K: Reported>(store: &Store<K>, meta: &ObjectMeta, desired: &[String]) -> Written {
     // A test for null holds where there is nothing.
     let present = Some(finalizers(meta)).filter(|present| !present.is_empty());
-    let operations = json!([
-        {"op": "test", "path": "/metadata/uid", "value": meta.uid},
-        {"op": "test", "path": "/metadata/finalizers", "value": present},
-        {"op": "add", "path": "/metadata/finalizers", "value": desired},
-    ]);
-    match store.cluster().writer.patch::<K>(meta, Part::Finalizers, operations).await {
+    let mut operations = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": meta.uid}),
+        json!({"op": "test", "path": "/metadata/finalizers", "value": present}),
+        json!({"op": "add", "path": "/metadata/finalizers", "value": desired}),
+    ];
+    if desired.len() > finalizers(meta).len() {
+        // A request that arrives late must not add ours to an object that has left the scope since, and lost it.
+        let labels = meta.labels.as_ref().filter(|labels| !labels.is_empty());
+        operations.insert(1, json!({"op": "test", "path": "/metadata/labels", "value": labels}));
+    }
+    match store.cluster().writer.patch::<K>(meta, Part::Finalizers, operations.into()).await {
         Ok(Some(entry)) => {
             // Its deletion may be news: the watch can be behind.
             store.put(&entry, Source::OwnWrite);
