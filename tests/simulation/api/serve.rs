@@ -116,7 +116,8 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        if let Some(request) = self.request.take().filter(|request| request.origin.verb.writes()) {
+        if let Some(mut request) = self.request.take().filter(|request| request.origin.verb.writes()) {
+            request.origin.time = self.due;
             self.api.0.late.lock().unwrap().push((self.due, request));
         }
     }

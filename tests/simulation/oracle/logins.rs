@@ -54,7 +54,7 @@ struct Row {
     /// Interruptions before the first of them, and before the last.
     interrupted: (u32, u32),
     accepted: Option<Duration>,
-    /// Whether a request was open when the Secret got the password: what is still to be carried out of it permits as many more.
+    /// Whether a request was still being carried out at one of them. Whichever part of it comes last permits as many more.
     is_requested: bool,
 }
 
@@ -144,14 +144,11 @@ impl Logins {
         let password = secret["data"]["password"].as_str().and_then(|text| STANDARD.decode(text).ok());
         let password = password.and_then(|password| String::from_utf8(password).ok());
         *self.versions.entry(key.clone()).or_default() += 1;
-        if let Some(password) = &password {
-            self.secrets.entry(password.clone()).or_default().insert(key.clone());
+        if let Some(password) = password {
+            self.secrets.entry(password).or_default().insert(key.clone());
         }
         let secrets = &self.secrets;
         self.rows.retain(|password, _| secrets.get(password).is_none_or(|keys| !keys.contains(&key)));
-        if let Some(password) = password {
-            self.rows.insert(password, Row { is_requested: !self.open.is_empty(), ..Row::default() });
-        }
     }
 
     fn recorded(&mut self, url: &str) {
@@ -200,6 +197,7 @@ impl Logins {
         let before = row.refusals.iter().filter(|refusal| refusal.heard < sent).count();
         let repeated = usize::try_from(interruptions - row.interrupted.0).unwrap_or(usize::MAX);
         row.refusals.push(Refusal { url: url.to_owned(), heard, is_recorded: false });
+        row.is_requested |= !self.open.is_empty();
         let is_fresh = row.accepted.is_some_and(|at| sent < at + FRESH);
         let requested = if row.is_requested { ROW } else { 0 };
         if is_fresh || before < ROW * secrets + repeated + requested {
