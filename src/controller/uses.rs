@@ -97,6 +97,10 @@ impl Uses {
         if used.is_bound != is_bound {
             used.is_bound = is_bound;
             self.metrics.count_unbound(namespace, if is_bound { -1 } else { 1 });
+            if !is_bound {
+                // What was permitted is no longer listed: it is on record again.
+                used.places.clear();
+            }
         }
         if used.uid != *uid || used.places.len() >= PLACES {
             used.uid.clone_from(uid);

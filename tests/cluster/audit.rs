@@ -264,5 +264,11 @@ async fn the_first_use_of_a_secret_at_an_origin_is_on_record() {
     assert_eq!(uses.len(), 3, "{uses:?}");
     let metrics = f.operator().metrics().await.unwrap();
     assert!(!metrics.contains("tenure_secrets_without_origins{"), "{metrics}");
+    // Without the annotation, what was a known place is on record again.
+    let unbound = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": null}}});
+    f.patch("Secret", "x2-admin", unbound).await;
+    f.look("X2Gateway", "x2-1", "unbound").await;
+    let uses = logged(f.operator(), 4, is_use).await;
+    assert_says(&uses[3], &json!({"url": fleet.appliance(1).url(), "allowed_origins": false}));
     f.finish().await;
 }
