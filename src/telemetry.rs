@@ -57,7 +57,7 @@ impl Level {
 /// The level is that of tenure's own lines. Libraries only log errors: at lower levels they may quote requests and
 /// responses. The record of writes to remote systems is kept at every level.
 pub(crate) fn start(format: Option<Format>, level: Level, traces: Option<&Traces>) {
-    let filter = EnvFilter::new(format!("error,tenure={},{}=info", level.as_str(), AUDIT));
+    let filter = EnvFilter::new(directives(level));
     let filter = filter.and(filter_fn(is_event));
     let is_terminal = std::io::stderr().is_terminal();
     let text = format.map_or(is_terminal, |format| format == Format::Text);
@@ -74,6 +74,11 @@ pub(crate) fn start(format: Option<Format>, level: Level, traces: Option<&Traces
     };
     let traces = traces.map(Traces::layer);
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).init();
+}
+
+/// What is logged: tenure's own lines at a level, the audit log, and the errors of libraries, whose warnings may quote a body.
+fn directives(level: Level) -> String {
+    format!("error,tenure={},{AUDIT}=info", level.as_str())
 }
 
 /// Spans are for traces; in log lines they would only repeat the line's own fields.
@@ -118,4 +123,15 @@ pub(crate) fn guard_panics() {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "panic: this is a bug, please report it");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_log_errors_alone_at_every_level() {
+        assert_eq!(directives(Level::Trace), "error,tenure=trace,tenure::audit=info");
+        assert_eq!(directives(Level::Error), "error,tenure=error,tenure::audit=info");
+    }
 }

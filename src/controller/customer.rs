@@ -325,3 +325,31 @@ fn server_key(customer: &CustomerTokenTtl) -> Key {
 fn server_of(servers: &Store<KonaServer>, customer: &CustomerTokenTtl) -> Option<Arc<KonaServer>> {
     servers.valid(&server_key(customer))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn customer(generation: i64, schedule: &str) -> CustomerTokenTtl {
+        let spec = json!({
+            "serverRef": {"name": "kona"}, "customerId": "1d2b7a10-5c1e-4f2a-9b3d-000000000001",
+            "accessTokenTtlSeconds": 3600, "refreshTokenTtlSeconds": 86400,
+            "windows": [{"schedule": schedule, "duration": "4h"}],
+        });
+        let mut customer = CustomerTokenTtl::new("acme", serde_json::from_value(spec).unwrap());
+        customer.metadata.generation = Some(generation);
+        customer
+    }
+
+    #[test]
+    fn windows_are_parsed_once_per_generation() {
+        let mut extra = Extra::default();
+        let first = extra.spec(&customer(1, "0 22 * * SAT")).clone().unwrap();
+        // Only a new generation has another spec: what differs here would show that it was parsed again.
+        assert_eq!(extra.spec(&customer(1, "0 2 * * SUN")).as_ref(), Ok(&first));
+        assert_ne!(extra.spec(&customer(2, "0 2 * * SUN")).as_ref(), Ok(&first));
+        assert!(extra.spec(&customer(2, "0 2 * * SUN")).is_ok());
+    }
+}

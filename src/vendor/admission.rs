@@ -299,4 +299,21 @@ mod tests {
         tickets.push(admission.enter(&me, "f").await.unwrap());
         assert_eq!(admission.state().waiting.len(), 0);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_never_comes_is_waited_for_five_minutes() {
+        let admission = Admission::default();
+        let me = credentials();
+        let mut tickets = Vec::new();
+        for system in ["a", "b", "c"] {
+            tickets.push(admission.enter(&me, system).await.unwrap());
+        }
+        let begun = clock::instant();
+        let late = tokio::time::timeout(Duration::from_mins(6), admission.enter(&me, "d")).await.unwrap();
+        assert_eq!(late.map(drop), Err(NotTried::Unanswered));
+        assert!(begun.elapsed() > Duration::from_mins(4), "{:?}", begun.elapsed());
+        assert_eq!(admission.state().waiting.len(), 0);
+        drop(tickets);
+        assert!(admission.enter(&me, "d").await.is_ok());
+    }
 }

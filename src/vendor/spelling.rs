@@ -105,4 +105,14 @@ mod tests {
         spellings.purge(&BTreeMap::new());
         assert!(spellings.0.lock().unwrap().is_empty());
     }
+
+    #[test]
+    fn what_is_found_out_behind_a_proxy_holds_for_that_way_alone() {
+        let spellings = Spellings::default();
+        let direct = reached(1);
+        let proxied = (direct.0.clone(), Via::Proxy("http://proxy.example:8080".into()));
+        spellings.set_plain(proxied.clone(), true);
+        assert_eq!((spellings.plain(&proxied), spellings.plain(&direct)), (Some(true), None));
+        assert_eq!((spellings.next(&proxied), spellings.next(&direct)), (true, false));
+    }
 }

@@ -14,6 +14,7 @@
 )]
 
 mod command_line;
+mod forms;
 mod links;
 mod lists;
 mod pictures;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest;
-use crate::plan::{OWN_PROXY, PROXY, appliance_url, reached, server_url};
-use crate::remote::Mood;
+use crate::plan::{OWN_PROXY, PROXY, appliance_url, reached, server_url, user_secret};
+use crate::remote::{Device, Effect, Mood, Role};
 use crate::scripted::{reason, servers, set_mood, wait, world};
 use crate::world::World;
 
@@ -135,6 +135,32 @@ fn one_that_is_not_the_owner_waits_ten_seconds_for_an_answer() {
     assert!(checks >= 12 && longest < 45.0, "{longest} s between two\n{}", world.history.text());
     let both = ["gw", "younger"];
     assert_eq!(reasons(&world, both), ["InSync", "Conflict"], "{}", world.history.text());
+}
+
+#[test]
+fn one_that_is_not_the_owner_and_lacks_the_role_is_tried_once_an_hour() {
+    let mut world = world(Knobs::NONE);
+    let (url, user) = (appliance_url(0), user_secret("viewer"));
+    world.add_secret(&user, "planted-1");
+    world.internet_now().foreign(&url, world.now, |device| {
+        let Device::X2(appliance) = device else { unreachable!() };
+        appliance.accounts.set(&user, "planted-1", Role::Viewer);
+        Effect::None
+    });
+    world.create(manifest::gateway("younger", &url, &user, "none"));
+    let login = format!("LoggedIn {{ user: {user:?}");
+    let logins = |world: &World| world.history.text().matches(&login).count();
+    wait(&mut world);
+    let first = logins(&world);
+    assert!(first > 0, "{}", world.history.text());
+    (0..28).for_each(|_| wait(&mut world));
+    assert_eq!(logins(&world), first, "{}", world.history.text());
+    (0..7).for_each(|_| wait(&mut world));
+    assert_eq!(logins(&world), first + 1, "{}", world.history.text());
+    let (checks, longest) = pace(&world, &format!(" GET {url}/"));
+    assert!(checks > 130 && longest < 45.0, "{longest} s between two\n{}", world.history.text());
+    let both = ["gw", "younger"];
+    assert_eq!(reasons(&world, both), ["InSync", "AdminRoleRequired"], "{}", world.history.text());
 }
 
 /// Two gateways of one appliance, each by a way of its own: the older one directly.

@@ -6,9 +6,11 @@ use tenure_kit::requests::Kind;
 
 use super::*;
 
-/// Acme, its user, and a customer that the user does not belong to; `acme` wants the user's login as proof.
+/// Acme, its user, and a customer that the user does not belong to; `acme` wants the user's login as proof. The server is asked
+/// one thing at a time.
 async fn verified(name: &str) -> (Fixture, KonaServer, Customer) {
     let (f, kona) = world(name).await;
+    f.patch("KonaServer", "kona", json!({"spec": {"limits": {"maxConcurrent": 1}}})).await;
     let acme = kona.add_customer(&id(1), "Acme");
     kona.add_customer(&id(2), "Other");
     kona.set_user(KonaUser::of_customer("user@acme.example", "kona-user-password", acme.id()));
