@@ -63,6 +63,8 @@ pub async fn many_policies(hostile: &Hostile) {
     let observe = json!({"timeoutSeconds": 28_800, "mode": "Observe"});
     hostile.apply_all((0..200).map(|index| policy(&format!("policy-{index:03}"), observe.clone()))).await;
     hostile.keep_patching("X2Gateway", |number| ("gateway-000".to_owned(), label(number))).await;
+    let priority = |number| json!({"spec": {"priority": number % 1_000}});
+    hostile.keep_patching("TokenPolicy", move |number| ("policy-000".to_owned(), priority(number))).await;
 }
 
 fn label(number: u64) -> Value {
