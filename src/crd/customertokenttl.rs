@@ -124,7 +124,8 @@ pub struct CustomerTokenTtlStatus {
     /// A change that has begun and is not yet verified and recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<TtlPending>,
-    /// Refused logins with verifyCredentialsSecretRef, which are not repeated until the Secret changes.
+    /// Refused logins with verifyCredentialsSecretRef, which are not repeated until the Secret changes or a reconcile is
+    /// requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub refused_login: Vec<RefusedLogin>,

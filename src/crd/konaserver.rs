@@ -83,7 +83,7 @@ pub struct KonaServerStatus {
     /// The URL that was last used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_url: Option<String>,
-    /// Refused logins, which are not repeated until the Secret changes.
+    /// Refused logins, which are not repeated until the Secret changes or a reconcile is requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub refused_login: Vec<RefusedLogin>,

@@ -107,7 +107,7 @@ fn default_ca_key() -> String {
     "ca.crt".to_owned()
 }
 
-/// A refused login, which is not repeated until the Secret changes.
+/// A refused login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedLogin {

@@ -29,7 +29,7 @@ pub fn answered(status: Option<u16>, is_vendors: bool, id: &str, server: &str) -
         Some(404) if is_vendors => Some(Verdict::new(
             Reason::CustomerNotFound,
             format!(
-                "Customer {id} does not exist on the server, or the user of KonaServer {server} is not permitted to see it. Grant it the permission. If spec.customerId is wrong, delete this resource and create it again, because the field is immutable."
+                "Customer {id} does not exist on the server, or the user of KonaServer {server} is not permitted to see it. Grant this user the permission, or create the customer. If spec.customerId is wrong, delete this resource and create it again, because the field is immutable."
             ),
         )),
         Some(403) => Some(Verdict::new(

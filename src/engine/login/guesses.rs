@@ -10,7 +10,7 @@ use super::{NotTried, Outcome, SecretVersion};
 const MOST: usize = 10;
 /// The same where only users of other namespaces have been let in.
 const MOST_OF_GUESTS: usize = 3;
-/// Users of one namespace whose passwords are being tried, or were refused within [`WITHIN`].
+/// Users of one namespace whose passwords are being tried, or were refused within [`WITHIN`]. One counts once for each system.
 const MOST_USERS: usize = 4096;
 const WITHIN: Duration = Duration::from_hours(1);
 
@@ -47,7 +47,7 @@ impl Guesses {
     /// decided here. `is_guest`: whether only users of other namespaces have been let in at this system.
     ///
     /// # Errors
-    /// Too many passwords of this user, or of all users of the namespace, were refused or are being tried.
+    /// Too many passwords of this user, or those of too many users of the namespace, were refused or are being tried.
     pub fn may_try(
         &mut self,
         user: &User,

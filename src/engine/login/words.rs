@@ -81,7 +81,7 @@ fn not_tried(why: NotTried, system: &str, secret: &str) -> (Reason, String) {
         NotTried::TooManyUsers => (
             Reason::AuthenticationFailed,
             format!(
-                "Systems have rejected passwords of more than 4,000 users of this namespace within an hour, so the password of Secret {secret} \
+                "Systems have rejected the passwords of more than 4,000 logins of this namespace within an hour, so the password of Secret {secret} \
                  is tried only after that hour. Correct the Secrets, or delete the resources that use them."
             ),
         ),
