@@ -203,7 +203,7 @@ async fn a_server_that_limits_requests_is_left_alone_by_all_its_customers() {
     f.apply(&customer("first", &id(1), 3600, 86400)).await;
     f.start().await;
     let first = f.reason(CTT, "first", "RateLimited").await;
-    assert!(message(&first).contains("lower spec.limits"), "{}", message(&first));
+    assert!(message(&first).contains("lower its spec.limits"), "{}", message(&first));
     f.apply(&customer("second", &id(2), 3600, 86400)).await;
     let second = f.reason(CTT, "second", "RateLimited").await;
     assert_eq!(message(&second), message(&first));
