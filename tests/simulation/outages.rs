@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::api::{Break, Course, Kind, RequestInfo, Verb, Verdict};
 use crate::knobs::Knobs;
-use crate::manifest::NAMESPACE;
+use crate::manifest::{self, NAMESPACE};
 use crate::plan::appliance_url;
 use crate::remote::Device;
 use crate::replica::client_name;
@@ -29,6 +29,22 @@ fn outage(world: &World, kinds: &[Kind], fails: fn(&RequestInfo) -> bool) -> Arc
     });
     kinds.iter().for_each(|kind| world.api.break_watches(&client_name(1, "watching"), *kind, Break::Failed));
     lasts
+}
+
+#[test]
+fn an_api_server_that_serves_no_secrets_is_reported() {
+    let mut world = world(Knobs::NONE);
+    let lasts = outage(&world, &[], |request| request.target.kind == Kind::Secret);
+    world.add_appliance(&appliance_url(1), "planted-0");
+    world.create(manifest::gateway("new", &appliance_url(1), "shared", "a"));
+    minutes(&mut world, 3);
+    let gateway = world.api.get(Kind::X2Gateway, NAMESPACE, "new").unwrap();
+    let conditions = gateway.value["status"]["conditions"].to_string();
+    let message = "The API server does not answer when the operator reads a Secret";
+    assert!(conditions.contains(message), "{conditions} {}", world.history.text());
+    lasts.store(false, Ordering::Relaxed);
+    minutes(&mut world, 2);
+    assert_eq!(reason(&world, Kind::X2Gateway, "new"), "InSync", "{}", world.history.text());
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest::NAMESPACE;
-use crate::scripted::world;
+use crate::plan::appliance_url;
+use crate::remote::{Appliance, Device};
+use crate::scripted::{reason, wait, world};
 use crate::time;
 use crate::world::World;
 
@@ -35,4 +37,38 @@ fn a_login_that_renews_a_token_is_shown_within_about_an_hour() {
         last = now;
     }
     assert!((10..=12).contains(&written), "{written} writes in 12 hours");
+}
+
+fn on_appliance(world: &World, change: impl FnOnce(&mut Appliance)) {
+    match &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device {
+        Device::X2(appliance) => change(appliance),
+        Device::Kona(_) => panic!("an appliance"),
+    }
+}
+
+#[test]
+fn tokens_that_are_two_seconds_off_prove_a_lifetime_and_its_correction() {
+    for excess in [-2, 2] {
+        let mut world = world(Knobs::NONE);
+        on_appliance(&world, |appliance| appliance.excess = excess);
+        let policy = json!({"spec": {"timeoutSeconds": 1_200}});
+        world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", policy).unwrap();
+        wait(&mut world);
+        assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InSync", "{}", world.history.text());
+        on_appliance(&world, |appliance| appliance.timeout = 60_000);
+        wait(&mut world);
+        let newest = &status(&world)["history"][0];
+        assert_eq!((&newest["cause"], &newest["to"]), (&json!("Drift"), &json!(1_200)), "{newest}");
+        assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "InSync");
+    }
+}
+
+#[test]
+fn tokens_that_are_three_seconds_off_prove_nothing() {
+    let mut world = world(Knobs::NONE);
+    on_appliance(&world, |appliance| appliance.excess = 3);
+    let policy = json!({"spec": {"timeoutSeconds": 1_200}});
+    world.api.merge(Kind::TokenPolicy, NAMESPACE, "short", policy).unwrap();
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "VerificationFailed");
 }

@@ -153,6 +153,11 @@ impl Replica {
         self.born.0 + self.born.1.elapsed()
     }
 
+    /// How often its thread had nothing more to do so far: its clock goes on then.
+    pub fn parks(&self) -> u64 {
+        self.runtime().metrics().worker_park_count(0)
+    }
+
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().expect("it is there")
     }

@@ -316,6 +316,9 @@ impl World {
         self.requests +=
             entries.iter().filter(|entry| matches!(entry.what, What::Sent { .. })).count() as u64;
         self.oracles.pace.check(self.now, self.requests + self.judge.requests())?;
+        for process in self.places.iter().filter_map(|place| place.process.as_ref()) {
+            self.oracles.pace.check_parks(process.index, process.now(), process.parks())?;
+        }
         let checked = self.oracles.check(&entries, &writes);
         for write in writes.into_iter().filter(|write| write.target.kind != Kind::Lease) {
             self.history.push(time_of(&write), Line::Api(Box::new(write)));

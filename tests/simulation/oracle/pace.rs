@@ -11,12 +11,18 @@ const MOST: u64 = 3_000;
 /// The same to one remote system, from one replica.
 const MOST_TO_ONE: u32 = 200;
 
+/// How often a process may go on within a minute, with or without a request. Ten thousand schedules come to 5,310 at most; a
+/// task that wakes every millisecond, to ten times as much.
+const MOST_PARKS: u64 = 20_000;
+
 /// Requests lately.
 #[derive(Debug, Default)]
 pub struct Pace {
     all: VecDeque<(Duration, u64)>,
     /// By replica and URL: the minute, and the requests in it.
     to_one: BTreeMap<(usize, String), (u64, u32)>,
+    /// By process: the minute, and how often it had gone on when that began.
+    parks: BTreeMap<usize, (u64, u64)>,
 }
 
 impl Pace {
@@ -33,6 +39,23 @@ impl Pace {
             }
         }
         Ok(())
+    }
+
+    /// `parks`: how often a process has gone on up to now.
+    pub fn check_parks(&mut self, process: usize, now: Duration, parks: u64) -> Result<(), Violation> {
+        let minute = now.as_secs() / 60;
+        let begun = self.parks.entry(process).or_insert((minute, parks));
+        if begun.0 != minute {
+            *begun = (minute, parks);
+        }
+        let lately = parks - begun.1;
+        if lately <= MOST_PARKS {
+            return Ok(());
+        }
+        Err(Violation::new(
+            "nothing spins",
+            format!("process {process} goes on {lately} times in minute {minute}"),
+        ))
     }
 
     /// `requests`: how many there were up to now.

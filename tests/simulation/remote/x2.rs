@@ -16,6 +16,8 @@ pub const FACTORY: u32 = 86_400;
 pub struct Appliance {
     pub timeout: u32,
     pub accounts: Accounts,
+    /// By how many seconds tokens last longer than is set.
+    pub excess: i64,
     /// Who a token was issued to, and until when it is valid.
     tokens: BTreeMap<String, (String, Duration)>,
     issued: u64,
@@ -23,7 +25,7 @@ pub struct Appliance {
 
 impl Appliance {
     pub fn new(timeout: u32) -> Self {
-        Self { timeout, accounts: Accounts::default(), tokens: BTreeMap::new(), issued: 0 }
+        Self { timeout, accounts: Accounts::default(), excess: 0, tokens: BTreeMap::new(), issued: 0 }
     }
 
     /// The factory setting, and none of the tokens issued before.
@@ -60,7 +62,7 @@ impl Appliance {
             return (unauthorized("Invalid username or password"), Effect::LoginRefused { user, password });
         };
         self.issued += 1;
-        let (begin, end) = (call.wall, call.wall + i64::from(self.timeout));
+        let (begin, end) = (call.wall, call.wall + i64::from(self.timeout) + self.excess);
         let claims = json!({
             "exp": end, "hostname": "", "nbf": begin, "password": password, "port": "0",
             "role": role.as_str(), "secret": "", "username": user, "serial": self.issued,
