@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,6 +36,41 @@ fn the_icon_is_the_books() {
     let icon = text(&manifest["icon"]).strip_prefix("data:image/svg+xml;base64,").unwrap();
     let file = fs::read(root().join("docs/theme/favicon.svg")).unwrap();
     assert_eq!(icon, STANDARD.encode(file));
+}
+
+/// Runs what the release workflow does to the chart before it is packaged.
+#[test]
+fn a_release_names_its_image_and_its_source() {
+    let workflow = fs::read_to_string(root().join(".github/workflows/release.yaml")).unwrap();
+    let (_, step) = workflow.split_once("      - name: chart, of exactly this image\n").unwrap();
+    let (_, script) = step.split_once("        run: |\n").unwrap();
+    let (edits, _) = script.split_once("          helm template ").unwrap();
+    let folder = temporary("release");
+    let copy = folder.join("charts/tenure");
+    fs::create_dir_all(&copy).unwrap();
+    for file in ["Chart.yaml", "values.yaml"] {
+        fs::copy(chart().join(file), copy.join(file)).unwrap();
+    }
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let mut shell = Command::new("bash");
+    shell.args(["-euc", edits]).current_dir(&folder);
+    shell.env("IMAGE", "registry.example/tenure").env("DIGEST", &digest);
+    shell.env("GITHUB_SERVER_URL", "https://git.example").env("GITHUB_REPOSITORY", "net/tenure");
+    assert!(shell.status().unwrap().success());
+    let read = |file: &str| -> Value {
+        serde_saphyr::from_str(&fs::read_to_string(copy.join(file)).unwrap()).unwrap()
+    };
+    let (manifest, values) = (read("Chart.yaml"), read("values.yaml"));
+    let address = "https://git.example/net/tenure";
+    assert_eq!((&manifest["home"], &manifest["sources"]), (&json!(address), &json!([address])));
+    let list = |name: &str| -> Value {
+        serde_saphyr::from_str(text(&manifest["annotations"][format!("artifacthub.io/{name}")])).unwrap()
+    };
+    let image = format!("registry.example/tenure@{digest}");
+    assert_eq!(list("images"), json!([{"name": "tenure", "image": image}]));
+    assert_eq!(list("links"), json!([{"name": "source", "url": address}]));
+    assert_eq!(values["image"]["repository"], "registry.example/tenure");
+    assert_eq!(values["image"]["digest"], digest);
 }
 
 /// A version that is not released, or is marked as one before a release.
