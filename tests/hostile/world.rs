@@ -38,7 +38,7 @@ const CHECKS: u64 = 3;
 const REFUSALS: usize = 6;
 /// What an attack may take, with its objects, in MiB.
 const ROOM: u64 = 64;
-/// What may be left of that once the objects are gone, in MiB.
+/// What more may be left when objects have come and gone a second time, in MiB.
 const REST: u64 = 8;
 /// Longest time between two renewals of the Lease, which is renewed every two seconds and is lost after ten.
 const RENEWAL: Duration = Duration::from_secs(5);
