@@ -14,7 +14,7 @@ use crate::engine::system::{Peer, Via};
 
 /// A pause of this length is waited for; a longer one is reported.
 const WAITED_FOR: Duration = Duration::from_secs(5);
-/// Limits of one URL that are kept while nobody uses them, and peers that one limit is known by. A server may prove a new key
+/// Limits of one URL that are kept while nothing uses them, and peers that one limit is known by. A server may prove a new key
 /// at each login.
 const IDLE_PEERS: usize = 16;
 /// What a timer may be late by.
@@ -239,7 +239,7 @@ impl Known {
         }
     }
 
-    /// Whether nobody uses it.
+    /// Whether nothing uses it.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.limit) == 1 && !self.limit.is_in_use()
     }

@@ -152,7 +152,8 @@ impl Examination<'_, '_> {
         let owns = self.controller.claims.standing(now.meta()) == Standing::Owner;
         let namespace = now.metadata.namespace.as_deref().unwrap_or_default();
         let governance = self.controller.specs.namespace(namespace).policies.governance(&now);
-        let terms = |governance: &Governance| (governance.regime.clone(), governance.demands());
-        (owns && terms(&governance) == terms(self.governance)).then_some(governance)
+        let begun = self.governance;
+        let is_same = governance.regime == begun.regime && governance.demands() == begun.demands();
+        (owns && is_same).then_some(governance)
     }
 }
