@@ -243,17 +243,12 @@ async fn the_operator_may_write_its_finalizer_and_the_status_only() {
         answer.err().map(|error| error.to_string())
     };
     // Also once the first of these edits was accepted, and only the second one is not.
-    let edit = async |suspend: bool| patch(json!({"spec": {"suspend": suspend}})).await.unwrap_or_default();
-    let mut last = String::new();
-    let denied = async {
-        while !last.contains("operatorWrites") {
-            tokio::time::sleep(AGAIN).await;
-            last = edit(true).await + &edit(false).await;
-        }
-    };
-    tokio::time::timeout(SOON, denied).await.unwrap_or_else(|_| panic!("{last}"));
+    let label =
+        async |site: &str| patch(json!({"metadata": {"labels": {"site": site}}})).await.unwrap_or_default();
+    until_rejected("operatorWrites", async || Some(label("berlin").await + &label("hamburg").await)).await;
     for change in [
-        json!({"metadata": {"labels": {"site": "berlin"}}}),
+        // Breaks no other rule: of several the API server names one, which differs.
+        json!({"spec": {"url": "https://10.20.0.11", "allowPlaintext": null}}),
         json!({"metadata": {"annotations": {"tenure.dev/reconcile-requested-at": "now"}}}),
         json!({"metadata": {"finalizers": ["example.net/other"]}}),
     ] {
