@@ -21,16 +21,27 @@ pub(crate) struct Regimes {
     gateways: Mutex<HashMap<String, Known>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     gateway: Arc<X2Gateway>,
     regime: Arc<Regime>,
 }
 
 impl Regimes {
-    /// Nothing is found out yet.
-    pub fn new(policies: Arc<Policies>) -> Self {
-        Self { policies, gateways: Mutex::default() }
+    /// What is required by these policies: of gateways that no changed policy concerns, what was required before.
+    pub fn after(before: &Arc<Self>, policies: &Arc<Policies>) -> Arc<Self> {
+        let changed = policies.changed_since(&before.policies);
+        if changed.iter().all(Policies::is_empty) {
+            return Arc::clone(before);
+        }
+        let after = Self { policies: Arc::clone(policies), gateways: Mutex::default() };
+        if after.are_kept() {
+            let is_same = |known: &Known| !changed.iter().any(|policies| policies.concern(&known.gateway));
+            let before = before.gateways();
+            let same = before.iter().filter(|(_, known)| is_same(known));
+            after.gateways().extend(same.map(|(name, known)| (name.clone(), known.clone())));
+        }
+        Arc::new(after)
     }
 
     /// What is required of a gateway.
@@ -92,26 +103,39 @@ mod tests {
 
     use super::*;
     use crate::crd::TokenPolicy;
+    use crate::engine::governance::Policy;
     use crate::engine::lifetime::Bounds;
 
-    fn policies(count: usize) -> Arc<Policies> {
-        let none = Policies::default();
-        let policy = |number| {
-            let name = format!("policy-{number}");
-            let policy: TokenPolicy = serde_json::from_value(json!({
-                "apiVersion": "tenure.dev/v1alpha1", "kind": "TokenPolicy",
-                "metadata": {"name": name, "uid": name, "generation": 1},
-                "spec": {"gatewaySelector": {}, "timeoutSeconds": 28800, "priority": number},
-            }))
-            .unwrap();
-            (name, Some(none.parse(&Arc::new(policy), Bounds::default(), Timestamp::UNIX_EPOCH)))
-        };
-        Arc::new((0..count).map(policy).collect())
+    /// A policy for the gateways of a site, or for all.
+    fn policy(number: i64, site: Option<&str>, generation: i64) -> (String, Option<Policy>) {
+        let name = format!("policy-{number}");
+        let selector = site.map_or_else(|| json!({}), |site| json!({"matchLabels": {"site": site}}));
+        let policy: TokenPolicy = serde_json::from_value(json!({
+            "apiVersion": "tenure.dev/v1alpha1", "kind": "TokenPolicy",
+            "metadata": {"name": name, "uid": name, "generation": generation},
+            "spec": {"gatewaySelector": selector, "timeoutSeconds": 28800, "priority": number},
+        }))
+        .unwrap();
+        let parsed = Policies::default().parse(&Arc::new(policy), Bounds::default(), Timestamp::UNIX_EPOCH);
+        (name, Some(parsed))
+    }
+
+    fn regimes(policies: impl IntoIterator<Item = (String, Option<Policy>)>) -> Arc<Regimes> {
+        Regimes::after(&Arc::default(), &Arc::new(policies.into_iter().collect()))
+    }
+
+    fn for_all(count: i64) -> Arc<Regimes> {
+        regimes((0..count).map(|number| policy(number, None, 1)))
     }
 
     fn gateway(name: &str) -> Arc<X2Gateway> {
+        gateway_at("bonn", name)
+    }
+
+    fn gateway_at(site: &str, name: &str) -> Arc<X2Gateway> {
         let gateway = json!({
-            "apiVersion": "tenure.dev/v1alpha1", "kind": "X2Gateway", "metadata": {"name": name, "uid": name},
+            "apiVersion": "tenure.dev/v1alpha1", "kind": "X2Gateway",
+            "metadata": {"name": name, "uid": name, "labels": {"site": site}},
             "spec": {"url": "https://x2.example.net", "credentialsSecretRef": {"name": "x2-admin"}},
         });
         Arc::new(serde_json::from_value(gateway).unwrap())
@@ -119,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_required_of_a_gateway_is_found_out_once_until_it_changes() {
-        let regimes = Regimes::new(policies(2));
+        let regimes = for_all(2);
         let first = gateway("x2");
         let found = regimes.of(&first);
         assert_eq!(found.policy(), Some("policy-1"), "of higher priority");
@@ -132,9 +156,32 @@ mod tests {
         assert!(regimes.gateways().is_empty());
     }
 
+    #[test]
+    fn an_edited_policy_concerns_the_gateways_that_it_selects_or_selected() {
+        let fleet = ["bonn", "kiel", "ulm"].map(|site| gateway_at(site, site));
+        let before =
+            regimes([policy(1, Some("bonn"), 1), policy(2, Some("kiel"), 1), policy(3, Some("ulm"), 1)]);
+        let known = fleet.each_ref().map(|gateway| before.of(gateway));
+        let after = |policies: [_; 2]| {
+            let after = Regimes::after(&before, &Arc::new(policies.into_iter().collect()));
+            fleet.each_ref().map(|gateway| after.of(gateway))
+        };
+        // One is moved from Bonn to Kiel, where it has less priority; another is gone.
+        let found = after([policy(1, Some("kiel"), 2), policy(2, Some("kiel"), 1)]);
+        assert_eq!(found.each_ref().map(|regime| regime.policy()), [None, Some("policy-2"), None]);
+        // One is edited, and another is gone.
+        let found = after([policy(1, Some("bonn"), 2), policy(2, Some("kiel"), 1)]);
+        assert_eq!(
+            found.each_ref().map(|regime| regime.policy()),
+            [Some("policy-1"), Some("policy-2"), None]
+        );
+        let is_known: Vec<bool> = known.iter().zip(&found).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
+        assert_eq!(is_known, [false, true, false]);
+    }
+
     #[tokio::test]
     async fn other_tasks_go_on_while_much_is_found_out() {
-        let regimes = Regimes::new(policies(200));
+        let regimes = for_all(200);
         let gateways: Vec<_> =
             (0..=100).map(|number| Entry::Valid(gateway(&format!("x2-{number}")))).collect();
         let mut all = Box::pin(regimes.find_out(|| gateways.clone()));

@@ -52,11 +52,7 @@ impl Specs {
         };
         let policies: Arc<Policies> =
             Arc::new(self.policies.namespace(namespace).into_iter().map(policy).collect());
-        let regimes = if policies.govern_as(&before.policies) {
-            before.regimes
-        } else {
-            Arc::new(Regimes::new(Arc::clone(&policies)))
-        };
+        let regimes = Regimes::after(&before.regimes, &policies);
         let known = Known { policies, regimes, is_current: true };
         if !known.policies.is_empty() {
             namespaces.insert(namespace.to_owned(), known.clone());

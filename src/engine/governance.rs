@@ -174,14 +174,27 @@ impl Policies {
         self.0.is_empty()
     }
 
-    /// Whether they require of each gateway what others required of it: of no policy anything has changed but its status,
-    /// its labels or its annotations.
+    /// Those that govern otherwise than before, as they are and as they were: of the others nothing has changed but the status,
+    /// the labels or the annotations.
     #[must_use]
-    pub(crate) fn govern_as(&self, others: &Self) -> bool {
-        self.len() == others.len()
-            && self.0.iter().zip(&others.0).all(|((name, policy), (other, before))| {
-                name == other && policy.as_ref().map(Policy::rules) == before.as_ref().map(Policy::rules)
-            })
+    pub(crate) fn changed_since(&self, before: &Self) -> [Self; 2] {
+        fn rules(policy: &Option<Policy>) -> Option<(Option<&str>, Option<i64>, bool, bool)> {
+            policy.as_ref().map(Policy::rules)
+        }
+        let differing = |these: &Self, those: &Self| {
+            let is_same = |(name, policy): &(&String, &Option<Policy>)| {
+                those.0.get(*name).is_some_and(|other| rules(other) == rules(policy))
+            };
+            let these = these.0.iter().filter(|entry| !is_same(entry));
+            these.map(|(name, policy)| (name.clone(), policy.clone())).collect()
+        };
+        [differing(self, before), differing(before, self)]
+    }
+
+    /// Whether a change of one of them concerns a gateway.
+    #[must_use]
+    pub(crate) fn concern(&self, gateway: &X2Gateway) -> bool {
+        self.concerned(&gateway.metadata, gateway.status.as_ref()).next().is_some()
     }
 
     /// A policy with its spec: the one that is known, unless that is of another generation.
