@@ -1,6 +1,7 @@
 //! One list of cases, run against the in-memory API server and against the real one. It covers what the operator relies on.
 
 mod deletions;
+mod denials;
 mod lists;
 mod namespaces;
 mod watches;
@@ -39,6 +40,7 @@ const CASES: &[(&str, Case)] = &[
     ("managers are noted", writes::managers_are_noted),
     ("what has no finalizer is gone at once", deletions::without_finalizers),
     ("a deletion waits for finalizers", deletions::with_finalizers),
+    ("what admission denies is not done", denials::are_answered),
     ("a list has pages", lists::pages),
     ("selectors select", lists::selectors),
     ("metadata can be had alone", lists::metadata_alone),

@@ -121,9 +121,8 @@ impl State {
             }
             return Verdict { before: Duration::from_hours(24), ..Verdict::of(Course::CutOff) };
         }
-        if let Some((denied, code)) = self.denial.filter(|(denied, _)| denied.covers(request)) {
-            let _ = denied;
-            return Verdict::refuse(code);
+        if let Some((_, code)) = self.denial.filter(|(denied, _)| denied.covers(request)) {
+            return Verdict::deny(code);
         }
         let mut pause = |most: u64| Duration::from_millis(self.rng.u64(1..=most));
         let (before, after) = (pause(5), pause(5));

@@ -328,7 +328,7 @@ fn deny_finalizers(world: &World) -> Arc<Mutex<Vec<(Kind, String)>>> {
             return Verdict::PASS;
         }
         noted.lock().unwrap().push((target.kind, target.name.clone().unwrap()));
-        Verdict::refuse(422)
+        Verdict::deny(422)
     });
     tries
 }

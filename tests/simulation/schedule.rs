@@ -11,7 +11,7 @@ use crate::judge::Weather;
 use crate::log::Log;
 use crate::manifest::NAMESPACE;
 use crate::oracle::{Violation, reason};
-use crate::plan;
+use crate::plan::{self, reached_by};
 use crate::remote::Mood;
 use crate::replica::client_name;
 use crate::seed::Seed;
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(100);
 
 /// Longest time that a namespace is held up once all is well.
 const PATIENCE_WITH_NAMESPACES: Duration = Duration::from_mins(2);
+/// An edit is known to each process after so long, as far as revocations are judged.
+const LONGEST_DELAY: Duration = Duration::from_mins(2);
 
 /// A schedule that was gone through.
 #[derive(Debug)]
@@ -161,7 +163,8 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
     if !knobs.moods {
         truth.check_revocations(knobs.revoke, world.oracles.logins.processes as usize)?;
     }
-    // Only where the policy in force has always been the same, and nobody else has changed anything, the end shows it.
+    // Where the policy in force has always been the same, and nobody else has changed anything, the end shows whether each
+    // change was followed by a revocation. Else it shows that of the last one, if it was made under the policies of the end.
     let constant = !(knobs.edits
         || knobs.relabel
         || knobs.deletions
@@ -170,13 +173,18 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
         || knobs.suspends
         || knobs.clashes
         || knobs.scope);
-    let revoking =
-        |gateway: &Value| governing(&world.api, gateway).is_some_and(|policy| policy.revoke == "OnChange");
-    let gateways = world.api.all(Kind::X2Gateway);
-    let mut always = gateways.iter().filter(|gateway| constant && revoking(&gateway.value));
-    always.try_for_each(|gateway| {
-        truth.check_revoked(gateway.value["spec"]["url"].as_str().unwrap_or_default())
-    })
+    let declared = &world.oracles.writes.declared;
+    for gateway in world.api.all(Kind::X2Gateway) {
+        let Some(policy) = governing(&world.api, &gateway.value) else { continue };
+        let url = reached_by(&gateway.value["spec"]);
+        let is_active = gateway.value["spec"]["suspend"] != true && !policy.suspended;
+        truth.check_revoked(&url, |change| {
+            let is_made_for_it = || declared.is_settled(&url, change.at.saturating_sub(LONGEST_DELAY));
+            let is_shorter = change.shortens && policy.revoke != "Never" && is_active;
+            constant && policy.revoke == "OnChange" || is_shorter && is_made_for_it()
+        })?;
+    }
+    Ok(())
 }
 
 /// What happens in the schedule of a seed.

@@ -203,7 +203,7 @@ fn a_report_that_is_refused_is_tried_ever_more_slowly() {
             return Verdict::PASS;
         }
         count.fetch_add(1, Ordering::Relaxed);
-        Verdict::refuse(422)
+        Verdict::deny(422)
     });
     let edit = |gateway: &mut serde_json::Value| gateway["spec"]["url"] = json!(["10.0.0.1"]);
     world.api.plant(Kind::X2Gateway, (NAMESPACE, "gw"), edit).unwrap();

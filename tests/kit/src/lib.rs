@@ -28,4 +28,6 @@ pub mod requests;
 pub mod server;
 #[cfg(feature = "cluster")]
 pub mod tools;
+#[cfg(feature = "cluster")]
+pub mod webhook;
 pub mod x2;

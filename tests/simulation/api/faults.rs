@@ -41,6 +41,8 @@ pub enum Course {
     Pass,
     /// It is not applied; the answer is this one.
     Refuse(Refusal),
+    /// Admission denies it, unless there is another reason to refuse it.
+    Deny(Refusal),
     /// It does not arrive: the connection fails, after `before`.
     CutOff,
     /// It is applied, and then the connection fails.
@@ -55,6 +57,11 @@ impl Verdict {
     /// Refused with this code.
     pub fn refuse(code: u16) -> Self {
         Self { course: Course::Refuse(Refusal::of_code(code)), ..Self::PASS }
+    }
+
+    /// Denied by admission with this code.
+    pub fn deny(code: u16) -> Self {
+        Self { course: Course::Deny(Refusal::of_code(code)), ..Self::PASS }
     }
 
     pub fn delayed(before: Duration, after: Duration) -> Self {

@@ -42,7 +42,7 @@ pub async fn answer(
 ) -> Result<Response<Body>, BoxError> {
     let (parts, body) = request.into_parts();
     let body = body.collect_bytes().await?;
-    let request = match Request::read(&api, Arc::clone(&client), &parts, body) {
+    let mut request = match Request::read(&api, Arc::clone(&client), &parts, body) {
         Ok(request) => request,
         Err(refusal) => return Ok(refused(&refusal)),
     };
@@ -54,6 +54,9 @@ pub async fn answer(
     if let Course::Refuse(refusal) = course {
         pass(before + after).await;
         return Ok(refused(&refusal));
+    }
+    if let Course::Deny(refusal) = &course {
+        request.origin.denial = Some(refusal.clone());
     }
     let underway = Underway::new(api.clone(), request, before);
     pass(before).await;
@@ -140,7 +143,7 @@ impl Request {
         let manager = query.get("fieldManager").unwrap_or(&client).to_owned();
         let time = api.now();
         Ok(Self {
-            origin: Origin { sent: time, time, client, verb, target, manager },
+            origin: Origin { sent: time, time, client, verb, target, manager, denial: None },
             query,
             form: if metadata { Form::Metadata } else { Form::Full },
             content_type: header(header::CONTENT_TYPE).map(str::to_owned),

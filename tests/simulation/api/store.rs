@@ -141,6 +141,15 @@ pub struct Origin {
     pub target: Target,
     /// Who is noted in `metadata.managedFields`.
     pub manager: String,
+    /// What admission answers.
+    pub denial: Option<Refusal>,
+}
+
+impl Origin {
+    /// Whether admission lets it pass.
+    pub fn is_admitted(&self) -> Result<(), Refusal> {
+        self.denial.clone().map_or(Ok(()), Err)
+    }
 }
 
 impl State {

@@ -137,6 +137,14 @@ impl Api {
             watch: false,
         };
         let time = self.now();
-        Origin { sent: time, time, client: Arc::from(USER), verb, target, manager: USER.to_owned() }
+        Origin {
+            sent: time,
+            time,
+            client: Arc::from(USER),
+            verb,
+            target,
+            manager: USER.to_owned(),
+            denial: None,
+        }
     }
 }

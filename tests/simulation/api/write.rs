@@ -57,6 +57,7 @@ impl State {
         }
         prepare(origin.target.kind, &mut object, None);
         validate(origin.target.kind, &key.1, &object, None, check)?;
+        origin.is_admitted()?;
         let spec = !object["spec"].is_null();
         note_manager(origin, &mut object, spec);
         Ok(self.commit(origin, key, Some(object)))
@@ -160,7 +161,7 @@ impl State {
         let mut next = merged(origin, old, new);
         prepare(kind, &mut next, Some(&old.value));
         if next == old.value {
-            return Ok(Arc::clone(old));
+            return origin.is_admitted().map(|()| Arc::clone(old));
         }
         if let Some(added) =
             added_finalizer(&old.value, &next).filter(|_| old.text("deletionTimestamp").is_some())
@@ -172,6 +173,7 @@ impl State {
             return Err(Refusal::invalid(resource, &key.1, why));
         }
         validate(kind, &key.1, &next, Some(&old.value), check)?;
+        origin.is_admitted()?;
         let spec = resource.schema.is_some() && next["spec"] != old.value["spec"];
         if spec {
             bump_generation(&mut next);
@@ -201,6 +203,7 @@ impl State {
                 return Err(Refusal::conflict(resource, &key.1, why));
             }
         }
+        origin.is_admitted()?;
         if kind != Kind::Namespace && old.value["metadata"]["finalizers"].is_null() {
             return Ok(Deleted::Gone(self.commit(origin, key, None)));
         }

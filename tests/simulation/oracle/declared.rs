@@ -104,6 +104,26 @@ impl Declared {
         found
     }
 
+    /// Whether policies, and the gateways with a URL, have asked for the same from a time on.
+    pub fn is_settled(&self, url: &str, from: Duration) -> bool {
+        let asked = |version: &Version| {
+            let object = version.object.as_ref().map(|object| &object.value)?;
+            let meta = &object["metadata"];
+            Some((object["spec"].clone(), meta["labels"].clone(), meta["deletionTimestamp"].clone()))
+        };
+        let concerns = |version: &Version| {
+            let object = version.object.as_ref().map(|object| &object.value);
+            object
+                .is_some_and(|object| object["kind"] == "TokenPolicy" || reached_by(&object["spec"]) == *url)
+        };
+        let all = [Kind::TokenPolicy, Kind::X2Gateway].into_iter().filter_map(|kind| self.objects.get(&kind));
+        all.flat_map(BTreeMap::values).filter(|versions| versions.iter().any(concerns)).all(|versions| {
+            let then = versions.partition_point(|version| version.since <= from);
+            let mut since = versions.iter().skip(then.saturating_sub(1)).map(asked);
+            then > 0 && since.next().is_some_and(|first| since.all(|later| later == first))
+        })
+    }
+
     /// What a process that does something at a time may know of the resources of a customer.
     pub fn customers(&self, process: usize, id: &str, at: Duration) -> Vec<CustomerIntent> {
         let kind = Kind::CustomerTokenTtl;

@@ -1,6 +1,7 @@
 //! What a status says of the past is true.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -18,7 +19,15 @@ pub struct Truth {
     set: BTreeMap<String, Vec<(u64, u64)>>,
     revoked: BTreeMap<String, usize>,
     /// Where tokens from before the last change of the operator are still valid.
-    unrevoked: BTreeSet<String>,
+    unrevoked: BTreeMap<String, Change>,
+}
+
+/// A change by the operator, which nobody else has followed with one of his own.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    pub at: Duration,
+    /// Whether it made the lifetime shorter.
+    pub shortens: bool,
 }
 
 impl Truth {
@@ -40,7 +49,11 @@ impl Truth {
                     self.stood.entry(entry.url.clone()).or_default().extend([from, to]);
                     if ours {
                         self.set.entry(entry.url.clone()).or_default().push((from, to));
-                        self.unrevoked.insert(entry.url.clone());
+                    }
+                    if from != to {
+                        let change = Change { at: entry.at, shortens: to < from };
+                        self.unrevoked.remove(&entry.url);
+                        self.unrevoked.extend(ours.then(|| (entry.url.clone(), change)));
                     }
                 }
                 Effect::Revoked { .. } => {
@@ -65,12 +78,10 @@ impl Truth {
         Ok(())
     }
 
-    /// Tokens from before the last change are revoked.
-    pub fn check_revoked(&self, url: &str) -> Result<(), Violation> {
-        if !self.unrevoked.contains(url) {
-            return Ok(());
-        }
-        let what = format!("tokens from before the last change at {url} are still valid");
+    /// Tokens from before the last change are revoked, if `owed` says so of it.
+    pub fn check_revoked(&self, url: &str, owed: impl FnOnce(&Change) -> bool) -> Result<(), Violation> {
+        let Some(change) = self.unrevoked.get(url).filter(|change| owed(change)) else { return Ok(()) };
+        let what = format!("tokens from before the change at {url} at {:?} are still valid", change.at);
         Err(Violation::new("revocations are those asked for", what))
     }
 
