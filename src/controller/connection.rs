@@ -150,6 +150,12 @@ impl Connections {
     }
 }
 
+/// Whether the limits of another server apply instead of a server's own.
+pub(crate) fn has_lower_limits(servers: &Store<KonaServer>, claims: &Claims, server: &KonaServer) -> bool {
+    let (_, there) = claims.there(&server.metadata);
+    bounds(servers, server, &there) != bounds(servers, server, &[])
+}
+
 /// The smallest limits among servers that were let in by the remote system; until one is, those of the server itself.
 fn bounds(servers: &Store<KonaServer>, server: &KonaServer, there: &[Key]) -> Bounds {
     let there: Vec<_> = there.iter().filter_map(|key| servers.valid(key)).collect();

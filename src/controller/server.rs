@@ -7,7 +7,7 @@ use kube::Resource as _;
 
 use super::access::{self, Access, Visitor, refusal};
 use super::claims::Claims;
-use super::connection::Connections;
+use super::connection::{Connections, has_lower_limits};
 use super::logins;
 use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason};
 use super::requests::{self, Alarms, Handled};
@@ -214,7 +214,8 @@ impl Visitor<KonaServer> for Check<'_> {
         }
         self.claims.let_in(self.server.meta(), endpoint);
         let (found, news) = (Some(clock::now()), Some(News::LetIn));
-        Ok(Findings { news, found, ..Findings::from(in_sync()) })
+        let verdict = in_sync(has_lower_limits(self.servers, self.claims, self.server));
+        Ok(Findings { news, found, ..Findings::from(verdict) })
     }
 
     fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<KonaServer> {

@@ -178,12 +178,12 @@ impl Policies {
     /// the labels or the annotations.
     #[must_use]
     pub(crate) fn changed_since(&self, before: &Self) -> [Self; 2] {
-        fn rules(policy: &Option<Policy>) -> Option<(Option<&str>, Option<i64>, bool, bool)> {
-            policy.as_ref().map(Policy::rules)
-        }
         let differing = |these: &Self, those: &Self| {
             let is_same = |(name, policy): &(&String, &Option<Policy>)| {
-                those.0.get(*name).is_some_and(|other| rules(other) == rules(policy))
+                let other = those.0.get(*name);
+                other.is_some_and(|other| {
+                    other.as_ref().map(Policy::rules) == policy.as_ref().map(Policy::rules)
+                })
             };
             let these = these.0.iter().filter(|entry| !is_same(entry));
             these.map(|(name, policy)| (name.clone(), policy.clone())).collect()

@@ -171,7 +171,7 @@ impl Reason {
             Self::AdditionalInfoUnusable => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Remote,    passes: false, warns: true },
             Self::VerificationFailed     => Row { kstatus: Stuck,      progress: Failed,        retry: Interval, source: Remote,    passes: false, warns: true },
             Self::Conflict               => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Cluster,   passes: false, warns: true },
-            Self::Contested              => Row { kstatus: Stuck,      progress: Failed,        retry: Interval, source: Cluster,   passes: false, warns: true },
+            Self::Contested              => Row { kstatus: Stuck,      progress: Failed,        retry: Interval, source: Remote,    passes: false, warns: true },
             // The policy's own event has the names of all gateways.
             Self::RolloutHalted          => Row { kstatus: Stuck,      progress: Failed,        retry: Slow,     source: Cluster,   passes: false, warns: false },
         }

@@ -10,10 +10,16 @@ use crate::crd::{CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus,
 pub(crate) const SUSPENDED: &str =
     "spec.suspend is true: neither the server nor its customers are read or changed.";
 
-/// The login works.
+/// The login works. `has_lower_limits`: whether the server's own limits are not those that apply.
 #[must_use]
-pub fn in_sync() -> Verdict {
-    Verdict::new(Reason::InSync, "The login succeeded. See each customer's conditions for its status.")
+pub fn in_sync(has_lower_limits: bool) -> Verdict {
+    let message = if has_lower_limits {
+        "The login succeeded. Another KonaServer for the same system has lower limits, which apply to this one, too. \
+         See each customer's conditions for its status."
+    } else {
+        "The login succeeded. See each customer's conditions for its status."
+    };
+    Verdict::new(Reason::InSync, message)
 }
 
 /// What a check has found of a server, but for its verdict.

@@ -101,7 +101,7 @@ fn planning(size: usize) -> Duration {
         let fleet = Fleet::of(policy, both, |gateway| Arc::clone(known.get(&Arc::as_ptr(gateway)).unwrap()));
         let parts = fleet.parts();
         let decision = fleet.decide(&survey, None, Timestamp::UNIX_EPOCH);
-        let now = Timestamp::UNIX_EPOCH.into();
+        let now = Timestamp::UNIX_EPOCH;
         let report = Report { policy, parts: &parts, decision: Some(&decision), hold: Hold::InPlace, now };
         report.status(&report.verdict(), None)
     })

@@ -130,8 +130,10 @@ async fn a_fight_over_a_value_ends_in_contested() {
 
     // Not even a restart makes it begin again.
     f.kill().await;
+    let gets = appliance.counts().get;
     f.start().await;
-    appliance.requests().wait_for(Kind::Get, appliance.counts().get + 1).await;
+    f.patch("X2Gateway", "x2-1", json!({"spec": {"requestTimeout": "11s"}})).await;
+    appliance.requests().wait_for(Kind::Get, gets + 1).await;
     assert_eq!(appliance.counts().write, writes);
     // Somebody who asks for it ends the truce.
     f.look("X2Gateway", "x2-1", "now").await;

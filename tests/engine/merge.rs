@@ -65,8 +65,9 @@ fn keys_are_replaced_where_they_stand_and_others_kept() {
 fn what_cannot_hold_lifetimes_is_refused_and_never_overwritten() {
     for (field, why) in [
         (r#""note to self""#, Unusable::FreeText),
-        (r#""[1]""#, Unusable::FreeText),
-        (r#""12""#, Unusable::FreeText),
+        (r#""[1]""#, Unusable::NotAnObject),
+        (r#""12""#, Unusable::NotAnObject),
+        (r#""null""#, Unusable::NotAnObject),
         (r#""{broken""#, Unusable::FreeText),
         (r#""{\"a\":1} and more""#, Unusable::FreeText),
         (r#""<b>{}</b>""#, Unusable::FreeText),

@@ -22,7 +22,7 @@ fn a_ready_object_reports_only_repeated_failures_that_may_pass() {
 #[test]
 fn a_restart_spreads_what_the_remote_side_caused() {
     let remote = "ServerNotReady Unreachable TimedOut RateLimited UnexpectedAnswer TlsFailed AuthenticationFailed \
-        AdminRoleRequired Forbidden CustomerNotFound AdditionalInfoUnusable VerificationFailed";
+        AdminRoleRequired Forbidden CustomerNotFound AdditionalInfoUnusable VerificationFailed Contested";
     assert_eq!(those(Reason::is_remote), words(remote));
 }
 

@@ -313,7 +313,12 @@ fn a_contested_value_is_set_after_a_restart_only_if_another_one_is_required_by_t
             appliance.timeout = 60_000;
         }
         merge(&world, Kind::TokenPolicy, "short", json!({"spec": {"timeoutSeconds": required}}));
-        (0..3).for_each(|_| wait(&mut world));
+        let asked = |world: &World| count(world, &format!(" {}/", appliance_url(0)));
+        let before = asked(&world);
+        wait(&mut world);
+        assert_eq!(asked(&world), before, "not at once: {}", world.history.text());
+        (0..6).for_each(|_| wait(&mut world));
+        assert!(asked(&world) > before, "within ten minutes: {}", world.history.text());
         assert_eq!(timeout(&world), left, "{}", world.history.text());
     }
 }

@@ -179,6 +179,9 @@ impl AdditionalInfo {
                 match inner.trim_start().bytes().next() {
                     None => Ok(Self::default()),
                     Some(b'{') => object(&inner),
+                    Some(_) if serde_json::from_str::<IgnoredAny>(&inner).is_ok() => {
+                        Err(Unusable::NotAnObject)
+                    }
                     Some(_) => Err(Unusable::FreeText),
                 }
             }

@@ -171,6 +171,7 @@ async fn five_corrections_undone_are_a_fight_that_is_not_fought() {
     let gets = acme.counts().get;
     f.kill().await;
     f.start().await;
+    f.patch(CTT, "acme", json!({"spec": {"interval": "11m"}})).await;
     acme.requests().wait_for(Kind::Get, gets + 1).await;
     check(&f, 7).await;
     acme.requests().wait_for(Kind::Get, gets + 2).await;

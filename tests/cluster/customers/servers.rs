@@ -69,6 +69,10 @@ async fn of_two_servers_with_one_url_the_smallest_limits_count() {
     let (logins, refreshes, reads, writes) = exchanges(kona.counts());
     assert_eq!((logins, refreshes, writes), (1, 0, 12));
     assert!((24..24 + 12).contains(&reads), "{reads}");
+    for (name, is_told) in [("kona", false), ("again", true)] {
+        let server = f.look("KonaServer", name, "now").await;
+        assert_eq!(message(&server).contains("lower limits"), is_told, "{name}: {}", message(&server));
+    }
     f.finish().await;
 }
 

@@ -103,9 +103,9 @@ impl<'a> Admission<'a> {
         } else if let Some(memory) = &self.server.memory {
             let refusal = Refusal::new(code, reason, "no");
             let refusal = retry_after.map_or(refusal.clone(), |seconds| refusal.retry_after(seconds));
-            memory.set_judge(move |request| match request.verb.writes() {
-                true => Verdict::of(Course::Deny(refusal.clone())),
-                false => Verdict::PASS,
+            memory.set_judge(move |request| {
+                let course = if request.verb.writes() { Course::Deny(refusal.clone()) } else { Course::Pass };
+                Verdict::of(course)
             });
         }
     }
