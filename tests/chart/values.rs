@@ -1,6 +1,7 @@
 //! Each value does what it says, and nothing else is taken for a value.
 
 mod table;
+mod thresholds;
 
 use std::collections::{BTreeSet, HashMap};
 
