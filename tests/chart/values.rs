@@ -1,5 +1,6 @@
 //! Each value does what it says, and nothing else is taken for a value.
 
+mod dashboards;
 mod table;
 mod thresholds;
 
@@ -269,7 +270,7 @@ fn rendered_dashboard(helm: Helm, runbooks: &str) -> Value {
     let (kind, name) = DASHBOARD;
     let rendered = helm.render(&values);
     let data = &find(&rendered, kind, name).unwrap()["data"];
-    serde_json::from_str(text(&data["tenure-system-tenure.json"])).unwrap()
+    serde_json::from_str(text(&data["tenure-system_tenure.json"])).unwrap()
 }
 
 /// The links of all panels of the dashboard.
