@@ -76,6 +76,30 @@ async fn shows_its_metrics_and_its_health() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn counts_what_it_tries_again_after_a_failure() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("backoff").await;
+    f.credentials(&fleet).await;
+    let missing = json!({"spec": {"credentialsSecretRef": {"name": "missing"}}});
+    f.apply(&with(gateway("x2-1", &fleet.appliance(0)), missing)).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-1", "SecretNotFound").await;
+    let counted = async |count: u32| {
+        let line = format!("tenure_objects_in_backoff{{kind=\"X2Gateway\"}} {count}\n");
+        let shown = async {
+            while !f.operator().metrics().await.unwrap().contains(&line) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(SOON, shown).await.expect(&line);
+    };
+    counted(1).await;
+    f.ns.delete_object("X2Gateway", "x2-1").await.unwrap();
+    counted(0).await;
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reconcile_of_a_suspended_policy_counts_as_waiting_and_not_as_a_success() {
     let fleet = fleet(1);
     let mut f = Fixture::new("suspended-policy").await;
