@@ -49,8 +49,8 @@ pub struct Extra {
     has_recalled: bool,
     /// What was last reported of a closed change window.
     window: Option<Closed>,
-    /// When a login last proved the lifetime. A proof alone is no reason to write a status: the next write shows it.
-    proven: Option<Time>,
+    /// When a login last proved the lifetime.
+    last_proof: Option<Time>,
 }
 
 /// Who governs a gateway, and its part in the rollout.
@@ -114,15 +114,14 @@ impl Managed for X2Gateway {
             effective_url: findings.effective_url.clone(),
             timeout: findings.found.timeout,
             token: findings.found.token,
+            last_proof: memory.extra.last_proof.clone(),
             news: findings.news.clone(),
         };
         let owed = memory.owed.unrecorded(|change| status.history.contains(change));
         let changes = Changes { open: memory.change.as_ref(), owed };
         update(status, &found, &report.given.parents.governance.regime, changes, &clock::now());
         if found.token.is_some() {
-            memory.extra.proven.clone_from(&status.last_proven_time);
-        } else if status.proven_timeout_seconds.is_some() {
-            status.last_proven_time = status.last_proven_time.take().max(memory.extra.proven.clone());
+            memory.extra.last_proof.clone_from(&status.last_proven_time);
         }
         if status.pending.is_none() {
             memory.change = None;

@@ -13,7 +13,7 @@ use crate::governance::{changed_by, gateway};
 const NOW: Time = Time(Timestamp::UNIX_EPOCH);
 
 fn found(reason: Reason, timeout: Option<u32>) -> Found {
-    Found { reason, before: None, effective_url: None, timeout, token: None, news: None }
+    Found { reason, before: None, effective_url: None, timeout, token: None, last_proof: None, news: None }
 }
 
 fn required(seconds: u32) -> Regime {
@@ -62,6 +62,24 @@ fn a_refused_login_is_remembered_until_a_value_is_read() {
     assert_eq!(status.refused_login.len(), 1);
     update(&mut status, &found(Reason::InSync, Some(7200)), &required(7200), none(), &NOW);
     assert!(status.refused_login.is_empty());
+}
+
+#[test]
+fn a_proof_that_was_not_written_is_shown_by_the_next_write_as_long_as_something_is_proven() {
+    let at = |second| Some(Time(Timestamp::from_second(second).unwrap()));
+    let none = || Changes { open: None, owed: Vec::new() };
+    for (proven, shown, last, then) in [
+        (Some(7200), at(1), at(2), at(2)),
+        (Some(7200), at(2), at(1), at(2)),
+        (Some(7200), at(1), None, at(1)),
+        (None, None, at(2), None),
+    ] {
+        let (proven_timeout_seconds, last_proven_time) = (proven, shown);
+        let mut status = X2GatewayStatus { proven_timeout_seconds, last_proven_time, ..Default::default() };
+        let found = Found { last_proof: last, ..found(Reason::InSync, Some(7200)) };
+        update(&mut status, &found, &required(7200), none(), &NOW);
+        assert_eq!(status.last_proven_time, then);
+    }
 }
 
 #[test]

@@ -10,9 +10,8 @@ use crate::api::{Break, Course, Kind, RequestInfo, Verb, Verdict};
 use crate::knobs::Knobs;
 use crate::manifest::{self, NAMESPACE};
 use crate::plan::appliance_url;
-use crate::remote::Device;
 use crate::replica::client_name;
-use crate::scripted::{reason, requests, timeout, unreachable, world};
+use crate::scripted::{on_appliance, reason, requests, timeout, unreachable, world};
 use crate::world::World;
 
 fn minutes(world: &mut World, number: u64) {
@@ -63,11 +62,7 @@ fn reports_are_written_within_a_minute_after_an_outage() {
         for length in [9, 12, 15] {
             let mut world = world(Knobs { replicas, ..Knobs::NONE });
             let lasts = outage(&world, kinds, fails);
-            if let Device::X2(appliance) =
-                &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device
-            {
-                appliance.timeout = 60_000;
-            }
+            on_appliance(&world, |appliance| appliance.timeout = 60_000);
             minutes(&mut world, length);
             lasts.store(false, Ordering::Relaxed);
             minutes(&mut world, 1);

@@ -10,8 +10,10 @@ use crate::judge::Denied;
 use crate::knobs::Knobs;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
-use crate::remote::{Device, Mood, Role};
-use crate::scripted::{reason, reason_of, servers, set_mood, timeout, wait, wait_for_read, world};
+use crate::remote::{Mood, Role};
+use crate::scripted::{
+    on_appliance, reason, reason_of, servers, set_mood, timeout, wait, wait_for_read, world,
+};
 use crate::world::World;
 
 fn count(world: &World, text: &str) -> usize {
@@ -60,12 +62,10 @@ fn a_refused_login_is_remembered_where_the_object_comes_into_scope_later() {
         let labels = json!({"metadata": {"labels": {"scope": scope}}});
         merge(world, Kind::X2Gateway, "gw", labels);
     };
-    if let Device::X2(appliance) =
-        &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device
-    {
+    on_appliance(&world, |appliance| {
         appliance.accounts.set(plan::USER, "planted-1", Role::Admin);
         appliance.forget_tokens();
-    }
+    });
     (0..3).for_each(|_| wait(&mut world));
     assert_eq!(reason(&world, Kind::X2Gateway, "gw"), "AuthenticationFailed");
     assert_eq!(count(&world, "LoginRefused"), 1);
@@ -224,12 +224,10 @@ fn a_password_changed_within_the_minute_is_read_before_a_gateways_login() {
     world.run_until(world.now + Duration::from_secs(5)).unwrap();
     let data = manifest::credentials(plan::USER, "planted-1");
     merge(&world, Kind::Secret, "shared", json!({"data": data}));
-    if let Device::X2(appliance) =
-        &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device
-    {
+    on_appliance(&world, |appliance| {
         appliance.accounts.set(plan::USER, "planted-1", Role::Admin);
         appliance.forget_tokens();
-    }
+    });
     let before = count(&world, "POST https://10.0.0.1/api2/tokens");
     world.run_until(world.now + Duration::from_secs(30)).unwrap();
     assert_eq!(count(&world, "POST https://10.0.0.1/api2/tokens") - before, 1, "{}", world.history.text());
@@ -307,11 +305,7 @@ fn a_contested_value_is_set_after_a_restart_only_if_another_one_is_required_by_t
         (ready["status"], ready["reason"]) = (json!("False"), json!("Contested"));
         let status = json!({"conditions": conditions});
         world.api.merge_status(Kind::X2Gateway, NAMESPACE, "gw", &status).unwrap();
-        if let Device::X2(appliance) =
-            &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device
-        {
-            appliance.timeout = 60_000;
-        }
+        on_appliance(&world, |appliance| appliance.timeout = 60_000);
         merge(&world, Kind::TokenPolicy, "short", json!({"spec": {"timeoutSeconds": required}}));
         let asked = |world: &World| count(world, &format!(" {}/", appliance_url(0)));
         let before = asked(&world);

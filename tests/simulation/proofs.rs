@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest::NAMESPACE;
-use crate::plan::appliance_url;
-use crate::remote::{Appliance, Device};
-use crate::scripted::{reason, wait, world};
+use crate::scripted::{on_appliance, reason, wait, world};
 use crate::time;
 use crate::world::World;
 
@@ -37,13 +35,6 @@ fn a_login_that_renews_a_token_is_shown_within_about_an_hour() {
         last = now;
     }
     assert!((10..=12).contains(&written), "{written} writes in 12 hours");
-}
-
-fn on_appliance(world: &World, change: impl FnOnce(&mut Appliance)) {
-    match &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device {
-        Device::X2(appliance) => change(appliance),
-        Device::Kona(_) => panic!("an appliance"),
-    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::knobs::Knobs;
 use crate::log::Log;
 use crate::manifest::{self, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
-use crate::remote::{Device, Effect, Fields, Mood};
+use crate::remote::{Appliance, Device, Effect, Fields, Mood};
 use crate::replica::client_name;
 use crate::world::World;
 
@@ -79,11 +79,16 @@ pub fn wait_for_read(world: &mut World, secret: &'static str) {
     }
 }
 
-pub fn timeout(world: &World) -> u32 {
-    match &world.internet_now().systems[&appliance_url(0)].device {
-        Device::X2(appliance) => appliance.timeout,
+/// Reads or changes the appliance.
+pub fn on_appliance<T>(world: &World, work: impl FnOnce(&mut Appliance) -> T) -> T {
+    match &mut world.internet_now().systems.get_mut(&appliance_url(0)).unwrap().device {
+        Device::X2(appliance) => work(appliance),
         Device::Kona(_) => panic!("an appliance"),
     }
+}
+
+pub fn timeout(world: &World) -> u32 {
+    on_appliance(world, |appliance| appliance.timeout)
 }
 
 pub fn reason(world: &World, kind: Kind, name: &str) -> serde_json::Value {

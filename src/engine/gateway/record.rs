@@ -29,6 +29,8 @@ pub struct Found {
     pub timeout: Option<u32>,
     /// Lifetime of a token issued during the reconcile, in seconds.
     pub token: Option<u32>,
+    /// When a login last proved the lifetime. A proof alone is no reason to write a status: the next write shows it.
+    pub last_proof: Option<Time>,
     /// What is new about the login.
     pub news: Option<News>,
 }
@@ -182,6 +184,8 @@ pub fn update(
         let known = status.proven_timeout_seconds.filter(|known| proves(token, *known));
         status.proven_timeout_seconds = known.or(Some(token));
         status.last_proven_time = Some(now.clone());
+    } else if status.proven_timeout_seconds.is_some() {
+        status.last_proven_time = status.last_proven_time.take().max(found.last_proof.clone());
     }
     let left = has_left(regime, found.reason);
     status.policy = regime.policy().filter(|_| !left).map(str::to_owned);

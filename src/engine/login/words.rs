@@ -22,75 +22,54 @@ pub enum Failure {
 /// What to report of it. `system` is what the remote system is called, `secret` the Secret's name.
 #[must_use]
 pub fn verdict(failure: Failure, system: &str, secret: &str) -> Verdict {
-    let (reason, message) = match failure {
+    let reason = match failure {
+        Failure::NotAdmin => Reason::AdminRoleRequired,
+        Failure::NotTried(NotTried::Unanswered) => Reason::TimedOut,
+        _ => Reason::AuthenticationFailed,
+    };
+    let message = match failure {
         Failure::Refused => not_tried(NotTried::Here, system, secret),
         Failure::NotTried(why) => not_tried(why, system, secret),
-        Failure::Half => (
-            Reason::AuthenticationFailed,
-            format!(
-                "{system} accepted the password of Secret {secret} only as the first of several steps (two-factor authentication). Use a user \
-                 that can log in with only a password."
-            ),
+        Failure::Half => format!(
+            "{system} accepted the password of Secret {secret} only as the first of several steps (two-factor authentication). Use a user \
+             that can log in with only a password."
         ),
-        Failure::NotAdmin => (
-            Reason::AdminRoleRequired,
-            format!(
-                "{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant the role, or use another user."
-            ),
+        Failure::NotAdmin => format!(
+            "{system} accepted the login, but the user of Secret {secret} lacks the role admin. Grant the role, or use another user."
         ),
-        Failure::TokenRefused => (
-            Reason::AuthenticationFailed,
-            format!(
-                "{system} rejects tokens that it has just issued to the user of Secret {secret}. Check the system's clock and the settings of this user."
-            ),
+        Failure::TokenRefused => format!(
+            "{system} rejects tokens that it has just issued to the user of Secret {secret}. Check the system's clock and the settings of \
+             this user."
         ),
     };
     Verdict { reason, message }
 }
 
-fn not_tried(why: NotTried, system: &str, secret: &str) -> (Reason, String) {
+fn not_tried(why: NotTried, system: &str, secret: &str) -> String {
     match why {
-        NotTried::Here => (
-            Reason::AuthenticationFailed,
-            format!(
-                "{system} rejected the user name or password of Secret {secret}, or the account is disabled or locked. Correct the Secret, or \
-                 repair the account and set the annotation tenure.dev/reconcile-requested-at to a new value to retry the login."
-            ),
+        NotTried::Here => format!(
+            "{system} rejected the user name or password of Secret {secret}, or the account is disabled or locked. Correct the Secret, or \
+             repair the account and set the annotation tenure.dev/reconcile-requested-at to a new value to retry the login."
         ),
-        NotTried::InARow => (
-            Reason::AuthenticationFailed,
-            format!(
-                "The user name or password of Secret {secret} was rejected by three systems in a row and is not tried here, to avoid locking \
-                 the account: correct the Secret, or set the annotation tenure.dev/reconcile-requested-at to try it again."
-            ),
+        NotTried::InARow => format!(
+            "The user name or password of Secret {secret} was rejected by three systems in a row and is not tried here, to avoid locking \
+             the account: correct the Secret, or set the annotation tenure.dev/reconcile-requested-at to try it again."
         ),
-        NotTried::Reserved => (
-            Reason::AuthenticationFailed,
-            format!(
-                "The user name or password of Secret {secret} was rejected by other systems. To avoid locking the account, it is tried here only after a system that \
-                 accepted it before accepts it again: correct the Secret, or the user on those systems."
-            ),
+        NotTried::Reserved => format!(
+            "The user name or password of Secret {secret} was rejected by other systems. To avoid locking the account, it is tried here only after a system that \
+             accepted it before accepts it again: correct the Secret, or the user on those systems."
         ),
-        NotTried::TooMany => (
-            Reason::AuthenticationFailed,
-            format!(
-                "{system} has rejected several passwords of this user within an hour. To avoid locking the account, the password of Secret {secret} is \
-                 tried only after that hour."
-            ),
+        NotTried::TooMany => format!(
+            "{system} has rejected several passwords of this user within an hour. To avoid locking the account, the password of Secret {secret} is \
+             tried only after that hour."
         ),
-        NotTried::TooManyUsers => (
-            Reason::AuthenticationFailed,
-            format!(
-                "Systems have rejected the passwords of more than 4,000 logins of this namespace within an hour, so the password of Secret {secret} \
-                 is tried only after that hour. Correct the Secrets, or delete the resources that use them."
-            ),
+        NotTried::TooManyUsers => format!(
+            "Systems have rejected the passwords of more than 4,000 logins of this namespace within an hour, so the password of Secret {secret} \
+             is tried only after that hour. Correct the Secrets, or delete the resources that use them."
         ),
-        NotTried::Unanswered => (
-            Reason::TimedOut,
-            format!(
-                "The latest logins with Secret {secret} got no answer, and no system has accepted its password yet. The login is retried at intervals of up to 10m. \
-                 Check that the systems that use this Secret are reachable."
-            ),
+        NotTried::Unanswered => format!(
+            "The latest logins with Secret {secret} got no answer, and no system has accepted its password yet. The login is retried at intervals of up to 10m. \
+             Check that the systems that use this Secret are reachable."
         ),
     }
 }
