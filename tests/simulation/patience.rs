@@ -10,7 +10,7 @@ use crate::judge::Denied;
 use crate::knobs::Knobs;
 use crate::manifest::{self, IN_SCOPE, NAMESPACE, OUT_OF_SCOPE};
 use crate::plan::{self, appliance_url, server_url};
-use crate::remote::{Mood, Role};
+use crate::remote::{Device, Mood, Role};
 use crate::scripted::{
     on_appliance, reason, reason_of, servers, set_mood, timeout, wait, wait_for_read, world,
 };
