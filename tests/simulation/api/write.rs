@@ -37,9 +37,6 @@ impl State {
         let name = self.name(&object, resource)?;
         self.is_open(resource, &namespace, &name)?;
         let key = (namespace, name);
-        if self.get(origin.target.kind, &key).is_some() {
-            return Err(Refusal::already_exists(resource, &key.1));
-        }
         let old = object["metadata"].take();
         let mut meta = json!({
             "name": key.1, "uid": uid(self.mint(), self.mint()), "creationTimestamp": second(origin.time),
@@ -58,6 +55,9 @@ impl State {
         prepare(origin.target.kind, &mut object, None);
         validate(origin.target.kind, &key.1, &object, None, check)?;
         origin.is_admitted()?;
+        if self.get(origin.target.kind, &key).is_some() {
+            return Err(Refusal::already_exists(resource, &key.1));
+        }
         let spec = !object["spec"].is_null();
         note_manager(origin, &mut object, spec);
         Ok(self.commit(origin, key, Some(object)))

@@ -25,6 +25,8 @@ pub fn are_answered(server: &Server) -> LocalBoxFuture<'_, ()> {
             admission.deny(code, reason);
             let denied = [
                 server.create(&all, &gateway("b", json!({}))).await,
+                // It is asked before it is known whether there is one.
+                server.create(&all, &gateway("a", json!({}))).await,
                 server.merge(&path, json!({"metadata": {"finalizers": ["tenure.dev/restore"]}})).await,
                 server.merge(&path, json!({"metadata": {"labels": {}}})).await,
                 server
@@ -43,7 +45,9 @@ pub fn are_answered(server: &Server) -> LocalBoxFuture<'_, ()> {
             let other = json!([{"op": "test", "path": "/metadata/uid", "value": "another"}]);
             assert_eq!(refusal(&server.patch(&path, other).await), (422, "Invalid"));
             assert_eq!(refusal(&server.merge(&path, json!({"spec": {"url": 1}})).await), (422, "Invalid"));
-            assert_eq!(refusal(&server.create(&all, &gateway("a", json!({}))).await), (409, "AlreadyExists"));
+            let mut wrong = gateway("a", json!({}));
+            wrong["spec"]["url"] = json!(1);
+            assert_eq!(refusal(&server.create(&all, &wrong).await), (422, "Invalid"));
             assert_eq!(refusal(&server.merge(&server.gateway("b"), json!({})).await), (404, "NotFound"));
             let gone = json!({"preconditions": {"uid": "another"}});
             assert_eq!(refusal(&server.delete(&path, gone).await), (409, "Conflict"));
