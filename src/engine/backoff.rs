@@ -11,6 +11,9 @@ use super::verdict::Verdict;
 /// that may come to nothing before that is reported.
 const GRACE: u32 = 3;
 
+/// Longest time after the first failure in which another try begins before the failure is reported.
+const LONGEST_GRACE: Duration = Duration::from_mins(1);
+
 /// Longest wait that a remote system may ask for if three tries are to fit into a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -75,6 +78,8 @@ pub struct Attempt {
 pub struct Backoff<T> {
     /// Tries in a row that have failed.
     failures: u32,
+    /// When the first of them ended.
+    failing_since: Option<T>,
     /// Those of them that were not for the sake of a Secret or `ConfigMap` alone: the next wait depends on them.
     retries: u32,
     inconclusive: u32,
@@ -84,7 +89,7 @@ pub struct Backoff<T> {
 
 impl<T> Default for Backoff<T> {
     fn default() -> Self {
-        Self { failures: 0, retries: 0, inconclusive: 0, unwritten: 0, due: None }
+        Self { failures: 0, failing_since: None, retries: 0, inconclusive: 0, unwritten: 0, due: None }
     }
 }
 
@@ -152,13 +157,16 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
         let Attempt { reason, retry_after, interval, was_ready, polls } = attempt;
         self.inconclusive = 0;
         if reason.is_ready() {
-            (self.failures, self.retries) = (0, 0);
+            (self.failures, self.retries, self.failing_since) = (0, 0, None);
             self.due = Some(now + schedule::jittered(interval, random));
             return true;
         }
         self.failures = self.failures.saturating_add(1);
         let asked = retry_after.unwrap_or_default();
-        let in_grace = was_ready && self.failures < GRACE && reason.may_pass() && asked <= LONGEST_WAIT;
+        let next = now + schedule::backoff(self.failures, random).max(asked);
+        let has_time = next <= *self.failing_since.get_or_insert(now) + LONGEST_GRACE;
+        let in_grace =
+            was_ready && self.failures < GRACE && reason.may_pass() && asked <= LONGEST_WAIT && has_time;
         self.retries = self.retries.saturating_add(u32::from(!polls));
         let wait = match reason.retry() {
             _ if in_grace => schedule::backoff(self.failures, random).max(asked),

@@ -63,6 +63,8 @@ pub fn part(server: &KonaServer, customer: &CustomerTokenTtl) -> Part {
     let state = match (spec.suspend || server.spec.connection.suspend, spec.mode) {
         (true, _) => State::Suspended,
         (false, Mode::Observe) if reason == Some(Reason::Observed) && fits => State::InSync,
+        // It is modified concurrently before it was ever right.
+        (false, Mode::Enforce) if reason == Some(Reason::Drifted) && !was_right => State::Pending,
         (false, _) => state_of(reason, fits, was_right),
     };
     Part { name: customer.metadata.name.clone().unwrap_or_default(), state, verdict }

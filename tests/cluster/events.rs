@@ -53,6 +53,26 @@ async fn drift_that_a_policy_does_not_correct_for_now_is_reported_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_fails_each_time_it_is_sent_is_one_warning() {
+    let fleet = fleet(1);
+    let mut f = Fixture::new("refused-change").await;
+    f.credentials(&fleet).await;
+    f.apply(&gateway("x2-1", &fleet.appliance(0))).await;
+    fleet.appliance(0).fault(Fault::status(503, "{}").on(Kind::Write));
+    // Each change is put on record before it is sent, which shows as Progressing.
+    f.apply(&policy("short", json!({"timeoutSeconds": 28800, "deletionPolicy": "Restore"}))).await;
+    f.start().await;
+    f.reason("X2Gateway", "x2-1", "UnexpectedAnswer").await;
+    for again in ["first", "second", "third"] {
+        let gateway = f.look("X2Gateway", "x2-1", again).await;
+        assert_eq!(ready(&gateway)["reason"], "UnexpectedAnswer");
+    }
+    assert!(fleet.counts().write >= 4, "{:?}", fleet.counts());
+    assert_eq!(notes(&f, "x2-1", "UnexpectedAnswer").await.len(), 1);
+    f.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn drift_of_a_customer_that_is_not_corrected_for_now_is_reported_once() {
     for (name, pause) in [
         ("customer-observed", json!({"mode": "Observe"})),

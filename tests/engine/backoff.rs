@@ -28,6 +28,10 @@ fn a_healthy_object_is_reported_at_the_third_failure_within_a_minute() {
         passed += if reported { Duration::ZERO } else { wait(&backoff) };
     }
     assert!(passed < Duration::from_mins(1), "{passed:?}");
+    // Tries that take long, as with a long requestTimeout, leave no time for a third one.
+    let mut slow = Backoff::default();
+    assert!(!slow.attempted(NOW, 1.0, ready(Reason::TimedOut)));
+    assert!(slow.attempted(NOW + Duration::from_mins(5), 1.0, ready(Reason::TimedOut)));
     // One that is new, or has changed, is reported at once, and so is what time does not repair.
     assert!(Backoff::default().attempted(NOW, 0.5, attempt(Reason::Unreachable)));
     assert!(Backoff::default().attempted(NOW, 0.5, ready(Reason::AuthenticationFailed)));

@@ -50,6 +50,8 @@ fn a_customer_counts_by_what_it_reports_of_its_current_spec() {
         ("Enforce", status(2, "InSync", wrong, right), State::Pending),
         ("Enforce", status(2, "AwaitingWindow", wrong, wrong), State::Pending),
         ("Enforce", status(2, "AwaitingWindow", wrong, right), State::Drifted),
+        ("Enforce", status(2, "Drifted", wrong, wrong), State::Pending),
+        ("Enforce", status(2, "Drifted", wrong, right), State::Drifted),
         ("Enforce", status(2, "CustomerNotFound", wrong, right), State::Failed),
         ("Observe", status(2, "Observed", right, wrong), State::InSync),
         ("Observe", status(2, "Observed", wrong, right), State::Drifted),

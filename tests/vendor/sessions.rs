@@ -154,6 +154,7 @@ async fn three_appliances_that_refuse_a_password_are_enough() {
     assert_eq!(count(&AccessError::Refused), 3);
     assert_eq!(count(&AccessError::NotTried(NotTried::InARow)), 37);
     assert_eq!(fleet.counts().login, 3);
+    assert!(fleet.requests().peak_in_flight() <= 3);
 }
 
 #[tokio::test]
