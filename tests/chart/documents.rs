@@ -209,13 +209,14 @@ fn seconds(file: &str, name: &str) -> u64 {
     value.parse().unwrap()
 }
 
-/// Kubernetes must not end a Pod that still finishes its writes, hands its Lease over, or sends its last traces.
+/// Kubernetes must not end a Pod that still finishes its writes, writes its last events, hands its Lease over, or sends
+/// its last traces.
 #[test]
 fn a_pod_has_the_time_that_the_operator_needs_to_end() {
-    let writes = seconds("src/controller/operator.rs", "GRACE");
+    let [writes, events] = ["GRACE", "FLUSH"].map(|name| seconds("src/controller/operator.rs", name));
     let (lease, traces) =
         (seconds("src/leader.rs", "API_TIMEOUT"), seconds("src/telemetry/traces.rs", "LAST_FLUSH"));
-    let needed = writes + lease + traces;
+    let needed = writes + events + lease + traces;
     let place = "terminationGracePeriodSeconds";
     let schema: Value =
         serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();

@@ -47,7 +47,7 @@ fn typos_and_impossible_values_are_refused_with_a_sentence() {
         (json!({"operator": {"allowPorts": [65536]}}), "at '/operator/allowPorts/0'"),
         (json!({"operator": {"minTimeout": "10m"}}), "at '/operator/minTimeout'"),
         (json!({"operator": {"retryRefusedLoginsAfter": "a day"}}), "at '/operator/retryRefusedLoginsAfter'"),
-        (json!({"terminationGracePeriodSeconds": 20}), "at '/terminationGracePeriodSeconds'"),
+        (json!({"terminationGracePeriodSeconds": 22}), "at '/terminationGracePeriodSeconds'"),
         (
             json!({"rbac": {"scope": "namespaces", "namespaces": null}}),
             "at '/rbac': missing property 'namespaces'",
