@@ -355,11 +355,13 @@ fn network() -> Vec<Case> {
     let block = |cidr: &str| json!([{"ipBlock": {"cidr": cidr}}]);
     let port = |port: u16| json!([{"port": port, "protocol": "TCP"}]);
     let rule = json!({"ports": [{"port": 3128}]});
-    let one = json!(["Ingress"]);
+    let (both, one) = (json!(["Ingress", "Egress"]), json!(["Ingress"]));
     let (api, systems) = (json!(["10.0.0.1/32"]), json!(["10.20.0.0/16"]));
     let types = "/spec/policyTypes";
     vec![
         removes("networkPolicy.enabled", json!(false), NETWORK),
+        makes("networkPolicy.enabled", json!(true), NETWORK, types, both)
+            .beside(json!({"networkPolicy": {"enabled": false}})),
         on("networkPolicy.ingress.from", peers.clone(), "/spec/ingress/0/from", peers),
         on("networkPolicy.egress.limited", json!(false), types, one),
         on("networkPolicy.egress.dns.enabled", json!(false), "/spec/egress/0/ports/0/port", json!(443)),
