@@ -241,12 +241,23 @@ fn reasons(query: &str) -> impl Iterator<Item = &str> {
     values.flat_map(|words| words.split('|'))
 }
 
-/// Whether a selector finds nothing only because no object shows these reasons.
+/// Whether a selector finds nothing only because no object shows these reasons: all else in it exists. It is written
+/// `[kind="X2Gateway" reason=~"Unreachable|TimedOut" __name__="tenure_resources"]`.
 fn is_of_reasons(selector: &str) -> bool {
-    let mut words = reasons(selector).peekable();
+    let parts: Vec<&str> = selector.trim_matches(['[', ']']).split('"').collect();
+    let exists = |label: &str, value: &str| match label.trim_matches([' ', '=', '!', '~']) {
+        "__name__" => value == "tenure_resources",
+        "kind" => {
+            value.split('|').all(|word| tenure::crd::Kind::ALL.iter().any(|kind| kind.as_str() == word))
+        }
+        "reason" => value.split('|').all(|word| word == UNKNOWN || Reason::parse(word).is_some()),
+        // What stands in place of variables of the dashboard.
+        "cluster" | "namespace" => value == ".*",
+        _ => false,
+    };
     selector.contains("tenure_resources")
-        && words.peek().is_some()
-        && words.all(|word| word == UNKNOWN || Reason::parse(word).is_some())
+        && reasons(selector).next().is_some()
+        && parts.chunks_exact(2).all(|pair| exists(pair[0], pair[1]))
 }
 
 /// Reasons that need nobody, or that show another object's: a policy's those of its gateways, a customer's that of its server.
