@@ -1,10 +1,9 @@
 //! A server that must never hear anything: where redirects and stray proxies point to.
 
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc};
 
 use crate::{
-    faults::Drawn,
-    requests::{Counts, Kind, Requests},
+    requests::{Counts, Requests},
     server::{Call, Door, Listener, Premises, Reply, Site, Topic},
 };
 
@@ -58,13 +57,7 @@ impl Site for Cage {
     }
 
     fn topic(&self, _address: Ipv4Addr, _call: &Call) -> Topic {
-        Topic {
-            kind: Kind::Other,
-            object: None,
-            tally: None,
-            drawn: Drawn::default(),
-            latency: Duration::ZERO,
-        }
+        Topic::other()
     }
 
     fn answer(&self, _address: Ipv4Addr, _call: &Call) -> Reply {

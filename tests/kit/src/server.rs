@@ -57,6 +57,19 @@ pub(crate) struct Topic {
     pub(crate) latency: Duration,
 }
 
+impl Topic {
+    /// A request about nothing in particular, to which nothing happens.
+    pub(crate) fn other() -> Self {
+        Self {
+            kind: Kind::Other,
+            object: None,
+            tally: None,
+            drawn: Drawn::default(),
+            latency: Duration::ZERO,
+        }
+    }
+}
+
 /// What all addresses of a site share.
 pub(crate) struct Premises {
     pub(crate) log: Arc<RequestLog>,

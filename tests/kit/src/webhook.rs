@@ -1,14 +1,12 @@
 //! An admission webhook that denies what it is asked about, in whatever words it is given.
 
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::{
-    faults::Drawn,
     pki::Pki,
-    requests::Kind,
     server::{Call, Door, Listener, Premises, Reply, Site, Topic},
 };
 
@@ -64,13 +62,7 @@ impl Site for Office {
     }
 
     fn topic(&self, _address: Ipv4Addr, _call: &Call) -> Topic {
-        Topic {
-            kind: Kind::Other,
-            object: None,
-            tally: None,
-            drawn: Drawn::default(),
-            latency: Duration::ZERO,
-        }
+        Topic::other()
     }
 
     fn answer(&self, _address: Ipv4Addr, call: &Call) -> Reply {
