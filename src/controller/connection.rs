@@ -150,8 +150,12 @@ impl Connections {
     }
 }
 
-/// Whether the limits of another server apply instead of a server's own.
-pub(crate) fn has_lower_limits(servers: &Store<KonaServer>, claims: &Claims, server: &KonaServer) -> bool {
+/// Whether lower limits of another server apply to a server.
+pub(crate) fn is_limited_by_another(
+    servers: &Store<KonaServer>,
+    claims: &Claims,
+    server: &KonaServer,
+) -> bool {
     let (_, there) = claims.there(&server.metadata);
     bounds(servers, server, &there) != bounds(servers, server, &[])
 }

@@ -1,6 +1,6 @@
 //! What the policies of a namespace require of its gateways, each found out once for all policies.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt as _;
@@ -28,16 +28,18 @@ struct Known {
 }
 
 impl Regimes {
-    /// What is required by these policies: of gateways that no changed policy concerns, what was required before.
+    /// What is required by these policies: of gateways that no changed policy concerns, what was required before. If many have
+    /// changed, that takes as long as to find it out again, and nothing is kept.
     pub fn after(before: &Arc<Self>, policies: &Arc<Policies>) -> Arc<Self> {
         let changed = policies.changed_since(&before.policies);
-        if changed.iter().all(Policies::is_empty) {
+        let asked: usize = changed.iter().map(Policies::len).sum();
+        if asked == 0 {
             return Arc::clone(before);
         }
         let after = Self { policies: Arc::clone(policies), gateways: Mutex::default() };
-        if after.are_kept() {
+        let before = before.gateways();
+        if after.are_kept() && asked * before.len() <= AT_ONCE {
             let is_same = |known: &Known| !changed.iter().any(|policies| policies.concern(&known.gateway));
-            let before = before.gateways();
             let same = before.iter().filter(|(_, known)| is_same(known));
             after.gateways().extend(same.map(|(name, known)| (name.clone(), known.clone())));
         }
@@ -61,8 +63,9 @@ impl Regimes {
         if !self.are_kept() {
             return;
         }
+        let gateways = gateways();
         let mut asked = 0;
-        for gateway in gateways().iter().filter_map(Entry::valid) {
+        for gateway in gateways.iter().filter_map(Entry::valid) {
             if self.known(gateway).is_none() {
                 self.of(gateway);
                 asked += self.policies.len();
@@ -71,6 +74,13 @@ impl Regimes {
                 asked = 0;
                 tokio::task::yield_now().await;
             }
+        }
+        let mut known = self.gateways();
+        if known.len() > gateways.len() {
+            // One was deleted while others were asked about.
+            let names: HashSet<_> =
+                gateways.iter().filter_map(|entry| entry.meta().name.as_deref()).collect();
+            known.retain(|name, _| names.contains(name.as_str()));
         }
     }
 
@@ -159,24 +169,34 @@ mod tests {
     #[test]
     fn an_edited_policy_concerns_the_gateways_that_it_selects_or_selected() {
         let fleet = ["bonn", "kiel", "ulm"].map(|site| gateway_at(site, site));
-        let before =
-            regimes([policy(1, Some("bonn"), 1), policy(2, Some("kiel"), 1), policy(3, Some("ulm"), 1)]);
+        let one = |site| policy(1, Some(site), 1);
+        let before = regimes([one("bonn"), policy(2, Some("kiel"), 1), policy(3, Some("ulm"), 1)]);
         let known = fleet.each_ref().map(|gateway| before.of(gateway));
-        let after = |policies: [_; 2]| {
+        let after = |policies: Vec<_>| {
             let after = Regimes::after(&before, &Arc::new(policies.into_iter().collect()));
-            fleet.each_ref().map(|gateway| after.of(gateway))
+            let found = fleet.each_ref().map(|gateway| after.of(gateway));
+            let is_known = known.each_ref().map(|known| found.iter().any(|found| Arc::ptr_eq(known, found)));
+            (found.map(|regime| regime.policy().map(str::to_owned)), is_known)
         };
-        // One is moved from Bonn to Kiel, where it has less priority; another is gone.
-        let found = after([policy(1, Some("kiel"), 2), policy(2, Some("kiel"), 1)]);
-        assert_eq!(found.each_ref().map(|regime| regime.policy()), [None, Some("policy-2"), None]);
-        // One is edited, and another is gone.
-        let found = after([policy(1, Some("bonn"), 2), policy(2, Some("kiel"), 1)]);
-        assert_eq!(
-            found.each_ref().map(|regime| regime.policy()),
-            [Some("policy-1"), Some("policy-2"), None]
-        );
-        let is_known: Vec<bool> = known.iter().zip(&found).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
-        assert_eq!(is_known, [false, true, false]);
+        let names = |names: [&str; 3]| names.map(|name| (!name.is_empty()).then(|| name.to_owned()));
+        // One is edited, another moves from Ulm to Kiel, where it has the highest priority.
+        let moved = vec![policy(1, Some("bonn"), 2), policy(2, Some("kiel"), 1), policy(3, Some("kiel"), 2)];
+        assert_eq!(after(moved), (names(["policy-1", "policy-3", ""]), [false; 3]));
+        // One is gone, and a new one is for Ulm.
+        let new = vec![one("bonn"), policy(3, Some("ulm"), 1), policy(4, Some("ulm"), 1)];
+        assert_eq!(after(new), (names(["policy-1", "", "policy-4"]), [true, false, false]));
+        // One is not understood anymore: it keeps the gateways that it governed, and no other.
+        let unknown = vec![one("bonn"), policy(2, Some("kiel"), 1), ("policy-3".to_owned(), None)];
+        assert_eq!(after(unknown), (names(["policy-1", "policy-2", ""]), [true, true, false]));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_gateway_that_goes_meanwhile_goes_with_the_next_plan() {
+        let regimes = for_all(2);
+        let both = ["x2-1", "x2-2"].map(|name| Entry::Valid(gateway(name)));
+        regimes.find_out(|| both.to_vec()).await;
+        regimes.find_out(|| both[..1].to_vec()).await;
+        assert_eq!(regimes.gateways().len(), 1);
     }
 
     #[tokio::test]

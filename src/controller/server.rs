@@ -7,7 +7,7 @@ use kube::Resource as _;
 
 use super::access::{self, Access, Visitor, refusal};
 use super::claims::Claims;
-use super::connection::{Connections, has_lower_limits};
+use super::connection::{Connections, is_limited_by_another};
 use super::logins;
 use super::reconcile::{Controller, Findings, Given, Managed, Memory, Report, Stop, Working, current_reason};
 use super::requests::{self, Alarms, Handled};
@@ -214,7 +214,7 @@ impl Visitor<KonaServer> for Check<'_> {
         }
         self.claims.let_in(self.server.meta(), endpoint);
         let (found, news) = (Some(clock::now()), Some(News::LetIn));
-        let verdict = in_sync(has_lower_limits(self.servers, self.claims, self.server));
+        let verdict = in_sync(is_limited_by_another(self.servers, self.claims, self.server));
         Ok(Findings { news, found, ..Findings::from(verdict) })
     }
 

@@ -11,10 +11,10 @@ use super::verdict::Verdict;
 /// that may come to nothing before that is reported.
 const GRACE: u32 = 3;
 
-/// Longest time after the first failure in which another try begins before the failure is reported.
+/// A failure that may pass is reported unless the next try begins within this time after the first failure.
 const LONGEST_GRACE: Duration = Duration::from_mins(1);
 
-/// Longest wait that a remote system may ask for if three tries are to fit into a minute.
+/// A failure is reported if the remote system asks for a longer wait than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Number of failures in a row after which the wait is at its longest.
@@ -163,13 +163,13 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
         }
         self.failures = self.failures.saturating_add(1);
         let asked = retry_after.unwrap_or_default();
-        let next = now + schedule::backoff(self.failures, random).max(asked);
-        let has_time = next <= *self.failing_since.get_or_insert(now) + LONGEST_GRACE;
+        let pause = schedule::backoff(self.failures, random).max(asked);
+        let has_time = now + pause <= *self.failing_since.get_or_insert(now) + LONGEST_GRACE;
         let in_grace =
             was_ready && self.failures < GRACE && reason.may_pass() && asked <= LONGEST_WAIT && has_time;
         self.retries = self.retries.saturating_add(u32::from(!polls));
         let wait = match reason.retry() {
-            _ if in_grace => schedule::backoff(self.failures, random).max(asked),
+            _ if in_grace => pause,
             _ if polls => schedule::SECRET_POLL,
             Retry::Interval if retry_after.is_none() => schedule::jittered(interval, random),
             Retry::Slow => schedule::stalled(interval, random),

@@ -10,11 +10,11 @@ use crate::crd::{CustomerCounts, CustomerTokenTtl, KonaServer, KonaServerStatus,
 pub(crate) const SUSPENDED: &str =
     "spec.suspend is true: neither the server nor its customers are read or changed.";
 
-/// The login works. `has_lower_limits`: whether the server's own limits are not those that apply.
+/// The login works. `is_limited_by_another`: whether lower limits of another server apply.
 #[must_use]
-pub fn in_sync(has_lower_limits: bool) -> Verdict {
-    let message = if has_lower_limits {
-        "The login succeeded. Another KonaServer for the same system has lower limits, which apply to this one, too. \
+pub fn in_sync(is_limited_by_another: bool) -> Verdict {
+    let message = if is_limited_by_another {
+        "The login succeeded. Another KonaServer for the same system has lower limits, and they apply here, too. \
          See each customer's conditions for its status."
     } else {
         "The login succeeded. See each customer's conditions for its status."
@@ -63,7 +63,7 @@ pub fn part(server: &KonaServer, customer: &CustomerTokenTtl) -> Part {
     let state = match (spec.suspend || server.spec.connection.suspend, spec.mode) {
         (true, _) => State::Suspended,
         (false, Mode::Observe) if reason == Some(Reason::Observed) && fits => State::InSync,
-        // It is modified concurrently before it was ever right.
+        // Something else modifies it, and it was never right.
         (false, Mode::Enforce) if reason == Some(Reason::Drifted) && !was_right => State::Pending,
         (false, _) => state_of(reason, fits, was_right),
     };

@@ -19,7 +19,7 @@ use tenure::engine::policy::{Fleet, Hold, Report};
 use tenure::engine::rollout::Machine;
 use tenure::engine::system::Via;
 
-/// Each figure is the median of so many tries.
+/// Each figure is the median of this many tries.
 const TRIES: usize = 21;
 
 fn main() {
@@ -107,7 +107,7 @@ fn planning(size: usize) -> Duration {
     })
 }
 
-/// What is found out anew if all policies are new; in the operator other tasks go on in between.
+/// What is found out again if all policies are new; in the operator other tasks go on in between.
 fn governing(size: usize) -> Duration {
     let (policies, gateways) = (policies(200), gateways(size));
     median(|| {

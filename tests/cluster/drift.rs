@@ -138,7 +138,7 @@ async fn a_fight_over_a_value_ends_in_contested() {
     // Somebody who asks for it ends the truce.
     f.look("X2Gateway", "x2-1", "now").await;
     f.reason("X2Gateway", "x2-1", "InSync").await;
-    assert_eq!(appliance.timeout(), 28800);
+    assert_eq!((appliance.timeout(), appliance.counts().write), (28800, writes + 1));
     f.finish().await;
 }
 

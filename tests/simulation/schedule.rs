@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::Kind;
-use crate::intent::governing;
+use crate::intent::{Governing, governing};
 use crate::judge::Weather;
 use crate::log::Log;
 use crate::manifest::NAMESPACE;
@@ -22,8 +22,6 @@ const PATIENCE: Duration = Duration::from_mins(100);
 
 /// Longest time that a namespace is held up once all is well.
 const PATIENCE_WITH_NAMESPACES: Duration = Duration::from_mins(2);
-/// An edit is known to each process after so long, as far as revocations are judged.
-const LONGEST_DELAY: Duration = Duration::from_mins(2);
 
 /// A schedule that was gone through.
 #[derive(Debug)]
@@ -163,8 +161,9 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
     if !knobs.moods {
         truth.check_revocations(knobs.revoke, world.oracles.logins.processes as usize)?;
     }
-    // Where the policy in force has always been the same, and nobody else has changed anything, the end shows whether each
-    // change was followed by a revocation. Else it shows that of the last one, if it was made under the policies of the end.
+    // Where the policy in force has always been the same, and nothing else has changed anything, the end shows whether the last
+    // change was followed by a revocation. Else it shows that of one that was certainly made under the policies of the end, and
+    // shortened what the operator had read.
     let constant = !(knobs.edits
         || knobs.relabel
         || knobs.deletions
@@ -173,15 +172,20 @@ fn check_revocations(world: &World) -> Result<(), Violation> {
         || knobs.suspends
         || knobs.clashes
         || knobs.scope);
+    let certain = !(knobs.foreign || knobs.resets || knobs.clashes || world.places.len() > 1);
     let declared = &world.oracles.writes.declared;
     for gateway in world.api.all(Kind::X2Gateway) {
         let Some(policy) = governing(&world.api, &gateway.value) else { continue };
         let url = reached_by(&gateway.value["spec"]);
-        let is_active = gateway.value["spec"]["suspend"] != true && !policy.suspended;
+        let asks = |policy: &Governing| policy.revoke != "Never" && !policy.suspended;
         truth.check_revoked(&url, |change| {
-            let is_made_for_it = || declared.is_settled(&url, change.at.saturating_sub(LONGEST_DELAY));
-            let is_shorter = change.shortens && policy.revoke != "Never" && is_active;
-            constant && policy.revoke == "OnChange" || is_shorter && is_made_for_it()
+            let possible = declared.gateways(change.process, &url, change.at);
+            let mut policies = possible.iter().flat_map(|possible| &possible.policies);
+            let is_made_for_it = policies.all(|policy| policy.as_ref().is_some_and(asks))
+                && declared.is_settled(&url, change.at);
+            let is_active = gateway.value["spec"]["suspend"] != true && asks(&policy);
+            constant && policy.revoke == "OnChange"
+                || certain && change.shortens && is_active && is_made_for_it
         })?;
     }
     Ok(())

@@ -88,6 +88,8 @@ impl<'a> Admission<'a> {
                 "name": "policy.example.net", "clientConfig": webhook.client_config(), "rules": [rule],
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": server.namespace}},
                 "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                // If a case ends early, nothing may keep its namespace from being deleted.
+                "failurePolicy": "Ignore", "timeoutSeconds": 30,
             }],
         });
         let (code, answer) = server.create(CONFIGURATIONS, &configuration).await;

@@ -22,9 +22,10 @@ pub struct Truth {
     unrevoked: BTreeMap<String, Change>,
 }
 
-/// A change by the operator, which nobody else has followed with one of his own.
+/// A change by the operator that no other writer has followed with a change.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
+    pub process: usize,
     pub at: Duration,
     /// Whether it made the lifetime shorter.
     pub shortens: bool,
@@ -38,22 +39,23 @@ impl Truth {
 
     pub fn check(&mut self, entries: &[Entry], writes: &[Write]) -> Result<(), Violation> {
         for entry in entries {
-            let (effect, ours) = match &entry.what {
-                What::CarriedOut { effect, .. } => (effect, true),
-                What::Foreign(effect) => (effect, false),
+            let (effect, process) = match &entry.what {
+                What::CarriedOut { effect, replica, .. } => (effect, Some(*replica)),
+                What::Foreign(effect) => (effect, None),
                 What::Sent { .. } => continue,
             };
             match effect {
                 Effect::Timeout { from, to } => {
                     let (from, to) = (u64::from(*from), u64::from(*to));
                     self.stood.entry(entry.url.clone()).or_default().extend([from, to]);
-                    if ours {
+                    if process.is_some() {
                         self.set.entry(entry.url.clone()).or_default().push((from, to));
                     }
                     if from != to {
-                        let change = Change { at: entry.at, shortens: to < from };
+                        let (at, shortens) = (entry.at, to < from);
+                        let change = process.map(|process| Change { process, at, shortens });
                         self.unrevoked.remove(&entry.url);
-                        self.unrevoked.extend(ours.then(|| (entry.url.clone(), change)));
+                        self.unrevoked.extend(change.map(|change| (entry.url.clone(), change)));
                     }
                 }
                 Effect::Revoked { .. } => {
