@@ -25,6 +25,8 @@ pub struct Block {
     pub info: Vec<String>,
     /// What is in it.
     pub text: String,
+    /// What an invisible remark `<!-- not run: … -->` right before it says.
+    pub excuse: Option<String>,
 }
 
 /// A heading with its text.
@@ -74,16 +76,20 @@ impl Page {
     #[must_use]
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks: Vec<Block> = Vec::new();
-        let mut inside = false;
+        let (mut inside, mut excuse) = (false, None);
         for event in self.events() {
             match event {
+                Event::Html(html) => {
+                    let remark = html.trim().strip_prefix("<!-- not run: ");
+                    excuse = remark.and_then(|remark| remark.strip_suffix(" -->")).map(str::to_owned);
+                }
                 Event::Start(Tag::CodeBlock(kind)) => {
                     inside = true;
                     let info = match &kind {
                         CodeBlockKind::Fenced(info) => words(info),
                         CodeBlockKind::Indented => Vec::new(),
                     };
-                    blocks.push(Block { info, text: String::new() });
+                    blocks.push(Block { info, text: String::new(), excuse: excuse.take() });
                 }
                 Event::End(TagEnd::CodeBlock) => inside = false,
                 Event::Text(text) if inside => {
@@ -91,6 +97,7 @@ impl Page {
                         block.text.push_str(&text);
                     }
                 }
+                Event::Start(_) => excuse = None,
                 _ => {}
             }
         }
@@ -175,7 +182,7 @@ pub fn anchor(title: &str) -> String {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# One, *two* `three`\n\n<!-- set-up: a.yaml b=c -->\n\n```sh,not-run\nls\ncd\n```\n\n[a](b.md#c) ![d](e.svg)\n\n| [f](g.md) |\n| --- |\n";
+    const TEXT: &str = "# One, *two* `three`\n\n<!-- set-up: a.yaml b=c -->\n\n```sh,not-run\nls\ncd\n```\n\n[a](b.md#c) ![d](e.svg)\n\n| [f](g.md) |\n| --- |\n\n<!-- not run: it takes long -->\n```sh,not-run\ncp\n```\n";
 
     #[test]
     fn a_page_tells_its_parts() {
@@ -184,7 +191,10 @@ mod tests {
         assert_eq!(page.anchors(), BTreeSet::from(["one-two-three".to_owned()]));
         assert_eq!(page.links(), ["b.md#c", "e.svg", "g.md"]);
         assert_eq!(page.remark("set-up"), ["a.yaml", "b=c"]);
-        let info = vec!["sh".to_owned(), "not-run".to_owned()];
-        assert_eq!(page.blocks(), [Block { info, text: "ls\ncd\n".to_owned() }]);
+        let block = |text: &str, excuse: Option<&str>| {
+            let info = vec!["sh".to_owned(), "not-run".to_owned()];
+            Block { info, text: text.to_owned(), excuse: excuse.map(str::to_owned) }
+        };
+        assert_eq!(page.blocks(), [block("ls\ncd\n", None), block("cp\n", Some("it takes long"))]);
     }
 }
