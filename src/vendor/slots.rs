@@ -144,6 +144,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn those_in_use_are_shown() {
+        let metrics = Metrics::new(false);
+        let slots = Slots::new(8, &metrics);
+        let both = (slots.acquire("a", false).await, slots.acquire("b", true).await);
+        assert!(metrics.text().contains("tenure_slots_in_use 2\n"), "{}", metrics.text());
+        drop(both);
+        assert!(metrics.text().contains("tenure_slots_in_use 0\n"));
+    }
+
+    #[tokio::test]
     async fn an_urgent_exchange_passes_its_own_namespace_only() {
         let slots = Slots::new(1, &Metrics::new(false));
         let first = slots.acquire("a", false).await;
