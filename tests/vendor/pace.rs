@@ -6,6 +6,7 @@ use futures::future::join_all;
 use tenure::clock;
 use tenure::engine::access::AccessError;
 use tenure::engine::remote::Fault as Seen;
+use tenure::engine::system::{Peer, Via};
 use tenure::engine::verdict::Reason;
 use tenure::vendor::http::Purpose;
 use tenure::vendor::limits::{Bounds, Lane, Limits};
@@ -252,6 +253,30 @@ async fn a_system_that_limits_requests_without_a_time_is_left_alone_for_a_moment
     assert!(wider.enter(true).await.is_err(), "with other bounds, too");
     tokio::time::advance(Duration::from_mins(10)).await;
     assert!(wider.enter(true).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_a_stand_in_asks_for_does_not_count_for_the_system() {
+    let behind = |proxy: &str| Lane { via: Via::Proxy(proxy.into()), ..lane("a") };
+    let met = |key: u8| Some(Peer::Key([key; 16]));
+    let one = Bounds::ONE_AT_A_TIME;
+    for (peer, of_stand_in) in [(None, None), (met(1), None), (None, met(2)), (met(1), met(2))] {
+        let limits = Limits::default();
+        let direct = |bounds| limits.of(Lane { peer: peer.clone(), ..lane("a") }, bounds);
+        let stand_in =
+            || limits.of(Lane { peer: of_stand_in.clone(), ..behind("http://proxy.mine:8080") }, one);
+        let before = direct(one);
+        stand_in().pause(429, Duration::from_mins(10));
+        assert!(stand_in().enter(true).await.is_err(), "the stand-in is left alone");
+        let begun = clock::instant();
+        for limit in [before, direct(one), limits.of(behind("http://proxy.example:8080"), one)] {
+            assert!(limit.enter(false).await.is_ok(), "{peer:?} {of_stand_in:?}");
+            assert!(!std::sync::Arc::ptr_eq(&limit, &stand_in()), "nor does anything else that it answered");
+        }
+        let wider = direct(Bounds { in_flight: 2, per_second: None });
+        assert!(wider.enter(false).await.is_ok(), "with other bounds, too");
+        assert!(begun.elapsed().is_zero());
+    }
 }
 
 #[tokio::test]
