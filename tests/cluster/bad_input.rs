@@ -13,11 +13,13 @@ use cases::{Case, NONE, answers, clocks, destinations, references, secret};
 use super::fixture::*;
 
 async fn prepare(f: &Fixture, ca: &str) {
+    let long = "p".repeat(4097);
     let login = |password| [("username", "admin"), ("password", password)];
     f.ns.secret("wrong", &login("planted-wrong-password")).await.unwrap();
     f.ns.secret("viewer", &[("username", "viewer"), ("password", "x2-viewer-password")]).await.unwrap();
     f.ns.secret("no-key", &[("username", "admin")]).await.unwrap();
     f.ns.secret("empty", &login("")).await.unwrap();
+    f.ns.secret("long-password", &login(&long)).await.unwrap();
     f.ns.secret("elsewhere", &login("x2-admin-password")).await.unwrap();
     let origins = json!({"metadata": {"annotations": {"tenure.dev/allowed-origins": "https://10.0.0.0/8"}}});
     f.patch("Secret", "elsewhere", origins).await;

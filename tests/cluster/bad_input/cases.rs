@@ -56,6 +56,13 @@ pub fn references() -> Vec<Case> {
             "Secret empty has an empty value for key password",
             NONE,
         ),
+        case(
+            "long-password",
+            secret("long-password"),
+            "SecretKeyMissing",
+            "Secret long-password has more than 4096 bytes for key password",
+            NONE,
+        ),
         case("binary", secret("binary"), "SecretKeyMissing", "does not have UTF-8", NONE),
         case("tls-secret", secret("type-tls"), "SecretTypeRefused", "kubernetes.io/tls", NONE),
         case("docker-secret", secret("type-docker"), "SecretTypeRefused", "Secret type-docker", NONE),
