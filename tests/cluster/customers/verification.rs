@@ -164,3 +164,32 @@ async fn nothing_is_changed_that_cannot_be_proven() {
     assert_eq!(exchanges(kona.counts()), (2, 0, 2, 1));
     f.finish().await;
 }
+
+/// The annotation of a user's Secret counts as that of the server's Secret does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_logs_in_only_where_its_secret_allows() {
+    let (mut f, kona, acme) = verified("tied-user").await;
+    user(&f, "user@acme.example", "kona-user-password").await;
+    let tie = async |f: &Fixture, origins: &str| {
+        let annotations = json!({"tenure.dev/allowed-origins": origins});
+        f.patch("Secret", "acme-user", json!({"metadata": {"annotations": annotations}})).await;
+    };
+    tie(&f, "https://10.0.0.0/8").await;
+    f.start().await;
+    let object = f.reason(CTT, "acme", "OriginNotAllowed").await;
+    assert_eq!(condition(&object, "Ready")["status"], "False");
+    for part in ["tenure.dev/allowed-origins", "Secret acme-user"] {
+        assert!(message(&object).contains(part), "{part}: {}", message(&object));
+    }
+    // The server itself is let in, and goes on.
+    f.apply(&customer("healthy", &id(2), 3600, 86400)).await;
+    f.reason(CTT, "healthy", "InSync").await;
+    assert_eq!(acme.counts().total(), 0);
+    assert_eq!(kona.counts().login, 1, "the server's own");
+
+    tie(&f, &format!("https://127.0.0.0/8:{}, tls=configmap/kona-ca", kona.port())).await;
+    let object = f.look(CTT, "acme", "allowed").await;
+    assert_eq!(ready(&object)["reason"], "InSync");
+    assert_eq!(exchanges(acme.counts()), (1, 0, 2, 1));
+    f.finish().await;
+}
