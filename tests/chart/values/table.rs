@@ -358,6 +358,17 @@ fn network() -> Vec<Case> {
     let (both, one) = (json!(["Ingress", "Egress"]), json!(["Ingress"]));
     let (api, systems) = (json!(["10.0.0.1/32"]), json!(["10.20.0.0/16"]));
     let types = "/spec/policyTypes";
+    // What the operator dials at no time: link-local addresses, those of metadata services, and what is denied.
+    let never = ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"];
+    let never_six = ["fe80::/10", "fd00:ec2::254/128", "fd00:ec2::23/128", "fd20:ce::254/128"];
+    let (except, except_six) =
+        ("/spec/egress/2/to/0/ipBlock/except", "/spec/egress/2/to/1/ipBlock/except");
+    let limited = |pointer, expected| {
+        makes("networkPolicy.egress.limited", json!(true), NETWORK, pointer, expected)
+            .beside(json!({"networkPolicy": {"egress": {"limited": false}}}))
+    };
+    let (denied, denied_six) = ("10.9.0.0/16", "fd99::/16");
+    let deny = json!([denied, denied_six]);
     vec![
         removes("networkPolicy.enabled", json!(false), NETWORK),
         makes("networkPolicy.enabled", json!(true), NETWORK, types, both)
@@ -369,6 +380,10 @@ fn network() -> Vec<Case> {
         on("networkPolicy.egress.apiServer.ports", json!([6444]), "/spec/egress/1/ports", port(6444)),
         on("networkPolicy.egress.systems.cidrs", systems, "/spec/egress/2/to", block("10.20.0.0/16")),
         on("networkPolicy.egress.systems.ports", json!([8443]), "/spec/egress/2/ports", port(8443)),
+        limited(except, json!(never)),
+        limited(except_six, json!(never_six)),
+        on("operator.denyCidr", deny.clone(), except, json!([&never[..], &[denied]].concat())),
+        on("operator.denyCidr", deny, except_six, json!([&never_six[..], &[denied_six]].concat())),
         on("networkPolicy.egress.extra", json!([rule]), "/spec/egress/3", rule),
     ]
 }
