@@ -211,3 +211,63 @@ impl Resolver {
         Ok(allowed.into_iter())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, TcpListener};
+
+    use rustls::RootCertStore;
+
+    use super::super::names::tests::{KNOWN, Server};
+    use super::*;
+
+    /// Connections that were made to a listener since it was last asked.
+    fn made(listener: &TcpListener) -> usize {
+        listener.incoming().take_while(Result::is_ok).count()
+    }
+
+    /// The fault of ours that an error stands for.
+    fn fault(error: &BoxError) -> Option<&Fault> {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&**error);
+        while let Some(error) = cause {
+            if let Some(DialError(fault)) = error.downcast_ref() {
+                return Some(fault);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// A name server of a tenant's own answers otherwise each time: what is dialled is what was checked, and no other answer.
+    #[tokio::test]
+    async fn an_address_that_was_not_checked_is_not_dialled_whatever_the_name_leads_to() {
+        let (allowed, refused) = (Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2));
+        let turns = [vec![allowed], vec![refused], vec![refused, allowed]];
+        let server = Server::answering(turns.to_vec(), 0).await;
+        let right = TcpListener::bind((allowed, 0)).unwrap();
+        let port = right.local_addr().unwrap().port();
+        let wrong = TcpListener::bind((refused, port)).unwrap();
+        for listener in [&right, &wrong] {
+            listener.set_nonblocking(true).unwrap();
+        }
+        let host = KNOWN.trim_end_matches('.').to_owned();
+        let target = uri(&format!("http://{host}:{port}/").parse().unwrap()).unwrap();
+        let key = ClientKey { namespace: "a".to_owned(), transport: Transport::default(), host, port };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = Arc::new(tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+        let policy = DialPolicy { allow: vec![IpAddr::from(allowed).into()], deny: Vec::new() };
+        let dialling = Arc::new(Dialling { policy, names: Arc::into_inner(server.names).unwrap() });
+        let connector = connector(&key, tls, &dialling).unwrap();
+        for turn in turns.iter().cycle().take(4 * turns.len()) {
+            let connected = connector.connect(&target).await;
+            if turn.contains(&allowed) {
+                assert!(connected.is_ok(), "{turn:?}");
+            } else {
+                assert_eq!(fault(&connected.err().unwrap()), Some(&Fault::AddressRefused(None)));
+            }
+            assert_eq!((made(&right), made(&wrong)), (usize::from(turn.contains(&allowed)), 0), "{turn:?}");
+        }
+    }
+}

@@ -89,8 +89,9 @@ fn absolute(host: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
     use std::sync::{Arc, Mutex};
 
     use futures::future::join_all;
@@ -101,19 +102,24 @@ mod tests {
     use super::*;
 
     /// A name server that knows one name, answers for others that there are none, and is silent about a zone.
-    struct Server {
-        names: Arc<Names>,
+    pub(in crate::vendor) struct Server {
+        pub(in crate::vendor) names: Arc<Names>,
         asked: Arc<Mutex<Vec<String>>>,
     }
 
-    const KNOWN: &str = "x2.example.net.";
+    pub(in crate::vendor) const KNOWN: &str = "x2.example.net.";
 
     impl Server {
         async fn start() -> Self {
+            Self::answering(vec![vec![Ipv4Addr::new(192, 0, 2, 7)]], 60).await
+        }
+
+        /// One whose name leads to each of these in turn, for so many seconds.
+        pub(in crate::vendor) async fn answering(turns: Vec<Vec<Ipv4Addr>>, seconds: u8) -> Self {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let at = socket.local_addr().unwrap();
             let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-            tokio::spawn(serve(socket, Arc::clone(&asked)));
+            tokio::spawn(serve(socket, (turns, seconds), Arc::clone(&asked)));
             let mut server = NameServerConfig::udp(at.ip());
             server.connections.iter_mut().for_each(|connection| connection.port = at.port());
             let search =
@@ -132,7 +138,12 @@ mod tests {
         }
     }
 
-    async fn serve(socket: UdpSocket, asked: Arc<Mutex<Vec<String>>>) {
+    async fn serve(
+        socket: UdpSocket,
+        (turns, seconds): (Vec<Vec<Ipv4Addr>>, u8),
+        asked: Arc<Mutex<Vec<String>>>,
+    ) {
+        let mut turns = turns.iter().cycle();
         let mut query = [0; 512];
         loop {
             let (length, from) = socket.recv_from(&mut query).await.unwrap();
@@ -142,13 +153,26 @@ mod tests {
                 continue;
             }
             let is_known = name == KNOWN && query[end - 3] == 1;
+            let addresses = if is_known { turns.next().unwrap().as_slice() } else { &[] };
             let code = if name == KNOWN { 0 } else { 3 };
             let mut answer = query[..end].to_vec();
             // An answer, with recursion; its code; how many questions, answers and others it has.
-            answer[2..12].copy_from_slice(&[0x81, 0x80 | code, 0, 1, 0, u8::from(is_known), 0, 0, 0, 0]);
-            if is_known {
-                // The name in the question, an address, for a minute: 192.0.2.7.
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
+            answer[2..12].copy_from_slice(&[
+                0x81,
+                0x80 | code,
+                0,
+                1,
+                0,
+                u8::try_from(addresses.len()).unwrap(),
+                0,
+                0,
+                0,
+                0,
+            ]);
+            for address in addresses {
+                // The name in the question, an address, and for how long.
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, seconds, 0, 4]);
+                answer.extend(address.octets());
             }
             socket.send_to(&answer, from).await.unwrap();
         }
