@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::api::Kind;
 use crate::knobs::Knobs;
 use crate::manifest;
-use crate::plan::{OWN_PROXY, PROXY, appliance_url, reached, server_url, user_secret};
-use crate::remote::{Device, Effect, Mood, Role};
+use crate::plan::{OWN_PROXY, PROXY, USER, appliance_url, reached, server_url, user_secret};
+use crate::remote::{Device, Effect, Make, Mood, Role, Server, System, customer, token_ttls};
 use crate::scripted::{reason, servers, set_mood, wait, world};
 use crate::world::World;
 
@@ -269,4 +269,70 @@ fn only_limits_of_servers_that_were_let_in_count() {
     world.create(slow("neighbour", "shared"));
     wait(&mut world);
     assert_eq!(at_once(&mut world, "second"), 1, "{}", world.history.text());
+}
+
+/// A customer that is declared by hand.
+const CUSTOMER: &str = "00000000-0000-4000-8000-0000000000ff";
+
+/// The lifetimes of the customer, as a server declares them.
+fn lifetimes(name: &str, server: &str, seconds: u32) -> Value {
+    let spec = json!({
+        "accessTokenTtlSeconds": seconds, "refreshTokenTtlSeconds": seconds, "interval": "30s",
+    });
+    manifest::customer(name, server, CUSTOMER, &spec)
+}
+
+/// Runs for two minutes, and looks at the honest one each second.
+fn wait_without_conflict(world: &mut World) {
+    for _ in 0..120 {
+        world.run_until(world.now + Duration::from_secs(1)).unwrap();
+        let honest = world.api.get(Kind::CustomerTokenTtl, manifest::NAMESPACE, "honest").unwrap();
+        let status = honest.value["status"].to_string();
+        assert!(!status.contains("Conflict"), "{status}\n{}", world.history.text());
+    }
+}
+
+/// What the customer has at a system.
+fn set_at(world: &World, system: &str) -> (Option<u64>, Option<u64>) {
+    match &world.internet_now().systems[system].device {
+        Device::Kona(server) => token_ttls(&server.customers[CUSTOMER]),
+        Device::X2(_) => unreachable!(),
+    }
+}
+
+#[test]
+fn a_stand_in_for_a_server_owns_none_of_its_customers() {
+    let mut world = servers(1);
+    let (url, stand_in) = (server_url(0), reached(&server_url(0), Some(OWN_PROXY)));
+    let make = Make { versions: true, slash: false, info_as_text: false };
+    let found = || customer(CUSTOMER, "Customer", "null", make.versions);
+    let mut fake = Server::new(make);
+    fake.accounts.set(USER, "planted-0", Role::Admin);
+    fake.customers.insert(CUSTOMER.to_owned(), found());
+    world
+        .internet_now()
+        .systems
+        .insert(stand_in.clone(), System { device: Device::Kona(fake), mood: Mood::Well });
+    if let Device::Kona(server) = &mut world.internet_now().systems.get_mut(&url).unwrap().device {
+        server.customers.insert(CUSTOMER.to_owned(), found());
+    }
+    let mut server = manifest::server("squatter", &url, "shared");
+    server["spec"]["proxyUrl"] = json!(OWN_PROXY);
+    world.create(server);
+    world.create(lifetimes("squatted", "squatter", 900));
+    wait(&mut world);
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "squatted"), "InSync", "{}", world.history.text());
+    world.create(lifetimes("honest", "kona", 7_200));
+    wait_without_conflict(&mut world);
+    let both = ["squatted", "honest"];
+    let reasons = |world: &World| both.map(|name| reason(world, Kind::CustomerTokenTtl, name));
+    assert_eq!(reasons(&world), ["InSync"; 2], "{}", world.history.text());
+    // Nor is it so after a restart, while the stand-in is silent.
+    set_mood(&world, &stand_in, Mood::Silent);
+    world.crash(0, Duration::from_secs(1));
+    wait_without_conflict(&mut world);
+    wait_without_conflict(&mut world);
+    assert_eq!(reason(&world, Kind::CustomerTokenTtl, "honest"), "InSync", "{}", world.history.text());
+    let pair = |seconds| (Some(seconds), Some(seconds));
+    assert_eq!([&stand_in, &url].map(|system| set_at(&world, system)), [pair(900), pair(7_200)]);
 }

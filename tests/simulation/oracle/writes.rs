@@ -156,8 +156,14 @@ impl Writes {
         ttls: (Option<u64>, Option<u64>),
     ) -> Result<(), String> {
         let mut why = "nothing is wanted of this customer".to_owned();
-        let same = |rival: &Value| rival["spec"]["customerId"] == *id;
-        for customer in self.declared.customers(process, id, entry.at) {
+        let customers = self.declared.customers(process, id, entry.at);
+        let is_elsewhere = |rival: &Value| {
+            let claim = claim(&rival["metadata"]);
+            let mut its = customers.iter().filter(|customer| customer.claim == claim);
+            its.any(|customer| customer.url.as_ref().is_some_and(|url| *url != entry.url))
+        };
+        let same = |rival: &Value| rival["spec"]["customerId"] == *id && !is_elsewhere(rival);
+        for customer in &customers {
             if customer.url.as_ref().is_some_and(|url| *url != entry.url) {
                 why = format!("the server of {} is elsewhere", customer.name);
                 continue;
@@ -168,7 +174,7 @@ impl Writes {
                 why = owner;
                 continue;
             }
-            match self.admits_customer(&customer, ttls, entry.at) {
+            match self.admits_customer(customer, ttls, entry.at) {
                 Ok(()) => return Ok(()),
                 Err(because) => why = because,
             }
