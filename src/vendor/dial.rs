@@ -241,7 +241,7 @@ mod tests {
     /// A name server of a tenant's own answers otherwise each time: what is dialled is what was checked, and no other answer.
     #[tokio::test]
     async fn an_address_that_was_not_checked_is_not_dialled_whatever_the_name_leads_to() {
-        let (allowed, refused) = (Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2));
+        let (allowed, refused) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2));
         let turns = [vec![allowed], vec![refused], vec![refused, allowed]];
         let server = Server::answering(turns.to_vec(), 0).await;
         let right = TcpListener::bind((allowed, 0)).unwrap();

@@ -361,8 +361,7 @@ fn network() -> Vec<Case> {
     // What the operator dials at no time: link-local addresses, those of metadata services, and what is denied.
     let never = ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"];
     let never_six = ["fe80::/10", "fd00:ec2::254/128", "fd00:ec2::23/128", "fd20:ce::254/128"];
-    let (except, except_six) =
-        ("/spec/egress/2/to/0/ipBlock/except", "/spec/egress/2/to/1/ipBlock/except");
+    let (except, except_six) = ("/spec/egress/2/to/0/ipBlock/except", "/spec/egress/2/to/1/ipBlock/except");
     let limited = |pointer, expected| {
         makes("networkPolicy.egress.limited", json!(true), NETWORK, pointer, expected)
             .beside(json!({"networkPolicy": {"egress": {"limited": false}}}))
