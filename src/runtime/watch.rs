@@ -31,6 +31,10 @@ const STALE: Duration = Duration::from_secs(3 * WATCH_SECONDS as u64);
 /// Longest wait until all watches are renewed.
 const TAKE_OVER: Duration = Duration::from_mins(1);
 
+/// Longest wait for a part of a list while watches are renewed, twice as long each time: its request may have gone out on a
+/// connection that had died unnoticed, and is then sent on another.
+const PART: Duration = Duration::from_secs(3);
+
 /// Wait after a watch has failed, up to twice as long: the first, and the longest. The end of an outage is not to be missed for
 /// long.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(15));
@@ -227,12 +231,13 @@ async fn watch<K: Reported>(
     let api: Api<DeserializeGuard<K>> = scope.api(client);
     let config = watcher::Config { label_selector: scope.selector.clone(), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
-    let mut again = Again(AGAIN.0);
+    let (mut again, mut patience) = (Again(AGAIN.0), PART);
     loop {
         let (round, since) = (*begun.borrow_and_update(), clock::instant());
         let mut events = Box::pin(watcher(api.clone(), config.clone()).backoff(Again(AGAIN.0)));
-        let mut listed = Listed::default();
+        let (mut listed, mut heard) = (Listed::default(), since);
         let pause = loop {
+            let is_renewing = round > 0 && progress.borrow().filled < Some(round);
             let event = tokio::select! {
                 biased;
                 changed = begun.changed() => match changed {
@@ -240,10 +245,16 @@ async fn watch<K: Reported>(
                     Err(_) => return,
                 },
                 event = events.try_next() => event,
+                () = tokio::time::sleep_until(heard + patience), if is_renewing => {
+                    patience *= 2;
+                    break Duration::ZERO;
+                }
             };
+            heard = clock::instant();
             match event {
                 Ok(Some(event)) => {
                     if follow(&store, &scope, event, &mut listed) {
+                        patience = PART;
                         progress.send_modify(|progress| {
                             progress.filled = Some(round);
                             // A watch that is never answered becomes stale, too.
