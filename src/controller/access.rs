@@ -1,9 +1,8 @@
 //! How a reconcile works with its remote system by a login: read where it is and who logs in, visit it, and visit it once
 //! more if a token has become stale.
 
-use super::connection::Connections;
 use super::logins::{self, Barred, take_requests};
-use super::reconcile::{Findings, Given, Managed, Memory, Stop};
+use super::reconcile::{Controller, Findings, Given, Managed, Memory, Stop};
 use crate::clock;
 use crate::engine::access::{AccessError, Serial};
 use crate::engine::backoff::Inconclusive;
@@ -31,6 +30,8 @@ pub(super) struct Access<'a> {
 
 /// What a kind does at its remote system.
 pub(super) trait Visitor<K: Managed>: Send {
+    /// What messages call the remote system.
+    const SYSTEM: &'static str = "The server";
     /// Reads where the remote system is and who logs in.
     fn reach(&self, age: Age) -> impl Future<Output = Result<(Endpoint, Credentials), Unread>> + Send;
     /// The object.
@@ -49,17 +50,30 @@ pub(super) trait Visitor<K: Managed>: Send {
     fn unread(&self, why: Verdict) -> Verdict {
         why
     }
-    /// What to report of a failed exchange.
-    fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<K>;
+    /// Its effective URL.
+    fn url(&self) -> &str;
+    /// What to report of a failed login or exchange.
+    fn failed(&self, shared: Shared<'_>, error: &AccessError, credentials: &Credentials) -> Findings<K> {
+        refusal(shared, error, credentials, (Self::SYSTEM, self.url()))
+    }
+}
+
+/// What decides which logins may be tried, and whom to wake by that.
+pub(super) type Shared<'a> = (&'a Admission, &'a Cluster);
+
+/// What a controller shares with all others.
+pub(super) fn shared<C: Controller>(controller: &C) -> Shared<'_> {
+    (&controller.connections().remotes.admission, controller.store().cluster())
 }
 
 /// Visits a remote system. After a token has become stale the Secret is read again, and the visit repeated once.
-pub(super) async fn visit<K: Managed>(
-    connections: &Connections,
-    visitor: &mut impl Visitor<K>,
-    given: &Given<K>,
-    memory: &mut Memory<K>,
-) -> Result<Findings<K>, Inconclusive> {
+pub(super) async fn visit<C: Controller>(
+    controller: &C,
+    visitor: &mut impl Visitor<C::Object>,
+    given: &Given<C::Object>,
+    memory: &mut Memory<C::Object>,
+) -> Result<Findings<C::Object>, Inconclusive> {
+    let shared = shared(controller);
     let asked = given.is_asked(memory);
     let mut age = Age::for_reconcile(asked, memory.is_changed(), memory.age);
     let mut refused = None;
@@ -72,7 +86,7 @@ pub(super) async fn visit<K: Managed>(
         if let Some(error) = memory.barred.as_ref().and_then(|barred| barred.error_for(&credentials))
             && age == Age::Polled
         {
-            return Ok(visitor.failed(&error, &credentials));
+            return Ok(visitor.failed(shared, &error, &credentials));
         }
         memory.barred = None;
         endpoint.is_claimants = given.standing == Standing::TryNow;
@@ -80,7 +94,7 @@ pub(super) async fn visit<K: Managed>(
             endpoint.timeout = endpoint.timeout.min(LONGEST_TRY);
         }
         if let Some(holder) = visitor.holder() {
-            take_requests(&connections.remotes, &holder, asked, &endpoint, &credentials).await;
+            take_requests(&controller.connections().remotes, &holder, asked, &endpoint, &credentials).await;
         }
         let access = Access { endpoint: &endpoint, credentials: &credentials, refused, age };
         match visitor.visit(access, memory).await {
@@ -97,7 +111,7 @@ pub(super) async fn visit<K: Managed>(
                 if error.is_silence() {
                     return Err(Inconclusive::Outdated);
                 }
-                return Ok(Findings { trial: Some(trial), ..visitor.failed(&error, &credentials) });
+                return Ok(Findings { trial: Some(trial), ..visitor.failed(shared, &error, &credentials) });
             }
         }
     }
@@ -105,7 +119,7 @@ pub(super) async fn visit<K: Managed>(
 
 /// What to report of a failed login or exchange. `remote` is what the remote system is called.
 pub(super) fn refusal<K: Managed>(
-    (admission, cluster): (&Admission, &Cluster),
+    (admission, cluster): Shared<'_>,
     error: &AccessError,
     credentials: &Credentials,
     (remote, url): (&str, &str),

@@ -17,9 +17,10 @@ use crate::crd::{
     Cause, CustomerTokenTtl, CustomerTokenTtlStatus, DeletionPolicy, Kind, KonaServer, Time, TtlSeconds,
 };
 use crate::engine::backoff::Inconclusive;
+use crate::engine::change::last_set;
 use crate::engine::customer::{
-    self, Changes, Deletion, Inputs, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, last_set,
-    parting, paused, remembered, update, written,
+    self, Deletion, Inputs, Made, Original, Parting, Reading, Ttl, Wish, changed, drifted, parting, paused,
+    remembered, update, written,
 };
 use crate::engine::ownership::Claimed;
 use crate::engine::reason::EventReason;
@@ -60,7 +61,7 @@ impl Extra {
 }
 
 /// What a reconcile has found on a server, and done.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Found {
     /// What was read.
     read: Option<Reading>,
@@ -95,20 +96,12 @@ impl Managed for CustomerTokenTtl {
 
     fn update(status: &mut CustomerTokenTtlStatus, report: &Report<'_, Self>, memory: &mut Memory<Self>) {
         let was_shown = status.pending.is_some();
-        let findings = report.findings;
         if report.shown {
-            status.next_window = findings.opens.map(Time);
+            status.next_window = report.findings.opens.map(Time);
         }
-        let found = customer::Found {
-            reason: findings.verdict.reason,
-            before: report.before,
-            effective_url: findings.effective_url.clone(),
-            read: findings.found.read.clone(),
-            proven: findings.found.proven,
-            news: findings.news.clone(),
-        };
-        let owed = memory.owed.unrecorded(|made| status.history.contains(&made.change));
-        let changes = Changes { open: memory.change.as_ref(), owed };
+        let Found { read, proven } = report.findings.found.clone();
+        let found = customer::Found { summary: report.summary(), read, proven };
+        let changes = memory.changes(|made| status.history.contains(&made.change));
         update(status, &found, Wish::of(&report.object.spec), changes, &clock::now());
         if !was_shown && status.pending.is_none() {
             memory.change = None;
@@ -160,6 +153,8 @@ impl Controller for CustomerController {
     ) -> Given<CustomerTokenTtl> {
         let server = server_of(&self.servers, customer);
         let leaves = finalizers::is_leaving(customer.meta());
+        let (status, wish) = (customer.status.as_ref(), Wish::of(&customer.spec));
+        let history = status.map_or(&[][..], |status| &status.history);
         Given {
             inputs: Inputs::of(customer, server.as_deref()),
             standing: self.claims.standing(customer.meta()),
@@ -174,9 +169,7 @@ impl Controller for CustomerController {
             time_left: leaves.then(|| restore::time_left(customer.meta())),
             holds: finalizers::has_finalizer(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,
-            last_set: (customer.status.as_ref())
-                .map(|status| last_set(status, Wish::of(&customer.spec)))
-                .unwrap_or_default(),
+            last_set: last_set(history, |change| wish.requires(change.to)),
             parents: server,
         }
     }

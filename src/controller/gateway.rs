@@ -24,12 +24,10 @@ use crate::clock;
 use crate::crd::{Change, Kind, Time, TokenPolicy, X2Gateway, X2GatewayStatus};
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
-use crate::engine::change::referring;
+use crate::engine::change::{last_set, referring};
 use crate::engine::conditions::SUSPENDED;
 use crate::engine::connection::paused;
-use crate::engine::gateway::{
-    self, Aim, Changes, REVOKED, Regime, changed, drifted, is_alike, last_set, update,
-};
+use crate::engine::gateway::{self, Aim, REVOKED, Regime, changed, drifted, is_alike, update};
 use crate::engine::governance::Governance;
 use crate::engine::ownership::Claimed;
 use crate::engine::reason::EventReason;
@@ -107,20 +105,12 @@ impl Managed for X2Gateway {
     type Extra = Extra;
 
     fn update(status: &mut X2GatewayStatus, report: &Report<'_, Self>, memory: &mut Memory<Self>) {
-        let findings = report.findings;
-        let found = gateway::Found {
-            reason: findings.verdict.reason,
-            before: report.before,
-            effective_url: findings.effective_url.clone(),
-            timeout: findings.found.timeout,
-            token: findings.found.token,
-            last_proof: memory.extra.last_proof.clone(),
-            news: findings.news.clone(),
-        };
-        let owed = memory.owed.unrecorded(|change| status.history.contains(change));
-        let changes = Changes { open: memory.change.as_ref(), owed };
+        let Found { timeout, token, .. } = report.findings.found;
+        let (summary, last_proof) = (report.summary(), memory.extra.last_proof.clone());
+        let found = gateway::Found { summary, timeout, token, last_proof };
+        let changes = memory.changes(|change| status.history.contains(change));
         update(status, &found, &report.given.parents.governance.regime, changes, &clock::now());
-        if found.token.is_some() {
+        if token.is_some() {
             memory.extra.last_proof.clone_from(&status.last_proven_time);
         }
         if status.pending.is_none() {
@@ -175,6 +165,7 @@ impl Controller for GatewayController {
         let namespace = gateway.namespace().unwrap_or_default();
         let governance = self.specs.namespace(&namespace).policies.governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();
+        let history = gateway.status.as_ref().map_or(&[][..], |status| &status.history);
         Given {
             standing: self.claims.standing(gateway.meta()),
             is_awaited: self.claims.is_awaited(gateway.meta()),
@@ -183,7 +174,7 @@ impl Controller for GatewayController {
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),
-            last_set: gateway.status.as_ref().map(|status| last_set(status, &regime)).unwrap_or_default(),
+            last_set: last_set(history, |change| regime.requires(change.to)),
             inputs: Inputs {
                 generation: gateway.meta().generation,
                 ignored: annotation::ignored(gateway.meta()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::Resource as _;
 
-use super::access::{self, Access, Visitor, refusal};
+use super::access::{self, Access, Visitor};
 use super::claims::Claims;
 use super::connection::{Connections, is_limited_by_another};
 use super::logins;
@@ -14,7 +14,6 @@ use super::requests::{self, Alarms, Handled};
 use super::uses::User;
 use crate::clock;
 use crate::crd::{CustomerTokenTtl, Kind, KonaServer, KonaServerStatus, Time};
-use crate::engine::access::AccessError;
 use crate::engine::annotation;
 use crate::engine::backoff::Inconclusive;
 use crate::engine::connection::{ValidConnection, paused};
@@ -34,6 +33,7 @@ use crate::runtime::workers::Trigger;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::kona::Kona;
+use crate::vendor::remotes::Login;
 use crate::vendor::sessions::SessionKey;
 
 /// Time between two checks of a server.
@@ -154,7 +154,7 @@ impl Controller for ServerController {
         };
         let (url, insecure) = (connection.base.to_string(), connection.insecure.clone());
         let mut check = Check { connections, servers, claims, server, connection, url };
-        let mut findings = access::visit(connections, &mut check, given, memory).await?;
+        let mut findings = access::visit(self, &mut check, given, memory).await?;
         if let Some(trial) = findings.trial {
             claims.record(check.server.meta(), trial);
         }
@@ -203,7 +203,7 @@ impl Visitor<KonaServer> for Check<'_> {
         _: &mut Memory<KonaServer>,
     ) -> Result<Findings<KonaServer>, Stop<KonaServer>> {
         let remotes = &self.connections.remotes;
-        let kona = Kona::new(remotes, endpoint, credentials, refused);
+        let kona = Kona::new(Login::new(remotes, endpoint, credentials, refused));
         let key = SessionKey::new(endpoint, &credentials.identity);
         let living = remotes.sessions.is_living(&key).await;
         let heard = endpoint.limit.last_heard().is_some_and(|at| at.elapsed() < INTERVAL);
@@ -218,9 +218,8 @@ impl Visitor<KonaServer> for Check<'_> {
         Ok(Findings { news, found, ..Findings::from(verdict) })
     }
 
-    fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<KonaServer> {
-        let admission = &self.connections.remotes.admission;
-        refusal((admission, self.servers.cluster()), error, credentials, ("The server", &self.url))
+    fn url(&self) -> &str {
+        &self.url
     }
 }
 

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::annotation;
+use super::login::News;
 use super::reason::{EventReason, Progress, Reason};
-use crate::crd::{CHANGE_REF, Cause, PendingOutcome};
+use crate::crd::{CHANGE_REF, Cause, Change as GatewayChange, PendingOutcome, TtlChange};
 
 /// How far a change has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +99,25 @@ pub struct Recorded<V> {
     /// What it refers to.
     pub reference: Option<String>,
 }
+
+/// Converts between that and its form in the status of a kind.
+macro_rules! recorded_as {
+    ($pending:ident, $value:ty) => {
+        impl From<&$pending> for Recorded<$value> {
+            fn from($pending { from, to, cause, since, outcome, change_ref }: &$pending) -> Self {
+                let (since, reference) = (since.0, change_ref.clone());
+                Self { from: *from, to: *to, cause: *cause, since, outcome: *outcome, reference }
+            }
+        }
+
+        impl From<Recorded<$value>> for $pending {
+            fn from(Recorded { from, to, cause, since, outcome, reference }: Recorded<$value>) -> Self {
+                Self { from, to, cause, since: Time(since), outcome, change_ref: reference }
+            }
+        }
+    };
+}
+pub(super) use recorded_as;
 
 /// What a status shows beside a recorded change, for what the record itself leaves open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +261,61 @@ pub struct Ending {
     pub is_set: bool,
     /// Whether the change was tried before, and reported to have failed.
     pub failed: bool,
+}
+
+/// What a reconcile came to, as far as the statuses of all kinds that have changes show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// What is reported.
+    pub reason: Reason,
+    /// What was reported when the reconcile began.
+    pub before: Option<Reason>,
+    /// The remote system that was asked.
+    pub effective_url: Option<String>,
+    /// What is new about the login.
+    pub news: Option<News>,
+}
+
+/// Changes that the status does not show as they are, yet.
+#[derive(Clone, Debug)]
+pub struct Changes<'a, C, R> {
+    /// The change that is not completed.
+    pub open: Option<&'a C>,
+    /// Changes that took effect and are not in the history.
+    pub owed: Vec<&'a R>,
+}
+
+/// A change in a history.
+pub trait Entry {
+    /// When it took effect, and why it was made.
+    fn made(&self) -> (Timestamp, Cause);
+}
+
+impl Entry for GatewayChange {
+    fn made(&self) -> (Timestamp, Cause) {
+        (self.time.0, self.cause)
+    }
+}
+
+impl Entry for TtlChange {
+    fn made(&self) -> (Timestamp, Cause) {
+        (self.time.0, self.cause)
+    }
+}
+
+/// When a value that is still required was set, and why: newest first, up to what set another one.
+#[must_use]
+pub fn last_set<C: Entry>(history: &[C], is_required: impl Fn(&C) -> bool) -> Vec<(Timestamp, Cause)> {
+    history.iter().take_while(|change| is_required(change)).map(Entry::made).collect()
+}
+
+impl Ending {
+    /// What a reconcile came to, of an object that has not left its policy, with a value that is neither required nor set.
+    #[must_use]
+    pub fn of(summary: &Summary) -> Self {
+        let failed = summary.before.is_some_and(|before| before != Reason::Progressing);
+        Self { reason: summary.reason, suspended: false, left: false, required: false, is_set: false, failed }
+    }
 }
 
 /// Adds changes to a history, newest first.

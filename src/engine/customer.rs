@@ -16,8 +16,8 @@ pub use info::{
 };
 pub use inputs::Inputs;
 pub use record::{
-    Changes, Found, Made, OpenChange, Reading, known_original, last_set, made, prepare, put_on_record,
-    remembered, set_read, unrecorded, update, written,
+    Changes, Found, Made, OpenChange, Reading, known_original, made, prepare, put_on_record, remembered,
+    set_read, unrecorded, update, written,
 };
 
 pub use restore::{
@@ -70,6 +70,12 @@ impl Wish {
             mode: spec.mode,
             by_login: spec.verify_credentials_secret_ref.is_some(),
         }
+    }
+
+    /// Whether these are the lifetimes that it asks for.
+    #[must_use]
+    pub fn requires(&self, ttl: TtlSeconds) -> bool {
+        ttl == self.ttl.into()
     }
 
     /// Whether the customer's own user logs in at all.

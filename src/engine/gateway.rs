@@ -9,8 +9,8 @@ use std::time::Duration;
 
 pub use self::finalizer::{Finalizer, Phase, finalizer, is_changed, owes_original};
 pub use self::record::{
-    Changes, Found, OpenChange, changed, entry, found_drift, is_alike, last_set, prepare, prior,
-    put_on_record, remembered, update, wrote_last,
+    Changes, Found, OpenChange, changed, entry, found_drift, is_alike, prepare, prior, put_on_record,
+    remembered, update, wrote_last,
 };
 pub use self::verdicts::{
     CONFLICT, MOVED, NO_POLICY, REVOKED, RIVAL, awaiting_rollout, drifted, under_change,
@@ -70,6 +70,12 @@ impl Regime {
             Self::Enforced { target, .. } => target.clone().ok(),
             Self::Unmanaged | Self::Observed(_) | Self::Left { .. } => None,
         }
+    }
+
+    /// Whether a value, in seconds, is one that the policy in force requires.
+    #[must_use]
+    pub fn requires(&self, seconds: u32) -> bool {
+        self.target().is_some_and(|target| target.holds(seconds))
     }
 
     /// `desiredTimeoutSeconds` of the status, in seconds: absent if the value is within the policy's range.

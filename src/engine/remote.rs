@@ -318,6 +318,12 @@ impl RemoteError {
         }
     }
 
+    /// Whether another token may do: this one is refused by one of these statuses, or another peer has issued it.
+    #[must_use]
+    pub fn blames_token(&self, refuses: impl Fn(u16) -> bool) -> bool {
+        self.status().is_some_and(refuses) || self.fault == Fault::OtherPeer
+    }
+
     /// What the content of an answer other than success shows.
     #[must_use]
     pub fn shown(&self) -> Option<Shown> {

@@ -9,17 +9,15 @@ use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
-use super::credentials::Credentials;
-use super::endpoint::Endpoint;
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
-use super::remotes::{Login, Remotes, malformed};
-use super::sessions::{Acceptable, Session, SessionKey};
+use super::remotes::{Login, Remotes, malformed, refined};
+use super::sessions::{Acceptable, Session};
 use super::spelling::Turn;
 use super::wire::{Answer, Request, Room};
 use crate::clock;
-use crate::engine::access::{AccessError, Serial};
+use crate::engine::access::AccessError;
 use crate::engine::customer::{ADDITIONAL_INFO, RawObject};
 use crate::engine::login::Outcome;
 use crate::engine::remote::{Fault, Malformed, RemoteError, Shown};
@@ -81,8 +79,6 @@ pub struct Outgoing<'a> {
 /// One server, asked as one user.
 pub struct Kona<'a> {
     login: Login<'a>,
-    key: SessionKey,
-    refused: Option<Serial>,
 }
 
 #[derive(Deserialize)]
@@ -93,30 +89,24 @@ struct Tokens {
 }
 
 impl<'a> Kona<'a> {
-    /// A server and the user to log in as. `refused` is the session that was refused earlier in this check.
+    /// A server and the user to log in as.
     #[must_use]
-    pub fn new(
-        remotes: &'a Remotes,
-        endpoint: &'a Endpoint,
-        credentials: &'a Credentials,
-        refused: Option<Serial>,
-    ) -> Self {
-        let login = Login { remotes, endpoint, credentials };
-        Self { login, key: login.key(), refused }
+    pub fn new(login: Login<'a>) -> Self {
+        Self { login }
     }
 
     /// Makes sure that there is a session.
     pub async fn log_in(&self) -> Result<(), AccessError> {
-        self.session(self.living(), Purpose::Ask).await.map(drop)
+        self.session(self.login.living(), Purpose::Ask).await.map(drop)
     }
 
     /// Renews the session, which shows whether the server is there. One that cannot be renewed is handed back as stale.
     pub(crate) async fn renew(&self) -> Result<(), AccessError> {
         let open = async |old: Option<Arc<Session>>| match old {
             Some(old) => self.refreshed(&old, Purpose::Ask).await,
-            None => log_in(self.login, Purpose::Ask).await,
+            None => log_in(&self.login, Purpose::Ask).await,
         };
-        self.login.remotes.sessions.get(&self.key, Acceptable::Fresh, open).await.map(drop)
+        self.login.remotes.sessions.get(&self.login.key, Acceptable::Fresh, open).await.map(drop)
     }
 
     /// Reads a customer.
@@ -190,7 +180,7 @@ impl<'a> Kona<'a> {
         let request = Request { operation: "set_customer", body, room, ..post(path) };
         let answer =
             self.send(seat, request, Purpose::Write(may_send)).await.map_err(|error| match error {
-                AccessError::Remote(error) if is_token_fault(&error) && self.refused.is_some() => {
+                AccessError::Remote(error) if is_token_fault(&error) && self.login.refused.is_some() => {
                     refined(error)
                 }
                 // It was read before, and has to be read again.
@@ -205,11 +195,7 @@ impl<'a> Kona<'a> {
 
     /// Logs in afresh, as a user of a customer, and returns the access token's lifetime, in seconds.
     pub async fn prove(&self, purpose: Purpose<'_>) -> Result<u32, AccessError> {
-        log_in(self.login, purpose).await.map(|session| session.lifetime)
-    }
-
-    fn living(&self) -> Acceptable {
-        self.refused.map_or(Acceptable::Living, Acceptable::Not)
+        log_in(&self.login, purpose).await.map(|session| session.lifetime)
     }
 
     /// Makes a request with a token. A refused token is renewed once; if that does not help, it is handed back as stale,
@@ -219,13 +205,13 @@ impl<'a> Kona<'a> {
         request: &(dyn Fn() -> Request<'r> + Sync),
         purpose: Purpose<'_>,
     ) -> Result<(Answer, Seat), AccessError> {
-        let session = self.session(self.living(), purpose.before()).await?;
+        let session = self.session(self.login.living(), purpose.before()).await?;
         let mut seat = self.seat(session, purpose).await?;
         let error = match self.send(&mut seat, request(), purpose).await {
             Err(AccessError::Remote(error)) if is_token_fault(&error) => error,
             answer => return Ok((answer?, seat)),
         };
-        if self.refused.is_some() {
+        if self.login.refused.is_some() {
             return Err(refined(error));
         }
         let Seat { place, session, .. } = seat;
@@ -246,12 +232,12 @@ impl<'a> Kona<'a> {
     async fn seat(&self, session: Arc<Session>, purpose: Purpose<'_>) -> Result<Seat, AccessError> {
         let Remotes { http, sessions, .. } = self.login.remotes;
         let place = http.enter(self.login.endpoint, purpose).await?;
-        let session = sessions.latest(&self.key).unwrap_or(session);
-        if session.is_living() || self.refused == Some(session.serial) {
+        let session = sessions.latest(&self.login.key).unwrap_or(session);
+        if session.is_living() || self.login.refused == Some(session.serial) {
             return Ok(Seat { place, session, room: None, taken: clock::uptime(), until: Duration::ZERO });
         }
         drop(place);
-        let session = self.session(self.living(), purpose.before()).await?;
+        let session = self.session(self.login.living(), purpose.before()).await?;
         let place = http.enter(self.login.endpoint, purpose.at_the_front()).await?;
         Ok(Seat { place, session, room: None, taken: clock::uptime(), until: Duration::ZERO })
     }
@@ -259,11 +245,11 @@ impl<'a> Kona<'a> {
     /// Renews a refused session by its refresh token, unless another check has done so meanwhile.
     async fn renewed(&self, refused: &Session, purpose: Purpose<'_>) -> Result<Arc<Session>, AccessError> {
         let renew = async |_| self.refreshed(refused, purpose).await;
-        self.login.remotes.sessions.get(&self.key, Acceptable::Not(refused.serial), renew).await
+        self.login.remotes.sessions.get(&self.login.key, Acceptable::Not(refused.serial), renew).await
     }
 
     async fn refreshed(&self, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
-        match refresh(self.login, old, purpose).await {
+        match refresh(&self.login, old, purpose).await {
             Err(AccessError::Remote(error)) if is_refused(&error) => Err(AccessError::Stale(old.serial)),
             renewed => renewed,
         }
@@ -287,30 +273,22 @@ impl<'a> Kona<'a> {
         acceptable: Acceptable,
         purpose: Purpose<'_>,
     ) -> Result<Arc<Session>, AccessError> {
-        let Self { login, key, refused } = self;
+        let login = &self.login;
         let open = async |old: Option<Arc<Session>>| {
-            if let Some(old) = old.filter(|old| *refused != Some(old.serial)) {
-                match refresh(*login, &old, purpose).await {
+            if let Some(old) = old.filter(|old| login.refused != Some(old.serial)) {
+                match refresh(login, &old, purpose).await {
                     // The server does not know the refresh token anymore: log in.
                     Err(AccessError::Remote(error)) if is_refused(&error) => {}
                     renewed => return renewed,
                 }
             }
-            log_in(*login, purpose).await
+            log_in(login, purpose).await
         };
-        login.remotes.sessions.get(key, acceptable, open).await
+        login.remotes.sessions.get(&login.key, acceptable, open).await
     }
 }
 
-/// Gives a status the meaning it has for a token that was just issued.
-fn refined(error: RemoteError) -> AccessError {
-    match error.status() {
-        Some(401) => AccessError::TokenRefused,
-        _ => AccessError::Remote(error),
-    }
-}
-
-async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
+async fn log_in(login: &Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
     let request = || {
         let body = Some(("text/plain", login::body(login.credentials)));
@@ -326,7 +304,7 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
     }
 }
 
-async fn refresh(login: Login<'_>, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
+async fn refresh(login: &Login<'_>, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let gone =
         RemoteError { method: "POST", path: REFRESH, fault: Fault::Status { code: 401, retry_after: None } };
     let token = old.refresh.as_ref().ok_or(gone)?;
@@ -382,9 +360,9 @@ fn field_in(message: &str) -> Option<&'static str> {
     FIELDS.into_iter().find(named)
 }
 
-/// Whether another token may do: 401, a redirect to a login page, or another peer has issued this one.
+/// Whether another token may do: a redirect leads to a login page.
 fn is_token_fault(error: &RemoteError) -> bool {
-    matches!(error.status(), Some(401 | 300..=399)) || error.fault == Fault::OtherPeer
+    error.blames_token(|status| matches!(status, 401 | 300..=399))
 }
 
 /// Whether a refresh token is of no use: the server refuses it by any status, but for one that asks us to come later, or is not

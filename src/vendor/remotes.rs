@@ -4,10 +4,10 @@ use super::admission::{Admission, Ticket};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::http::{Http, Purpose};
-use super::sessions::{SessionKey, Sessions};
+use super::sessions::{Acceptable, SessionKey, Sessions};
 use super::spelling::Spellings;
 use super::wire::{Answer, Request};
-use crate::engine::access::AccessError;
+use crate::engine::access::{AccessError, Serial};
 use crate::engine::login::{LONGEST, Outcome};
 use crate::engine::remote::{Fault, Malformed, RemoteError};
 
@@ -24,23 +24,38 @@ pub struct Remotes {
     pub spellings: Spellings,
 }
 
-/// A remote system, and the user to log in as.
-#[derive(Clone, Copy)]
-pub(crate) struct Login<'a> {
-    pub(crate) remotes: &'a Remotes,
-    pub(crate) endpoint: &'a Endpoint,
-    pub(crate) credentials: &'a Credentials,
+/// A remote system, and the user to log in as, during one check.
+pub struct Login<'a> {
+    pub(super) remotes: &'a Remotes,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) credentials: &'a Credentials,
+    /// What its tokens are kept under.
+    pub(super) key: SessionKey,
+    /// The session that was refused earlier in this check.
+    pub(super) refused: Option<Serial>,
 }
 
 impl<'a> Login<'a> {
-    /// What its tokens are kept under.
-    pub(crate) fn key(&self) -> SessionKey {
-        SessionKey::new(self.endpoint, &self.credentials.identity)
+    /// A remote system and the user to log in as. `refused` is the session that was refused earlier in this check.
+    #[must_use]
+    pub fn new(
+        remotes: &'a Remotes,
+        endpoint: &'a Endpoint,
+        credentials: &'a Credentials,
+        refused: Option<Serial>,
+    ) -> Self {
+        let key = SessionKey::new(endpoint, &credentials.identity);
+        Self { remotes, endpoint, credentials, key, refused }
+    }
+
+    /// Which session serves.
+    pub(super) fn living(&self) -> Acceptable {
+        self.refused.map_or(Acceptable::Living, Acceptable::Not)
     }
 
     /// Makes one login, if it may be tried. Its request contains the password, so it is made only then. Whether it was accepted
     /// is for the caller to note on the ticket: an answer without a token shows nothing of the password.
-    pub(crate) async fn attempt(
+    pub(super) async fn attempt(
         &self,
         request: impl FnOnce() -> Request<'static>,
         purpose: Purpose<'_>,
@@ -64,6 +79,14 @@ impl<'a> Login<'a> {
                 Err(if outcome == Outcome::Refused { AccessError::Refused } else { error.into() })
             }
         }
+    }
+}
+
+/// Gives a status the meaning that it has for a token that was just issued.
+pub(super) fn refined(error: RemoteError) -> AccessError {
+    match error.status() {
+        Some(401) => AccessError::TokenRefused,
+        _ => AccessError::Remote(error),
     }
 }
 
@@ -126,7 +149,7 @@ mod tests {
             spellings: Spellings::default(),
         };
         let (endpoint, credentials) = (Endpoint::of("https://x2.example.net"), credentials());
-        let login = Login { remotes: &remotes, endpoint: &endpoint, credentials: &credentials };
+        let login = Login::new(&remotes, &endpoint, &credentials, None);
         let is_made = Cell::new(false);
         let request = || {
             is_made.set(true);

@@ -8,18 +8,16 @@ use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
-use super::credentials::Credentials;
-use super::endpoint::Endpoint;
 use super::http::{MaySend, Purpose};
 use super::jwt::{Since, lifetime};
 use super::login;
-use super::remotes::{Login, Remotes, malformed};
-use super::sessions::{Acceptable, Session, SessionKey};
+use super::remotes::{Login, malformed, refined};
+use super::sessions::{Acceptable, Session};
 use super::wire::{Answer, Request};
 use crate::clock;
-use crate::engine::access::{AccessError, Serial};
+use crate::engine::access::AccessError;
 use crate::engine::login::Outcome;
-use crate::engine::remote::{Fault, Malformed, RemoteError, Shown};
+use crate::engine::remote::{Malformed, Shown};
 
 const TOKENS: &str = "/api2/tokens";
 const TIMEOUT: &str = "/api2/token/timeout";
@@ -31,8 +29,6 @@ const LARGEST: i64 = i32::MAX as i64;
 /// One appliance, during one check.
 pub struct X2<'a> {
     login: Login<'a>,
-    key: SessionKey,
-    refused: Option<Serial>,
     fresh: Option<u32>,
     /// Whether a write was sent: what follows it is made although the operator is shutting down.
     sent: bool,
@@ -45,16 +41,10 @@ struct LoginAnswer {
 }
 
 impl<'a> X2<'a> {
-    /// An appliance and the user to log in as. `refused` is the session that was refused earlier in this check.
+    /// An appliance and the user to log in as.
     #[must_use]
-    pub fn new(
-        remotes: &'a Remotes,
-        endpoint: &'a Endpoint,
-        credentials: &'a Credentials,
-        refused: Option<Serial>,
-    ) -> Self {
-        let login = Login { remotes, endpoint, credentials };
-        Self { login, key: login.key(), refused, fresh: None, sent: false }
+    pub fn new(login: Login<'a>) -> Self {
+        Self { login, fresh: None, sent: false }
     }
 
     /// Lifetime of the token last issued during this check, in seconds.
@@ -65,7 +55,7 @@ impl<'a> X2<'a> {
 
     /// Makes sure that there is a session.
     pub async fn log_in(&mut self) -> Result<(), AccessError> {
-        self.session(self.living(), Purpose::Ask).await.map(drop)
+        self.session(self.login.living(), Purpose::Ask).await.map(drop)
     }
 
     /// Reads the token lifetime that is set, in seconds.
@@ -95,12 +85,8 @@ impl<'a> X2<'a> {
         let request = Request { operation: "revoke_tokens", ..self::request(Method::DELETE, TOKENS, None) };
         let purpose = if self.sent { Purpose::Follow } else { Purpose::Write(may_send) };
         self.authorized(request, purpose).await?;
-        self.login.remotes.sessions.forget(&self.key).await;
+        self.login.remotes.sessions.forget(&self.login.key).await;
         Ok(())
-    }
-
-    fn living(&self) -> Acceptable {
-        self.refused.map_or(Acceptable::Living, Acceptable::Not)
     }
 
     /// Makes a request with a token. The first refused token of a check is returned as stale.
@@ -109,20 +95,24 @@ impl<'a> X2<'a> {
         request: Request<'_>,
         purpose: Purpose<'_>,
     ) -> Result<Answer, AccessError> {
-        let session = self.session(self.living(), purpose.before()).await?;
+        let session = self.session(self.login.living(), purpose.before()).await?;
         let token = Some((AUTHORIZATION, &session.token));
         let request = Request { token, session: Some(&session), ..request };
-        let Login { remotes, endpoint, credentials } = self.login;
+        let Login { remotes, endpoint, credentials, refused, .. } = self.login;
         let answer = remotes.http.exchange(endpoint, request, purpose).await.map_err(AccessError::from);
         self.sent |=
             matches!(purpose, Purpose::Write(_)) && !answer.as_ref().is_err_and(AccessError::is_unsent);
         answer.map_err(|error| match error {
             AccessError::Remote(error)
-                if is_token_fault(&error) && self.refused.is_none() && self.fresh.is_none() =>
+                if error.blames_token(|status| status == 401)
+                    && refused.is_none()
+                    && self.fresh.is_none() =>
             {
                 remotes.admission.token_refused(&credentials.identity, &endpoint.base.to_string());
                 AccessError::Stale(session.serial)
             }
+            // An appliance that understands the token, and refuses the user.
+            AccessError::Remote(error) if error.status() == Some(403) => AccessError::NotAdmin,
             AccessError::Remote(error) => refined(error),
             error => error,
         })
@@ -135,17 +125,17 @@ impl<'a> X2<'a> {
     ) -> Result<Arc<Session>, AccessError> {
         let mut issued = None;
         let open = async |_| {
-            let session = log_in(self.login, purpose).await?;
+            let session = log_in(&self.login, purpose).await?;
             issued = Some(session.lifetime);
             Ok(session)
         };
-        let session = self.login.remotes.sessions.get(&self.key, acceptable, open).await;
+        let session = self.login.remotes.sessions.get(&self.login.key, acceptable, open).await;
         self.fresh = issued.or(self.fresh);
         session
     }
 }
 
-async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
+async fn log_in(login: &Login<'_>, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let asked = clock::instant();
     let request = || {
         let body = login::body(login.credentials);
@@ -168,20 +158,6 @@ async fn log_in(login: Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acces
 fn request(method: Method, path: &'static str, body: Option<Zeroizing<Vec<u8>>>) -> Request<'static> {
     let body = body.map(|body| ("application/json", body));
     Request { body, cap: CAP, shows, ..Request::new("x2", method, path) }
-}
-
-/// Whether another token may do: this one is refused, or another peer has issued it.
-fn is_token_fault(error: &RemoteError) -> bool {
-    error.status() == Some(401) || error.fault == Fault::OtherPeer
-}
-
-/// Gives a status the meaning it has on an appliance.
-fn refined(error: RemoteError) -> AccessError {
-    match error.status() {
-        Some(401) => AccessError::TokenRefused,
-        Some(403) => AccessError::NotAdmin,
-        _ => AccessError::Remote(error),
-    }
 }
 
 /// What the content of an answer shows: the appliance's own form states the status, which counts before that of HTTP.

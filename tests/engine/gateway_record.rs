@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tenure::crd::{Cause, Change, Time, X2GatewayStatus};
-use tenure::engine::gateway::{Changes, Found, Regime, found_drift, is_alike, last_set, update};
+use tenure::engine::change::{Summary, last_set};
+use tenure::engine::gateway::{Changes, Found, Regime, found_drift, is_alike, update};
 use tenure::engine::lifetime::Target;
 use tenure::engine::login::{News, Refusal, SecretVersion};
 use tenure::engine::reason::Reason;
@@ -13,7 +14,8 @@ use crate::governance::{changed_by, gateway};
 const NOW: Time = Time(Timestamp::UNIX_EPOCH);
 
 fn found(reason: Reason, timeout: Option<u32>) -> Found {
-    Found { reason, before: None, effective_url: None, timeout, token: None, last_proof: None, news: None }
+    let summary = Summary { reason, before: None, effective_url: None, news: None };
+    Found { summary, timeout, token: None, last_proof: None }
 }
 
 fn required(seconds: u32) -> Regime {
@@ -54,7 +56,8 @@ fn a_change_is_recorded_with_its_original_until_the_gateway_has_left_its_policy(
 fn a_refused_login_is_remembered_until_a_value_is_read() {
     let mut status = X2GatewayStatus::default();
     let none = || Changes { open: None, owed: Vec::new() };
-    let refusal = Found { news: Some(refused()), ..found(Reason::AuthenticationFailed, None) };
+    let mut refusal = found(Reason::AuthenticationFailed, None);
+    refusal.summary.news = Some(refused());
     update(&mut status, &refusal, &required(7200), none(), &NOW);
     let login = status.refused_login.first().unwrap();
     assert_eq!((&*login.secret_uid, &*login.secret_resource_version, login.in_a_row), ("u", "7", Some(2)));
@@ -86,10 +89,11 @@ fn a_proof_that_was_not_written_is_shown_by_the_next_write_as_long_as_something_
 fn a_value_that_is_still_required_was_set_by_the_last_change() {
     let status = changed_by("a", json!({})).status.unwrap();
     let time = "2026-11-22T22:00:00Z".parse().unwrap();
-    assert_eq!(last_set(&status, &required(7200)), [(time, Cause::Policy)]);
-    assert_eq!(last_set(&status, &required(3600)), []);
-    assert_eq!(last_set(&status, &Regime::Unmanaged), []);
-    assert_eq!(last_set(&X2GatewayStatus::default(), &required(7200)), []);
+    let set = |history: &[Change], regime: Regime| last_set(history, |change| regime.requires(change.to));
+    assert_eq!(set(&status.history, required(7200)), [(time, Cause::Policy)]);
+    assert_eq!(set(&status.history, required(3600)), []);
+    assert_eq!(set(&status.history, Regime::Unmanaged), []);
+    assert_eq!(set(&[], required(7200)), []);
 }
 
 #[test]

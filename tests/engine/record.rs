@@ -6,10 +6,10 @@ use tenure::crd::{
     Cause, CustomerTokenTtlStatus, Mode, PendingOutcome, RefusedLogin, Time, TtlChange, TtlPending,
     TtlSeconds,
 };
-use tenure::engine::change::Outcome;
+use tenure::engine::change::{Outcome, Summary, last_set};
 use tenure::engine::customer::{
-    Changes, Found, Made, OpenChange, Original, Prior, Reading, Ttl, Wish, known_original, last_set, made,
-    prepare, put_on_record, remembered, unrecorded, update, written,
+    Changes, Found, Made, OpenChange, Original, Prior, Reading, Ttl, Wish, known_original, made, prepare,
+    put_on_record, remembered, unrecorded, update, written,
 };
 use tenure::engine::login::News;
 use tenure::engine::reason::Reason;
@@ -53,7 +53,8 @@ fn change(found: &str, outcome: Outcome) -> OpenChange {
 
 fn found(reason: Reason, read: Option<TtlSeconds>) -> Found {
     let read = read.map(|ttl| Reading { title: None, ttl });
-    Found { reason, before: None, effective_url: None, read, proven: None, news: None }
+    let summary = Summary { reason, before: None, effective_url: None, news: None };
+    Found { summary, read, proven: None }
 }
 
 fn updated(before: &CustomerTokenTtlStatus, open: &OpenChange, found: &Found) -> CustomerTokenTtlStatus {
@@ -191,7 +192,8 @@ fn a_refused_login_of_the_customers_user_is_remembered_as_long_as_it_is_to_prove
     let remembered = |wish: Wish, news: Option<News>| {
         let refused_login = vec![refused.clone()];
         let mut status = CustomerTokenTtlStatus { refused_login, ..CustomerTokenTtlStatus::default() };
-        let found = Found { news, ..found(Reason::InSync, None) };
+        let mut found = found(Reason::InSync, None);
+        found.summary.news = news;
         update(&mut status, &found, wish, Changes { open: None, owed: Vec::new() }, &NOW);
         status.refused_login.len()
     };
@@ -205,9 +207,9 @@ fn a_refused_login_of_the_customers_user_is_remembered_as_long_as_it_is_to_prove
 #[test]
 fn lifetimes_that_are_still_desired_were_set_by_the_last_change() {
     let made = |to| TtlChange { time: NOW, from: access(60), to, cause: Cause::Drift, change_ref: None };
-    let status = |history| CustomerTokenTtlStatus { history, ..CustomerTokenTtlStatus::default() };
+    let last_set = |history: &[TtlChange]| last_set(history, |change| WISH.requires(change.to));
     let set = (NOW.0, Cause::Drift);
-    assert_eq!(last_set(&status(vec![made(wanted()), made(wanted()), made(access(60))]), WISH), [set, set]);
-    assert_eq!(last_set(&status(vec![made(access(60)), made(wanted())]), WISH), []);
-    assert_eq!(last_set(&status(Vec::new()), WISH), []);
+    assert_eq!(last_set(&[made(wanted()), made(wanted()), made(access(60))]), [set, set]);
+    assert_eq!(last_set(&[made(access(60)), made(wanted())]), []);
+    assert_eq!(last_set(&[]), []);
 }

@@ -8,7 +8,7 @@ use tenure::engine::remote::{Fault, Malformed};
 use tenure::vendor::credentials::Credentials;
 use tenure::vendor::http::Purpose;
 use tenure::vendor::kona::{Fresh, Kona, Outgoing};
-use tenure::vendor::remotes::Remotes;
+use tenure::vendor::remotes::{Login, Remotes};
 use tenure_kit::raw::{RawServer, TOKEN, customer, half_body, half_head, whole};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -43,7 +43,7 @@ async fn read_customer(
     namespace.clone_into(&mut endpoint.holder.namespace);
     endpoint.timeout = timeout;
     let login = login(namespace, object);
-    let kona = Kona::new(remotes, &endpoint, &login, None);
+    let kona = Kona::new(Login::new(remotes, &endpoint, &login, None));
     kona.read_customer(CUSTOMER, Purpose::Ask).await.map(drop)
 }
 
@@ -127,7 +127,8 @@ async fn a_customer_is_written_with_the_room_that_it_was_read_with() {
     let (remotes, _ending) = remotes(loopback(), 2);
     let kept =
         [0, 1].map(|object| (endpoint(&format!("{}/{object}", server.url()), None), login("a", object)));
-    let konas = kept.each_ref().map(|(endpoint, login)| Kona::new(&remotes, endpoint, login, None));
+    let konas =
+        kept.each_ref().map(|(endpoint, login)| Kona::new(Login::new(&remotes, endpoint, login, None)));
     // Two of them take all the room of a namespace.
     let mut read = Vec::new();
     for kona in &konas {

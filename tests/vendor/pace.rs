@@ -10,7 +10,6 @@ use tenure::engine::system::{Peer, Via};
 use tenure::engine::verdict::Reason;
 use tenure::vendor::http::Purpose;
 use tenure::vendor::limits::{Bounds, Lane, Limits};
-use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::requests::Kind;
@@ -62,14 +61,14 @@ async fn an_appliance_that_hangs_lends_its_slot_after_a_second() {
     let mut world = World::of(&fleet);
     (world.remotes, world.ending) = remotes(loopback(), 1);
     let other = endpoint(&fleet.appliance(1).url(), None);
-    X2::new(&world.remotes, &other, &world.credentials, None).log_in().await.unwrap();
+    world.x2_at(&other).log_in().await.unwrap();
     world.x2().log_in().await.unwrap();
     let gate = Gate::new();
     fleet.appliance(0).fault(Fault::gate(&gate).on(Kind::Get));
     let begun = clock::instant();
     let moving = async {
         fleet.appliance(0).requests().wait_arrived(Kind::Get, 1).await;
-        let read = X2::new(&world.remotes, &other, &world.credentials, None).read_timeout().await;
+        let read = world.x2_at(&other).read_timeout().await;
         let waited = begun.elapsed();
         assert_eq!(fleet.appliance(0).requests().in_flight(), 1, "the first one still hangs");
         gate.open();
@@ -88,9 +87,7 @@ async fn there_are_as_many_exchanges_as_slots() {
     let mut world = World::of(&fleet);
     (world.remotes, world.ending) = remotes(loopback(), 3);
     let endpoints: Vec<_> = fleet.appliances().map(|appliance| endpoint(&appliance.url(), None)).collect();
-    let reads = endpoints.iter().map(async |endpoint| {
-        X2::new(&world.remotes, endpoint, &world.credentials, None).read_timeout().await
-    });
+    let reads = endpoints.iter().map(async |endpoint| world.x2_at(endpoint).read_timeout().await);
     assert!(join_all(reads).await.into_iter().all(|read| read == Ok(86_400)));
     let peak = fleet.requests().peak_in_flight();
     assert!((1..=3).contains(&peak), "{peak}");

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tenure::engine::access::AccessError;
 use tenure::vendor::http::Purpose;
-use tenure::vendor::x2::X2;
 use tenure_kit::faults::{Fault, Gate};
 use tenure_kit::kona::{KonaOptions, KonaServer};
 use tenure_kit::requests::Kind;
@@ -32,7 +31,7 @@ fn one_slot() -> (X2Fleet, World, Gate) {
 async fn a_write_that_is_no_longer_permitted_when_it_gets_its_slot_is_not_sent() {
     let (fleet, world, gate) = one_slot();
     let second = endpoint(&fleet.appliance(1).url(), None);
-    let mut writing = X2::new(&world.remotes, &second, &world.credentials, None);
+    let mut writing = world.x2_at(&second);
     writing.log_in().await.unwrap();
     world.x2().log_in().await.unwrap();
     let open = AtomicBool::new(true);
@@ -59,7 +58,7 @@ async fn a_write_that_is_no_longer_permitted_when_it_gets_its_slot_is_not_sent()
 async fn a_write_that_waits_when_the_operator_ends_is_not_sent() {
     let (fleet, world, gate) = one_slot();
     let second = endpoint(&fleet.appliance(1).url(), None);
-    let mut writing = X2::new(&world.remotes, &second, &world.credentials, None);
+    let mut writing = world.x2_at(&second);
     writing.log_in().await.unwrap();
     world.x2().log_in().await.unwrap();
     let mut reading = world.x2();

@@ -143,12 +143,7 @@ async fn three_appliances_that_refuse_a_password_are_enough() {
     let mut world = World::of(&fleet);
     world.credentials = credentials("admin", "planted-wrong-password", "1");
     let worlds: Vec<_> = fleet.appliances().map(|appliance| endpoint(&appliance.url(), None)).collect();
-    let tries = worlds.iter().map(async |endpoint| {
-        tenure::vendor::x2::X2::new(&world.remotes, endpoint, &world.credentials, None)
-            .log_in()
-            .await
-            .unwrap_err()
-    });
+    let tries = worlds.iter().map(async |endpoint| world.x2_at(endpoint).log_in().await.unwrap_err());
     let errors = join_all(tries).await;
     let count = |expected: &AccessError| errors.iter().filter(|error| *error == expected).count();
     assert_eq!(count(&AccessError::Refused), 3);
@@ -206,7 +201,7 @@ async fn an_answer_without_a_token_accepts_nothing() {
     assert_eq!(error.reason(), Reason::UnexpectedAnswer);
     let endpoints: Vec<_> = fleet.appliances().map(|appliance| endpoint(&appliance.url(), None)).collect();
     let tries = endpoints.iter().skip(1).map(async |endpoint| {
-        let mut x2 = tenure::vendor::x2::X2::new(&world.remotes, endpoint, &world.credentials, None);
+        let mut x2 = world.x2_at(endpoint);
         x2.log_in().await.unwrap_err()
     });
     assert_eq!(join_all(tries).await.len(), 29);

@@ -23,7 +23,7 @@ use tenure::vendor::endpoint::{Endpoint, Transport};
 use tenure::vendor::http::{Http, MaySend, Purpose};
 use tenure::vendor::kona::{Fresh, Kona, Outgoing};
 use tenure::vendor::limits::{Bounds, Lane, Limits};
-use tenure::vendor::remotes::Remotes;
+use tenure::vendor::remotes::{Login, Remotes};
 use tenure::vendor::sessions::Sessions;
 use tenure::vendor::slots::Slots;
 use tenure::vendor::spelling::Spellings;
@@ -131,8 +131,13 @@ impl World {
         self.x2_after(None)
     }
 
+    /// Another appliance, asked as the same user.
+    pub(crate) fn x2_at<'a>(&'a self, endpoint: &'a Endpoint) -> X2<'a> {
+        X2::new(Login::new(&self.remotes, endpoint, &self.credentials, None))
+    }
+
     pub(crate) fn x2_after(&self, refused: Option<Serial>) -> X2<'_> {
-        X2::new(&self.remotes, &self.endpoint, &self.credentials, refused)
+        X2::new(Login::new(&self.remotes, &self.endpoint, &self.credentials, refused))
     }
 
     pub(crate) fn kona(&self) -> Kona<'_> {
@@ -140,7 +145,7 @@ impl World {
     }
 
     pub(crate) fn kona_after(&self, refused: Option<Serial>) -> Kona<'_> {
-        Kona::new(&self.remotes, &self.endpoint, &self.credentials, refused)
+        Kona::new(Login::new(&self.remotes, &self.endpoint, &self.credentials, refused))
     }
 
     /// Reads a customer, and gives up the seat.

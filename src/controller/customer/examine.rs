@@ -8,7 +8,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::CustomerController;
 use crate::clock;
-use crate::controller::access::{self, Access, Visitor, refusal};
+use crate::controller::access::{self, Access, Shared, Visitor, refusal, shared};
 use crate::controller::audit::Write;
 use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
@@ -34,6 +34,7 @@ use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::{Fresh, Kona, Seat};
+use crate::vendor::remotes::Login;
 
 /// What a reconcile has come to know so far. It is reported however the reconcile ends.
 #[derive(Default)]
@@ -178,7 +179,7 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
                 return Err(self.not_proven(&AccessError::NotTried(NotTried::Here), &verifier));
             }
         }
-        let kona = Kona::new(remotes, endpoint, credentials, refused);
+        let kona = Kona::new(Login::new(remotes, endpoint, credentials, refused));
         let fresh = kona.read_customer(&self.customer.spec.customer_id, Purpose::Ask).await?;
         memory.extra.checked = Some(clock::instant());
         let CustomerController { claims, server_claims, .. } = self.controller;
@@ -201,7 +202,11 @@ impl Visitor<CustomerTokenTtl> for Examination<'_, '_> {
         server_not_ready(&self.server.name_any(), why.reason)
     }
 
-    fn failed(&self, error: &AccessError, _: &Credentials) -> Findings<CustomerTokenTtl> {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn failed(&self, _: Shared<'_>, error: &AccessError, _: &Credentials) -> Findings<CustomerTokenTtl> {
         if !error.is_answered() {
             self.raise_alarm();
         }
@@ -220,12 +225,11 @@ impl Examination<'_, '_> {
         given: &Given<CustomerTokenTtl>,
         memory: &mut Memory<CustomerTokenTtl>,
     ) -> Result<Findings<CustomerTokenTtl>, Inconclusive> {
-        let CustomerController { claims, connections, .. } = self.controller;
-        let standing = claims.standing(self.customer.meta());
+        let standing = self.controller.claims.standing(self.customer.meta());
         memory.acted_on = Some(standing);
         let mut findings = match standing.conflict(&CONFLICT) {
             Some(verdict) => verdict.into(),
-            None => access::visit(connections, &mut self, given, memory).await?,
+            None => access::visit(self.controller, &mut self, given, memory).await?,
         };
         let Progress { read, closed, write, .. } = self.progress;
         // What came of it is known, or will not be: it goes on record.
@@ -296,10 +300,8 @@ impl Examination<'_, '_> {
         if error.is_silence() {
             return Inconclusive::Outdated.into();
         }
-        let CustomerController { connections, customers, .. } = self.controller;
-        let shared = (&connections.remotes.admission, &**customers.cluster());
         let server = format!("KonaServer {}", self.server.name_any());
-        refusal(shared, error, credentials, (&server, &self.url)).into()
+        refusal(shared(self.controller), error, credentials, (&server, &self.url)).into()
     }
 }
 

@@ -23,6 +23,7 @@ use crate::runtime::secrets::Age;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::http::Purpose;
 use crate::vendor::kona::{Kona, Outgoing};
+use crate::vendor::remotes::Login;
 use crate::vendor::spelling::Turn;
 
 /// Writes that may meet a newer version before a reconcile gives up.
@@ -95,7 +96,7 @@ impl Examination<'_, '_> {
         seen.proofs += 1;
         // Read again before the login: what was read for an earlier reconcile may have been corrected since.
         let Some(credentials) = self.verifier(endpoint, Age::Now).await? else { return Ok(()) };
-        let kona = Kona::new(&self.controller.connections.remotes, endpoint, &credentials, None);
+        let kona = Kona::new(Login::new(&self.controller.connections.remotes, endpoint, &credentials, None));
         let token = kona.prove(Purpose::after(self.progress.sent)).await;
         let access = token.map_err(|error| self.not_proven(&error, &credentials))?;
         seen.token = Some(access);

@@ -3,7 +3,7 @@
 use kube::Resource as _;
 
 use super::GatewayController;
-use crate::controller::access::{self, Access, Visitor, refusal};
+use crate::controller::access::{self, Access, Visitor};
 use crate::controller::reconcile::{self, Findings, Given, Memory, Working};
 use crate::controller::uses::User;
 use crate::crd::{Kind, X2Gateway};
@@ -19,6 +19,7 @@ use crate::runtime::secrets::Age;
 use crate::vendor::credentials::Credentials;
 use crate::vendor::endpoint::Endpoint;
 use crate::vendor::limits::Bounds;
+use crate::vendor::remotes::Login;
 use crate::vendor::sessions::SessionKey;
 use crate::vendor::x2::X2;
 
@@ -74,7 +75,7 @@ pub(super) async fn examine(
     };
     let mut findings = match examination.conflict(memory) {
         Some(verdict) => verdict.into(),
-        None => access::visit(&controller.connections, &mut examination, given, memory).await?,
+        None => access::visit(controller, &mut examination, given, memory).await?,
     };
     let (before, reason) = (examination.prior.timeout, findings.verdict.reason);
     findings.found.drifted_from = found_drift(&governance.regime, before, findings.found.timeout, reason);
@@ -87,6 +88,8 @@ pub(super) async fn examine(
 }
 
 impl Visitor<X2Gateway> for Examination<'_, '_> {
+    const SYSTEM: &'static str = "The appliance";
+
     async fn reach(&self, age: Age) -> Result<(Endpoint, Credentials), Unread> {
         let reference = &self.gateway.spec.connection.credentials_secret_ref;
         let connections = &self.controller.connections;
@@ -105,7 +108,7 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
         memory: &mut Memory<X2Gateway>,
     ) -> Result<Findings<X2Gateway>, Stop> {
         let remotes = &self.controller.connections.remotes;
-        let mut x2 = X2::new(remotes, endpoint, credentials, refused);
+        let mut x2 = X2::new(Login::new(remotes, endpoint, credentials, refused));
         x2.log_in().await?;
         if let Some(verdict) = self.let_in(endpoint, memory) {
             return Ok(verdict.into());
@@ -124,10 +127,8 @@ impl Visitor<X2Gateway> for Examination<'_, '_> {
         self.settle(&mut x2, seen, (endpoint, credentials), memory).await
     }
 
-    fn failed(&self, error: &AccessError, credentials: &Credentials) -> Findings<X2Gateway> {
-        let GatewayController { connections, gateways, .. } = self.controller;
-        let shared = (&connections.remotes.admission, &**gateways.cluster());
-        refusal(shared, error, credentials, ("The appliance", &self.url))
+    fn url(&self) -> &str {
+        &self.url
     }
 }
 

@@ -16,7 +16,7 @@ use crate::controller::logins::Barred;
 use crate::controller::requests::{Handled, Request};
 use crate::crd::Cause;
 use crate::engine::backoff::{Backoff, Inconclusive};
-use crate::engine::change::Change;
+use crate::engine::change::{Change, Changes, Summary};
 use crate::engine::contest::Contest;
 use crate::engine::login::{LogsIn, News};
 use crate::engine::owed::Owed;
@@ -263,6 +263,11 @@ impl<K: Managed> Memory<K> {
         self.inputs.is_none() || self.inconclusive.is_some() || self.backoff.due().is_none()
     }
 
+    /// Changes that the status does not show as they are, yet.
+    pub fn changes(&self, is_recorded: impl Fn(&K::Record) -> bool) -> Changes<'_, ChangeOf<K>, K::Record> {
+        Changes { open: self.change.as_ref(), owed: self.owed.unrecorded(is_recorded) }
+    }
+
     /// When the status may be written again for the sake of what it sums up, if not now.
     #[must_use]
     pub(super) fn spaced(&self) -> Option<Instant> {
@@ -335,4 +340,14 @@ pub struct Report<'a, K: Managed> {
     pub before: Option<Reason>,
     /// Whether the verdict is shown: a failure that may pass leaves Ready as it is, even if something else is written.
     pub shown: bool,
+}
+
+impl<K: Managed> Report<'_, K> {
+    /// What the reconcile came to.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let Findings { verdict, effective_url, news, .. } = self.findings;
+        let (effective_url, news) = (effective_url.clone(), news.clone());
+        Summary { reason: verdict.reason, before: self.before, effective_url, news }
+    }
 }

@@ -1,15 +1,14 @@
 //! What the status of a customer keeps of changes, and what it shows after a reconcile.
 
-use jiff::Timestamp;
-
 use super::{ACCESS, Original, Prior, REFRESH, Wish, cause, prior};
 use crate::crd::{
     Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, Mode, Time, TtlChange, TtlPending,
     TtlSeconds,
 };
-use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
+use crate::engine::change::{
+    self, Beside, Ending, Recorded, Summary, add_to_history, recorded_as, stays_open,
+};
 use crate::engine::login::{self, News};
-use crate::engine::reason::Reason;
 
 /// A change of a customer's lifetimes that was begun and is not completed.
 pub type OpenChange = change::Change<TtlSeconds, Original>;
@@ -35,28 +34,16 @@ pub struct Reading {
 /// What a reconcile found and did, as far as the status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What is reported.
-    pub reason: Reason,
-    /// What was reported when the reconcile began.
-    pub before: Option<Reason>,
-    /// The server that was asked.
-    pub effective_url: Option<String>,
+    /// What it came to. The login is that of the customer's own user.
+    pub summary: Summary,
     /// What was read last.
     pub read: Option<Reading>,
     /// Lifetimes proven during the reconcile.
     pub proven: Option<TtlSeconds>,
-    /// What is new about the login of the customer's own user.
-    pub news: Option<News>,
 }
 
 /// Changes that the status does not show as they are, yet.
-#[derive(Clone, Debug)]
-pub struct Changes<'a> {
-    /// The change that is not completed.
-    pub open: Option<&'a OpenChange>,
-    /// Changes that took effect and are not in the history.
-    pub owed: Vec<&'a Made>,
-}
+pub type Changes<'a> = change::Changes<'a, OpenChange, Made>;
 
 /// The change that a status has on record as open. What was refused is not kept there, so it may have been sent.
 #[must_use]
@@ -138,7 +125,7 @@ pub fn update(
     Changes { open, owed }: Changes<'_>,
     now: &Time,
 ) {
-    if let Some(url) = &found.effective_url {
+    if let Some(url) = &found.summary.effective_url {
         status.effective_url = Some(url.clone());
     }
     if let Some(read) = &found.read {
@@ -154,7 +141,7 @@ pub fn update(
     }
     if !wish.proves_by_login() {
         login::record(&mut status.refused_login, &News::Elsewhere);
-    } else if let Some(news) = &found.news {
+    } else if let Some(news) = &found.summary.news {
         login::record(&mut status.refused_login, news);
     }
     if let Some(open) = open.filter(|open| !open.may_hold()) {
@@ -166,13 +153,6 @@ pub fn update(
     if let Some(open) = open {
         bring_original(status, open);
     }
-}
-
-/// When the desired lifetimes were set, and why: newest first, up to what set others.
-#[must_use]
-pub fn last_set(status: &CustomerTokenTtlStatus, wish: Wish) -> Vec<(Timestamp, Cause)> {
-    let is_desired = |change: &&TtlChange| change.to == wish.ttl.into();
-    status.history.iter().take_while(is_desired).map(|change| (change.time.0, change.cause)).collect()
 }
 
 /// Lifetimes that the operator may have set last.
@@ -205,12 +185,9 @@ fn bring_original(status: &mut CustomerTokenTtlStatus, change: &OpenChange) {
 /// Whether a change is still shown as open: only while it may take effect, or may have done so.
 fn keeps(open: &OpenChange, status: &CustomerTokenTtlStatus, found: &Found, wish: Wish) -> bool {
     let ending = Ending {
-        reason: found.reason,
-        suspended: false,
-        left: false,
-        required: open.to == wish.ttl.into(),
+        required: wish.requires(open.to),
         is_set: prior(status).read == Some(open.to),
-        failed: found.before.is_some_and(|before| before != Reason::Progressing),
+        ..Ending::of(&found.summary)
     };
     open.may_hold() && stays_open(open, ending)
 }
@@ -221,21 +198,4 @@ fn texts(ttl: TtlSeconds) -> Original {
     keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string()))).collect()
 }
 
-impl From<&TtlPending> for Recorded<TtlSeconds> {
-    fn from(TtlPending { from, to, cause, since, outcome, change_ref }: &TtlPending) -> Self {
-        Self {
-            from: *from,
-            to: *to,
-            cause: *cause,
-            since: since.0,
-            outcome: *outcome,
-            reference: change_ref.clone(),
-        }
-    }
-}
-
-impl From<Recorded<TtlSeconds>> for TtlPending {
-    fn from(Recorded { from, to, cause, since, outcome, reference }: Recorded<TtlSeconds>) -> Self {
-        Self { from, to, cause, since: Time(since), outcome, change_ref: reference }
-    }
-}
+recorded_as!(TtlPending, TtlSeconds);

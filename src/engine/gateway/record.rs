@@ -1,10 +1,12 @@
 //! What the status of a gateway keeps of changes, and what it shows after a reconcile.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{Prior, Regime, cause, known_original};
 use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2Gateway, X2GatewayStatus};
-use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, stays_open};
+use crate::engine::change::{
+    self, Beside, Ending, Recorded, Summary, add_to_history, recorded_as, stays_open,
+};
 use crate::engine::lifetime::{Target, proves};
 use crate::engine::login::{self, News};
 use crate::engine::reason::{EventReason, Reason};
@@ -19,30 +21,18 @@ const DATED_AHEAD: SignedDuration = SignedDuration::from_secs(2);
 /// What a reconcile found and did, as far as the status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What is reported.
-    pub reason: Reason,
-    /// What was reported when the reconcile began.
-    pub before: Option<Reason>,
-    /// Where the values were read.
-    pub effective_url: Option<String>,
+    /// What it came to.
+    pub summary: Summary,
     /// Value of the setting, in seconds, if the reconcile ended with a trustworthy one.
     pub timeout: Option<u32>,
     /// Lifetime of a token issued during the reconcile, in seconds.
     pub token: Option<u32>,
     /// When a login last proved the lifetime. A proof alone is no reason to write a status: the next write shows it.
     pub last_proof: Option<Time>,
-    /// What is new about the login.
-    pub news: Option<News>,
 }
 
 /// Changes that the status does not show as they are, yet.
-#[derive(Clone, Debug)]
-pub struct Changes<'a> {
-    /// The change that is not completed.
-    pub open: Option<&'a OpenChange>,
-    /// Changes that took effect and are not in the history.
-    pub owed: Vec<&'a Change>,
-}
+pub type Changes<'a> = change::Changes<'a, OpenChange, Change>;
 
 /// What a status remembers of the last reconcile. `open` is the change that is not completed, `owed` are changes that were
 /// made and not recorded yet.
@@ -94,14 +84,6 @@ pub fn remembered(status: &X2GatewayStatus, regime: &Regime) -> Option<OpenChang
         is_recorded,
     };
     Some(OpenChange::remembered(pending.into(), beside))
-}
-
-/// When a value that is still required was set, and why: newest first, up to what set another one.
-#[must_use]
-pub fn last_set(status: &X2GatewayStatus, regime: &Regime) -> Vec<(Timestamp, Cause)> {
-    let target = regime.target();
-    let is_required = |change: &&Change| target.is_some_and(|target| target.holds(change.to));
-    status.history.iter().take_while(is_required).map(|change| (change.time.0, change.cause)).collect()
 }
 
 /// The policy that wrote last and restores the original value one day, as far as that is on record.
@@ -168,7 +150,7 @@ pub fn update(
     Changes { open, owed }: Changes<'_>,
     now: &Time,
 ) {
-    if let Some(url) = &found.effective_url {
+    if let Some(url) = &found.summary.effective_url {
         status.effective_url = Some(url.clone());
     }
     if let Some(timeout) = found.timeout {
@@ -176,7 +158,7 @@ pub fn update(
         status.last_checked_time = Some(now.clone());
         login::record(&mut status.refused_login, &News::LetIn);
     }
-    if let Some(news) = &found.news {
+    if let Some(news) = &found.summary.news {
         login::record(&mut status.refused_login, news);
     }
     if let Some(token) = found.token {
@@ -187,7 +169,7 @@ pub fn update(
     } else if status.proven_timeout_seconds.is_some() {
         status.last_proven_time = status.last_proven_time.take().max(found.last_proof.clone());
     }
-    let left = has_left(regime, found.reason);
+    let left = has_left(regime, found.summary.reason);
     status.policy = regime.policy().filter(|_| !left).map(str::to_owned);
     status.desired_timeout_seconds = regime.desired(status.timeout_seconds);
     if let Some(open) = open.filter(|open| !open.may_hold() && !open.is_recorded) {
@@ -237,32 +219,14 @@ fn has_left(regime: &Regime, reason: Reason) -> bool {
 
 fn keeps(open: &OpenChange, status: &X2GatewayStatus, found: &Found, regime: &Regime) -> bool {
     let ending = Ending {
-        reason: found.reason,
         suspended: matches!(regime, Regime::Enforced { suspended: true, .. }),
         left: matches!(regime, Regime::Left { .. }),
-        required: regime.target().is_some_and(|target| target.holds(open.to)),
+        required: regime.requires(open.to),
         is_set: status.timeout_seconds == Some(open.to),
-        failed: found.before.is_some_and(|before| before != Reason::Progressing),
+        ..Ending::of(&found.summary)
     };
     // What was refused or is in the history is kept only if it was on record before: a rollout counts it.
     stays_open(open, ending) && (open.may_hold() && !open.is_recorded || status.pending.is_some())
 }
 
-impl From<&Pending> for Recorded<u32> {
-    fn from(Pending { from, to, cause, since, outcome, change_ref }: &Pending) -> Self {
-        Self {
-            from: *from,
-            to: *to,
-            cause: *cause,
-            since: since.0,
-            outcome: *outcome,
-            reference: change_ref.clone(),
-        }
-    }
-}
-
-impl From<Recorded<u32>> for Pending {
-    fn from(Recorded { from, to, cause, since, outcome, reference }: Recorded<u32>) -> Self {
-        Self { from, to, cause, since: Time(since), outcome, change_ref: reference }
-    }
-}
+recorded_as!(Pending, u32);
