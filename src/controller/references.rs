@@ -105,8 +105,9 @@ impl References {
         &self,
         (namespace, name): (&str, &str),
         keys: &(String, String),
-        secret: Secret,
+        mut secret: Secret,
     ) -> Result<Login, Verdict> {
+        let values = Wiped::of(&mut secret);
         check_type(secret.type_.as_deref(), name)?;
         let version = SecretVersion {
             uid: secret.uid().unwrap_or_default(),
@@ -116,7 +117,6 @@ impl References {
         let allowed = allowed.map(|annotation| Arc::new(AllowedOrigins::parse(annotation)));
         let account =
             Account { namespace: namespace.to_owned(), secret: name.to_owned(), keys: keys.clone() };
-        let values = Wiped::of(secret);
         let username = SecretString::from(values.text((name, &keys.0), LONGEST_USERNAME)?);
         let password = SecretString::from(values.text((name, &keys.1), LONGEST_PASSWORD)?);
         let fingerprint = self.fingerprints.hash_one((username.expose_secret(), password.expose_secret()));
@@ -131,8 +131,8 @@ impl References {
         CaRef { name, key }: &CaRef,
         age: Age,
     ) -> Result<Arc<Ca>, Unread> {
-        let extract = |secret| {
-            let values = Wiped::of(secret);
+        let extract = |mut secret| {
+            let values = Wiped::of(&mut secret);
             let pem = values.text((name, key), usize::MAX)?;
             self.ca(pem, &format!("Key {key} of Secret {name}"))
         };
@@ -167,8 +167,8 @@ impl References {
 struct Wiped(BTreeMap<String, ByteString>);
 
 impl Wiped {
-    fn of(secret: Secret) -> Self {
-        Self(secret.data.unwrap_or_default())
+    fn of(secret: &mut Secret) -> Self {
+        Self(secret.data.take().unwrap_or_default())
     }
 
     fn text(&self, (name, key): (&str, &str), longest: usize) -> Result<&str, Verdict> {
@@ -186,6 +186,8 @@ impl Drop for Wiped {
 pub mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
+
+    use tenure_kit::memory::Planted;
 
     use super::*;
     use crate::runtime::secrets::IN_USE;
@@ -276,6 +278,24 @@ lJn5AiB2RxY2q9NurM+p1kBNGzBvJTUefayvV5jb4hV0V+kZzQ==
         let herd = (0..100).map(|_| references.login("a", &reference, Age::Now));
         assert!(futures::future::join_all(herd).await.iter().all(Result::is_ok));
         assert_eq!(secret.reads.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_overwritten_after_use_also_if_its_secret_is_refused() {
+        let (references, _) = references();
+        let planted = Planted::new(4096);
+        for (type_, is_refused) in [("Opaque", false), ("kubernetes.io/tls", true)] {
+            let data = [("username", "admin".to_owned()), ("password", planted.text())];
+            let data = data.map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes())));
+            let secret =
+                Secret { data: Some(data.into()), type_: Some(type_.to_owned()), ..Secret::default() };
+            assert!(planted.pieces() >= 256, "it is there");
+            let keys = ("username".to_owned(), "password".to_owned());
+            let login = references.extract_login(("a", "login"), &keys, secret);
+            assert_eq!((login.is_err(), planted.pieces() == 0), (is_refused, is_refused));
+            drop(login);
+            assert_eq!(planted.pieces(), 0, "{type_}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! Which of several resources that declare one remote object owns it.
 
+mod claimants;
 mod claims;
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 pub use self::claims::{ClaimId, Table};
@@ -263,18 +265,19 @@ pub struct Conflict {
 ///
 /// Only those at the same remote system are rivals. The oldest that could log in owns it. A younger claimant is still tried
 /// once, so that it can report what is wrong with its own credential. The order of the slice does not matter.
-pub fn standing<Id: Ord>(claimants: &[Claimant<Id>], me: &Id) -> Standing {
-    let Some(mine) = claimants.iter().find(|c| c.id == *me) else { return Standing::TryNow };
+pub fn standing<Id: Ord>(claimants: &[impl Borrow<Claimant<Id>>], me: &Id) -> Standing {
+    let claimants = || claimants.iter().map(Borrow::borrow);
+    let Some(mine) = claimants().find(|c| c.id == *me) else { return Standing::TryNow };
     if mine.suspended {
         return Standing::Undecided;
     }
-    let others = || claimants.iter().filter(|c| c.id != *me && !c.suspended);
+    let others = || claimants().filter(|c| c.id != *me && !c.suspended);
     // A restart unsettles no owner: one that may be at the same system keeps it until it is met again.
     if mine.trial == Trial::Lost && others().any(Claimant::is_unmet) {
         return Standing::Loser;
     }
     match among(others().filter(|c| mine.is_at(c)).collect(), mine) {
-        Standing::Owner if mine.waits && claimants.iter().any(|c| mine.awaits(c)) => Standing::Undecided,
+        Standing::Owner if mine.waits && claimants().any(|c| mine.awaits(c)) => Standing::Undecided,
         standing => standing,
     }
 }

@@ -7,7 +7,7 @@ use hyper::Method;
 use hyper::header::HeaderName;
 use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::http::{MaySend, Place, Purpose};
 use super::jwt::{Since, lifetime};
@@ -304,13 +304,19 @@ async fn log_in(login: &Login<'_>, purpose: Purpose<'_>) -> Result<Session, Acce
     }
 }
 
+#[derive(Serialize)]
+struct Renewal<'a> {
+    #[serde(rename = "refreshToken")]
+    refresh_token: &'a str,
+}
+
 async fn refresh(login: &Login<'_>, old: &Session, purpose: Purpose<'_>) -> Result<Session, AccessError> {
     let gone =
         RemoteError { method: "POST", path: REFRESH, fault: Fault::Status { code: 401, retry_after: None } };
     let token = old.refresh.as_ref().ok_or(gone)?;
     let asked = clock::instant();
-    let body = serde_json::json!({"refreshToken": token.expose_secret()});
-    let body = Some(("application/json", Zeroizing::new(body.to_string().into_bytes())));
+    let renewal = Renewal { refresh_token: token.expose_secret() };
+    let body = Some(("application/json", login::json(&renewal, renewal.refresh_token.len())));
     let request = Request { operation: "refresh", session: Some(old), body, cap: TOKEN_CAP, ..post(REFRESH) };
     // All who wait for a place will need the new token.
     let answer = login.remotes.http.exchange(login.endpoint, request, purpose.at_the_front()).await?;

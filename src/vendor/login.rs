@@ -22,8 +22,17 @@ pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
         username: credentials.username.expose_secret(),
         password: credentials.password.expose_secret(),
     };
-    // Two strings always serialize.
-    Zeroizing::new(serde_json::to_vec(&login).unwrap_or_default())
+    json(&login, login.username.len() + login.password.len())
+}
+
+/// The JSON of something with a secret, given the length of its values in bytes. It is written where there is enough room: what
+/// has to move leaves a copy behind.
+pub(super) fn json(value: &impl Serialize, length: usize) -> Zeroizing<Vec<u8>> {
+    // A byte becomes at most six, as in \u0000.
+    let mut text = Zeroizing::new(Vec::with_capacity(64 + 6 * length));
+    // Strings always serialize.
+    let _ = serde_json::to_writer(&mut *text, value);
+    text
 }
 
 /// A token's text, never printed, unless it is too long to be kept.
@@ -41,4 +50,29 @@ pub(crate) fn is_first_step(answer: &[u8]) -> bool {
     }
     let scope = serde_json::from_slice(answer).ok().and_then(|Scope { scope }| scope);
     scope.is_some_and(|scope| scope.ends_with("_TOKEN"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_kit::memory::Planted;
+
+    use super::*;
+    use crate::vendor::credentials::{Account, Identity, SecretVersion};
+
+    #[test]
+    fn what_a_login_sends_is_overwritten() {
+        let planted = Planted::new(4096);
+        let account = Account { namespace: String::new(), secret: String::new(), keys: Default::default() };
+        let version = SecretVersion { uid: String::new(), resource_version: String::new() };
+        let credentials = Credentials {
+            identity: Identity { account, version },
+            fingerprint: 1,
+            username: "admin".into(),
+            password: planted.text().into(),
+        };
+        let body = body(&credentials);
+        assert!(planted.pieces() >= 512, "it is there twice");
+        drop((credentials, body));
+        assert_eq!(planted.pieces(), 0);
+    }
 }

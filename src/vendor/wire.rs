@@ -344,8 +344,25 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tenure_kit::memory::Planted;
+
     use super::super::recent::KEPT;
     use super::*;
+
+    #[test]
+    fn an_answer_that_grows_leaves_no_token_behind() {
+        let planted = Planted::new(4096);
+        let mut content = Content::from(Vec::new());
+        let token = Zeroizing::new(planted.text());
+        content.append(token.as_bytes());
+        drop(token);
+        for _ in 0..20 {
+            content.append(&[b' '; 4096]);
+            assert_eq!(planted.pieces(), 256, "it has moved, and is there once");
+        }
+        drop(content);
+        assert_eq!(planted.pieces(), 0);
+    }
 
     #[tokio::test]
     async fn five_thousand_names_to_verify_take_a_few_clients_and_the_roots_of_one() {

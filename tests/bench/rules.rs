@@ -124,7 +124,7 @@ fn claiming(size: usize) -> Duration {
     let id = |number: usize| {
         let name = format!("x2-{number}");
         let created = Timestamp::from_second(number.try_into().unwrap()).unwrap();
-        ClaimId { created, key: Key::new("berlin", &*name), uid: name }
+        ClaimId { created, key: Key::new("berlin", &*name), uid: name.into() }
     };
     let (mut table, last) = (Table::default(), id(size - 1));
     (0..size).for_each(|number| drop(table.set(&id(number), claimed(false))));

@@ -26,7 +26,7 @@ fn through(proxy: &str, host: u8, trial: Trial) -> Claimed {
 fn contested() -> (Table, [ClaimId; 2]) {
     let id = |name: &str, created| {
         let created = Timestamp::from_second(created).unwrap();
-        ClaimId { created, key: Key::new("berlin", name), uid: format!("uid-{name}") }
+        ClaimId { created, key: Key::new("berlin", name), uid: format!("uid-{name}").into() }
     };
     let (mut claims, both) = (Table::default(), [id("old", 1), id("new", 2)]);
     for id in &both {
@@ -155,7 +155,7 @@ fn many_claimants_of_one_namespace_concern_no_more_than_the_oldest_of_them() {
         ClaimId {
             created,
             key: Key::new(namespace, format!("x2-{number}")),
-            uid: format!("{namespace}-{number}"),
+            uid: format!("{namespace}-{number}").into(),
         }
     };
     let mut claims = Table::default();

@@ -32,7 +32,7 @@ impl Attack {
     pub const NAMES: &str = "silent-names";
 
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self {
             name: "borrowed",
             has_few_objects: true,
@@ -53,6 +53,13 @@ impl Attack {
             what: "35 gateways whose user and password are 1 MiB long",
             most_writes: 350,
             begin: |_, hostile| logins::long(hostile).boxed(),
+        },
+        Self {
+            name: "large-secrets",
+            has_few_objects: false,
+            what: "200 gateways, each with a Secret of its own of almost 1 MiB, two keys of which are its login",
+            most_writes: 2_000,
+            begin: |_, hostile| logins::large_secrets(hostile).boxed(),
         },
         Self {
             name: "long-tokens",

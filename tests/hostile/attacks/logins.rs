@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenure_kit::raw::{RawServer, long_token, whole};
 
-use super::super::fixture::{gateway, gateway_at, policy, with};
+use super::super::fixture::{fleet, gateway, gateway_at, policy, with};
 use super::super::hostile::Hostile;
 use super::super::world::World;
 use super::silent;
@@ -57,6 +57,22 @@ pub async fn long(hostile: &Hostile) {
     }});
     hostile.apply_all(silent.appliances().map(|a| with(gateway(a.name(), &a), with_it.clone()))).await;
     hostile.keep(silent);
+}
+
+pub async fn large_secrets(hostile: &Hostile) {
+    let fleet = fleet(200);
+    hostile.credentials(&fleet).await;
+    let rest = "x".repeat(1_000_000);
+    let data = json!({"username": "admin", "password": "x2-admin-password", "rest": rest});
+    let secrets = fleet.appliances().map(|appliance| {
+        let metadata = json!({"name": appliance.name()});
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
+    });
+    hostile.apply_all(secrets).await;
+    let with_it = |name: &str| json!({"spec": {"credentialsSecretRef": {"name": name}}});
+    hostile.apply_all(fleet.appliances().map(|a| with(gateway(a.name(), &a), with_it(a.name())))).await;
+    hostile.apply(policy("all", json!({"timeoutSeconds": 600, "interval": "30s"}))).await;
+    hostile.keep(fleet);
 }
 
 pub async fn long_tokens(hostile: &Hostile) {

@@ -1,0 +1,99 @@
+//! The resources that claim one object.
+
+use super::{ClaimId, Claimant};
+use crate::engine::key::Key;
+use crate::engine::system::{Peer, Via};
+
+/// How many claimants of one object, the oldest, are tried in each namespace: if all were, each outcome would concern all, and
+/// one namespace could keep the operator busy.
+const TRIED: usize = 8;
+
+/// They sort by namespace; within one, those that are suspended come last, and otherwise the oldest comes first. Boxed: one
+/// namespace may have thousands, and each moves when one before it comes or goes.
+#[derive(Debug, Default)]
+pub(super) struct Claimants(Vec<Box<Claimant<ClaimId>>>);
+
+impl Claimants {
+    /// A claimant.
+    pub(super) fn get(&self, id: &ClaimId) -> Option<&Claimant<ClaimId>> {
+        self.0.get(self.index(id)?).map(|claimant| &**claimant)
+    }
+
+    /// The same. What it sorts by stays as it is.
+    pub(super) fn get_mut(&mut self, id: &ClaimId) -> Option<&mut Claimant<ClaimId>> {
+        let index = self.index(id)?;
+        self.0.get_mut(index).map(|claimant| &mut **claimant)
+    }
+
+    /// Adds a claimant.
+    pub(super) fn insert(&mut self, claimant: Claimant<ClaimId>) {
+        let (Ok(index) | Err(index)) = self.find(&claimant.id, claimant.suspended);
+        if self.0.is_empty() {
+            // One, as a rule: by default there would be room for four.
+            self.0.reserve_exact(1);
+        }
+        self.0.insert(index, Box::new(claimant));
+    }
+
+    /// Removes a claimant.
+    pub(super) fn take(&mut self, id: &ClaimId) -> Option<Claimant<ClaimId>> {
+        self.index(id).map(|index| *self.0.remove(index))
+    }
+
+    /// Suspends or resumes a claimant. Returns those that this concerns.
+    pub(super) fn suspend(&mut self, id: &ClaimId, suspended: bool) -> Vec<Key> {
+        let before = self.others(&id.key);
+        if let Some(claimant) = self.take(id) {
+            self.insert(Claimant { suspended, ..claimant });
+        }
+        if suspended { self.others(&id.key) } else { before }
+    }
+
+    /// The peer that those have met that reach the system in this way.
+    pub(super) fn met(&self, via: &Via) -> Option<Peer> {
+        self.0.iter().find(|c| c.via == *via).and_then(|c| c.peer.clone())
+    }
+
+    /// What one of them has met, all have that reach the system in the same way: a certificate that is renewed parts nothing.
+    pub(super) fn meet(&mut self, via: &Via, peer: &Peer) {
+        let same = self.0.iter_mut().filter(|c| c.via == *via);
+        same.for_each(|c| c.peer = Some(peer.clone()));
+    }
+
+    /// The claimants that are tried, oldest first.
+    pub(super) fn tried(&self) -> Vec<&Claimant<ClaimId>> {
+        let (mut tried, mut rest) = (Vec::new(), self.0.as_slice());
+        while let Some(first) = rest.first() {
+            let namespace = &first.id.key.namespace;
+            let (own, others) = rest.split_at(rest.partition_point(|c| c.id.key.namespace == *namespace));
+            tried.extend(own.iter().take(TRIED).take_while(|c| !c.suspended).map(|c| &**c));
+            rest = others;
+        }
+        tried.sort_by(|a, b| a.id.cmp(&b.id));
+        tried
+    }
+
+    /// Those whose standing a claimant may affect.
+    pub(super) fn others(&self, key: &Key) -> Vec<Key> {
+        self.tried().into_iter().filter(|c| c.id.key != *key).map(|c| c.id.key.clone()).collect()
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Claimant<ClaimId>> {
+        self.0.iter().map(|claimant| &**claimant)
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn index(&self, id: &ClaimId) -> Option<usize> {
+        [false, true].into_iter().find_map(|suspended| self.find(id, suspended).ok())
+    }
+
+    fn find(&self, id: &ClaimId, suspended: bool) -> Result<usize, usize> {
+        let place = (&id.key.namespace, suspended, id);
+        self.0.binary_search_by(|c| (&c.id.key.namespace, c.suspended, &c.id).cmp(&place))
+    }
+}
