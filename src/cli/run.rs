@@ -177,8 +177,9 @@ mod tests {
             // In a process of its own: other tests look into the memory of theirs.
             let name = std::thread::current().name().unwrap().to_owned();
             let test = std::env::current_exe().unwrap();
-            let ended = std::process::Command::new(test).args(["--exact", &name]).env(ALONE, "").status();
-            assert!(ended.unwrap().success());
+            let ended = std::process::Command::new(test).args(["--exact", &name]).env(ALONE, "").output();
+            let ended = ended.unwrap();
+            assert!(ended.status.success(), "{ended:?}");
             return;
         }
         super::keep_out_of_core_files();
