@@ -58,7 +58,7 @@ pub(super) trait Visitor<K: Managed>: Send {
     }
 }
 
-/// What decides which logins may be tried, and whom to wake by that.
+/// What decides which logins may be tried, and what wakes the objects that come next.
 pub(super) type Shared<'a> = (&'a Admission, &'a Cluster);
 
 /// What a controller shares with all others.

@@ -153,8 +153,9 @@ impl Controller for CustomerController {
     ) -> Given<CustomerTokenTtl> {
         let server = server_of(&self.servers, customer);
         let leaves = finalizers::is_leaving(customer.meta());
-        let (status, wish) = (customer.status.as_ref(), Wish::of(&customer.spec));
-        let history = status.map_or(&[][..], |status| &status.history);
+        let history = customer.status.iter().flat_map(|status| &status.history);
+        let history = history.map(|change| (change.to, change.time.0, change.cause));
+        let wish = Wish::of(&customer.spec);
         Given {
             inputs: Inputs::of(customer, server.as_deref()),
             standing: self.claims.standing(customer.meta()),
@@ -169,7 +170,7 @@ impl Controller for CustomerController {
             time_left: leaves.then(|| restore::time_left(customer.meta())),
             holds: finalizers::has_finalizer(customer.meta())
                 || customer.spec.deletion_policy == DeletionPolicy::Restore,
-            last_set: last_set(history, |change| wish.requires(change.to)),
+            last_set: last_set(history, |ttl| wish.requires(ttl)),
             parents: server,
         }
     }

@@ -165,7 +165,8 @@ impl Controller for GatewayController {
         let namespace = gateway.namespace().unwrap_or_default();
         let governance = self.specs.namespace(&namespace).policies.governance(gateway);
         let Governance { regime, interval, .. } = governance.clone();
-        let history = gateway.status.as_ref().map_or(&[][..], |status| &status.history);
+        let history = gateway.status.iter().flat_map(|status| &status.history);
+        let history = history.map(|change| (change.to, change.time.0, change.cause));
         Given {
             standing: self.claims.standing(gateway.meta()),
             is_awaited: self.claims.is_awaited(gateway.meta()),
@@ -174,7 +175,7 @@ impl Controller for GatewayController {
             interval,
             time_left: finalizer::time_left(gateway, &governance),
             holds: finalizers::has_finalizer(gateway.meta()) || governance.restores(),
-            last_set: last_set(history, |change| regime.requires(change.to)),
+            last_set: last_set(history, |seconds| regime.requires(seconds)),
             inputs: Inputs {
                 generation: gateway.meta().generation,
                 ignored: annotation::ignored(gateway.meta()),

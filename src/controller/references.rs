@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Client, ResourceExt};
 use secrecy::zeroize::Zeroize as _;
@@ -105,9 +104,10 @@ impl References {
         &self,
         (namespace, name): (&str, &str),
         keys: &(String, String),
-        mut secret: Secret,
+        secret: Secret,
     ) -> Result<Login, Verdict> {
-        let values = Wiped::of(&mut secret);
+        let wiped = Wiped(secret);
+        let secret = &wiped.0;
         check_type(secret.type_.as_deref(), name)?;
         let version = SecretVersion {
             uid: secret.uid().unwrap_or_default(),
@@ -117,8 +117,8 @@ impl References {
         let allowed = allowed.map(|annotation| Arc::new(AllowedOrigins::parse(annotation)));
         let account =
             Account { namespace: namespace.to_owned(), secret: name.to_owned(), keys: keys.clone() };
-        let username = SecretString::from(values.text((name, &keys.0), LONGEST_USERNAME)?);
-        let password = SecretString::from(values.text((name, &keys.1), LONGEST_PASSWORD)?);
+        let username = SecretString::from(wiped.text((name, &keys.0), LONGEST_USERNAME)?);
+        let password = SecretString::from(wiped.text((name, &keys.1), LONGEST_PASSWORD)?);
         let fingerprint = self.fingerprints.hash_one((username.expose_secret(), password.expose_secret()));
         let identity = Identity { account, version };
         Ok(Login { credentials: Credentials { identity, fingerprint, username, password }, allowed })
@@ -131,10 +131,9 @@ impl References {
         CaRef { name, key }: &CaRef,
         age: Age,
     ) -> Result<Arc<Ca>, Unread> {
-        let extract = |mut secret| {
-            let values = Wiped::of(&mut secret);
-            let pem = values.text((name, key), usize::MAX)?;
-            self.ca(pem, &format!("Key {key} of Secret {name}"))
+        let extract = |secret| {
+            let wiped = Wiped(secret);
+            self.ca(wiped.text((name, key), usize::MAX)?, &format!("Key {key} of Secret {name}"))
         };
         let found = self.secrets.get((namespace, name), key.clone(), age, extract).await;
         Ok(found.map_err(|missing| Named::Secret.unread(name, missing))??)
@@ -163,22 +162,21 @@ impl References {
     }
 }
 
-/// A Secret's values, wiped after use.
-struct Wiped(BTreeMap<String, ByteString>);
+/// A Secret whose values are overwritten after use, and its annotations: those of `kubectl apply` contain the values.
+struct Wiped(Secret);
 
 impl Wiped {
-    fn of(secret: &mut Secret) -> Self {
-        Self(secret.data.take().unwrap_or_default())
-    }
-
     fn text(&self, (name, key): (&str, &str), longest: usize) -> Result<&str, Verdict> {
-        secret_text(self.0.get(key).map(|value| &*value.0), (name, key), longest)
+        let value = self.0.data.as_ref().and_then(|data| data.get(key));
+        secret_text(value.map(|value| &*value.0), (name, key), longest)
     }
 }
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        self.0.values_mut().for_each(|value| value.0.zeroize());
+        let Secret { data, metadata, .. } = &mut self.0;
+        data.iter_mut().flat_map(BTreeMap::values_mut).for_each(|value| value.0.zeroize());
+        metadata.annotations.iter_mut().flat_map(BTreeMap::values_mut).for_each(String::zeroize);
     }
 }
 
@@ -187,6 +185,7 @@ pub mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
+    use k8s_openapi::ByteString;
     use tenure_kit::memory::Planted;
 
     use super::*;
@@ -287,9 +286,10 @@ lJn5AiB2RxY2q9NurM+p1kBNGzBvJTUefayvV5jb4hV0V+kZzQ==
         for (type_, is_refused) in [("Opaque", false), ("kubernetes.io/tls", true)] {
             let data = [("username", "admin".to_owned()), ("password", planted.text())];
             let data = data.map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes())));
-            let secret =
+            let mut secret =
                 Secret { data: Some(data.into()), type_: Some(type_.to_owned()), ..Secret::default() };
-            assert!(planted.pieces() >= 256, "it is there");
+            secret.annotations_mut().insert("applied".to_owned(), planted.text());
+            assert!(planted.pieces() >= 512, "it is there twice");
             let keys = ("username".to_owned(), "password".to_owned());
             let login = references.extract_login(("a", "login"), &keys, secret);
             assert_eq!((login.is_err(), planted.pieces() == 0), (is_refused, is_refused));

@@ -7,8 +7,8 @@ use super::reason::Reason;
 use super::remote::{Fault, NoAnswer, RemoteError};
 use super::verdict::Verdict;
 
-/// Identifies a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Identifies a session. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Serial(pub u64);
 
 /// Why a remote system could not be worked with.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::annotation;
 use super::login::News;
 use super::reason::{EventReason, Progress, Reason};
-use crate::crd::{CHANGE_REF, Cause, Change as GatewayChange, PendingOutcome, TtlChange};
+use crate::crd::{CHANGE_REF, Cause, PendingOutcome};
 
 /// How far a change has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,7 +100,7 @@ pub struct Recorded<V> {
     pub reference: Option<String>,
 }
 
-/// Converts between that and its form in the status of a kind.
+/// Converts between `Recorded` and the `pending` of a kind's status.
 macro_rules! recorded_as {
     ($pending:ident, $value:ty) => {
         impl From<&$pending> for Recorded<$value> {
@@ -263,6 +263,15 @@ pub struct Ending {
     pub failed: bool,
 }
 
+impl Ending {
+    /// How a reconcile of an object ended whose policy is neither suspended nor left, if the value is neither required nor set.
+    #[must_use]
+    pub fn of(summary: &Summary) -> Self {
+        let failed = summary.before.is_some_and(|before| before != Reason::Progressing);
+        Self { reason: summary.reason, suspended: false, left: false, required: false, is_set: false, failed }
+    }
+}
+
 /// What a reconcile came to, as far as the statuses of all kinds that have changes show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -285,37 +294,14 @@ pub struct Changes<'a, C, R> {
     pub owed: Vec<&'a R>,
 }
 
-/// A change in a history.
-pub trait Entry {
-    /// When it took effect, and why it was made.
-    fn made(&self) -> (Timestamp, Cause);
-}
-
-impl Entry for GatewayChange {
-    fn made(&self) -> (Timestamp, Cause) {
-        (self.time.0, self.cause)
-    }
-}
-
-impl Entry for TtlChange {
-    fn made(&self) -> (Timestamp, Cause) {
-        (self.time.0, self.cause)
-    }
-}
-
-/// When a value that is still required was set, and why: newest first, up to what set another one.
-#[must_use]
-pub fn last_set<C: Entry>(history: &[C], is_required: impl Fn(&C) -> bool) -> Vec<(Timestamp, Cause)> {
-    history.iter().take_while(|change| is_required(change)).map(Entry::made).collect()
-}
-
-impl Ending {
-    /// What a reconcile came to, of an object that has not left its policy, with a value that is neither required nor set.
-    #[must_use]
-    pub fn of(summary: &Summary) -> Self {
-        let failed = summary.before.is_some_and(|before| before != Reason::Progressing);
-        Self { reason: summary.reason, suspended: false, left: false, required: false, is_set: false, failed }
-    }
+/// When a value that is still required was set, and why: newest first, up to what set another one. A history has the value, time
+/// and cause of each change, newest first.
+pub fn last_set<V>(
+    history: impl IntoIterator<Item = (V, Timestamp, Cause)>,
+    is_required: impl Fn(V) -> bool,
+) -> Vec<(Timestamp, Cause)> {
+    let set = |(value, time, cause)| is_required(value).then_some((time, cause));
+    history.into_iter().map_while(set).collect()
 }
 
 /// Adds changes to a history, newest first.

@@ -315,8 +315,8 @@ async fn refresh(login: &Login<'_>, old: &Session, purpose: Purpose<'_>) -> Resu
         RemoteError { method: "POST", path: REFRESH, fault: Fault::Status { code: 401, retry_after: None } };
     let token = old.refresh.as_ref().ok_or(gone)?;
     let asked = clock::instant();
-    let renewal = Renewal { refresh_token: token.expose_secret() };
-    let body = Some(("application/json", login::json(&renewal, renewal.refresh_token.len())));
+    let body = login::json(&Renewal { refresh_token: token.expose_secret() });
+    let body = Some(("application/json", body));
     let request = Request { operation: "refresh", session: Some(old), body, cap: TOKEN_CAP, ..post(REFRESH) };
     // All who wait for a place will need the new token.
     let answer = login.remotes.http.exchange(login.endpoint, request, purpose.at_the_front()).await?;
@@ -366,7 +366,7 @@ fn field_in(message: &str) -> Option<&'static str> {
     FIELDS.into_iter().find(named)
 }
 
-/// Whether another token may do: a redirect leads to a login page.
+/// Whether another token may help. A redirect counts, because it leads to a login page.
 fn is_token_fault(error: &RemoteError) -> bool {
     error.blames_token(|status| matches!(status, 401 | 300..=399))
 }

@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::credentials::Credentials;
+use super::wire::Content;
 use crate::engine::remote::Malformed;
 
 /// Longest token that is kept, in bytes.
@@ -22,17 +23,15 @@ pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
         username: credentials.username.expose_secret(),
         password: credentials.password.expose_secret(),
     };
-    json(&login, login.username.len() + login.password.len())
+    json(&login)
 }
 
-/// The JSON of something with a secret, given the length of its values in bytes. It is written where there is enough room: what
-/// has to move leaves a copy behind.
-pub(super) fn json(value: &impl Serialize, length: usize) -> Zeroizing<Vec<u8>> {
-    // A byte becomes at most six, as in \u0000.
-    let mut text = Zeroizing::new(Vec::with_capacity(64 + 6 * length));
+/// The JSON of something with a secret. If it has to move while it grows, what it leaves behind is overwritten.
+pub(super) fn json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    let mut text = Content::from(Vec::new());
     // Strings always serialize.
-    let _ = serde_json::to_writer(&mut *text, value);
-    text
+    let _ = serde_json::to_writer(&mut text, value);
+    text.into_bytes()
 }
 
 /// A token's text, never printed, unless it is too long to be kept.

@@ -36,7 +36,7 @@ pub struct Login<'a> {
 }
 
 impl<'a> Login<'a> {
-    /// A remote system and the user to log in as. `refused` is the session that was refused earlier in this check.
+    /// The first check of a system has no `refused` session.
     #[must_use]
     pub fn new(
         remotes: &'a Remotes,

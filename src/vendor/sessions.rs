@@ -1,11 +1,12 @@
 //! Tokens, in memory only: one per remote system and Secret, one login at a time, reused for 90 % of their lifetime.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::credentials::{Account, Identity, SecretVersion};
@@ -18,6 +19,10 @@ use crate::engine::system::KeyId;
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 /// How long an expired session is kept for the sake of its refresh token.
 const RENEWABLE: Duration = Duration::from_hours(24);
+/// Most that the tokens of a namespace take, in bytes. Those of 10,000 systems take 3 MB, as a rule.
+const EACH: usize = 8 * 1024 * 1024;
+/// Most that all tokens take, in bytes.
+const ALL: usize = 32 * 1024 * 1024;
 
 /// What a token belongs to: with any other URL, transport or Secret it is not used.
 #[derive(Clone, Debug)]
@@ -76,6 +81,12 @@ impl Session {
         Self { token, lifetime, refresh, serial, issuer, renew_at }
     }
 
+    /// What its tokens take, in bytes.
+    fn size(&self) -> usize {
+        let refresh = self.refresh.as_ref().map_or(0, |token| token.expose_secret().len());
+        self.token.expose_secret().len() + refresh
+    }
+
     /// Whether the token may be used: 90 % of its lifetime have not passed yet.
     #[must_use]
     pub(crate) fn is_living(&self) -> bool {
@@ -101,7 +112,58 @@ impl Held {
 
 /// All tokens.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<BTreeMap<Account, Owned>>);
+pub struct Sessions(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    accounts: BTreeMap<Account, Owned>,
+    /// What the tokens of each namespace take at most, in bytes: those that are gone are subtracted when that is too much.
+    sizes: HashMap<String, usize>,
+}
+
+impl Kept {
+    /// A token was issued. If there may be too many, the oldest ones go of the namespace that has most: the next check of their
+    /// systems logs in again.
+    fn add(&mut self, namespace: &str, size: usize) {
+        *self.sizes.entry(namespace.to_owned()).or_default() += size;
+        if self.sizes.values().any(|size| *size > EACH) || self.sizes.values().sum::<usize>() > ALL {
+            self.make_room();
+        }
+    }
+
+    /// Room for some more, so that this is not done for each.
+    fn make_room(&mut self) {
+        let mut tokens: HashMap<&str, Vec<_>> = HashMap::new();
+        for (account, owned) in &self.accounts {
+            for place in owned.places.values().flat_map(HashMap::values) {
+                if let Ok(held) = place.try_lock()
+                    && let Some(session) = &held.session
+                {
+                    tokens.entry(&account.namespace).or_default().push((
+                        session.serial,
+                        session.size(),
+                        place,
+                    ));
+                }
+            }
+        }
+        tokens.values_mut().for_each(|tokens| tokens.sort_by_key(|(serial, ..)| Reverse(*serial)));
+        let size = |tokens: &Vec<(_, usize, _)>| tokens.iter().map(|(_, size, _)| size).sum();
+        let mut sizes: HashMap<&str, usize> =
+            tokens.iter().map(|(namespace, tokens)| (*namespace, size(tokens))).collect();
+        loop {
+            let all: usize = sizes.values().sum();
+            let Some((namespace, most)) = sizes.iter_mut().max_by_key(|(_, size)| **size) else { break };
+            let oldest = tokens.get_mut(namespace).filter(|_| *most > EACH / 8 * 7 || all > ALL / 8 * 7);
+            let Some((_, size, place)) = oldest.and_then(Vec::pop) else { break };
+            *most -= size;
+            if let Ok(mut held) = place.try_lock() {
+                held.session = None;
+            }
+        }
+        self.sizes = sizes.into_iter().map(|(namespace, size)| (namespace.to_owned(), size)).collect();
+    }
+}
 
 /// The tokens of one account.
 #[derive(Debug, Default)]
@@ -168,6 +230,9 @@ impl Sessions {
             Ok(session) => {
                 let session = Arc::new(session);
                 *held = Held { session: Some(Arc::clone(&session)), failed: None };
+                // One that is in use is not counted.
+                drop(held);
+                self.kept().add(&key.account.namespace, session.size());
                 Ok(session)
             }
             Err(error) => {
@@ -200,8 +265,8 @@ impl Sessions {
     pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
         let renewable = |s: &Session| s.refresh.is_some() && s.renew_at.elapsed() < RENEWABLE;
         let lives = |held: &Held| held.session.as_ref().is_some_and(|s| s.is_living() || renewable(s));
-        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.retain(|account, owned| {
+        let mut kept = self.kept();
+        kept.accounts.retain(|account, owned| {
             let systems = in_use.get(account);
             owned.places.retain(|terms, places| {
                 let is_current = owned.current.as_ref() == Some(&terms.version);
@@ -214,26 +279,33 @@ impl Sessions {
             });
             !owned.places.is_empty()
         });
+        let Kept { accounts, sizes } = &mut *kept;
+        let namespaces: BTreeSet<_> = accounts.keys().map(|account| &account.namespace).collect();
+        sizes.retain(|namespace, _| namespaces.contains(namespace));
     }
 
     /// The accounts that there may be tokens of, in their order.
     pub(crate) fn accounts(&self) -> Vec<Account> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.kept().accounts.keys().cloned().collect()
     }
 
     /// An account's Secret was read: drops the tokens of older versions, or all if there is no login in it anymore.
     pub(crate) fn keep(&self, account: &Account, version: Option<&SecretVersion>) {
-        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let accounts = &mut self.kept().accounts;
         match version {
             None => drop(accounts.remove(account)),
             Some(version) => accounts.entry(account.clone()).or_default().renew(version),
         }
     }
 
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn place(&self, key: &SessionKey) -> Place {
         let SessionKey { url, account, terms } = key;
-        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let owned = accounts.entry(account.clone()).or_default();
+        let mut kept = self.kept();
+        let owned = kept.accounts.entry(account.clone()).or_default();
         owned.renew(&terms.version);
         Arc::clone(owned.places.entry(terms.clone()).or_default().entry(url.clone()).or_default())
     }
@@ -252,8 +324,7 @@ mod tests {
 
         /// How many systems and Secrets there may be a token for.
         pub(crate) fn count(&self) -> usize {
-            let accounts = self.0.lock().unwrap();
-            accounts.values().flat_map(|owned| owned.places.values()).map(HashMap::len).sum()
+            self.kept().accounts.values().flat_map(|owned| owned.places.values()).map(HashMap::len).sum()
         }
     }
 
@@ -312,5 +383,43 @@ mod tests {
         in_use.insert(account, urls(&systems[1..]));
         sessions.purge(&in_use);
         assert_eq!(sessions.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_tokens_of_the_namespace_that_has_most_make_room() {
+        let sessions = Sessions::default();
+        let log_in = async |namespace: &str, number: u32, length: usize| {
+            let mut key = key(&format!("https://x2-{number}.example.net"), 1);
+            namespace.clone_into(&mut key.account.namespace);
+            let token = SecretString::from("t".repeat(length));
+            let open = async |_| Ok(Session::new(token, 86_400, None, None, clock::instant()));
+            sessions.get(&key, Acceptable::Living, open).await.unwrap();
+            key
+        };
+        let taken = |namespace: &str| {
+            let kept = sessions.kept();
+            let owned = kept.accounts.iter().filter(|(account, _)| account.namespace == namespace);
+            let places = owned.flat_map(|(_, owned)| owned.places.values()).flat_map(HashMap::values);
+            places.filter_map(|place| Some(place.try_lock().ok()?.session.as_ref()?.size())).sum::<usize>()
+        };
+        for number in 0..100 {
+            log_in("a", number, 300).await;
+        }
+        let mut last = None;
+        for number in 0..3_000 {
+            last = Some(log_in("b", number, 8_000).await);
+            assert!(taken("b") <= EACH);
+        }
+        assert!(taken("b") > EACH / 2);
+        let mut oldest = last.clone().unwrap();
+        oldest.url = key("https://x2-0.example.net", 1).url;
+        assert!(sessions.is_living(&last.unwrap()).await && !sessions.is_living(&oldest).await);
+        for namespace in ["c", "d", "e", "f"] {
+            for number in 0..1_000 {
+                log_in(namespace, number, 8_000).await;
+            }
+        }
+        assert!(["b", "c", "d", "e", "f"].map(taken).iter().sum::<usize>() <= ALL);
+        assert_eq!(taken("a"), 30_000, "others do not drive out what a namespace has");
     }
 }

@@ -1,6 +1,7 @@
 //! One HTTP exchange: never redirected, bounded in size, through the operator's own address check.
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,7 +136,7 @@ pub struct Content {
 pub(crate) struct Room(Share);
 
 impl Content {
-    /// Adds bytes. If it has to move, what it leaves behind is wiped.
+    /// Adds bytes. If it has to move, what it leaves behind is overwritten.
     fn append(&mut self, bytes: &[u8]) {
         let length = self.bytes.len() + bytes.len();
         if length > self.bytes.capacity() {
@@ -146,9 +147,25 @@ impl Content {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Its bytes.
+    pub(super) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+        self.bytes
+    }
+
     /// The room that it takes, for as long as something made of it is kept.
     pub(crate) fn into_room(self) -> Option<Room> {
         self.room
+    }
+}
+
+impl io::Write for Content {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -111,7 +111,7 @@ impl<'a> X2<'a> {
                 remotes.admission.token_refused(&credentials.identity, &endpoint.base.to_string());
                 AccessError::Stale(session.serial)
             }
-            // An appliance that understands the token, and refuses the user.
+            // The appliance accepts the token, but the user lacks the role.
             AccessError::Remote(error) if error.status() == Some(403) => AccessError::NotAdmin,
             AccessError::Remote(error) => refined(error),
             error => error,

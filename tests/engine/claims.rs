@@ -3,6 +3,7 @@
 use std::slice::from_ref;
 
 use jiff::Timestamp;
+use proptest::prelude::*;
 use tenure::engine::key::Key;
 use tenure::engine::ownership::{ClaimId, Claimed, Standing, Table, Trial};
 use tenure::engine::system::{KeyId, Via};
@@ -177,4 +178,115 @@ fn many_claimants_of_one_namespace_concern_no_more_than_the_oldest_of_them() {
         claims.record(id, Trial::Refused);
     }
     assert_eq!(claims.standing(&other), Standing::Owner);
+}
+
+/// Something that happens to one of some resources in two namespaces.
+#[derive(Clone, Debug)]
+enum Event {
+    /// Its spec is as follows.
+    Declared { host: u8, suspended: bool, proxy: Option<u8>, trial: Trial },
+    /// It is deleted; the next one has the same name.
+    Gone,
+    /// A try to log in has ended.
+    Tried(Trial),
+    /// It was let in.
+    LetIn { key: Option<u8> },
+}
+
+fn events() -> impl Strategy<Value = Vec<(usize, Event)>> {
+    let trial = || {
+        prop::sample::select(vec![Trial::Untried, Trial::GotIn, Trial::NoAnswer, Trial::Refused, Trial::Lost])
+    };
+    let host = prop::sample::select(vec![0, 0, 0, 1]);
+    let declared = (host, prop::bool::weighted(0.2), prop::option::of(0..2_u8), trial())
+        .prop_map(|(host, suspended, proxy, trial)| Event::Declared { host, suspended, proxy, trial });
+    let let_in = prop::option::of(0..2_u8).prop_map(|key| Event::LetIn { key });
+    let event =
+        prop_oneof![4 => declared, 1 => Just(Event::Gone), 2 => trial().prop_map(Event::Tried), 3 => let_in];
+    prop::collection::vec((0..RESOURCES, event), 1..200)
+}
+
+const RESOURCES: usize = 24;
+
+/// The resources, and what each declares.
+struct Resources {
+    table: Table,
+    ids: Vec<ClaimId>,
+    declared: Vec<Option<Claimed>>,
+}
+
+impl Resources {
+    fn new() -> Self {
+        let id = |number| {
+            let created = Timestamp::from_second(number / 2).unwrap();
+            let (namespace, name) = (["berlin", "bonn"][number as usize % 2], format!("x2-{number}"));
+            ClaimId { created, key: Key::new(namespace, name), uid: "0".into() }
+        };
+        let ids = (0..RESOURCES as i64).map(id).collect();
+        Self { table: Table::default(), ids, declared: vec![None; RESOURCES] }
+    }
+
+    /// Returns those that are woken.
+    fn happens(&mut self, who: usize, event: &Event) -> Vec<Key> {
+        let id = &mut self.ids[who];
+        match event {
+            Event::Declared { host, suspended, proxy, trial } => {
+                let via = proxy.map_or(Via::Direct, |proxy| Via::Proxy(proxy.to_string().into()));
+                let claimed = Claimed { suspended: *suspended, via, ..claimed(*host, *trial) };
+                self.declared[who] = Some(claimed.clone());
+                self.table.set(id, Some(claimed))
+            }
+            Event::Gone => {
+                self.declared[who] = None;
+                let woken = self.table.set(id, None);
+                id.uid = format!("{}0", id.uid).into();
+                woken
+            }
+            Event::Tried(trial) => self.table.record(id, *trial),
+            Event::LetIn { key } => {
+                let Some(Claimed { object, via, .. }) = &self.declared[who] else { return Vec::new() };
+                self.table.let_in(id, (object, via), key.map(|key| [key; 16]))
+            }
+        }
+    }
+
+    /// The standing of each that declares something.
+    fn standings(&self) -> Vec<Option<Standing>> {
+        let all = self.ids.iter().zip(&self.declared);
+        all.map(|(id, declared)| declared.as_ref().map(|_| self.table.standing(id))).collect()
+    }
+
+    /// How many of its namespace are before it, among those that are not suspended and declare the same object.
+    fn before(&self, who: usize) -> usize {
+        let rival = |other: &usize| {
+            let (mine, others) = (self.declared[who].as_ref(), self.declared[*other].as_ref());
+            let same = mine.zip(others).is_some_and(|(a, b)| a.object == b.object && !b.suspended);
+            same && self.ids[*other].key.namespace == self.ids[who].key.namespace
+        };
+        (0..RESOURCES).filter(rival).filter(|other| self.ids[*other] < self.ids[who]).count()
+    }
+}
+
+proptest! {
+    #[test]
+    fn who_is_concerned_is_woken_and_no_more_than_eight_are_tried(events in events()) {
+        let mut resources = Resources::new();
+        for (who, event) in &events {
+            let before = resources.standings();
+            let woken = resources.happens(*who, event);
+            let after = resources.standings();
+            for other in (0..RESOURCES).filter(|other| other != who) {
+                let is_woken = woken.contains(&resources.ids[other].key);
+                prop_assert!(before[other] == after[other] || is_woken, "{other} after {who}: {event:?}");
+            }
+            for (index, standing) in after.iter().enumerate().filter_map(|(index, s)| Some((index, (*s)?))) {
+                let is_suspended = resources.declared[index].as_ref().is_some_and(|claimed| claimed.suspended);
+                match (is_suspended, resources.before(index) >= 8) {
+                    (true, _) => prop_assert_eq!(standing, Standing::Undecided),
+                    (false, true) => prop_assert_eq!(standing, Standing::Loser),
+                    (false, false) => {}
+                }
+            }
+        }
+    }
 }

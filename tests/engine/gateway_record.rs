@@ -89,7 +89,10 @@ fn a_proof_that_was_not_written_is_shown_by_the_next_write_as_long_as_something_
 fn a_value_that_is_still_required_was_set_by_the_last_change() {
     let status = changed_by("a", json!({})).status.unwrap();
     let time = "2026-11-22T22:00:00Z".parse().unwrap();
-    let set = |history: &[Change], regime: Regime| last_set(history, |change| regime.requires(change.to));
+    let set = |history: &[Change], regime: Regime| {
+        let history = history.iter().map(|change| (change.to, change.time.0, change.cause));
+        last_set(history, |seconds| regime.requires(seconds))
+    };
     assert_eq!(set(&status.history, required(7200)), [(time, Cause::Policy)]);
     assert_eq!(set(&status.history, required(3600)), []);
     assert_eq!(set(&status.history, Regime::Unmanaged), []);

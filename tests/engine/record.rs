@@ -207,7 +207,10 @@ fn a_refused_login_of_the_customers_user_is_remembered_as_long_as_it_is_to_prove
 #[test]
 fn lifetimes_that_are_still_desired_were_set_by_the_last_change() {
     let made = |to| TtlChange { time: NOW, from: access(60), to, cause: Cause::Drift, change_ref: None };
-    let last_set = |history: &[TtlChange]| last_set(history, |change| WISH.requires(change.to));
+    let last_set = |history: &[TtlChange]| {
+        let history = history.iter().map(|change| (change.to, change.time.0, change.cause));
+        last_set(history, |ttl| WISH.requires(ttl))
+    };
     let set = (NOW.0, Cause::Drift);
     assert_eq!(last_set(&[made(wanted()), made(wanted()), made(access(60))]), [set, set]);
     assert_eq!(last_set(&[made(access(60)), made(wanted())]), []);

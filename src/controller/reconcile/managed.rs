@@ -263,7 +263,7 @@ impl<K: Managed> Memory<K> {
         self.inputs.is_none() || self.inconclusive.is_some() || self.backoff.due().is_none()
     }
 
-    /// Changes that the status does not show as they are, yet.
+    /// The open change, and those that a history does not have yet.
     pub fn changes(&self, is_recorded: impl Fn(&K::Record) -> bool) -> Changes<'_, ChangeOf<K>, K::Record> {
         Changes { open: self.change.as_ref(), owed: self.owed.unrecorded(is_recorded) }
     }

@@ -42,7 +42,7 @@ pub struct Found {
     pub proven: Option<TtlSeconds>,
 }
 
-/// Changes that the status does not show as they are, yet.
+/// The changes of one object that its status does not show as they are, yet.
 pub type Changes<'a> = change::Changes<'a, OpenChange, Made>;
 
 /// The change that a status has on record as open. What was refused is not kept there, so it may have been sent.

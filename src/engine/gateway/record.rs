@@ -31,7 +31,7 @@ pub struct Found {
     pub last_proof: Option<Time>,
 }
 
-/// Changes that the status does not show as they are, yet.
+/// The changes of one object that its status does not show as they are, yet.
 pub type Changes<'a> = change::Changes<'a, OpenChange, Change>;
 
 /// What a status remembers of the last reconcile. `open` is the change that is not completed, `owed` are changes that were

@@ -8,8 +8,8 @@ use crate::engine::system::{Peer, Via};
 /// one namespace could keep the operator busy.
 const TRIED: usize = 8;
 
-/// They sort by namespace; within one, those that are suspended come last, and otherwise the oldest comes first. Boxed: one
-/// namespace may have thousands, and each moves when one before it comes or goes.
+/// Sorted by namespace; within one, those that are suspended come last, and otherwise the oldest comes first. Boxed, because
+/// there may be thousands, and all that follow move when one is added.
 #[derive(Debug, Default)]
 pub(super) struct Claimants(Vec<Box<Claimant<ClaimId>>>);
 
@@ -19,7 +19,7 @@ impl Claimants {
         self.0.get(self.index(id)?).map(|claimant| &**claimant)
     }
 
-    /// The same. What it sorts by stays as it is.
+    /// A claimant, to change it. Its id and whether it is suspended must stay as they are.
     pub(super) fn get_mut(&mut self, id: &ClaimId) -> Option<&mut Claimant<ClaimId>> {
         let index = self.index(id)?;
         self.0.get_mut(index).map(|claimant| &mut **claimant)
@@ -49,18 +49,18 @@ impl Claimants {
         if suspended { self.others(&id.key) } else { before }
     }
 
-    /// The peer that those have met that reach the system in this way.
+    /// The peer at the end of a way, if one of those that use it has met it.
     pub(super) fn met(&self, via: &Via) -> Option<Peer> {
         self.0.iter().find(|c| c.via == *via).and_then(|c| c.peer.clone())
     }
 
-    /// What one of them has met, all have that reach the system in the same way: a certificate that is renewed parts nothing.
+    /// Records the peer at the end of a way, for all that use it: a renewed certificate does not separate them.
     pub(super) fn meet(&mut self, via: &Via, peer: &Peer) {
         let same = self.0.iter_mut().filter(|c| c.via == *via);
         same.for_each(|c| c.peer = Some(peer.clone()));
     }
 
-    /// The claimants that are tried, oldest first.
+    /// The claimants that are tried.
     pub(super) fn tried(&self) -> Vec<&Claimant<ClaimId>> {
         let (mut tried, mut rest) = (Vec::new(), self.0.as_slice());
         while let Some(first) = rest.first() {
@@ -69,7 +69,6 @@ impl Claimants {
             tried.extend(own.iter().take(TRIED).take_while(|c| !c.suspended).map(|c| &**c));
             rest = others;
         }
-        tried.sort_by(|a, b| a.id.cmp(&b.id));
         tried
     }
 

@@ -48,7 +48,7 @@ impl Claim {
     }
 }
 
-/// The claims of one kind. A change costs no more the more claimants of an object there are, but for what it changes.
+/// The claims of one kind. Only a change of the way to an object, or of the peer there, goes through all of its claimants.
 #[derive(Debug, Default)]
 pub struct Table {
     claims: HashMap<Key, Claim>,
@@ -91,12 +91,12 @@ impl Table {
     #[must_use]
     pub fn standing(&self, id: &ClaimId) -> Standing {
         let Some(claimants) = self.contest(&id.key) else { return Standing::Owner };
-        let is_active = claimants.get(id).is_some_and(|mine| !mine.suspended);
         let tried = claimants.tried();
-        if is_active && !tried.iter().any(|c| c.id == *id) {
-            return Standing::Loser;
+        match claimants.get(id) {
+            Some(mine) if mine.suspended => Standing::Undecided,
+            Some(_) if !tried.iter().any(|c| c.id == *id) => Standing::Loser,
+            _ => standing(&tried, id),
         }
-        standing(&tried, id)
     }
 
     /// The peer that a resource reaches, if that is known, and those that were let in there and are not suspended. Until one was
@@ -172,7 +172,7 @@ impl Table {
         self.contests.get_mut(&self.claims.get(key)?.object)
     }
 
-    /// A resource claims nothing anymore. Returns those that still claim the object.
+    /// A resource claims nothing anymore. Returns the rivals that this concerns.
     fn remove(&mut self, key: &Key) -> Vec<Key> {
         let Some(claim) = self.claims.remove(key) else { return Vec::new() };
         let Some(claimants) = self.contests.get_mut(&claim.object) else { return Vec::new() };

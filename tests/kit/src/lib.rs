@@ -13,6 +13,7 @@ pub mod control_plane;
 pub mod faults;
 mod jwt;
 pub mod kona;
+#[cfg(feature = "cluster")]
 pub mod memory;
 #[cfg(feature = "cluster")]
 pub mod namespace;

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// What is looked for at a time, in bytes: of a copy that was freed, the allocator overwrites the beginning.
 const PIECE: usize = size_of::<u128>();
+/// The smallest part of memory that a process gives back, in bytes.
+const PAGE: u64 = 4096;
 /// Memory that is read at a time, in bytes.
 const CHUNK: usize = 1024 * 1024;
 
@@ -61,10 +63,15 @@ impl Planted {
         map.clear();
         File::open("/proc/self/maps").and_then(|mut file| file.read_to_end(map)).expect("a map of it");
         let mut found = 0;
-        for (from, to) in map.split(|byte| *byte == b'\n').filter_map(written) {
+        for (from, to) in map.split(|byte| *byte == b'\n').filter_map(writable) {
             let mut at = from;
-            // Another thread may have given it back meanwhile.
-            while let Ok(read @ PIECE..) = memory.read_at(&mut chunk[..CHUNK.min((to - at) as usize)], at) {
+            while at + PIECE as u64 <= to {
+                let Ok(read @ PIECE..) = memory.read_at(&mut chunk[..CHUNK.min((to - at) as usize)], at)
+                else {
+                    // Another thread has given it back meanwhile.
+                    at += PAGE;
+                    continue;
+                };
                 let windows = chunk[..read].windows(PIECE).zip(at..);
                 let is_piece = |window: &[u8]| {
                     window.iter().all(u8::is_ascii_lowercase) && self.pieces.contains(&!number(window))
@@ -84,8 +91,8 @@ fn number(piece: &[u8]) -> u128 {
     u128::from_ne_bytes(piece.try_into().expect("a piece"))
 }
 
-/// A part of memory, from a line of its map, if it is written to and no file backs it.
-fn written(line: &[u8]) -> Option<(u64, u64)> {
+/// A part of memory, from a line of its map, if it can be written to and no file backs it.
+fn writable(line: &[u8]) -> Option<(u64, u64)> {
     let mut fields = std::str::from_utf8(line).ok()?.split_whitespace();
     let (range, rights, file) = (fields.next()?, fields.next()?, fields.nth(3));
     let is_backed = file.is_some_and(|file| !file.starts_with('['));
