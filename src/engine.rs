@@ -29,6 +29,7 @@ pub mod rollout;
 pub mod schedule;
 pub mod server;
 pub mod spec;
+pub mod summary;
 pub mod system;
 pub mod tally;
 pub mod text;

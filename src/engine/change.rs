@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::annotation;
-use super::login::News;
 use super::reason::{EventReason, Progress, Reason};
 use crate::crd::{CHANGE_REF, Cause, PendingOutcome};
 
@@ -261,28 +260,6 @@ pub struct Ending {
     pub is_set: bool,
     /// Whether the change was tried before, and reported to have failed.
     pub failed: bool,
-}
-
-impl Ending {
-    /// How a reconcile of an object ended whose policy is neither suspended nor left, if the value is neither required nor set.
-    #[must_use]
-    pub fn of(summary: &Summary) -> Self {
-        let failed = summary.before.is_some_and(|before| before != Reason::Progressing);
-        Self { reason: summary.reason, suspended: false, left: false, required: false, is_set: false, failed }
-    }
-}
-
-/// What a reconcile came to, as far as the statuses of all kinds that have changes show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// What is reported.
-    pub reason: Reason,
-    /// What was reported when the reconcile began.
-    pub before: Option<Reason>,
-    /// The remote system that was asked.
-    pub effective_url: Option<String>,
-    /// What is new about the login.
-    pub news: Option<News>,
 }
 
 /// Changes that the status does not show as they are, yet.

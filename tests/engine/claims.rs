@@ -217,12 +217,12 @@ struct Resources {
 
 impl Resources {
     fn new() -> Self {
-        let id = |number| {
-            let created = Timestamp::from_second(number / 2).unwrap();
-            let (namespace, name) = (["berlin", "bonn"][number as usize % 2], format!("x2-{number}"));
+        let id = |number: usize| {
+            let created = Timestamp::from_second((number / 2).try_into().unwrap()).unwrap();
+            let (namespace, name) = (["berlin", "bonn"][number % 2], format!("x2-{number}"));
             ClaimId { created, key: Key::new(namespace, name), uid: "0".into() }
         };
-        let ids = (0..RESOURCES as i64).map(id).collect();
+        let ids = (0..RESOURCES).map(id).collect();
         Self { table: Table::default(), ids, declared: vec![None; RESOURCES] }
     }
 

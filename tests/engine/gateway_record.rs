@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use serde_json::json;
 use tenure::crd::{Cause, Change, Time, X2GatewayStatus};
-use tenure::engine::change::{Summary, last_set};
+use tenure::engine::change::last_set;
 use tenure::engine::gateway::{Changes, Found, Regime, found_drift, is_alike, update};
 use tenure::engine::lifetime::Target;
 use tenure::engine::login::{News, Refusal, SecretVersion};
 use tenure::engine::reason::Reason;
+use tenure::engine::summary::Summary;
 
 use crate::governance::{changed_by, gateway};
 

@@ -6,13 +6,14 @@ use tenure::crd::{
     Cause, CustomerTokenTtlStatus, Mode, PendingOutcome, RefusedLogin, Time, TtlChange, TtlPending,
     TtlSeconds,
 };
-use tenure::engine::change::{Outcome, Summary, last_set};
+use tenure::engine::change::{Outcome, last_set};
 use tenure::engine::customer::{
     Changes, Found, Made, OpenChange, Original, Prior, Reading, Ttl, Wish, known_original, made, prepare,
     put_on_record, remembered, unrecorded, update, written,
 };
 use tenure::engine::login::News;
 use tenure::engine::reason::Reason;
+use tenure::engine::summary::Summary;
 
 const WISH: Wish = Wish { ttl: Ttl { access: 3600, refresh: 86_400 }, mode: Mode::Enforce, by_login: false };
 const NOW: Time = Time(Timestamp::UNIX_EPOCH);

@@ -5,10 +5,9 @@ use crate::crd::{
     Cause, CustomerTokenTtlSpec, CustomerTokenTtlStatus, DeletionPolicy, Mode, Time, TtlChange, TtlPending,
     TtlSeconds,
 };
-use crate::engine::change::{
-    self, Beside, Ending, Recorded, Summary, add_to_history, recorded_as, stays_open,
-};
+use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, recorded_as, stays_open};
 use crate::engine::login::{self, News};
+use crate::engine::summary::Summary;
 
 /// A change of a customer's lifetimes that was begun and is not completed.
 pub type OpenChange = change::Change<TtlSeconds, Original>;
@@ -187,7 +186,7 @@ fn keeps(open: &OpenChange, status: &CustomerTokenTtlStatus, found: &Found, wish
     let ending = Ending {
         required: wish.requires(open.to),
         is_set: prior(status).read == Some(open.to),
-        ..Ending::of(&found.summary)
+        ..found.summary.ending()
     };
     open.may_hold() && stays_open(open, ending)
 }

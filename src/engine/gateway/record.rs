@@ -4,12 +4,11 @@ use jiff::SignedDuration;
 
 use super::{Prior, Regime, cause, known_original};
 use crate::crd::{Cause, Change, Pending, PendingOutcome, Time, X2Gateway, X2GatewayStatus};
-use crate::engine::change::{
-    self, Beside, Ending, Recorded, Summary, add_to_history, recorded_as, stays_open,
-};
+use crate::engine::change::{self, Beside, Ending, Recorded, add_to_history, recorded_as, stays_open};
 use crate::engine::lifetime::{Target, proves};
 use crate::engine::login::{self, News};
 use crate::engine::reason::{EventReason, Reason};
+use crate::engine::summary::Summary;
 use crate::engine::verdict::ready_reason;
 
 /// A change of an appliance's setting that was begun and is not completed.
@@ -223,7 +222,7 @@ fn keeps(open: &OpenChange, status: &X2GatewayStatus, found: &Found, regime: &Re
         left: matches!(regime, Regime::Left { .. }),
         required: regime.requires(open.to),
         is_set: status.timeout_seconds == Some(open.to),
-        ..Ending::of(&found.summary)
+        ..found.summary.ending()
     };
     // What was refused or is in the history is kept only if it was on record before: a rollout counts it.
     stays_open(open, ending) && (open.may_hold() && !open.is_recorded || status.pending.is_some())

@@ -8,9 +8,9 @@ use crate::engine::system::{Peer, Via};
 /// one namespace could keep the operator busy.
 const TRIED: usize = 8;
 
-/// Sorted by namespace; within one, those that are suspended come last, and otherwise the oldest comes first. Boxed, because
-/// there may be thousands, and all that follow move when one is added.
+/// Sorted by namespace; within one, those that are suspended come last, and otherwise the oldest comes first.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "there may be thousands, and all that follow move when one is added")]
 pub(super) struct Claimants(Vec<Box<Claimant<ClaimId>>>);
 
 impl Claimants {

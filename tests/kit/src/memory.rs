@@ -53,6 +53,10 @@ impl Planted {
     }
 
     /// How many pieces of the secret are in memory. Of each copy, there is one for 16 bytes.
+    ///
+    /// # Panics
+    ///
+    /// If this process is not allowed to read its own memory.
     #[must_use]
     pub fn pieces(&self) -> usize {
         let _alone = READS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,13 +70,14 @@ impl Planted {
         for (from, to) in map.split(|byte| *byte == b'\n').filter_map(writable) {
             let mut at = from;
             while at + PIECE as u64 <= to {
-                let Ok(read @ PIECE..) = memory.read_at(&mut chunk[..CHUNK.min((to - at) as usize)], at)
+                let wanted = usize::try_from(to - at).map_or(CHUNK, |rest| rest.min(CHUNK));
+                let Ok(read @ PIECE..) = memory.read_at(chunk.get_mut(..wanted).unwrap_or_default(), at)
                 else {
                     // Another thread has given it back meanwhile.
                     at += PAGE;
                     continue;
                 };
-                let windows = chunk[..read].windows(PIECE).zip(at..);
+                let windows = chunk.get(..read).unwrap_or_default().windows(PIECE).zip(at..);
                 let is_piece = |window: &[u8]| {
                     window.iter().all(u8::is_ascii_lowercase) && self.pieces.contains(&!number(window))
                 };
