@@ -172,6 +172,7 @@ mod tests {
 
     #[test]
     fn a_core_file_is_neither_written_nor_passed_on() {
+        // `--skip` of nothing marks the child.
         let alone = "in a process of its own";
         if !std::env::args().any(|arg| arg == alone) {
             // Other tests read the memory of their process, which this would forbid.

@@ -162,7 +162,7 @@ impl References {
     }
 }
 
-/// A Secret whose values are overwritten after use, and its annotations: those of `kubectl apply` contain the values.
+/// A Secret whose values and annotations are overwritten after use: the annotation of `kubectl apply` may contain the values.
 struct Wiped(Secret);
 
 impl Wiped {

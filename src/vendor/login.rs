@@ -26,12 +26,11 @@ pub(crate) fn body(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
     json(&login)
 }
 
-/// The JSON of something with a secret. If it has to move while it grows, what it leaves behind is overwritten.
-pub(super) fn json(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
+/// The JSON of strings, some of which are secret. If it has to move while it grows, what it leaves behind is overwritten.
+pub(super) fn json(strings: &impl Serialize) -> Zeroizing<Vec<u8>> {
     let mut text = Content::from(Vec::new());
     // Strings always serialize.
-    let _ = serde_json::to_writer(&mut text, value);
-    text.into_bytes()
+    serde_json::to_writer(&mut text, strings).map(|()| text.into_bytes()).unwrap_or_default()
 }
 
 /// A token's text, never printed, unless it is too long to be kept.

@@ -36,7 +36,7 @@ pub struct Login<'a> {
 }
 
 impl<'a> Login<'a> {
-    /// The first check of a system has no `refused` session.
+    /// `refused` is none at the first visit of a check.
     #[must_use]
     pub fn new(
         remotes: &'a Remotes,

@@ -1,6 +1,5 @@
 //! Tokens, in memory only: one per remote system and Secret, one login at a time, reused for 90 % of their lifetime.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,10 +18,10 @@ use crate::engine::system::KeyId;
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 /// How long an expired session is kept for the sake of its refresh token.
 const RENEWABLE: Duration = Duration::from_hours(24);
-/// Most that the tokens of a namespace take, in bytes. Those of 10,000 systems take 3 MB, as a rule.
-const EACH: usize = 8 * 1024 * 1024;
-/// Most that all tokens take, in bytes.
-const ALL: usize = 32 * 1024 * 1024;
+/// Most that the tokens of a namespace take, in bytes, besides those in use. Those of 10,000 systems take 3 MB, as a rule.
+const EACH: usize = 16 * 1024 * 1024;
+/// Most that all tokens take, in bytes, besides those in use.
+const ALL: usize = 64 * 1024 * 1024;
 
 /// What a token belongs to: with any other URL, transport or Secret it is not used.
 #[derive(Clone, Debug)]
@@ -117,51 +116,54 @@ pub struct Sessions(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     accounts: BTreeMap<Account, Owned>,
-    /// What the tokens of each namespace take at most, in bytes: those that are gone are subtracted when that is too much.
+    /// What the tokens of each namespace take at most, in bytes: those that are gone count until it is found out again.
     sizes: HashMap<String, usize>,
 }
 
 impl Kept {
-    /// A token was issued. If there may be too many, the oldest ones go of the namespace that has most: the next check of their
-    /// systems logs in again.
+    /// A token was issued. If those of its namespace take too much, the newest ones are dropped: the next check of their systems
+    /// logs in again. If all do, it is the namespace that has most.
     fn add(&mut self, namespace: &str, size: usize) {
-        *self.sizes.entry(namespace.to_owned()).or_default() += size;
-        if self.sizes.values().any(|size| *size > EACH) || self.sizes.values().sum::<usize>() > ALL {
-            self.make_room();
+        let own = self.sizes.entry(namespace.to_owned()).or_default();
+        *own += size;
+        if *own > EACH {
+            self.shrink(namespace, EACH);
+        }
+        if self.all() > ALL {
+            let namespaces: Vec<String> = self.sizes.keys().cloned().collect();
+            namespaces.iter().for_each(|namespace| self.shrink(namespace, EACH));
+        }
+        while self.all() > ALL
+            && let Some((most, size)) = self.sizes.iter().max_by_key(|(_, size)| **size)
+        {
+            let (most, size) = (most.clone(), *size);
+            // Some more than that, so that this is not done for each.
+            self.shrink(&most, size - size / 16);
         }
     }
 
-    /// Room for some more, so that this is not done for each.
-    fn make_room(&mut self) {
-        let mut tokens: HashMap<&str, Vec<_>> = HashMap::new();
-        for (account, owned) in &self.accounts {
-            for place in owned.places.values().flat_map(HashMap::values) {
-                if let Ok(held) = place.try_lock()
-                    && let Some(session) = &held.session
-                {
-                    tokens.entry(&account.namespace).or_default().push((
-                        session.serial,
-                        session.size(),
-                        place,
-                    ));
-                }
-            }
-        }
-        tokens.values_mut().for_each(|tokens| tokens.sort_by_key(|(serial, ..)| Reverse(*serial)));
-        let size = |tokens: &Vec<(_, usize, _)>| tokens.iter().map(|(_, size, _)| size).sum();
-        let mut sizes: HashMap<&str, usize> =
-            tokens.iter().map(|(namespace, tokens)| (*namespace, size(tokens))).collect();
-        loop {
-            let all: usize = sizes.values().sum();
-            let Some((namespace, most)) = sizes.iter_mut().max_by_key(|(_, size)| **size) else { break };
-            let oldest = tokens.get_mut(namespace).filter(|_| *most > EACH / 8 * 7 || all > ALL / 8 * 7);
-            let Some((_, size, place)) = oldest.and_then(Vec::pop) else { break };
-            *most -= size;
-            if let Ok(mut held) = place.try_lock() {
+    fn all(&self) -> usize {
+        self.sizes.values().sum()
+    }
+
+    /// Finds out what the tokens of a namespace take, and drops the newest ones that do not fit. One that is in use right now
+    /// does not count.
+    fn shrink(&mut self, namespace: &str, most: usize) {
+        let owned = self.accounts.iter().filter(|(account, _)| account.namespace == namespace);
+        let places = owned.flat_map(|(_, owned)| owned.places.values()).flat_map(HashMap::values);
+        let mut all: Vec<_> = places.filter_map(|place| place.try_lock().ok()).collect();
+        all.sort_by_key(|held| held.session.as_ref().map(|session| session.serial));
+        let mut taken = 0;
+        for held in &mut all {
+            let size = held.session.as_ref().map_or(0, |session| session.size());
+            if taken + size <= most {
+                taken += size;
+            } else {
                 held.session = None;
             }
         }
-        self.sizes = sizes.into_iter().map(|(namespace, size)| (namespace.to_owned(), size)).collect();
+        drop(all);
+        self.sizes.insert(namespace.to_owned(), taken);
     }
 }
 
@@ -230,7 +232,7 @@ impl Sessions {
             Ok(session) => {
                 let session = Arc::new(session);
                 *held = Held { session: Some(Arc::clone(&session)), failed: None };
-                // One that is in use is not counted.
+                // One that is in use does not count.
                 drop(held);
                 self.kept().add(&key.account.namespace, session.size());
                 Ok(session)
@@ -386,14 +388,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_tokens_of_the_namespace_that_has_most_make_room() {
+    async fn tokens_that_take_too_much_are_dropped_of_the_namespace_that_has_most() {
         let sessions = Sessions::default();
-        let log_in = async |namespace: &str, number: u32, length: usize| {
+        let log_in = async |namespace: &str, number: usize, length: usize| {
             let mut key = key(&format!("https://x2-{number}.example.net"), 1);
             namespace.clone_into(&mut key.account.namespace);
-            let token = SecretString::from("t".repeat(length));
+            let token = SecretString::from("T".repeat(length));
             let open = async |_| Ok(Session::new(token, 86_400, None, None, clock::instant()));
-            sessions.get(&key, Acceptable::Living, open).await.unwrap();
+            sessions.get(&key, Acceptable::Fresh, open).await.unwrap();
             key
         };
         let taken = |namespace: &str| {
@@ -402,24 +404,27 @@ mod tests {
             let places = owned.flat_map(|(_, owned)| owned.places.values()).flat_map(HashMap::values);
             places.filter_map(|place| Some(place.try_lock().ok()?.session.as_ref()?.size())).sum::<usize>()
         };
-        for number in 0..100 {
-            log_in("a", number, 300).await;
+        let (length, fits) = (8_000, EACH / 8_000);
+        // Those that are issued again and again take no more than once.
+        for number in 0..3 * fits {
+            log_in("a", number % (fits - 10), length).await;
         }
-        let mut last = None;
-        for number in 0..3_000 {
-            last = Some(log_in("b", number, 8_000).await);
+        let whole = (fits - 10) * length;
+        assert_eq!(taken("a"), whole);
+        let oldest = log_in("b", 0, length).await;
+        for number in 1..fits + 100 {
+            log_in("b", number, length).await;
             assert!(taken("b") <= EACH);
         }
-        assert!(taken("b") > EACH / 2);
-        let mut oldest = last.clone().unwrap();
-        oldest.url = key("https://x2-0.example.net", 1).url;
-        assert!(sessions.is_living(&last.unwrap()).await && !sessions.is_living(&oldest).await);
-        for namespace in ["c", "d", "e", "f"] {
-            for number in 0..1_000 {
-                log_in(namespace, number, 8_000).await;
+        assert!(taken("b") > EACH - length && sessions.is_living(&oldest).await, "the surplus is not kept");
+        assert_eq!(taken("a"), whole, "one namespace drives out no token of another");
+        for namespace in ["c", "d", "e"] {
+            for number in 0..fits - 100 {
+                log_in(namespace, number, length).await;
             }
         }
-        assert!(["b", "c", "d", "e", "f"].map(taken).iter().sum::<usize>() <= ALL);
-        assert_eq!(taken("a"), 30_000, "others do not drive out what a namespace has");
+        let small = log_in("f", 0, length).await;
+        assert!(["a", "b", "c", "d", "e", "f"].map(taken).iter().sum::<usize>() <= ALL);
+        assert!(sessions.is_living(&small).await);
     }
 }

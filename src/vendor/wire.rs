@@ -124,7 +124,7 @@ pub struct Answer {
     pub key: Option<KeyId>,
 }
 
-/// A successful answer's content, wiped after use: it may hold a token.
+/// The content of a request, or of an answer of success. It may contain a secret, so it is overwritten after use.
 #[derive(Debug)]
 pub struct Content {
     bytes: Zeroizing<Vec<u8>>,
@@ -373,7 +373,7 @@ mod tests {
         let token = Zeroizing::new(planted.text());
         content.append(token.as_bytes());
         drop(token);
-        for _ in 0..20 {
+        for _ in 0..10 {
             content.append(&[b' '; 4096]);
         }
         assert_eq!(planted.pieces(), 256, "it has moved, and is there once");

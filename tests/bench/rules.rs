@@ -115,7 +115,8 @@ fn governing(size: usize) -> Duration {
     })
 }
 
-/// What one event costs if all gateways claim one URL: its claim is noted, an outcome recorded, and its standing found.
+/// What the events of a check cost if all gateways claim one URL: the oldest is suspended or resumed, an outcome is recorded,
+/// and its standing found.
 fn claiming(size: usize) -> Duration {
     let claimed = |suspended| {
         let (object, via) = ("https://x2.example.net".to_owned(), Via::Direct);
@@ -126,12 +127,12 @@ fn claiming(size: usize) -> Duration {
         let created = Timestamp::from_second(number.try_into().unwrap()).unwrap();
         ClaimId { created, key: Key::new("berlin", &*name), uid: name.into() }
     };
-    let (mut table, last) = (Table::default(), id(size - 1));
+    let (mut table, oldest) = (Table::default(), id(0));
     (0..size).for_each(|number| drop(table.set(&id(number), claimed(false))));
     let mut suspended = false;
     median(|| {
         suspended = !suspended;
-        let rivals = table.set(&last, claimed(suspended));
-        (rivals, table.record(&last, Trial::NoAnswer), table.standing(&last))
+        let rivals = table.set(&oldest, claimed(suspended));
+        (rivals, table.record(&oldest, Trial::NoAnswer), table.standing(&oldest))
     })
 }

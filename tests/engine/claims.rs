@@ -2,7 +2,7 @@
 
 use std::slice::from_ref;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tenure::engine::key::Key;
 use tenure::engine::ownership::{ClaimId, Claimed, Standing, Table, Trial};
@@ -185,8 +185,10 @@ fn many_claimants_of_one_namespace_concern_no_more_than_the_oldest_of_them() {
 enum Event {
     /// Its spec is as follows.
     Declared { host: u8, suspended: bool, proxy: Option<u8>, trial: Trial },
-    /// It is deleted; the next one has the same name.
+    /// It is deleted.
     Gone,
+    /// Another one has its name and spec. Its deletion was not seen.
+    CreatedAgain,
     /// A try to log in has ended.
     Tried(Trial),
     /// It was let in.
@@ -197,13 +199,17 @@ fn events() -> impl Strategy<Value = Vec<(usize, Event)>> {
     let trial = || {
         prop::sample::select(vec![Trial::Untried, Trial::GotIn, Trial::NoAnswer, Trial::Refused, Trial::Lost])
     };
-    let host = prop::sample::select(vec![0, 0, 0, 1]);
+    let host = prop::sample::select(vec![0, 0, 0, 0, 0, 1]);
     let declared = (host, prop::bool::weighted(0.2), prop::option::of(0..2_u8), trial())
         .prop_map(|(host, suspended, proxy, trial)| Event::Declared { host, suspended, proxy, trial });
-    let let_in = prop::option::of(0..2_u8).prop_map(|key| Event::LetIn { key });
-    let event =
-        prop_oneof![4 => declared, 1 => Just(Event::Gone), 2 => trial().prop_map(Event::Tried), 3 => let_in];
-    prop::collection::vec((0..RESOURCES, event), 1..200)
+    let event = prop_oneof![
+        4 => declared,
+        1 => Just(Event::Gone),
+        1 => Just(Event::CreatedAgain),
+        2 => trial().prop_map(Event::Tried),
+        3 => prop::option::of(0..2_u8).prop_map(|key| Event::LetIn { key }),
+    ];
+    prop::collection::vec((0..RESOURCES, event), 1..150)
 }
 
 const RESOURCES: usize = 24;
@@ -216,14 +222,17 @@ struct Resources {
 }
 
 impl Resources {
+    /// All declare the same object.
     fn new() -> Self {
         let id = |number: usize| {
             let created = Timestamp::from_second((number / 2).try_into().unwrap()).unwrap();
             let (namespace, name) = (["berlin", "bonn"][number % 2], format!("x2-{number}"));
             ClaimId { created, key: Key::new(namespace, name), uid: "0".into() }
         };
-        let ids = (0..RESOURCES).map(id).collect();
-        Self { table: Table::default(), ids, declared: vec![None; RESOURCES] }
+        let ids: Vec<ClaimId> = (0..RESOURCES).map(id).collect();
+        let (mut table, first) = (Table::default(), claimed(0, Trial::Untried));
+        ids.iter().for_each(|id| drop(table.set(id, Some(first.clone()))));
+        Self { table, ids, declared: vec![Some(first); RESOURCES] }
     }
 
     /// Returns those that are woken.
@@ -238,9 +247,12 @@ impl Resources {
             }
             Event::Gone => {
                 self.declared[who] = None;
-                let woken = self.table.set(id, None);
+                self.table.set(id, None)
+            }
+            Event::CreatedAgain => {
                 id.uid = format!("{}0", id.uid).into();
-                woken
+                id.created += SignedDuration::from_mins(1);
+                self.table.set(id, self.declared[who].clone())
             }
             Event::Tried(trial) => self.table.record(id, *trial),
             Event::LetIn { key } => {
@@ -256,8 +268,8 @@ impl Resources {
         all.map(|(id, declared)| declared.as_ref().map(|_| self.table.standing(id))).collect()
     }
 
-    /// How many of its namespace are before it, among those that are not suspended and declare the same object.
-    fn before(&self, who: usize) -> usize {
+    /// How many of its namespace are older, among those that are not suspended and declare the same object.
+    fn older(&self, who: usize) -> usize {
         let rival = |other: &usize| {
             let (mine, others) = (self.declared[who].as_ref(), self.declared[*other].as_ref());
             let same = mine.zip(others).is_some_and(|(a, b)| a.object == b.object && !b.suspended);
@@ -279,13 +291,16 @@ proptest! {
                 let is_woken = woken.contains(&resources.ids[other].key);
                 prop_assert!(before[other] == after[other] || is_woken, "{other} after {who}: {event:?}");
             }
-            for (index, standing) in after.iter().enumerate().filter_map(|(index, s)| Some((index, (*s)?))) {
-                let is_suspended = resources.declared[index].as_ref().is_some_and(|claimed| claimed.suspended);
-                match (is_suspended, resources.before(index) >= 8) {
-                    (true, _) => prop_assert_eq!(standing, Standing::Undecided),
-                    (false, true) => prop_assert_eq!(standing, Standing::Loser),
-                    (false, false) => {}
-                }
+            prop_assert!(woken.len() <= 32, "eight of each namespace, for two objects");
+        }
+        for who in 0..RESOURCES {
+            let Some(declared) = resources.declared[who].clone() else { continue };
+            resources.happens(who, &Event::Tried(Trial::Refused));
+            let standing = resources.table.standing(&resources.ids[who]);
+            // One that is refused tries again, if it is not left out.
+            match (declared.suspended, resources.older(who) < 8) {
+                (true, _) => prop_assert_eq!(standing, Standing::Undecided),
+                (false, is_tried) => prop_assert_eq!(standing != Standing::Loser, is_tried, "{}", who),
             }
         }
     }

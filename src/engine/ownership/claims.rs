@@ -48,7 +48,8 @@ impl Claim {
     }
 }
 
-/// The claims of one kind. Only a change of the way to an object, or of the peer there, goes through all of its claimants.
+/// The claims of one kind. What happens often to one of many claimants of an object does not go through all of them: it is
+/// suspended or resumed, tried, or let in by the peer that is known.
 #[derive(Debug, Default)]
 pub struct Table {
     claims: HashMap<Key, Claim>,

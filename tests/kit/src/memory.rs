@@ -77,10 +77,13 @@ impl Planted {
                     at += PAGE;
                     continue;
                 };
-                let windows = chunk.get(..read).unwrap_or_default().windows(PIECE).zip(at..);
-                let is_piece = |window: &[u8]| {
-                    window.iter().all(u8::is_ascii_lowercase) && self.pieces.contains(&!number(window))
-                };
+                let inverted = chunk.get_mut(..read).unwrap_or_default();
+                // Nothing of it is copied as it is.
+                inverted.iter_mut().for_each(|byte| *byte = !*byte);
+                let windows = inverted.windows(PIECE).zip(at..);
+                let is_letter = |byte: &u8| (!byte).is_ascii_lowercase();
+                let is_piece =
+                    |window: &[u8]| window.iter().all(is_letter) && self.pieces.contains(&number(window));
                 found += windows.filter(|(window, at)| !own.contains(at) && is_piece(window)).count();
                 // A piece may lie across the end.
                 at += (read - (PIECE - 1)) as u64;
@@ -103,4 +106,19 @@ fn writable(line: &[u8]) -> Option<(u64, u64)> {
     let is_backed = file.is_some_and(|file| !file.starts_with('['));
     let (from, to) = range.split_once('-').filter(|_| rights.starts_with("rw") && !is_backed)?;
     Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Planted;
+
+    #[test]
+    fn what_is_freed_and_not_overwritten_is_found() {
+        let planted = Planted::new(4096);
+        assert_eq!(planted.pieces(), 0);
+        let text = planted.text();
+        assert_eq!(planted.pieces(), 256);
+        drop(text);
+        assert!(planted.pieces() > 200);
+    }
 }
