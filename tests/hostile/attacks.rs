@@ -177,7 +177,7 @@ impl Attack {
             name: "flapping",
             has_few_objects: false,
             what: "300 gateways that change all the time between two errors, each an event and a status",
-            most_writes: 12_000,
+            most_writes: 80_000,
             begin: |_, hostile| objects::flapping(hostile).boxed(),
         },
         Self {
