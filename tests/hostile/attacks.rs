@@ -184,7 +184,7 @@ impl Attack {
             name: "deletions",
             has_few_objects: false,
             what: "300 objects that are created and deleted again and again, and 30 gateways that wait to be restored",
-            most_writes: 20_000,
+            most_writes: 130_000,
             begin: |world, hostile| deletions::deletions(world, hostile).boxed(),
         },
     ];
