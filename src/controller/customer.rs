@@ -183,7 +183,8 @@ impl Controller for CustomerController {
     ) -> Result<Option<Reconcile>, Inconclusive> {
         let wish = Wish::of(&customer.spec);
         if !std::mem::replace(&mut memory.extra.has_recalled, true) {
-            memory.change = customer.status.as_ref().and_then(|status| remembered(status, wish));
+            memory.change =
+                customer.status.as_ref().and_then(|status| remembered(status, wish)).map(Box::new);
         }
         let meta = customer.meta();
         if meta.deletion_timestamp.is_none() {
@@ -261,7 +262,7 @@ async fn hold(
     memory: &Memory<CustomerTokenTtl>,
 ) -> Result<(), Inconclusive> {
     let meta = customer.meta();
-    let set = written(customer.status.as_ref(), memory.change.as_ref(), &memory.owed);
+    let set = written(customer.status.as_ref(), memory.change.as_deref(), &memory.owed);
     let done = match customer.spec.deletion_policy {
         DeletionPolicy::Retain => finalizers::release(customers, meta).await,
         DeletionPolicy::Restore if !set.is_empty() => finalizers::hold(customers, meta).await,
@@ -281,7 +282,7 @@ fn required(
     parting(Deletion {
         spec: &customer.spec,
         status: &customer.status.clone().unwrap_or_default(),
-        open: memory.change.as_ref(),
+        open: memory.change.as_deref(),
         owed: &memory.owed,
         is_paused: paused(&customer.spec, server).is_some(),
         url: url.map(|url| url.to_string()).as_deref(),

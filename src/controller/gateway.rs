@@ -5,7 +5,7 @@ mod examine;
 mod finalizer;
 mod permits;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -273,7 +273,7 @@ fn window_has_moved(governance: &Governance, memory: &mut Memory<X2Gateway>) -> 
     memory.extra.window.is_none_or(|reported| reported.note != closed.note)
 }
 
-fn requests(gateway: &X2Gateway, governance: &Governance) -> HashSet<Request> {
+fn requests(gateway: &X2Gateway, governance: &Governance) -> BTreeSet<Request> {
     let namespace = gateway.namespace().unwrap_or_default();
     let of_policy = |(policy, asked): &(String, String)| (Key::new(namespace.clone(), policy), asked.clone());
     requests::open(gateway).into_iter().chain(governance.requests.iter().map(of_policy)).collect()

@@ -1,7 +1,7 @@
 //! Requests to reconcile objects: what users ask of a policy or a server, and has to be carried out by each of its parts; and
 //! what a reconcile asks of another object.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::crd::Kind;
@@ -20,11 +20,11 @@ pub fn open<K: Reported>(object: &K) -> Option<Request> {
 
 /// Which requests on a policy or server were carried out by which of its parts.
 #[derive(Debug, Default)]
-pub(crate) struct Handled(Mutex<HashMap<(Kind, Key), HashSet<Request>>>);
+pub(crate) struct Handled(Mutex<HashMap<(Kind, Key), BTreeSet<Request>>>);
 
 impl Handled {
     /// A part has carried out requests; older ones are of no interest anymore.
-    pub fn set(&self, kind: Kind, part: Key, requests: HashSet<Request>) {
+    pub fn set(&self, kind: Kind, part: Key, requests: BTreeSet<Request>) {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if requests.is_empty() {
             parts.remove(&(kind, part));

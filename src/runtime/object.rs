@@ -105,7 +105,8 @@ fn trim(meta: &mut ObjectMeta) {
     meta.annotations.iter_mut().for_each(annotation::trim);
     meta.annotations.take_if(|annotations| annotations.is_empty());
     let fields = meta.managed_fields.take().unwrap_or_default();
-    let kept: Vec<_> = [SPEC, APPROVAL].into_iter().filter_map(|field| last_of(&fields, field)).collect();
+    let mut kept: Vec<_> = [SPEC, APPROVAL].into_iter().filter_map(|field| last_of(&fields, field)).collect();
+    kept.shrink_to_fit();
     meta.managed_fields = Some(kept).filter(|kept| !kept.is_empty());
 }
 
@@ -202,6 +203,7 @@ mod tests {
             ..ObjectMeta::default()
         };
         trim(&mut meta);
+        assert_eq!(meta.managed_fields.as_ref().map(Vec::capacity), Some(2));
         let last = |manager: &str, field: &str| ManagedFieldsEntry {
             manager: Some(manager.to_owned()),
             fields_v1: Some(FieldsV1(json!(field))),

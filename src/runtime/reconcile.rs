@@ -77,12 +77,7 @@ impl From<Reason> for Outcome {
 
 /// What is remembered of an object that appears. Its reconciler does not live on for its sake.
 pub(crate) fn new_work<R: Reconciler>(reconciler: Weak<R>) -> Box<dyn Work> {
-    Box::new(Remembered {
-        reconciler,
-        uid: String::new(),
-        memory: R::Memory::default(),
-        undecodable: undecodable::Memory::default(),
-    })
+    Box::new(Remembered { reconciler, uid: String::new(), memory: R::Memory::default(), undecodable: None })
 }
 
 struct Remembered<R: Reconciler> {
@@ -90,7 +85,7 @@ struct Remembered<R: Reconciler> {
     /// Of the object with this uid.
     uid: String,
     memory: R::Memory,
-    undecodable: undecodable::Memory,
+    undecodable: Option<Box<undecodable::Memory>>,
 }
 
 impl<R: Reconciler> Work for Remembered<R> {
@@ -125,8 +120,7 @@ impl<R: Reconciler> Work for Remembered<R> {
             let uid = entry.meta().uid.clone().unwrap_or_default();
             if self.uid != uid {
                 cluster.deletions.forget(&self.uid);
-                (self.uid, self.memory, self.undecodable) =
-                    (uid, R::Memory::default(), undecodable::Memory::default());
+                (self.uid, self.memory, self.undecodable) = (uid, R::Memory::default(), None);
             }
             if entry.valid().is_none() {
                 uncount(&*reconciler, key);
@@ -139,9 +133,11 @@ impl<R: Reconciler> Work for Remembered<R> {
                     entry.valid().into_iter().for_each(|object| reconciler.skipped(object));
                     restore::release_unrestored(store, entry.meta()).await
                 }
-                Entry::Undecodable(meta) => undecodable::report(store, &meta, &mut self.undecodable).await,
+                Entry::Undecodable(meta) => {
+                    undecodable::report(store, &meta, self.undecodable.get_or_insert_default()).await
+                }
                 Entry::Valid(object) => {
-                    self.undecodable = undecodable::Memory::default();
+                    self.undecodable = None;
                     reconcile(&*reconciler, &object, &mut self.memory, trigger).await
                 }
             })

@@ -17,6 +17,8 @@ const WAITED_FOR: Duration = Duration::from_secs(5);
 /// Limits of one URL that are kept while nothing uses them, and peers that one limit is known by. A server may prove a new key
 /// at each login.
 const IDLE_PEERS: usize = 16;
+/// Systems whose limits are kept whether anything uses them or not.
+const IDLE_SYSTEMS: usize = 64;
 /// What a timer may be late by.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -216,9 +218,32 @@ pub struct Lane {
     pub peer: Option<Peer>,
 }
 
-/// The limits of remote systems, by kind and URL. What was used last is the last one.
+/// The limits of remote systems.
 #[derive(Debug, Default)]
-pub struct Limits(Mutex<HashMap<(Kind, String), Vec<Known>>>);
+pub struct Limits(Mutex<Systems>);
+
+#[derive(Debug, Default)]
+struct Systems {
+    /// By kind and URL. What was used last is the last one.
+    known: HashMap<(Kind, String), Vec<Known>>,
+    /// How many were left when those that nobody asks were last dropped.
+    left: usize,
+}
+
+impl Systems {
+    /// What is known of a system. When they have become twice as many, the appliances that nobody asks are dropped: only of a
+    /// server it counts when it was last heard.
+    fn of(&mut self, kind: Kind, url: String) -> &mut Vec<Known> {
+        if self.known.len() >= 2 * self.left.max(IDLE_SYSTEMS) {
+            self.known.retain(|(kind, _), all| {
+                all.retain(|known| *kind != Kind::Gateway || !known.is_idle());
+                !all.is_empty()
+            });
+            self.left = self.known.len();
+        }
+        self.known.entry((kind, url)).or_default()
+    }
+}
 
 /// A limit, and the peers that it is known by: those that were met on one way were one system so far.
 #[derive(Debug)]
@@ -252,7 +277,7 @@ impl Limits {
         let way = Peer::Via(via);
         let peer = peer.unwrap_or_else(|| way.clone());
         let mut systems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = systems.entry((kind, url)).or_default();
+        let all = systems.of(kind, url);
         let position = |peer| all.iter().position(|known| known.peers.contains(peer));
         // Those that were under way before the peer was met count on.
         let mut known = position(&peer).or_else(|| position(&way)).map(|index| all.remove(index));
@@ -280,7 +305,7 @@ impl Limits {
     pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
         let declared: BTreeSet<&String> = in_use.values().flatten().collect();
         let mut systems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        systems.retain(|(_, url), all| {
+        systems.known.retain(|(_, url), all| {
             all.retain(|known| declared.contains(url) || known.limit.is_in_use());
             !all.is_empty()
         });
@@ -294,7 +319,7 @@ mod tests {
     /// How many limits are kept, and how many peers.
     fn kept(limits: &Limits) -> (usize, usize) {
         let systems = limits.0.lock().unwrap();
-        let all: Vec<_> = systems.values().flatten().collect();
+        let all: Vec<_> = systems.known.values().flatten().collect();
         (all.len(), all.iter().map(|known| known.peers.len()).sum())
     }
 
@@ -318,6 +343,26 @@ mod tests {
         drop(under_way);
         limits.purge(&in_use);
         assert_eq!(kept(&limits), (2, 3));
+    }
+
+    #[tokio::test]
+    async fn of_appliances_that_nobody_asks_little_is_kept() {
+        let limits = Limits::default();
+        let of = |kind, number| {
+            let url = format!("https://{number}.example.net");
+            limits.of(Lane { kind, url, via: Via::Direct, peer: None }, Bounds::ONE_AT_A_TIME)
+        };
+        let (server, held) = (Arc::downgrade(&of(Kind::Server, 0)), of(Kind::Gateway, 1));
+        let under_way = of(Kind::Gateway, 2).enter(false).await.unwrap();
+        of(Kind::Gateway, 3).pause(429, Duration::from_mins(1));
+        for number in 4..10_000 {
+            of(Kind::Gateway, number);
+        }
+        assert!(kept(&limits).0 <= 2 * IDLE_SYSTEMS, "{:?}", kept(&limits));
+        assert!(server.strong_count() > 0, "a server");
+        assert!(Arc::ptr_eq(&held, &of(Kind::Gateway, 1)), "a reconcile holds it");
+        assert!(Arc::ptr_eq(&under_way.limit, &of(Kind::Gateway, 2)), "a request is under way");
+        assert!(of(Kind::Gateway, 3).paused().is_some(), "it is to be left alone");
     }
 
     #[tokio::test]

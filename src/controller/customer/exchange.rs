@@ -53,7 +53,7 @@ impl Examination<'_, '_> {
     ) -> Result<Findings<CustomerTokenTtl>, Stop> {
         let wish = self.wish;
         // What was sent and not read back, or made and not reported, is not known to be proven, whatever was proven before it.
-        let is_open = memory.change.as_ref().is_some_and(OpenChange::may_hold) || !memory.owed.is_empty();
+        let is_open = memory.change.as_deref().is_some_and(OpenChange::may_hold) || !memory.owed.is_empty();
         let prior = Prior { read: self.prior.read.filter(|_| !is_open), ..self.prior };
         let mut seen = Seen { ttl: read.info.ttl(), read_back: false, token: None, proofs: 0 };
         let mut last = Some(read);
@@ -167,7 +167,7 @@ impl Examination<'_, '_> {
             original_before: status.and_then(|status| known_original(status, &memory.owed)),
             ..OpenChange::new((info.ttl(), info.original()), to, cause, clock::now().0)
         };
-        change.following(memory.change.as_ref())
+        change.following(memory.change.as_deref())
     }
 
     /// Makes durable what must be before a write, and waits for its turn. If either took time, or the read did, the customer is
@@ -260,7 +260,7 @@ impl Examination<'_, '_> {
         }
         let owed = memory.owed.unrecorded(|made| status.history.contains(&made.change));
         put_on_record(&mut status, owed);
-        prepare(&mut status, change, memory.change.as_ref());
+        prepare(&mut status, change, memory.change.as_deref());
         self.customer.prepare(change, Some(status), memory).await
     }
 
@@ -308,7 +308,7 @@ impl Examination<'_, '_> {
         if let Some((open, read)) = open.zip(self.progress.read.as_ref())
             && parting == Parting::AsItIs
         {
-            memory.owed.add(made(&OpenChange { to: read.ttl, ..open }, clock::now()));
+            memory.owed.add(made(&OpenChange { to: read.ttl, ..*open }, clock::now()));
         }
         memory.extra.parting = Some(parting);
         Ok(Findings::from(restored()))

@@ -119,7 +119,7 @@ impl Examination<'_, '_> {
         intent: Intent,
         memory: &mut Memory<X2Gateway>,
     ) -> Result<bool, AccessError> {
-        let earlier = memory.change.clone().filter(|open| open.is_to_be_closed(&intent.from));
+        let earlier = memory.change.as_deref().cloned().filter(|open| open.is_to_be_closed(&intent.from));
         let Some((earlier, policy)) = earlier.zip(self.governance.regime.policy()) else { return Ok(false) };
         let due = owes_revocation(self.policy_spec(), &earlier);
         if due {
@@ -161,7 +161,7 @@ impl Examination<'_, '_> {
         let (regime, timeout) = (&self.governance.regime, seen.timeout);
         let token = seen.token.or(x2.fresh_lifetime());
         // An open change shows that its revocation was not done yet, also after a restart.
-        let open = memory.change.as_ref().filter(|open| open.holds(&timeout));
+        let open = memory.change.as_deref().filter(|open| open.holds(&timeout));
         let owes = |open| owes_revocation(self.policy_spec(), open);
         let revokes = verdict.reason == Reason::InSync && open.is_some_and(owes);
         if revokes {
@@ -176,7 +176,7 @@ impl Examination<'_, '_> {
             reference: self.governance.change_reference(),
             is_owing: !memory.owed.is_empty(),
         };
-        memory.owed.add(conclusion.to_record(memory.change.as_mut(), clock::now()));
+        memory.owed.add(conclusion.to_record(memory.change.as_deref_mut(), clock::now()));
         let found = Found {
             timeout: Some(timeout),
             token,
@@ -215,7 +215,7 @@ impl Examination<'_, '_> {
         let original = known_original(&status, &memory.owed);
         let policy = self.governance.regime.policy()?;
         let change = intent.begin(policy, self.governance.change_reference(), since, original);
-        Some(change.following(memory.change.as_ref()))
+        Some(change.following(memory.change.as_deref()))
     }
 
     /// Asks for a permit, as far as the policy bounds its changes. One that is not answered yet ends the reconcile: the

@@ -60,9 +60,9 @@ pub(super) async fn examine(
     gateway.move_to((&url, known.as_deref()), MOVED, memory).await?;
     let status = gateway.status.clone().unwrap_or_default();
     if !std::mem::replace(&mut memory.extra.has_recalled, true) {
-        memory.change = remembered(&status, &governance.regime);
+        memory.change = remembered(&status, &governance.regime).map(Box::new);
     }
-    let prior = prior(&status, memory.change.as_ref(), &memory.owed);
+    let prior = prior(&status, memory.change.as_deref(), &memory.owed);
     let mut examination = Examination {
         controller,
         gateway,

@@ -1,6 +1,6 @@
 //! What a kind with a remote system supplies to its reconciles, and what these keep and find.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,7 +167,7 @@ pub struct Given<K: Managed> {
     /// Whether it is to be found out at once which remote system it is let in at.
     pub is_awaited: bool,
     /// Requests to reconcile now: its own, and those of its parents.
-    pub requests: HashSet<Request>,
+    pub requests: BTreeSet<Request>,
     /// Why nothing is done for now.
     pub paused: Option<String>,
     /// Time between two checks.
@@ -200,19 +200,19 @@ pub struct Memory<K: Managed> {
     /// The inputs of the last reconcile.
     pub inputs: Option<(K::Inputs, Standing)>,
     /// Its requests, if it was inconclusive.
-    pub(super) inconclusive: Option<HashSet<Request>>,
+    pub(super) inconclusive: Option<BTreeSet<Request>>,
     /// Its requests, if the remote system is to be left alone for a while: they are carried out after that.
-    pub(super) deferred: Option<HashSet<Request>>,
+    pub(super) deferred: Option<BTreeSet<Request>>,
     /// When the next one is due.
     pub backoff: Backoff<Instant>,
     /// Whether something else keeps overwriting the value.
     pub contest: Contest,
     /// Requests that were carried out.
-    pub handled: HashSet<Request>,
+    pub handled: BTreeSet<Request>,
     /// The URL that the change and what is owed are about.
     pub url: Option<String>,
     /// The change that was begun and is not completed.
-    pub change: Option<ChangeOf<K>>,
+    pub change: Option<Box<ChangeOf<K>>>,
     /// Changes made but not yet reported.
     pub owed: Owed<K::Record>,
     /// When the status was last written with what it sums up.
@@ -241,7 +241,7 @@ impl<K: Managed> Default for Memory<K> {
             deferred: None,
             backoff: Backoff::default(),
             contest: Contest::default(),
-            handled: HashSet::new(),
+            handled: BTreeSet::new(),
             url: None,
             change: None,
             owed: Owed::default(),
@@ -266,7 +266,7 @@ impl<K: Managed> Memory<K> {
 
     /// The open change, and those that a history does not have yet.
     pub fn changes(&self, is_recorded: impl Fn(&K::Record) -> bool) -> Changes<'_, ChangeOf<K>, K::Record> {
-        Changes { open: self.change.as_ref(), owed: self.owed.unrecorded(is_recorded) }
+        Changes { open: self.change.as_deref(), owed: self.owed.unrecorded(is_recorded) }
     }
 
     /// When the status may be written again for the sake of what it sums up, if not now.

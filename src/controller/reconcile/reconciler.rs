@@ -1,6 +1,6 @@
 //! The reconciler of every kind with a remote system.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::Resource as _;
@@ -62,7 +62,7 @@ impl<C: Controller> Reconciler for C {
     }
 
     fn gone(&self, key: &Key) {
-        self.handled().set(C::Object::KIND, key.clone(), HashSet::new());
+        self.handled().set(C::Object::KIND, key.clone(), BTreeSet::new());
         Controller::gone(self, key);
     }
 }

@@ -71,7 +71,8 @@ impl<'a, K: Managed> Working<'a, K> {
             memory.owed.unanswered();
         }
         // Should it never be sent, that is known; an earlier one that was sent stays open.
-        memory.change = Some(change.clone().after(Outcome::Prepared, memory.change.take()));
+        let earlier = memory.change.take().map(|earlier| *earlier);
+        memory.change = Some(Box::new(change.clone().after(Outcome::Prepared, earlier)));
         Ok(())
     }
 
@@ -124,10 +125,11 @@ pub(in crate::controller) async fn send<K: Managed>(
 ) -> Result<(), AccessError> {
     let contest = memory.contest;
     memory.contest = contest.tried(clock::elapsed());
-    let earlier = memory.change.replace(ChangeOf::<K> { outcome: Outcome::Sent, ..change.clone() });
+    let sent = ChangeOf::<K> { outcome: Outcome::Sent, ..change.clone() };
+    let earlier = memory.change.replace(Box::new(sent)).map(|earlier| *earlier);
     let answer = exchange.await;
     write.answered(&answer);
-    memory.change = Some(change.after(write.outcome, earlier));
+    memory.change = Some(Box::new(change.after(write.outcome, earlier)));
     if answer.as_ref().is_err_and(AccessError::is_unsent) {
         memory.contest = contest;
     }
