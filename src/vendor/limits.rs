@@ -226,22 +226,26 @@ pub struct Limits(Mutex<Systems>);
 struct Systems {
     /// By kind and URL. What was used last is the last one.
     known: HashMap<(Kind, String), Vec<Known>>,
-    /// How many were left when those that nobody asks were last dropped.
+    /// How many were left when idle appliances were last dropped.
     left: usize,
 }
 
 impl Systems {
-    /// What is known of a system. When they have become twice as many, the appliances that nobody asks are dropped: only of a
-    /// server it counts when it was last heard.
+    /// What is known of a system. When their number has doubled, idle appliances are dropped. Servers stay: it counts when they
+    /// were last heard.
     fn of(&mut self, kind: Kind, url: String) -> &mut Vec<Known> {
         if self.known.len() >= 2 * self.left.max(IDLE_SYSTEMS) {
-            self.known.retain(|(kind, _), all| {
-                all.retain(|known| *kind != Kind::Gateway || !known.is_idle());
-                !all.is_empty()
-            });
+            self.retain(|kind, _, known| kind != Kind::Gateway || !known.is_idle());
             self.left = self.known.len();
         }
         self.known.entry((kind, url)).or_default()
+    }
+
+    fn retain(&mut self, keeps: impl Fn(Kind, &String, &Known) -> bool) {
+        self.known.retain(|(kind, url), all| {
+            all.retain(|known| keeps(*kind, url, known));
+            !all.is_empty()
+        });
     }
 }
 
@@ -305,10 +309,7 @@ impl Limits {
     pub(crate) fn purge(&self, in_use: &BTreeMap<Account, BTreeSet<String>>) {
         let declared: BTreeSet<&String> = in_use.values().flatten().collect();
         let mut systems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        systems.known.retain(|(_, url), all| {
-            all.retain(|known| declared.contains(url) || known.limit.is_in_use());
-            !all.is_empty()
-        });
+        systems.retain(|_, url, known| declared.contains(url) || known.limit.is_in_use());
     }
 }
 
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_appliances_that_nobody_asks_little_is_kept() {
+    async fn of_idle_appliances_little_is_kept() {
         let limits = Limits::default();
         let of = |kind, number| {
             let url = format!("https://{number}.example.net");
